@@ -1,0 +1,2 @@
+//! The contract between LLMux and its plugins.
+pub mod raw;

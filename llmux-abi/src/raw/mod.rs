@@ -1,0 +1,41 @@
+//! The contract: what host and plugin agree on, and nothing that behaves.
+//!
+//! Every type here is `#[repr(C)]` and derives `StableAbi`, so that a host can compare the layout a plugin
+//! was built with against its own before it calls anything. Every table is a *prefix type*: fields are only
+//! ever appended, after the one marked `last_prefix_field`, and one that a side does not have reads as
+//! `None`. `ABI.md` says what may change and how.
+//!
+//! Called by `sdk` (the plugin's side) and by `llmux-core`'s `boundary` (the host's side). Plugin authors
+//! use the [`sdk`](crate::sdk) instead. Deliberately absent: any enum that may grow (codes are numbers, and
+//! an unknown one is a failure), any type whose memory one side allocates and the other frees.
+//!
+//! # Ownership
+//!
+//! * An *object* (`…Object`) is opaque: only the side whose table stands beside it looks inside.
+//! * Text and bodies cross as borrowed slices. What the receiver keeps it copies before the call returns.
+//! * A borrow `'a` that a getter returns lives until the same object is changed, or the hook call ends.
+//! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by whoever received them last, and given
+//!   back once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
+//!
+//! # Panics
+//!
+//! No function of the contract unwinds. The plugin's side catches in the SDK's shim; the host's side does
+//! not panic, and a panic there ends the process rather than unwinding into a plugin.
+//!
+//! # Threads
+//!
+//! Functions may be called on any thread. Those that take an `RRef` may be called from several at once;
+//! those that take an `RMut`, by one at a time, which whoever holds the handle guarantees.
+
+// The derive writes `unsafe` accessors for every table; nothing here calls any.
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
+
+pub mod context;
+pub mod document;
+pub mod entry;
+pub mod flow;
+pub mod host;
+pub mod outcome;
+pub mod plugin;
+pub mod value;
+pub mod version;

@@ -1,0 +1,36 @@
+//! A value that a context or a log record carries: one of five kinds, by number.
+
+use abi_stable::{StableAbi, std_types::RStr};
+
+/// `text` is a string.
+pub const STRING: u32 = 0;
+/// `bits` is an `i64` in two's complement.
+pub const INTEGER: u32 = 1;
+/// `bits` is an `f64` in IEEE 754 form.
+pub const FLOAT: u32 = 2;
+/// `bits` is 0 or 1.
+pub const BOOLEAN: u32 = 3;
+/// `text` is JSON.
+pub const JSON: u32 = 4;
+
+/// A value, borrowed for the length of one call. A kind that the reader does not know reads as absent.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct RawValue<'a> {
+    /// [`STRING`] to [`JSON`]; says which of the other two fields counts.
+    pub kind: u32,
+    /// The value of an integer, a float or a boolean, and 0 otherwise.
+    pub bits: u64,
+    /// The value of a string or of JSON, and empty otherwise.
+    pub text: RStr<'a>,
+}
+
+/// A name and a value, as one field of a log record.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct RawField<'a> {
+    /// The field's name.
+    pub name: RStr<'a>,
+    /// Its value.
+    pub value: RawValue<'a>,
+}

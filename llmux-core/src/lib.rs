@@ -1,0 +1,9 @@
+//! LLMux as a library: a client for language models with a pipeline of plugins around every call.
+
+pub mod document;
+mod endpoint;
+pub mod error;
+pub mod provider;
+
+pub use endpoint::Endpoint;
+pub use error::{Error, ErrorKind};
