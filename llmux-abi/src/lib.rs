@@ -1,2 +1,45 @@
-//! The contract between LLMux and its plugins.
+//! The contract between LLMux and its plugins, and the SDK that plugin authors use.
+//!
+//! Three roles, three places:
+//!
+//! * A plugin author uses [`prelude`]: the trait [`Plugin`], the views and the host's services.
+//! * A host (`llmux-core`) uses [`raw`]: the tables and handles that cross between host and plugin.
+//! * Both may use [`types`], owned structs of the chat API, and [`convert`], which turns a response into
+//!   chunks and chunks into a response.
+//!
+//! The smallest plugin, whole (`examples/system_prompt.rs`):
+//!
+//! ```
+#![doc = include_str!("../examples/system_prompt.rs")]
+//! # fn main() {}
+//! ```
+//!
+//! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`: one
+//! build gives the library that a host loads and the crate that a host compiles in.
+
+pub mod convert;
 pub mod raw;
+mod sdk;
+pub mod types;
+
+#[doc(hidden)]
+pub use sdk::export;
+pub use sdk::{
+    Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Context, Counter, Document, Ending, Error, Exported,
+    Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig, OnError, Outcome,
+    Plugin, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed, Usage, Value, compiled,
+    instance, module,
+};
+
+/// Everything that a plugin's file uses.
+pub mod prelude {
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+
+    pub use crate::{
+        Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error, Flow, Host, HttpRequest,
+        NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow,
+        Streamed, Usage, Value, export_plugin,
+    };
+    pub use tracing::{debug, error, info, trace, warn};
+}

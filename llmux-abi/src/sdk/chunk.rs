@@ -1,0 +1,74 @@
+//! One chunk of a stream, as a view on the document that the host owns.
+
+use std::ops::{Deref, DerefMut};
+
+use super::{
+    error::{Error, Result},
+    handle::Document,
+    response::Usage,
+};
+
+/// A chunk on its way to the client: one event of the stream. Data that is not JSON passes unseen.
+pub struct Chunk<'a> {
+    event: &'a str,
+    document: Document<'a>,
+}
+
+impl<'a> Deref for Chunk<'a> {
+    type Target = Document<'a>;
+
+    fn deref(&self) -> &Document<'a> {
+        &self.document
+    }
+}
+
+impl<'a> DerefMut for Chunk<'a> {
+    fn deref_mut(&mut self) -> &mut Document<'a> {
+        &mut self.document
+    }
+}
+
+impl<'a> Chunk<'a> {
+    pub(crate) fn new(event: &'a str, document: Document<'a>) -> Self {
+        Self { event, document }
+    }
+
+    /// The event's name; chat streams have none.
+    pub fn event(&self) -> Option<&'a str> {
+        (!self.event.is_empty()).then_some(self.event)
+    }
+
+    /// Where this chunk's text stands, by its kind.
+    fn delta_pointer(&self) -> Option<&'static str> {
+        if self.get_str("/type") == Some("response.output_text.delta") {
+            return Some("/delta");
+        }
+        let places = ["/choices/0/delta/content", "/choices/0/text"];
+        places.into_iter().find(|place| self.get_str(place).is_some())
+    }
+
+    /// The text that this chunk adds to the first choice.
+    pub fn delta(&self) -> Option<&str> {
+        self.get_str(self.delta_pointer()?)
+    }
+
+    /// Replaces the text that this chunk adds.
+    ///
+    /// # Errors
+    ///
+    /// When the chunk adds no text.
+    pub fn set_delta(&mut self, text: &str) -> Result<()> {
+        let place = self.delta_pointer().ok_or_else(|| Error::new("this chunk adds no text"))?;
+        self.set(place, text)
+    }
+
+    /// Why the first choice ended, in its last chunk.
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.get_str("/choices/0/finish_reason")
+    }
+
+    /// The tokens used, in the chunk that says so.
+    pub fn usage(&self) -> Option<Usage> {
+        self.get("/usage").or_else(|| self.get("/response/usage"))
+    }
+}

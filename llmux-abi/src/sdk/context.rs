@@ -1,0 +1,206 @@
+//! The context of a request: who asks for what, values between plugins, headers of the response.
+
+use std::{
+    any::Any,
+    time::{Duration, SystemTime},
+};
+
+use serde::de::DeserializeOwned;
+
+use super::{error::Result, handle::ContextHandle};
+use crate::raw::context as field;
+
+/// What every hook of one request shares. All of it is set before the first hook, for streams too.
+pub struct Context<'a> {
+    handle: ContextHandle<'a>,
+}
+
+/// What an instance keeps for one request: one value of each type it asks for.
+#[derive(Default)]
+pub(crate) struct State(Vec<Box<dyn Any + Send>>);
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(handle: ContextHandle<'a>) -> Self {
+        Self { handle }
+    }
+
+    fn text(&self, which: u32) -> &str {
+        self.handle.text(which).unwrap_or_default()
+    }
+
+    fn number(&self, which: u32) -> i64 {
+        self.handle.number(which).unwrap_or_default()
+    }
+
+    /// The request's id: a UUID, version 7.
+    pub fn request_id(&self) -> &str {
+        self.text(field::REQUEST_ID)
+    }
+
+    /// The endpoint's path without its version, as `chat/completions`.
+    pub fn endpoint(&self) -> &str {
+        self.text(field::ENDPOINT)
+    }
+
+    /// The model that the request names now.
+    pub fn model(&self) -> &str {
+        self.text(field::MODEL)
+    }
+
+    /// The provider chosen now, if one is: the configuration's name for it.
+    pub fn provider(&self) -> Option<&str> {
+        self.handle.text(field::PROVIDER)
+    }
+
+    /// The deployment chosen now, if one is.
+    pub fn deployment(&self) -> Option<&str> {
+        self.handle.text(field::DEPLOYMENT)
+    }
+
+    /// Which attempt this is, from 1; every fallback is one more.
+    pub fn attempt(&self) -> u32 {
+        self.number(field::ATTEMPT) as u32
+    }
+
+    /// Does the request stream?
+    pub fn is_streaming(&self) -> bool {
+        self.number(field::IS_STREAMING) != 0
+    }
+
+    /// When the request arrived.
+    pub fn started(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.number(field::STARTED) as u64)
+    }
+
+    /// How long this hook may still run before it is cancelled.
+    pub fn remaining(&self) -> Duration {
+        Duration::from_millis(self.number(field::REMAINING) as u64)
+    }
+
+    /// The id of the API key that authenticated the request, never the key itself.
+    pub fn key_id(&self) -> Option<&str> {
+        self.handle.text(field::KEY_ID)
+    }
+
+    /// The user that the key belongs to.
+    pub fn user(&self) -> Option<&str> {
+        self.handle.text(field::USER)
+    }
+
+    /// The team that the key belongs to.
+    pub fn team(&self) -> Option<&str> {
+        self.handle.text(field::TEAM)
+    }
+
+    /// A header of the request, by its name in any case. Credentials read `[redacted]`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.handle.header(name)
+    }
+
+    /// A string that a plugin has set.
+    pub fn get_str(&self, key: &str) -> Option<&str> {
+        self.handle.string(key)
+    }
+
+    /// An integer that a plugin has set.
+    pub fn get_i64(&self, key: &str) -> Option<i64> {
+        match self.handle.value(key)? {
+            Value::Integer(integer) => Some(integer),
+            _ => None,
+        }
+    }
+
+    /// A float that a plugin has set.
+    pub fn get_f64(&self, key: &str) -> Option<f64> {
+        match self.handle.value(key)? {
+            Value::Float(float) => Some(float),
+            _ => None,
+        }
+    }
+
+    /// A boolean that a plugin has set.
+    pub fn get_bool(&self, key: &str) -> Option<bool> {
+        match self.handle.value(key)? {
+            Value::Boolean(boolean) => Some(boolean),
+            _ => None,
+        }
+    }
+
+    /// JSON that a plugin has set, as a type of the caller's choice.
+    pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        match self.handle.value(key)? {
+            Value::Json(json) => T::deserialize(json).ok(),
+            _ => None,
+        }
+    }
+
+    /// A value that a plugin has set, of whatever kind.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        self.handle.value(key)
+    }
+
+    /// Sets a value for the hooks that follow in this attempt, of this and other plugins.
+    ///
+    /// # Errors
+    ///
+    /// When the host keeps no more, or the request is complete.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<()> {
+        self.handle.set_value(key, &value.into())
+    }
+
+    /// Sets a header of the response to the client.
+    ///
+    /// # Errors
+    ///
+    /// When HTTP does not allow the name or the value, or the host reserves the name.
+    pub fn set_response_header(&mut self, name: &str, value: &str) -> Result<()> {
+        self.handle.set_response_header(name, value)
+    }
+
+    /// This instance's own state for this request: made on first use, the same at every later hook (fallback
+    /// attempts included), dropped after `on_complete`.
+    pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
+        let State(values) = self.handle.state();
+        let at = values.iter().position(|value| value.is::<T>()).unwrap_or_else(|| {
+            values.push(Box::new(T::default()));
+            values.len() - 1
+        });
+        values[at].downcast_mut().expect("the value was found by its type")
+    }
+}
+
+/// A value between plugins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A string.
+    String(String),
+    /// An integer.
+    Integer(i64),
+    /// A float.
+    Float(f64),
+    /// A boolean.
+    Boolean(bool),
+    /// Anything else.
+    Json(serde_json::Value),
+}
+
+macro_rules! value_from {
+    ($($from:ty => $value:ident => $made:expr;)*) => {$(
+        impl From<$from> for Value {
+            fn from($value: $from) -> Self {
+                $made
+            }
+        }
+    )*};
+}
+
+value_from! {
+    &str => text => Value::String(text.to_owned());
+    String => text => Value::String(text);
+    i64 => integer => Value::Integer(integer);
+    i32 => integer => Value::Integer(integer.into());
+    u32 => integer => Value::Integer(integer.into());
+    f64 => float => Value::Float(float);
+    bool => boolean => Value::Boolean(boolean);
+    serde_json::Value => json => Value::Json(json);
+}

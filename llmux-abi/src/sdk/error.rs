@@ -1,0 +1,157 @@
+//! The error type of the SDK: why a hook failed, or what a client is told.
+
+use std::{borrow::Cow, fmt};
+
+use serde_json::{Value, json};
+
+/// What hooks return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error, in one of two roles. Returned from a hook, it says why the plugin failed, and the client never
+/// sees it. Given to [`ShortCircuit::reject`](crate::ShortCircuit::reject), [`Outcome::fail`](crate::Outcome::fail)
+/// or [`ChunkFlow::End`](crate::ChunkFlow::End), it is what the client gets, in the OpenAI shape.
+///
+/// Any `std::error::Error` becomes one with `?`. (For that reason this type is not a `std::error::Error`
+/// itself.)
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    status: u16,
+    kind: Cow<'static, str>,
+    message: String,
+    code: Option<Cow<'static, str>>,
+    param: Option<Cow<'static, str>>,
+    retry_after: Option<f64>,
+}
+
+impl Error {
+    /// An error with the status 500 and the type `plugin_error`.
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self {
+            status: 500,
+            kind: Cow::Borrowed("plugin_error"),
+            message: message.to_string(),
+            code: None,
+            param: None,
+            retry_after: None,
+        }
+    }
+
+    /// 400, `invalid_request_error`.
+    pub fn invalid_request(message: impl fmt::Display) -> Self {
+        Self::new(message).status(400).kind("invalid_request_error")
+    }
+
+    /// 401, `authentication_error`.
+    pub fn unauthorized(message: impl fmt::Display) -> Self {
+        Self::new(message).status(401).kind("authentication_error")
+    }
+
+    /// 403, `permission_error`.
+    pub fn forbidden(message: impl fmt::Display) -> Self {
+        Self::new(message).status(403).kind("permission_error")
+    }
+
+    /// 429, `rate_limit_exceeded`.
+    pub fn rate_limited(message: impl fmt::Display) -> Self {
+        Self::new(message).status(429).kind("rate_limit_exceeded")
+    }
+
+    /// 503, `service_unavailable`.
+    pub fn unavailable(message: impl fmt::Display) -> Self {
+        Self::new(message).status(503).kind("service_unavailable")
+    }
+
+    /// Sets the HTTP status, 400 to 599; the host makes anything else a failure of the plugin.
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Sets the error's `type`.
+    pub fn kind(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
+        self.kind = kind.into();
+        self
+    }
+
+    /// Sets the error's `code`.
+    pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// Sets the error's `param`: which member of the request it is about.
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Sets the header `retry-after`, in seconds (rounded up for the client).
+    pub fn retry_after(mut self, seconds: f64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The HTTP status.
+    pub fn http_status(&self) -> u16 {
+        self.status
+    }
+
+    /// The error's `type`.
+    pub fn error_type(&self) -> &str {
+        &self.kind
+    }
+
+    /// The error's `code`.
+    pub fn error_code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// The error document of the contract, as JSON text.
+    pub(crate) fn to_document(&self) -> String {
+        let mut document = json!({
+            "status": self.status,
+            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code},
+        });
+        if let Some(seconds) = self.retry_after {
+            document["retry_after"] = json!(seconds);
+        }
+        document.to_string()
+    }
+
+    /// Reads an error document. What it does not say is empty.
+    pub(crate) fn from_document(document: &str) -> Self {
+        let value: Value = serde_json::from_str(document).unwrap_or_default();
+        let text = |name: &str| value["error"][name].as_str().map(|text| Cow::Owned(text.to_owned()));
+        Self {
+            status: value["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(500),
+            kind: text("type").unwrap_or_default(),
+            message: text("message").unwrap_or_default().into_owned(),
+            code: text("code"),
+            param: text("param"),
+            retry_after: value["retry_after"].as_f64(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::new(message)
+    }
+}

@@ -1,0 +1,232 @@
+//! What a hook returns: how the request goes on.
+
+use std::{future::Future, pin::Pin};
+
+use serde::Serialize;
+
+use super::{context::Value, error::Error, handle::Answer, host::Host};
+use crate::raw::flow::{CONTINUE, DROP, END, FAILED, REPLACE, SHORT_CIRCUIT};
+
+/// What a pre hook returns.
+#[derive(Debug)]
+#[must_use = "a flow does something only when the hook returns it"]
+pub enum Flow {
+    /// The request goes on, with the edits made.
+    Continue,
+    /// The request is answered; the provider is not called.
+    ShortCircuit(ShortCircuit),
+}
+
+impl From<ShortCircuit> for Flow {
+    fn from(short_circuit: ShortCircuit) -> Self {
+        Flow::ShortCircuit(short_circuit)
+    }
+}
+
+/// What a pre hook returns for a request that streams.
+#[must_use = "a flow does something only when the hook returns it"]
+pub enum StreamFlow {
+    /// The request goes on, with the edits made.
+    Continue,
+    /// The request is answered; a response becomes a stream of that response.
+    ShortCircuit(ShortCircuit),
+    /// The request is answered with a stream of the plugin's own.
+    Stream(Streamed),
+}
+
+impl From<Flow> for StreamFlow {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::Continue => StreamFlow::Continue,
+            Flow::ShortCircuit(short_circuit) => StreamFlow::ShortCircuit(short_circuit),
+        }
+    }
+}
+
+impl From<ShortCircuit> for StreamFlow {
+    fn from(short_circuit: ShortCircuit) -> Self {
+        StreamFlow::ShortCircuit(short_circuit)
+    }
+}
+
+impl From<Streamed> for StreamFlow {
+    fn from(streamed: Streamed) -> Self {
+        StreamFlow::Stream(streamed)
+    }
+}
+
+/// An answer in the provider's place.
+#[derive(Debug)]
+#[must_use = "a short circuit does something only when the hook returns it"]
+pub struct ShortCircuit {
+    reply: Reply,
+    metadata: Vec<(String, Value)>,
+}
+
+#[derive(Debug)]
+enum Reply {
+    /// JSON, or why there is none.
+    Response(Result<String, String>),
+    Error { error: Error, allow_fallback: bool },
+}
+
+impl ShortCircuit {
+    /// Answers with a response: a [`Response::text`](crate::Response::text), a `serde_json::Value`, a struct.
+    pub fn respond(response: impl Serialize) -> Self {
+        Self::reply(Reply::Response(serde_json::to_string(&response).map_err(|error| error.to_string())))
+    }
+
+    /// Answers with a response that is JSON text already.
+    pub fn respond_json(text: impl Into<String>) -> Self {
+        Self::reply(Reply::Response(Ok(text.into())))
+    }
+
+    /// Answers with an error. The post hooks may still recover; if none does, the client goes on to the next
+    /// fallback, unless [`allow_fallback`](Self::allow_fallback) says no.
+    pub fn reject(error: Error) -> Self {
+        Self::reply(Reply::Error { error, allow_fallback: true })
+    }
+
+    fn reply(reply: Reply) -> Self {
+        Self { reply, metadata: Vec::new() }
+    }
+
+    /// May a fallback follow this error? Default `true`; without meaning for a response.
+    pub fn allow_fallback(mut self, allow: bool) -> Self {
+        if let Reply::Error { allow_fallback, .. } = &mut self.reply {
+            *allow_fallback = allow;
+        }
+        self
+    }
+
+    /// Adds a value to the context for the hooks that follow.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    fn answer(self, answer: &mut Answer<'_>) -> u32 {
+        for (key, value) in &self.metadata {
+            answer.metadata(key, value);
+        }
+        match self.reply {
+            Reply::Response(Ok(json)) => answer.respond(&json),
+            Reply::Response(Err(error)) => {
+                answer.failed(&format!("the response cannot be written as JSON: {error}"));
+                return FAILED;
+            }
+            Reply::Error { error, allow_fallback } => answer.reject(&error.to_document(), allow_fallback),
+        }
+        SHORT_CIRCUIT
+    }
+}
+
+impl Flow {
+    pub(crate) fn answer(self, answer: &mut Answer<'_>) -> u32 {
+        match self {
+            Flow::Continue => CONTINUE,
+            Flow::ShortCircuit(short_circuit) => short_circuit.answer(answer),
+        }
+    }
+}
+
+impl StreamFlow {
+    pub(crate) fn answer(self, host: &Host, answer: &mut Answer<'_>) -> u32 {
+        match self {
+            StreamFlow::Continue => CONTINUE,
+            StreamFlow::ShortCircuit(short_circuit) => short_circuit.answer(answer),
+            StreamFlow::Stream(Streamed { source, metadata }) => {
+                for (key, value) in &metadata {
+                    answer.metadata(key, value);
+                }
+                answer.respond_stream(source, host);
+                SHORT_CIRCUIT
+            }
+        }
+    }
+}
+
+/// Produces the chunks of a stream, one at a time, for as long as the client reads.
+pub trait ChunkSource: Send + 'static {
+    /// The next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error.
+    fn next(&mut self) -> impl Future<Output = Option<Result<serde_json::Value, Error>>> + Send;
+}
+
+/// The chunks of a list, in order.
+impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
+    async fn next(&mut self) -> Option<Result<serde_json::Value, Error>> {
+        Iterator::next(self).map(Ok)
+    }
+}
+
+/// A stream of the plugin's own, in the provider's place.
+pub struct Streamed {
+    source: Box<dyn BoxedSource>,
+    metadata: Vec<(String, Value)>,
+}
+
+impl Streamed {
+    /// Answers with the chunks of this source.
+    pub fn new(source: impl ChunkSource) -> Self {
+        Self { source: Box::new(source), metadata: Vec::new() }
+    }
+
+    /// Answers with these chunks.
+    pub fn chunks(chunks: Vec<serde_json::Value>) -> Self {
+        Self::new(chunks.into_iter())
+    }
+
+    /// Adds a value to the context for the hooks that follow.
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// The next chunk of a boxed source.
+pub(crate) type NextChunk<'a> =
+    Pin<Box<dyn Future<Output = Option<Result<serde_json::Value, Error>>> + Send + 'a>>;
+
+/// [`ChunkSource`], so that one type stands for all of them.
+pub(crate) trait BoxedSource: Send {
+    fn next_chunk(&mut self) -> NextChunk<'_>;
+}
+
+impl<S: ChunkSource> BoxedSource for S {
+    fn next_chunk(&mut self) -> NextChunk<'_> {
+        Box::pin(self.next())
+    }
+}
+
+/// What happens to a chunk.
+#[derive(Debug)]
+#[must_use = "a flow does something only when the hook returns it"]
+pub enum ChunkFlow {
+    /// It goes on, with the edits made.
+    Forward,
+    /// It is left out.
+    Drop,
+    /// These take its place; an event's name goes with them.
+    Replace(Vec<serde_json::Value>),
+    /// The stream ends here, with an error.
+    End(Error),
+}
+
+impl ChunkFlow {
+    pub(crate) fn answer(self, event: &str, answer: &mut Answer<'_>) -> u32 {
+        match self {
+            ChunkFlow::Forward => CONTINUE,
+            ChunkFlow::Drop => DROP,
+            ChunkFlow::Replace(chunks) => {
+                for chunk in chunks {
+                    answer.emit(event, &chunk.to_string());
+                }
+                REPLACE
+            }
+            ChunkFlow::End(error) => {
+                answer.end_stream(&error.to_document());
+                END
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The host's services: what a plugin cannot have from its own statics, since a library has its own copy of
+//! every runtime.
+//!
+//! Logging is not here: `tracing`'s macros work in every plugin, and the host gets their events.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use abi_stable::std_types::{RSlice, RStr};
+use async_ffi::FutureExt;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    error::{Error, Result},
+    handle::{HostHandle, HttpResponseHandle},
+    shim,
+};
+use crate::raw::host::{COUNTER, GAUGE, HISTOGRAM, RawHeader, RawHttpRequest, RawMetric};
+
+/// The host, as one instance sees it. Cheap to clone, and usable from any thread.
+#[derive(Clone)]
+pub struct Host {
+    handle: HostHandle,
+    name: Arc<str>,
+}
+
+impl Host {
+    pub(crate) fn new(handle: HostHandle, name: &str) -> Self {
+        Self { handle, name: name.into() }
+    }
+
+    pub(crate) fn handle(&self) -> &HostHandle {
+        &self.handle
+    }
+
+    /// The instance's name, as the operator gave it.
+    pub fn instance(&self) -> &str {
+        &self.name
+    }
+
+    /// Time since some moment before the plugin was made, on the host's clock, which only goes forward (and
+    /// which a test can hold).
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.handle.now())
+    }
+
+    /// Waits. (`tokio::time::sleep` would panic in a library: its copy of tokio has no runtime.)
+    pub async fn sleep(&self, duration: Duration) {
+        let millis = duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX);
+        if let Some(sleep) = self.handle.sleep(millis) {
+            sleep.await;
+        }
+    }
+
+    /// Runs a future beside the requests, until it is done or the instance is unloaded. `false`, and the
+    /// future is dropped, once the instance is going away. A panic in it is logged and ends only it.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
+        self.handle.spawn(shim::guarded_task(self.clone(), future).into_ffi()).unwrap_or(false)
+    }
+
+    /// Sends an HTTP request through the host's client.
+    ///
+    /// # Errors
+    ///
+    /// When no response came: no connection, the time limit, a body over the host's limit. A response of
+    /// any status is `Ok`.
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse> {
+        let headers: Vec<RawHeader<'_>> = request
+            .headers
+            .iter()
+            .map(|(name, value)| RawHeader { name: name.as_str().into(), value: value.as_str().into() })
+            .collect();
+        let future = self.handle.http(&RawHttpRequest {
+            method: request.method.as_str().into(),
+            url: request.url.as_str().into(),
+            headers: RSlice::from_slice(&headers),
+            body: RSlice::from_slice(&request.body),
+            timeout: request.timeout.as_millis().try_into().unwrap_or(u64::MAX),
+        });
+        drop(headers);
+        let future = future.ok_or_else(|| Error::new("this host sends no HTTP requests for plugins"))?;
+        let response = HttpResponse { handle: HttpResponseHandle::new(future.await) };
+        match response.status() {
+            0 => Err(Error::new(format!("{} {}: {}", request.method, request.url, response.text()))),
+            _ => Ok(response),
+        }
+    }
+
+    /// Registers a counter: what only grows. Its name is Prometheus', as `myplugin_blocked_total`; it shows
+    /// on the host's `/metrics` until the instance is unloaded, with the label `plugin` besides its own.
+    ///
+    /// # Errors
+    ///
+    /// When the name is not allowed or taken by a metric of another shape.
+    pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter> {
+        Ok(Counter(self.register(COUNTER, name, help, labels, &[])?))
+    }
+
+    /// Registers a gauge: what goes up and down.
+    ///
+    /// # Errors
+    ///
+    /// As [`counter`](Self::counter).
+    pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<Gauge> {
+        Ok(Gauge(self.register(GAUGE, name, help, labels, &[])?))
+    }
+
+    /// Registers a histogram, with the upper bounds of its buckets, or the host's default for none.
+    ///
+    /// # Errors
+    ///
+    /// As [`counter`](Self::counter).
+    pub fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Histogram> {
+        Ok(Histogram(self.register(HISTOGRAM, name, help, labels, buckets)?))
+    }
+
+    fn register(&self, kind: u32, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Metric> {
+        if labels.len() > MAX_LABELS {
+            return Err(Error::new(format!("the metric `{name}` has more than {MAX_LABELS} labels")));
+        }
+        let mut raw_labels = [RStr::empty(); MAX_LABELS];
+        let id = self.handle.metric(&RawMetric {
+            kind,
+            name: name.into(),
+            help: help.into(),
+            labels: raw(labels, &mut raw_labels),
+            buckets: RSlice::from_slice(buckets),
+        });
+        match id {
+            None => Err(Error::new("this host keeps no metrics for plugins")),
+            Some(0) => Err(Error::new(format!("the host refuses the metric `{name}`, its log says why"))),
+            Some(id) => Ok(Metric { host: self.clone(), id, labels: labels.len() }),
+        }
+    }
+}
+
+/// More labels than this on one metric serve nobody.
+const MAX_LABELS: usize = 8;
+
+fn raw<'s, 't>(texts: &[&'t str], space: &'s mut [RStr<'t>; MAX_LABELS]) -> RSlice<'s, RStr<'t>> {
+    let texts = &texts[..texts.len().min(MAX_LABELS)];
+    for (place, text) in space.iter_mut().zip(texts) {
+        *place = (*text).into();
+    }
+    RSlice::from_slice(&space[..texts.len()])
+}
+
+#[derive(Clone)]
+struct Metric {
+    host: Host,
+    id: u64,
+    labels: usize,
+}
+
+impl Metric {
+    fn record(&self, labels: &[&str], value: f64) {
+        debug_assert_eq!(labels.len(), self.labels, "a value for each label of the metric");
+        let mut space = [RStr::empty(); MAX_LABELS];
+        self.host.handle.record(self.id, raw(labels, &mut space).as_slice(), value);
+    }
+}
+
+/// A metric that only grows.
+#[derive(Clone)]
+pub struct Counter(Metric);
+
+impl Counter {
+    /// Adds, for these label values, in the order of the label names.
+    pub fn add(&self, labels: &[&str], value: f64) {
+        self.0.record(labels, value);
+    }
+
+    /// Adds one.
+    pub fn increment(&self, labels: &[&str]) {
+        self.0.record(labels, 1.0);
+    }
+}
+
+/// A metric that goes up and down.
+#[derive(Clone)]
+pub struct Gauge(Metric);
+
+impl Gauge {
+    /// Sets it, for these label values.
+    pub fn set(&self, labels: &[&str], value: f64) {
+        self.0.record(labels, value);
+    }
+}
+
+/// A metric that counts observations into buckets.
+#[derive(Clone)]
+pub struct Histogram(Metric);
+
+impl Histogram {
+    /// Observes a value, for these label values.
+    pub fn observe(&self, labels: &[&str], value: f64) {
+        self.0.record(labels, value);
+    }
+}
+
+/// An HTTP request for [`Host::http`].
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    timeout: Duration,
+}
+
+impl HttpRequest {
+    /// A request with a method and a whole URL; 10 s are its time limit.
+    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// `GET` this URL.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new("GET", url)
+    }
+
+    /// `POST` JSON to this URL.
+    ///
+    /// # Errors
+    ///
+    /// When the body cannot be written as JSON.
+    pub fn post_json(url: impl Into<String>, body: &impl Serialize) -> Result<Self> {
+        let request = Self::new("POST", url).header("content-type", "application/json");
+        Ok(request.body(serde_json::to_vec(body)?))
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets the time limit for the whole exchange.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// The response to an [`HttpRequest`].
+pub struct HttpResponse {
+    handle: HttpResponseHandle,
+}
+
+impl HttpResponse {
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.handle.status()
+    }
+
+    /// Is the status 200 to 299?
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status())
+    }
+
+    /// A header by its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.handle.header(name)
+    }
+
+    /// The body.
+    pub fn bytes(&self) -> &[u8] {
+        self.handle.body()
+    }
+
+    /// The body as text; what is not UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.bytes()).into_owned()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// Those of serde.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        Ok(serde_json::from_slice(self.bytes())?)
+    }
+}

@@ -1,0 +1,245 @@
+//! The manifest: what a library says of itself before anybody runs it, written while it compiles.
+//!
+//! Written by `export_plugin!`, read by the host out of the file. All of it is `const`: the bytes stand in a
+//! section of the library.
+
+use crate::raw::{
+    entry::{MAGIC, MAX_MANIFEST},
+    version::ABI_VERSION,
+};
+
+/// What becomes of a request when a hook of this plugin fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It goes on without what the hook did.
+    Continue,
+    /// It fails with `plugin_failure` (HTTP 500): what a guard says.
+    Fail,
+}
+
+/// What a plugin says of itself. Written by [`export_plugin!`](crate::export_plugin).
+#[derive(Clone, Copy, Debug)]
+pub struct Manifest {
+    /// The plugin's name: 1 to 64 of `a-z 0-9 - _ .`.
+    pub name: &'static str,
+    /// Its version, semver.
+    pub version: &'static str,
+    /// What it does, in a sentence.
+    pub description: &'static str,
+    /// Who wrote it, separated by `:`.
+    pub authors: &'static str,
+    /// Its license, an SPDX expression.
+    pub license: &'static str,
+    /// The default priority of an instance.
+    pub priority: i32,
+    /// What becomes of a request when it fails; `None` leaves that to the host's configuration.
+    pub on_error: Option<OnError>,
+    /// The name of the exported static.
+    pub entry: &'static str,
+    /// Was the plugin's crate compiled with `panic = "abort"`?
+    pub panic_aborts: bool,
+}
+
+/// A plugin that has a manifest. Implemented by [`export_plugin!`](crate::export_plugin).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no manifest",
+    note = "write `export_plugin!({Self}, name: \"…\", priority: …);` beside it"
+)]
+pub trait Exported {
+    /// The manifest.
+    const MANIFEST: Manifest;
+}
+
+impl Manifest {
+    /// The manifest as JSON.
+    pub fn json(&self) -> String {
+        let encoded = Encoded::of(self);
+        let json = &encoded.bytes[HEADER..encoded.len];
+        String::from_utf8_lossy(json).into_owned()
+    }
+
+    /// The default priority of a plugin that names none.
+    pub const DEFAULT_PRIORITY: i32 = 100;
+}
+
+/// Magic and length.
+const HEADER: usize = MAGIC.len() + size_of::<u32>();
+
+/// The bytes of the section, and how many of them count.
+#[doc(hidden)]
+pub struct Encoded {
+    bytes: [u8; HEADER + MAX_MANIFEST],
+    len: usize,
+}
+
+impl Encoded {
+    /// Encodes a manifest. Does not compile for a name that is not allowed, or a text that is too long.
+    pub const fn of(manifest: &Manifest) -> Self {
+        check_name(manifest.name.as_bytes());
+        let mut encoded = Self { bytes: [0; HEADER + MAX_MANIFEST], len: 0 };
+        let mut at = 0;
+        while at < MAGIC.len() {
+            encoded.push(MAGIC[at]);
+            at += 1;
+        }
+        encoded.len = HEADER;
+        encoded.push(b'{');
+        encoded.text("name", manifest.name);
+        encoded.text("version", manifest.version);
+        encoded.text("description", manifest.description);
+        encoded.text("authors", manifest.authors);
+        encoded.text("license", manifest.license);
+        encoded.text("abi", ABI_VERSION);
+        encoded.text("sdk", env!("CARGO_PKG_VERSION"));
+        encoded.text("rustc", env!("LLMUX_RUSTC"));
+        encoded.text("target", env!("LLMUX_TARGET"));
+        encoded.text("panic", if manifest.panic_aborts { "abort" } else { "unwind" });
+        encoded.text("entry", manifest.entry);
+        match manifest.on_error {
+            Some(OnError::Continue) => encoded.text("on_error", "continue"),
+            Some(OnError::Fail) => encoded.text("on_error", "fail"),
+            None => {}
+        }
+        encoded.key("priority");
+        encoded.integer(manifest.priority);
+        encoded.push(b'}');
+        let length = ((encoded.len - HEADER) as u32).to_le_bytes();
+        let mut at = 0;
+        while at < length.len() {
+            encoded.bytes[MAGIC.len() + at] = length[at];
+            at += 1;
+        }
+        encoded
+    }
+
+    /// How long the section is.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The section's bytes.
+    pub const fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut at = 0;
+        while at < N {
+            bytes[at] = self.bytes[at];
+            at += 1;
+        }
+        bytes
+    }
+
+    const fn push(&mut self, byte: u8) {
+        assert!(self.len < HEADER + MAX_MANIFEST, "the manifest is longer than 64 KB");
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    const fn key(&mut self, name: &str) {
+        if self.bytes[self.len - 1] != b'{' {
+            self.push(b',');
+        }
+        self.string(name);
+        self.push(b':');
+    }
+
+    const fn text(&mut self, name: &str, text: &str) {
+        self.key(name);
+        self.string(text);
+    }
+
+    const fn string(&mut self, text: &str) {
+        self.push(b'"');
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            match bytes[at] {
+                byte @ (b'"' | b'\\') => {
+                    self.push(b'\\');
+                    self.push(byte);
+                }
+                byte @ 0..0x20 => {
+                    const HEX: &[u8; 16] = b"0123456789abcdef";
+                    let escape = [b'\\', b'u', b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]];
+                    let mut at = 0;
+                    while at < escape.len() {
+                        self.push(escape[at]);
+                        at += 1;
+                    }
+                }
+                byte => self.push(byte),
+            }
+            at += 1;
+        }
+        self.push(b'"');
+    }
+
+    const fn integer(&mut self, integer: i32) {
+        let mut rest = (integer as i64).unsigned_abs();
+        if integer < 0 {
+            self.push(b'-');
+        }
+        let mut unit = 1_000_000_000;
+        while unit > 1 && rest < unit {
+            unit /= 10;
+        }
+        while unit > 0 {
+            self.push(b'0' + (rest / unit) as u8);
+            rest %= unit;
+            unit /= 10;
+        }
+    }
+}
+
+const fn check_name(name: &[u8]) {
+    assert!(!name.is_empty() && name.len() <= 64, "a plugin's name has 1 to 64 characters");
+    let mut at = 0;
+    while at < name.len() {
+        assert!(
+            matches!(name[at], b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'),
+            "a plugin's name is made of a-z, 0-9, '-', '_' and '.'"
+        );
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: Manifest = Manifest {
+        name: "a-plugin",
+        version: "1.2.3",
+        description: "says \"hi\"\n\\o/ ü",
+        authors: "A:B",
+        license: "MIT",
+        priority: i32::MIN,
+        on_error: Some(OnError::Fail),
+        entry: "llmux_plugin_a",
+        panic_aborts: false,
+    };
+
+    #[test]
+    fn the_manifest_is_json_that_says_what_it_was_given() {
+        let json: serde_json::Value = serde_json::from_str(&MANIFEST.json()).expect("valid JSON");
+        assert_eq!(json["name"], "a-plugin");
+        assert_eq!(json["description"], MANIFEST.description);
+        assert_eq!(json["priority"], i64::from(i32::MIN));
+        assert_eq!(json["on_error"], "fail");
+        assert_eq!(json["abi"], ABI_VERSION);
+        for zero in [0, 7, -1, 10, 999, i32::MAX] {
+            let json = Manifest { priority: zero, ..MANIFEST }.json();
+            let json: serde_json::Value = serde_json::from_str(&json).expect("valid JSON");
+            assert_eq!(json["priority"], i64::from(zero));
+        }
+    }
+
+    #[test]
+    fn the_section_is_magic_length_and_json() {
+        const ENCODED: Encoded = Encoded::of(&MANIFEST);
+        const BYTES: [u8; ENCODED.len()] = ENCODED.bytes();
+        assert_eq!(BYTES[..8], MAGIC);
+        let length = u32::from_le_bytes(BYTES[8..12].try_into().expect("four bytes")) as usize;
+        assert_eq!(&BYTES[12..], MANIFEST.json().as_bytes());
+        assert_eq!(length, BYTES.len() - 12);
+    }
+}

@@ -1,0 +1,34 @@
+//! What authors see: one trait, views of the JSON that passes, and the host's services.
+//!
+//! A plugin's file begins with `use llmux_abi::prelude::*;`, implements [`Plugin`], and ends with
+//! [`export_plugin!`](crate::export_plugin). Everything here is safe to use; the unsafe code that stands on
+//! the contract is in `handle`, `shim` and `export`.
+
+pub(crate) mod chunk;
+pub(crate) mod context;
+pub(crate) mod error;
+#[doc(hidden)]
+pub mod export;
+pub(crate) mod flow;
+pub(crate) mod handle;
+pub(crate) mod host;
+pub(crate) mod manifest;
+pub(crate) mod outcome;
+pub(crate) mod plugin;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod shim;
+pub(crate) mod tracing;
+
+pub use chunk::Chunk;
+pub use context::{Context, Value};
+pub use error::{Error, Result};
+pub use flow::{ChunkFlow, ChunkSource, Flow, ShortCircuit, StreamFlow, Streamed};
+pub use handle::Document;
+pub use host::{Counter, Gauge, Histogram, Host, HttpRequest, HttpResponse};
+pub use manifest::{Exported, Manifest, OnError};
+pub use outcome::{Completion, Ending, Outcome, StreamEnd};
+pub use plugin::{NoConfig, Plugin};
+pub use request::{Message, Request};
+pub use response::{Response, Usage};
+pub use shim::{Compiled, compiled, instance, module};

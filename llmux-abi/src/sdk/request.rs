@@ -1,0 +1,128 @@
+//! The request, as a view on the document that the host owns.
+
+use std::ops::{Deref, DerefMut};
+
+use serde_json::json;
+
+use super::{error::Result, handle::Document};
+
+/// A request on its way to the provider. Any member can be reached through [`Document`]'s pointers; the
+/// methods here name the common ones.
+pub struct Request<'a> {
+    document: Document<'a>,
+}
+
+impl<'a> Deref for Request<'a> {
+    type Target = Document<'a>;
+
+    fn deref(&self) -> &Document<'a> {
+        &self.document
+    }
+}
+
+impl<'a> DerefMut for Request<'a> {
+    fn deref_mut(&mut self) -> &mut Document<'a> {
+        &mut self.document
+    }
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(document: Document<'a>) -> Self {
+        Self { document }
+    }
+
+    /// The model asked for.
+    pub fn model(&self) -> &str {
+        self.get_str("/model").unwrap_or_default()
+    }
+
+    /// Asks another model; the route is then resolved again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::set`].
+    pub fn set_model(&mut self, model: &str) -> Result<()> {
+        self.set("/model", model)
+    }
+
+    /// The messages of a chat, in order; none where the endpoint has none.
+    pub fn messages(&self) -> impl DoubleEndedIterator<Item = Message<'_>> + ExactSizeIterator {
+        let count = self.len("/messages").unwrap_or(0);
+        (0..count).map(|index| Message { document: &self.document, index })
+    }
+
+    /// The text of the last message of role `user`; for other endpoints, of `input` or `prompt` where that
+    /// is a string.
+    pub fn last_user_text(&self) -> Option<String> {
+        if let Some(message) = self.messages().rev().find(|message| message.role() == Some("user")) {
+            return Some(message.text());
+        }
+        self.get_str("/input").or_else(|| self.get_str("/prompt")).map(str::to_owned)
+    }
+
+    /// Puts a message before all others. `false`, and no change, where the body has no `messages`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::insert`].
+    pub fn prepend_message(&mut self, role: &str, content: &str) -> Result<bool> {
+        self.add_message("/messages/0", role, content)
+    }
+
+    /// Puts a message after all others. `false`, and no change, where the body has no `messages`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::insert`].
+    pub fn append_message(&mut self, role: &str, content: &str) -> Result<bool> {
+        self.add_message("/messages/-", role, content)
+    }
+
+    fn add_message(&mut self, place: &str, role: &str, content: &str) -> Result<bool> {
+        if self.len("/messages").is_none() {
+            return Ok(false);
+        }
+        self.insert(place, json!({"role": role, "content": content}))?;
+        Ok(true)
+    }
+}
+
+/// One message of a chat request.
+#[derive(Clone, Copy)]
+pub struct Message<'r> {
+    document: &'r Document<'r>,
+    index: usize,
+}
+
+impl<'r> Message<'r> {
+    /// Its place in `messages`, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The pointer of one of its members: `message.pointer("content")` is `/messages/3/content`.
+    pub fn pointer(&self, member: &str) -> String {
+        format!("/messages/{}/{member}", self.index)
+    }
+
+    /// Its role, as `user`.
+    pub fn role(&self) -> Option<&'r str> {
+        self.document.get_str(&self.pointer("role"))
+    }
+
+    /// Its content where that is a plain string.
+    pub fn content(&self) -> Option<&'r str> {
+        self.document.get_str(&self.pointer("content"))
+    }
+
+    /// Its text: the content, or the text parts of the content, joined by newlines.
+    pub fn text(&self) -> String {
+        if let Some(content) = self.content() {
+            return content.to_owned();
+        }
+        let parts = self.document.len(&self.pointer("content")).unwrap_or(0);
+        let texts = (0..parts)
+            .filter_map(|part| self.document.get_str(&format!("/messages/{}/content/{part}/text", self.index)));
+        texts.collect::<Vec<_>>().join("\n")
+    }
+}

@@ -1,0 +1,154 @@
+//! Forwards a library's `tracing` events and panic messages to the host.
+//!
+//! A library has its own copy of `tracing` and of the panic hook: without this, its events vanish and its
+//! panics go to standard error. Installed by `shim` in `attach`, which a host calls for loaded images only: in
+//! the host's own image, forwarding to the host would call itself.
+//!
+//! Deliberately absent: spans. An event carries its fields and the name of the instance whose hook (or task)
+//! runs, which the host adds.
+
+use std::{cell::Cell, fmt, sync::OnceLock};
+
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use super::{
+    context::Value,
+    handle::{HostHandle, LogTarget},
+    host::Host,
+    shim,
+};
+use crate::raw::host as level;
+
+thread_local! {
+    // No destructor: a thread may outlive everything this library did on it.
+    static CURRENT: Cell<Option<LogTarget>> = const { Cell::new(None) };
+}
+
+/// The host as this image first saw it: for events outside of any instance. Never dropped.
+static IMAGE: OnceLock<(HostHandle, LogTarget)> = OnceLock::new();
+
+/// Runs a piece of an instance's code: events on this thread are that instance's until it returns.
+pub(crate) fn scope<R>(host: &Host, run: impl FnOnce() -> R) -> R {
+    struct Restore(Option<LogTarget>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(shim::log_target(host))));
+    run()
+}
+
+/// Installs the forwarder for this image. Without effect if the image has another one already.
+pub(crate) fn install(host: HostHandle) {
+    let target = shim::image_log_target(&host);
+    if IMAGE.set((host, target)).is_err() {
+        return;
+    }
+    let _ = tracing::subscriber::set_global_default(Forwarder);
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = shim::panic_message(panic.payload());
+        forward(level::ERROR, "panic", &format!("panicked at {place}: {message}"), &[]);
+    }));
+}
+
+fn target() -> Option<LogTarget> {
+    CURRENT.get().or_else(|| IMAGE.get().map(|(_, target)| *target))
+}
+
+fn forward(level: u32, name: &str, message: &str, fields: &[(&str, Value)]) {
+    if let Some(target) = target() {
+        HostHandle::log(&target, level, name, message, fields);
+    }
+}
+
+fn number(level: &Level) -> u32 {
+    match *level {
+        Level::ERROR => level::ERROR,
+        Level::WARN => level::WARN,
+        Level::INFO => level::INFO,
+        Level::DEBUG => level::DEBUG,
+        Level::TRACE => level::TRACE,
+    }
+}
+
+struct Forwarder;
+
+impl Subscriber for Forwarder {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        // The host may change its mind at any time, so events ask each time, and spans never matter.
+        match metadata.is_event() {
+            true => tracing::subscriber::Interest::sometimes(),
+            false => tracing::subscriber::Interest::never(),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event()
+            && target().is_some_and(|target| {
+                HostHandle::log_enabled(&target, number(metadata.level()), metadata.target())
+            })
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut record = Record::default();
+        event.record(&mut record);
+        let metadata = event.metadata();
+        forward(number(metadata.level()), metadata.target(), &record.message, &record.fields);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// An event's message and fields.
+#[derive(Default)]
+struct Record {
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Visit for Record {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => self.fields.push((name, Value::String(format!("{value:?}")))),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            name => self.fields.push((name, value.into())),
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.fields.push((field.name(), value.into()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match i64::try_from(value) {
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.fields.push((field.name(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.fields.push((field.name(), value.into()));
+    }
+}
