@@ -176,9 +176,9 @@ impl Error {
         &self.document
     }
 
-    /// The error document, for a hook to edit.
-    pub(crate) fn document_mut(&mut self) -> &mut Document {
-        &mut self.document
+    /// The error document, to keep.
+    pub(crate) fn into_document(self) -> Document {
+        self.document
     }
 }
 

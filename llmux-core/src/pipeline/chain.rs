@@ -1,0 +1,134 @@
+//! The chains around a provider: down by priority, and back in the reverse order.
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    InFlight,
+    call::call,
+    hook::{Answer, FailureKind, Failure, HookKind, Said, Subject},
+    outcome::Outcome,
+};
+use crate::{
+    boundary::PluginStream,
+    document::Document,
+    error::{Error, ErrorKind},
+};
+use llmux_abi::raw::flow::{CONTINUE, SHORT_CIRCUIT};
+
+/// How a pre chain ended.
+pub(crate) enum Entered {
+    /// Every instance had its turn; the provider comes next.
+    Through,
+    /// An instance answered.
+    Answered(Answered),
+    /// The request ends with this error, which is nobody's answer: a plugin's failure, or a caller who left.
+    Ended(Error),
+}
+
+/// What an instance answered in the provider's place.
+pub(crate) enum Answered {
+    Response(Document),
+    Stream(Box<PluginStream>),
+    /// An error, and whether a fallback may follow.
+    Error(Error, bool),
+}
+
+/// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
+pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
+    let mut clock = Instant::now();
+    let timeout = request.shared.config.pre_hook_timeout;
+    let snapshot = request.snapshot.clone();
+    for (at, entry) in snapshot.entries.iter().enumerate() {
+        request.ran = at + 1;
+        let mut answer = Answer::default();
+        let subject = match kind {
+            HookKind::PreStream => Subject::PreStream(&mut request.body),
+            _ => Subject::Pre(&mut request.body),
+        };
+        let context = &mut request.context;
+        let cancel = Some(&request.cancel);
+        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, cancel).await;
+        let called = match called {
+            Ok(CONTINUE) => {
+                request.follow_model();
+                continue;
+            }
+            Ok(SHORT_CIRCUIT) => answered(&mut answer, kind),
+            Ok(code) => Err(Failure::error(format!("the code {code} is no answer to {}", kind.as_str()))),
+            Err(failure) => Err(failure),
+        };
+        match called {
+            Ok(answered) => {
+                for (key, value) in answer.metadata {
+                    if request.context.collected.set_value(&key, value).is_err() {
+                        tracing::warn!(instance = &*entry.name, key = &*key, "metadata is too large, left out");
+                    }
+                }
+                request.follow_model();
+                return Entered::Answered(answered);
+            }
+            Err(failure) if failure.kind == FailureKind::Cancelled => return Entered::Ended(cancelled()),
+            Err(_) if entry.fails_request => return Entered::Ended(plugin_failure()),
+            Err(_) => {}
+        }
+    }
+    Entered::Through
+}
+
+/// What a short circuit holds.
+fn answered(answer: &mut Answer, kind: HookKind) -> Result<Answered, Failure> {
+    match std::mem::take(&mut answer.said) {
+        Said::Respond(response) => Ok(Answered::Response(response)),
+        Said::Stream(stream) if kind == HookKind::PreStream => Ok(Answered::Stream(stream)),
+        Said::Stream(_) => Err(Failure::error("answered with a stream, and the request does not stream")),
+        Said::Reject(error, allow_fallback) => Error::from_document(ErrorKind::Rejected, error)
+            .map(|error| Answered::Error(error, allow_fallback))
+            .map_err(Failure::error),
+        Said::End(_) | Said::Nothing => Err(Failure::error("a short circuit without an answer")),
+    }
+}
+
+/// Runs the post hooks of the instances that had their turn, last one first (rules O1, O3, O4).
+pub(crate) async fn post(
+    request: &mut InFlight,
+    result: Result<Document, Error>,
+) -> Result<Document, Error> {
+    if request.ran == 0 {
+        return result;
+    }
+    let mut clock = Instant::now();
+    let timeout = request.shared.config.post_hook_timeout;
+    let sent = request.sent();
+    let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
+    let snapshot = request.snapshot.clone();
+    for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
+        let mut answer = Answer::default();
+        let subject = Subject::Post(&mut outcome);
+        let context = &mut request.context;
+        // The caller may be gone by now: the chain finishes without it (rule Q3).
+        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+        if called.is_err() && entry.fails_request {
+            outcome.fail(plugin_failure());
+        }
+    }
+    outcome.into_result()
+}
+
+/// The error of a request that fails with a plugin. The client is not told which (rule E3).
+pub(crate) fn plugin_failure() -> Error {
+    Error::from_parts(
+        ErrorKind::PluginFailure,
+        500,
+        json!({
+            "message": "a plugin failed while it handled this request",
+            "type": "plugin_failure", "param": null, "code": null,
+        }),
+        None,
+    )
+}
+
+/// The error of a request whose caller went away.
+pub(crate) fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the caller went away")
+}

@@ -1,0 +1,255 @@
+//! The pipeline: the whole way of a request.
+//!
+//! ```text
+//! client ──► run ──► attempt: pre chain ──► provider ──► post chain ──► reply
+//!             │        └── short circuit ─────────────────▲
+//!             ├── the next fallback, if it failed
+//!             └── complete: every instance is told, behind the caller's back
+//! ```
+//!
+//! Called by `client`. A request takes one [`Snapshot`] and keeps it; it owns everything that its hooks may
+//! touch, so nothing here takes a lock. It runs in its caller's task, and to its end even if the caller
+//! leaves ([`detached`]). Deliberately absent: how an instance is called ([`hook::Hooks`] is the only door),
+//! how a provider is reached (`client::upstream`), and HTTP.
+
+pub(crate) mod body;
+mod call;
+pub(crate) mod chain;
+mod config;
+pub(crate) mod context;
+pub(crate) mod detached;
+pub(crate) mod hook;
+pub(crate) mod outcome;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
+mod stream;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use tokio::{sync::mpsc, time::Instant};
+
+pub use body::Chunk;
+pub use config::PipelineConfig;
+pub use context::{Identity, Value};
+pub use hook::HookKind;
+pub use outcome::{Ending, Usage};
+pub use stats::HookCounts;
+pub(crate) use stream::Sent;
+
+use self::{
+    body::Body,
+    chain::{Answered, Entered},
+    context::{Collected, RequestContext},
+    detached::Cancel,
+    hook::{Answer, Subject},
+    outcome::Report,
+    snapshot::Snapshot,
+};
+use crate::{
+    client::{Upstreams, upstream},
+    document::Document,
+    error::{Error, ErrorKind},
+};
+
+/// What all requests of a client share.
+pub(crate) struct Shared {
+    pub(crate) config: PipelineConfig,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) completions: Completions,
+}
+
+/// The requests that wait for their `on_complete` hooks.
+#[derive(Default)]
+pub(crate) struct Completions {
+    waiting: AtomicUsize,
+    pub(crate) dropped: AtomicU64,
+}
+
+/// A request under way.
+pub(crate) struct InFlight {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) context: RequestContext,
+    /// The caller's request, never changed (rule P5).
+    pub(crate) original: Document,
+    /// This attempt's request, as the plugins made it.
+    pub(crate) body: Body,
+    /// What went to the provider, once something did.
+    pub(crate) upstream_body: Option<Document>,
+    /// How many instances had their turn in this attempt's pre chain.
+    pub(crate) ran: usize,
+    pub(crate) cancel: Cancel,
+    /// The models to try if this one fails.
+    pub(crate) fallbacks: std::vec::IntoIter<Arc<str>>,
+}
+
+/// What goes along with an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) values: Vec<(Arc<str>, Value)>,
+    pub(crate) attempts: u32,
+    pub(crate) deployment: Option<Arc<str>>,
+}
+
+/// A request that does not stream, from beginning to end.
+pub(crate) async fn run(mut request: InFlight) -> (Head, Result<Document, Error>) {
+    loop {
+        request.begin_attempt();
+        let (result, may_fall_back) = attempt(&mut request).await;
+        match result {
+            Err(error) if may_fall_back && request.fall_back(&error) => {}
+            result => {
+                let head = request.head();
+                let outcome = result.as_ref().map(Some);
+                let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
+                request.complete(report);
+                return (head, result);
+            }
+        }
+    }
+}
+
+/// One attempt: pre chain, provider, post chain.
+async fn attempt(request: &mut InFlight) -> (Result<Document, Error>, bool) {
+    let mut may_fall_back = true;
+    let result = match chain::pre(request, HookKind::Pre).await {
+        Entered::Through => upstream::send(request).await,
+        Entered::Answered(Answered::Response(response)) => Ok(response),
+        Entered::Answered(Answered::Error(error, allow_fallback)) => {
+            may_fall_back = allow_fallback;
+            Err(error)
+        }
+        // Never made for a request that does not stream.
+        Entered::Answered(Answered::Stream(_)) => Err(chain::plugin_failure()),
+        Entered::Ended(error) => Err(error),
+    };
+    // A caller who left before the first post hook has not seen the answer (rule Q3).
+    let result = if request.cancel.is_cancelled() { Err(chain::cancelled()) } else { result };
+    (chain::post(request, result).await, may_fall_back)
+}
+
+/// A request that streams, from beginning to end. What the client gets goes to the reader.
+pub(crate) async fn run_stream(mut request: InFlight, reader: mpsc::Sender<Sent>) {
+    loop {
+        request.begin_attempt();
+        let attempt = stream::attempt(&mut request, &reader).await;
+        match &attempt.result {
+            Err(error) if attempt.may_fall_back && !attempt.begun && request.fall_back(error) => continue,
+            Err(error) => {
+                let last = Sent::Failed(request.head(), error.clone());
+                let _ = request.cancel.guard(reader.send(last)).await;
+            }
+            Ok(()) => {}
+        }
+        let outcome = attempt.result.as_ref().map(|()| None);
+        let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
+        return request.complete(attempt.describe(report));
+    }
+}
+
+impl InFlight {
+    /// A fresh attempt at the model that the context names: values, headers and body anew (rule F2).
+    fn begin_attempt(&mut self) {
+        let mut document = self.original.clone();
+        if self.context.attempt == 0 {
+            self.context.model = document.get_str("/model").unwrap_or_default().into();
+        } else if let Err(error) = document.set("/model", &serde_json::json!(&*self.context.model).to_string()) {
+            tracing::error!("a request without a model: {error}");
+        }
+        self.context.attempt += 1;
+        self.context.collected = Collected::default();
+        self.body = Body::new(document, self.shared.config.max_body_bytes);
+        self.upstream_body = None;
+        self.ran = 0;
+        self.resolve();
+    }
+
+    /// May another attempt follow this error, and is there a model for it? Then it is the context's model.
+    fn fall_back(&mut self, error: &Error) -> bool {
+        if matches!(error.kind(), ErrorKind::PluginFailure | ErrorKind::Cancelled) {
+            return false;
+        }
+        match self.fallbacks.next() {
+            Some(model) => {
+                tracing::info!(
+                    request_id = &*self.context.request_id,
+                    from = &*self.context.model,
+                    to = &*model,
+                    "falling back after {error}"
+                );
+                self.context.model = model;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Resolves the route again if a hook asked for another model (rule P6).
+    pub(crate) fn follow_model(&mut self) {
+        let model = self.body.document().and_then(|document| document.get_str("/model"));
+        if let Some(model) = model
+            && *model != *self.context.model
+        {
+            self.context.model = model.into();
+            self.resolve();
+        }
+    }
+
+    fn resolve(&mut self) {
+        let route = self.shared.upstreams.route(&self.context.model);
+        self.context.deployment = route.and_then(|route| route.first().cloned());
+    }
+
+    /// The request as it was sent, or would be (rule Q4).
+    pub(crate) fn sent(&self) -> Document {
+        let document = self.upstream_body.as_ref().or_else(|| self.body.document());
+        document.unwrap_or(&self.original).clone()
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head {
+            headers: self.context.collected.response_headers().to_vec(),
+            values: self.context.collected.values().to_vec(),
+            attempts: self.context.attempt,
+            deployment: self.context.deployment.as_ref().map(|deployment| deployment.id.clone()),
+        }
+    }
+
+    /// Tells every instance how the request ended, in a task of its own (rule C1).
+    fn complete(mut self, mut report: Report) {
+        if self.snapshot.entries.is_empty() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let completions = &shared.completions;
+        if completions.waiting.fetch_add(1, Ordering::Relaxed) >= shared.config.max_waiting_completions {
+            completions.waiting.fetch_sub(1, Ordering::Relaxed);
+            if completions.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!("too many requests wait for their on_complete hooks; some are dropped, and counted");
+            }
+            return;
+        }
+        tokio::spawn(async move {
+            let timeout = self.shared.config.post_hook_timeout;
+            let mut clock = Instant::now();
+            self.context.read_only = true;
+            for (at, entry) in self.snapshot.entries.iter().enumerate().rev() {
+                let mut answer = Answer::default();
+                let subject = Subject::Complete(&mut report);
+                let context = &mut self.context;
+                // A failure is logged and counted there; there is nobody left to tell.
+                let _ = call::call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+            }
+            self.shared.completions.waiting.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+

@@ -1,0 +1,333 @@
+//! The way of a stream: from wherever its chunks come, through the chunk hooks, to the client.
+//!
+//! The client reads through a channel of a few places: one that reads slowly slows the upstream (rule S6).
+//! Nothing here knows where the client is.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Head, InFlight,
+    body::{Body, Chunk},
+    call::call,
+    chain::{self, Answered, Entered},
+    hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
+    outcome::{Ending, Report, Usage},
+};
+use crate::{
+    boundary::PluginStream,
+    client::upstream,
+    document::Document,
+    error::{Error, ErrorKind},
+    provider::{Event, Events},
+};
+use llmux_abi::raw::flow::{CONTINUE, DROP, END, REPLACE};
+
+/// What goes to the reader of a stream.
+pub(crate) enum Sent {
+    /// The stream has begun: before its first chunk.
+    Start(Head),
+    /// A chunk.
+    Chunk(Chunk),
+    /// An error: the last item. Before `Start`, it is the answer to the request.
+    Failed(Head, Error),
+}
+
+/// How one attempt to stream ended.
+pub(crate) struct Attempt {
+    pub(crate) result: Result<(), Error>,
+    /// Has the client seen anything of it?
+    pub(crate) begun: bool,
+    pub(crate) may_fall_back: bool,
+    pub(crate) first_chunk: Option<Duration>,
+    pub(crate) chunks: u64,
+    pub(crate) usage: Option<Usage>,
+}
+
+/// Where chunks come from.
+enum Source {
+    Upstream(Events),
+    Ready(std::vec::IntoIter<Event>),
+    Plugin(Box<PluginStream>),
+}
+
+/// A stream under way.
+struct Flow<'r> {
+    request: &'r mut InFlight,
+    reader: &'r mpsc::Sender<Sent>,
+    clock: Instant,
+    /// Chunks on their way, each with how many instances it has yet to pass; the next one last.
+    on_the_way: Vec<(Chunk, usize)>,
+    /// Does the caller want the usage chunk?
+    wants_usage: bool,
+    attempt: Attempt,
+}
+
+/// Runs one attempt: pre chain, chunks, end.
+pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>) -> Attempt {
+    let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
+    let attempt = Attempt {
+        result: Ok(()),
+        begun: false,
+        may_fall_back: true,
+        first_chunk: None,
+        chunks: 0,
+        usage: None,
+    };
+    let clock = Instant::now();
+    let mut flow = Flow { request, reader, clock, on_the_way: Vec::new(), wants_usage, attempt };
+    let opened = flow.open().await;
+    flow.attempt.result = match opened {
+        Ok(source) => flow.forward(source).await,
+        Err(error) => Err(error),
+    };
+    flow.end().await;
+    flow.attempt
+}
+
+impl Flow<'_> {
+    /// The pre chain, and where the chunks come from after it.
+    async fn open(&mut self) -> Result<Source, Error> {
+        match chain::pre(self.request, HookKind::PreStream).await {
+            Entered::Through => upstream::stream(self.request).await.map(Source::Upstream),
+            Entered::Answered(Answered::Response(response)) => Ok(Source::of(&response)),
+            Entered::Answered(Answered::Stream(stream)) => Ok(Source::Plugin(stream)),
+            Entered::Answered(Answered::Error(error, allow_fallback)) => {
+                self.attempt.may_fall_back = allow_fallback;
+                Err(error)
+            }
+            Entered::Ended(error) => Err(error),
+        }
+    }
+
+    /// Passes chunks on until the source ends, a hook ends the stream, or the client goes away.
+    async fn forward(&mut self, mut source: Source) -> Result<(), Error> {
+        let cancel = self.request.cancel.clone();
+        let idle = self.request.shared.config.stream_idle_timeout;
+        loop {
+            let next = source.next(self.request, idle);
+            let event = match cancel.guard(next).await {
+                None => return Err(chain::cancelled()),
+                Some(None) => return Ok(()),
+                Some(Some(event)) => event?,
+            };
+            if states_usage(&event.data)
+                && let Ok(document) = Document::parse(event.data.clone())
+                && let Some(usage) = Usage::of(&document)
+            {
+                self.attempt.usage = Some(usage);
+            }
+            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+            self.clock = Instant::now();
+            self.pass(chunk, self.request.ran).await?;
+        }
+    }
+
+    /// Takes a chunk through the chunk hooks of the instances before `from`, last one first, and sends what
+    /// comes out.
+    async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
+        self.on_the_way.push((chunk, from));
+        while let Some((mut chunk, from)) = self.on_the_way.pop() {
+            let Some(at) = from.checked_sub(1) else {
+                self.send(chunk).await?;
+                continue;
+            };
+            match self.hook(&mut chunk, at).await {
+                Ok(Passed::On) => self.on_the_way.push((chunk, at)),
+                Ok(Passed::Instead(chunks)) => {
+                    let limit = self.request.shared.config.max_body_bytes;
+                    let chunks = chunks.into_iter().rev().map(|event| (Chunk::new(event, limit), at));
+                    self.on_the_way.extend(chunks);
+                }
+                Err(error) => {
+                    self.on_the_way.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One chunk hook.
+    async fn hook(&mut self, chunk: &mut Chunk, at: usize) -> Result<Passed, Error> {
+        let entry = self.request.snapshot.entries[at].clone();
+        let timeout = self.request.shared.config.post_hook_timeout;
+        let mut answer = Answer::default();
+        let called = call(
+            &entry,
+            at,
+            &mut self.request.context,
+            Subject::Chunk(chunk),
+            &mut answer,
+            timeout,
+            &mut self.clock,
+            Some(&self.request.cancel),
+        )
+        .await;
+        let called = match called {
+            Ok(CONTINUE) => return Ok(Passed::On),
+            Ok(DROP) => return Ok(Passed::Instead(Vec::new())),
+            Ok(REPLACE) => return Ok(Passed::Instead(answer.emitted)),
+            Ok(END) => match answer.said {
+                Said::End(error) => Error::from_document(ErrorKind::Rejected, error).map_err(Failure::error),
+                _ => Err(Failure::error("ended the stream without an error")),
+            },
+            Ok(code) => Err(Failure::error(format!("the code {code} is no answer to on_stream_chunk"))),
+            Err(failure) => Err(failure),
+        };
+        match called {
+            Ok(error) => Err(error),
+            Err(failure) if failure.kind == FailureKind::Cancelled => Err(chain::cancelled()),
+            Err(_) if entry.fails_request => Err(chain::plugin_failure()),
+            Err(_) => Ok(Passed::On),
+        }
+    }
+
+    /// Gives a chunk to the client, as fast as it reads.
+    async fn send(&mut self, chunk: Chunk) -> Result<(), Error> {
+        if !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(&chunk) {
+            return Ok(());
+        }
+        self.begin().await?;
+        if self.attempt.first_chunk.is_none() {
+            self.attempt.first_chunk = Some(self.request.context.started.elapsed());
+        }
+        self.attempt.chunks += 1;
+        self.give(Sent::Chunk(chunk)).await
+    }
+
+    async fn begin(&mut self) -> Result<(), Error> {
+        if !self.attempt.begun {
+            let head = self.request.head();
+            self.give(Sent::Start(head)).await?;
+            self.attempt.begun = true;
+        }
+        Ok(())
+    }
+
+    async fn give(&mut self, sent: Sent) -> Result<(), Error> {
+        let given = self.request.cancel.guard(self.reader.send(sent)).await;
+        given.and_then(Result::ok).ok_or_else(chain::cancelled)
+    }
+
+    /// The end: every instance that had its turn is told, last one first; what it emits passes the others
+    /// before they are told (rule S4).
+    async fn end(&mut self) {
+        let mut report = self.report();
+        self.clock = Instant::now();
+        let timeout = self.request.shared.config.post_hook_timeout;
+        let snapshot = self.request.snapshot.clone();
+        for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
+            let mut answer = Answer::default();
+            let called = call(
+                entry,
+                at,
+                &mut self.request.context,
+                Subject::PostStream(&mut report),
+                &mut answer,
+                timeout,
+                &mut self.clock,
+                None,
+            )
+            .await;
+            let result = match called {
+                Ok(_) if report.ending == Ending::Completed => {
+                    let mut result = Ok(());
+                    let limit = self.request.shared.config.max_body_bytes;
+                    for event in answer.emitted {
+                        result = self.pass(Chunk::new(event, limit), at).await;
+                        if result.is_err() {
+                            break;
+                        }
+                    }
+                    result
+                }
+                Err(_) if entry.fails_request && report.ending == Ending::Completed => {
+                    Err(chain::plugin_failure())
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = result {
+                self.attempt.result = Err(error);
+                report = self.report();
+            }
+        }
+        if self.attempt.result.is_ok()
+            && let Err(error) = self.begin().await
+        {
+            self.attempt.result = Err(error);
+        }
+    }
+
+    fn report(&self) -> Report {
+        let result = self.attempt.result.as_ref().map(|()| None);
+        let latency = self.request.context.started.elapsed();
+        let report = Report::of(result, self.request.sent(), latency);
+        self.attempt.describe(report)
+    }
+}
+
+impl Attempt {
+    /// Adds the numbers of a stream to a report.
+    pub(crate) fn describe(&self, report: Report) -> Report {
+        Report { first_chunk: self.first_chunk, chunks: Some(self.chunks), usage: self.usage, ..report }
+    }
+}
+
+/// What became of a chunk at a hook.
+enum Passed {
+    On,
+    Instead(Vec<Event>),
+}
+
+impl Source {
+    /// The chunks of a response that a plugin answered with.
+    fn of(response: &Document) -> Self {
+        let value = response.get("").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let events: Vec<Event> =
+            llmux_abi::convert::to_chunks(&value).iter().map(|chunk| named(chunk.to_string())).collect();
+        Source::Ready(events.into_iter())
+    }
+
+    async fn next(&mut self, request: &mut InFlight, idle: Duration) -> Option<Result<Event, Error>> {
+        match self {
+            Source::Upstream(events) => futures_util::StreamExt::next(events).await,
+            Source::Ready(events) => events.next().map(Ok),
+            Source::Plugin(stream) => match timeout(idle, stream.next()).await {
+                Ok(Ok(Some(event))) if event.name.is_none() && !request.context.endpoint.ends_with_done() => {
+                    Some(Ok(named(String::from_utf8_lossy(&event.data).into_owned())))
+                }
+                Ok(Ok(event)) => event.map(Ok),
+                Ok(Err(error)) => Some(Err(error)),
+                Err(_) => Some(Err(Error::new(ErrorKind::Timeout, "the stream stood still for too long"))),
+            },
+        }
+    }
+}
+
+/// An event of this data, named by its `type` as on the responses endpoint.
+fn named(data: String) -> Event {
+    let document = Document::parse(data.clone()).ok();
+    let name = document.as_ref().and_then(|document| document.get_str("/type"));
+    Event { name: name.map(Into::into), data: data.into() }
+}
+
+/// Does this text have a member `usage` that is an object? A sieve in front of parsing.
+fn states_usage(data: &[u8]) -> bool {
+    let name = b"\"usage\"";
+    memchr::memmem::find_iter(data, name).any(|at| {
+        let rest = &data[at + name.len()..];
+        rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
+    })
+}
+
+/// Is this the chunk that only states the usage (rule S8)?
+fn is_usage_only(chunk: &Chunk) -> bool {
+    states_usage(&chunk.data())
+        && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))
+}
+
