@@ -250,19 +250,13 @@ impl Seen {
 
     fn text_cell(&self) -> &Option<Bytes> {
         self.text.get_or_init(|| {
-            let Some(opened) = self.parts.get() else {
+            // One pass does, if nothing below has been looked at: there is nothing to agree with.
+            let Some(opened) = self.parts.get().filter(|opened| opened.changed || opened.is_seen_below())
+            else {
                 return duplicates::cut(&self.raw).map(Bytes::from);
             };
             let mut changed = opened.changed;
-            match &opened.parts {
-                Parts::Members(members) => {
-                    members.iter().for_each(|member| changed |= member.value.settle(&self.raw));
-                }
-                Parts::Elements(elements) => {
-                    elements.iter().for_each(|element| changed |= element.settle(&self.raw));
-                }
-                Parts::Content(_) => {}
-            }
+            opened.children(|child| changed |= child.settle(&self.raw));
             changed.then(|| {
                 let mut text = Vec::with_capacity(self.size);
                 write::parts(&opened.parts, &self.raw, &mut text);
@@ -287,23 +281,36 @@ impl Seen {
 
 impl Opened {
     fn is_changed(&self) -> bool {
-        let below = |node: &Node| node.peek().is_some_and(Seen::is_changed);
-        self.changed
-            || match &self.parts {
-                Parts::Members(members) => members.iter().any(|member| below(&member.value)),
-                Parts::Elements(elements) => elements.iter().any(below),
-                Parts::Content(_) => false,
-            }
+        self.changed || self.any_child(|child| child.peek().is_some_and(Seen::is_changed))
+    }
+
+    fn is_seen_below(&self) -> bool {
+        self.any_child(|child| child.peek().is_some())
+    }
+
+    fn any_child(&self, mut is: impl FnMut(&Node) -> bool) -> bool {
+        match &self.parts {
+            Parts::Members(members) => members.iter().any(|member| is(&member.value)),
+            Parts::Elements(elements) => elements.iter().any(is),
+            Parts::Content(_) => false,
+        }
+    }
+
+    fn children(&self, mut visit: impl FnMut(&Node)) {
+        self.any_child(|child| {
+            visit(child);
+            false
+        });
     }
 }
 
 /// Takes a whole text apart, once, without the parts of its parts; `None` for a scalar. What comes from
 /// outside is validated by it; what has been before passes it again.
-fn open(raw: &[u8]) -> Result<Option<Opened>, Refused> {
+fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
     let start = scan::space(raw, 0);
     let (opened, end) = match raw.get(start) {
         Some(b'{') => members(raw, start + 1).map(|(opened, end)| (Some(opened), end))?,
-        Some(b'[') => elements(raw, start + 1).map(|(opened, end)| (Some(opened), end))?,
+        Some(b'[') => elements(raw, start + 1, MAX_DEPTH - 1).map(|(opened, end)| (Some(opened), end))?,
         _ => (None, scan::value(raw, start, MAX_DEPTH, &mut ())?),
     };
     scan::end_of_text(raw, end)?;
@@ -311,7 +318,7 @@ fn open(raw: &[u8]) -> Result<Option<Opened>, Refused> {
 }
 
 /// The members from `at`, behind the brace, without hidden ones.
-fn members(raw: &[u8], at: usize) -> Result<(Opened, usize), Refused> {
+fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), Refused> {
     let mut members = Vec::with_capacity(8);
     let mut at = scan::space(raw, at);
     let mut more = raw.get(at) != Some(&b'}');
@@ -319,14 +326,50 @@ fn members(raw: &[u8], at: usize) -> Result<(Opened, usize), Refused> {
         at += 1;
     }
     while more {
-        let (Quoted { start, end, escaped }, value) = scan::member(raw, at)?;
-        let value_end = scan::value(raw, value, MAX_DEPTH - 1, &mut ())?;
+        let (Quoted { start, end, escaped }, from) = scan::member(raw, at)?;
+        let (value, end_of_value) = member_value(raw, from)?;
         let key = Key::Raw { start: position(start), end: position(end), escaped };
-        members.push(Member { key, value: Node::of(value, value_end) });
-        (more, at) = scan::next_part(raw, value_end, b'}')?;
+        members.push(Member { key, value });
+        (more, at) = scan::next_part(raw, end_of_value, b'}')?;
     }
     let changed = drop_hidden(&mut members, raw);
     Ok((Opened { parts: Parts::Members(members), changed }, at))
+}
+
+/// From this length on, a text's arrays of containers are opened with the object that they are in.
+const LONG: usize = 4096;
+
+/// The value of a member, from `at`, and its end.
+///
+/// Messages are most of a long body, and what edits anything edits them: noting where each starts costs this scan
+/// little and saves another. Opening an array cuts nothing, so that nobody can tell.
+fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), Refused> {
+    let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
+    if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
+        let end = scan::value(raw, at, MAX_DEPTH - 1, &mut ())?;
+        return Ok((Node::of(at, end), end));
+    }
+    let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2)
+        .map_err(|refused| Refused { at: at + refused.at, ..refused })?;
+    let end = at + length;
+    let seen = Seen { parts: OnceLock::from(opened), ..Seen::new(raw.slice(at..end)) };
+    Ok((Node { start: position(at), end: position(end), seen: OnceLock::from(Arc::new(seen)) }, end))
+}
+
+/// The elements from `at`, behind the bracket, each of which may nest `room` containers.
+fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), Refused> {
+    let mut elements = Vec::new();
+    let mut at = scan::space(raw, at);
+    let mut more = raw.get(at) != Some(&b']');
+    if !more {
+        at += 1;
+    }
+    while more {
+        let end = scan::value(raw, at, room, &mut ())?;
+        elements.push(Node::of(at, end));
+        (more, at) = scan::next_part(raw, end, b']')?;
+    }
+    Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
 }
 
 /// Takes out the members that a later one hides; true when there were any.
@@ -348,22 +391,6 @@ fn drop_hidden(members: &mut Vec<Member>, raw: &[u8]) -> bool {
         hidden.next_if(|&next| Some(next) == this).is_none()
     });
     true
-}
-
-/// The elements from `at`, behind the bracket.
-fn elements(raw: &[u8], at: usize) -> Result<(Opened, usize), Refused> {
-    let mut elements = Vec::new();
-    let mut at = scan::space(raw, at);
-    let mut more = raw.get(at) != Some(&b']');
-    if !more {
-        at += 1;
-    }
-    while more {
-        let end = scan::value(raw, at, MAX_DEPTH - 1, &mut ())?;
-        elements.push(Node::of(at, end));
-        (more, at) = scan::next_part(raw, end, b']')?;
-    }
-    Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
 }
 
 /// A position in text, which the door keeps below 4 GiB.
