@@ -33,6 +33,7 @@ mod duplicates;
 mod edit;
 mod error;
 mod node;
+mod open;
 mod pointer;
 mod scan;
 mod write;
