@@ -1,0 +1,105 @@
+//! Opening: an array's or object's text taken apart into members or elements, one level deep. `node` calls it at
+//! the door, where it validates the text in the same pass, and when somebody looks into a node.
+//!
+//! Hidden members are dropped here, at the level that is opened; what is below stays text.
+
+use bytes::Bytes;
+
+use super::{
+    duplicates,
+    node::{Key, Member, Node, Opened, Parts, Seen},
+    scan::{self, MAX_DEPTH, Quoted, Refused},
+};
+
+/// Takes a whole text apart, once, without the parts of its parts; `None` for a scalar. What comes from
+/// outside is validated by it; what has been before passes it again.
+pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
+    let start = scan::space(raw, 0);
+    let (opened, end) = match raw.get(start) {
+        Some(b'{') => members(raw, start + 1).map(|(opened, end)| (Some(opened), end))?,
+        Some(b'[') => elements(raw, start + 1, MAX_DEPTH - 1).map(|(opened, end)| (Some(opened), end))?,
+        _ => (None, scan::value(raw, start, MAX_DEPTH, &mut ())?),
+    };
+    scan::end_of_text(raw, end)?;
+    Ok(opened)
+}
+
+/// The members from `at`, behind the brace, without hidden ones.
+fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), Refused> {
+    let mut members = Vec::with_capacity(8);
+    let mut at = scan::space(raw, at);
+    let mut more = raw.get(at) != Some(&b'}');
+    if !more {
+        at += 1;
+    }
+    while more {
+        let (Quoted { start, end, escaped }, from) = scan::member(raw, at)?;
+        let (value, end_of_value) = member_value(raw, from)?;
+        let key = Key::Raw { start: position(start), end: position(end), escaped };
+        members.push(Member { key, value });
+        (more, at) = scan::next_part(raw, end_of_value, b'}')?;
+    }
+    let changed = drop_hidden(&mut members, raw);
+    Ok((Opened { parts: Parts::Members(members), changed }, at))
+}
+
+/// From this length on, a text's arrays of containers are opened with the object that they are in.
+const LONG: usize = 4096;
+
+/// The value of a member, from `at`, and its end.
+///
+/// Messages are most of a long body, and what edits anything edits them: noting where each starts costs this scan
+/// little and saves another. Opening an array cuts nothing, so that nobody can tell.
+fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), Refused> {
+    let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
+    if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
+        let end = scan::value(raw, at, MAX_DEPTH - 1, &mut ())?;
+        return Ok((Node::of(position(at), position(end)), end));
+    }
+    let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2)
+        .map_err(|refused| Refused { at: at + refused.at, ..refused })?;
+    let end = at + length;
+    Ok((Node::own(Seen::with_parts(raw.slice(at..end), opened)), end))
+}
+
+/// The elements from `at`, behind the bracket, each of which may nest `room` containers.
+fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), Refused> {
+    let mut elements = Vec::new();
+    let mut at = scan::space(raw, at);
+    let mut more = raw.get(at) != Some(&b']');
+    if !more {
+        at += 1;
+    }
+    while more {
+        let end = scan::value(raw, at, room, &mut ())?;
+        elements.push(Node::of(position(at), position(end)));
+        (more, at) = scan::next_part(raw, end, b']')?;
+    }
+    Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
+}
+
+/// Takes out the members that a later one hides; true when there were any.
+fn drop_hidden(members: &mut Vec<Member>, raw: &[u8]) -> bool {
+    let key = |at: usize| match members[at].key {
+        Key::Raw { start, end, escaped } => Quoted { start: start as usize, end: end as usize, escaped },
+        Key::Own { .. } => unreachable!("a key that has just been opened is a range"),
+    };
+    let mut hidden = Vec::new();
+    duplicates::hidden(raw, members.len(), key, |at| hidden.push(at));
+    if hidden.is_empty() {
+        return false;
+    }
+    hidden.sort_unstable();
+    let mut at = 0..;
+    let mut hidden = hidden.into_iter().peekable();
+    members.retain(|_| {
+        let this = at.next();
+        hidden.next_if(|&next| Some(next) == this).is_none()
+    });
+    true
+}
+
+/// A position in text, which the door keeps below 4 GiB.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

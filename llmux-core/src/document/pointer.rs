@@ -1,0 +1,112 @@
+//! JSON Pointers (RFC 6901): the names of places in a document. `node` walks along them to read, `edit`
+//! to change. Splitting one allocates nothing, unless a token holds `~0` or `~1`.
+//!
+//! It does not know what a token means: whether `0` is an element or a member depends on what is there.
+
+use std::borrow::Cow;
+
+/// A pointer, or what is left of it on the way down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pointer<'a> {
+    /// Empty, or starts with a slash.
+    rest: &'a str,
+}
+
+impl<'a> Pointer<'a> {
+    /// Takes a pointer apart; `None` when it is none: it neither is empty nor starts with `/`, or has a
+    /// `~` that no `0` or `1` follows.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        if !text.is_empty() && !text.starts_with('/') {
+            return None;
+        }
+        let broken = |(at, _)| !matches!(text.as_bytes().get(at + 1), Some(b'0' | b'1'));
+        if text.as_bytes().contains(&b'~') && text.match_indices('~').any(broken) {
+            return None;
+        }
+        Some(Self { rest: text })
+    }
+
+    /// The first token, unescaped, and the pointer below it; `None` when this points at the place itself.
+    pub(super) fn split(self) -> Option<(Cow<'a, str>, Pointer<'a>)> {
+        let tokens = self.rest.strip_prefix('/')?;
+        let end = tokens.bytes().position(|byte| byte == b'/').unwrap_or(tokens.len());
+        let (token, rest) = tokens.split_at(end);
+        let token = if token.as_bytes().contains(&b'~') {
+            // In this order, or `~01` would become a slash (RFC 6901, section 4).
+            Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
+        } else {
+            Cow::Borrowed(token)
+        };
+        Some((token, Pointer { rest }))
+    }
+
+    /// Does it point at the place itself?
+    pub(super) fn is_empty(self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// How many tokens are left: how deep the place lies.
+    pub(super) fn depth(self) -> usize {
+        self.rest.bytes().filter(|&byte| byte == b'/').count()
+    }
+}
+
+/// The array index that a token names: digits without leading zeros.
+pub(super) fn index(token: &str) -> Option<usize> {
+    let digits = token.as_bytes();
+    if !digits.iter().all(u8::is_ascii_digit) || (digits.len() > 1 && digits[0] == b'0') {
+        return None;
+    }
+    token.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Option<Vec<String>> {
+        let mut pointer = Pointer::parse(text)?;
+        let mut tokens = Vec::new();
+        while let Some((token, rest)) = pointer.split() {
+            tokens.push(token.into_owned());
+            pointer = rest;
+        }
+        Some(tokens)
+    }
+
+    #[test]
+    fn a_pointer_splits_into_unescaped_tokens() {
+        for (text, expect) in [
+            ("", Some(vec![])),
+            ("/", Some(vec![""])),
+            ("/a/b", Some(vec!["a", "b"])),
+            ("/a/", Some(vec!["a", ""])),
+            ("/a~1b/m~0n/~01", Some(vec!["a/b", "m~n", "~1"])),
+            ("a", None),
+            ("/~", None),
+            ("/~2", None),
+        ] {
+            let expect =
+                expect.map(|tokens: Vec<&str>| tokens.into_iter().map(String::from).collect::<Vec<_>>());
+            assert_eq!(tokens(text), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_has_no_leading_zero_and_no_sign() {
+        for (token, expect) in [
+            ("0", Some(0)),
+            ("10", Some(10)),
+            ("00", None),
+            ("01", None),
+            ("+1", None),
+            ("-1", None),
+            ("-", None),
+            ("", None),
+            ("1e0", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(index(token), expect, "{token:?}");
+        }
+    }
+}
