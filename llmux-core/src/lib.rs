@@ -4,6 +4,8 @@ pub mod document;
 mod endpoint;
 pub mod error;
 pub mod provider;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind};

@@ -1,0 +1,171 @@
+//! How a stream of each endpoint ends, and which of its events is an error.
+//!
+//! `sse.rs` asks it about every event. Almost every event is passed on after a search for a few words;
+//! only one that holds such a word is parsed.
+
+use serde_json::Value;
+
+use super::{failure, secret::Secrets};
+use crate::{Endpoint, error::Error};
+
+/// What to do with an event.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Pass it on.
+    Forward,
+    /// Pass it on; it is the last one.
+    ForwardLast,
+    /// The stream is complete, and this was only the mark of it.
+    End,
+    /// The provider failed, and the stream with it.
+    Fail(Error),
+}
+
+/// The events after which a stream of `responses` has nothing more to say.
+const LAST_EVENTS: [&str; 4] = ["response.completed", "response.failed", "response.incomplete", "error"];
+
+/// What is known about the end of one stream.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    endpoint: Endpoint,
+    secrets: Secrets,
+    /// May the stream end here without a mark?
+    complete: bool,
+}
+
+impl Ending {
+    /// A stream that has just begun; errors in it are told without the secrets.
+    pub(crate) fn new(endpoint: Endpoint, secrets: Secrets) -> Self {
+        Self { endpoint, secrets, complete: false }
+    }
+
+    /// What happens when the upstream ends here without a mark.
+    pub(crate) fn at_eof(&self) -> Option<Error> {
+        (!self.complete).then(broke_off)
+    }
+
+    /// Looks at the next event.
+    pub(crate) fn judge(&mut self, name: Option<&str>, data: &str) -> Verdict {
+        if data.trim_ascii() == "[DONE]" {
+            // Where `[DONE]` is not how the endpoint ends, it is no event either, and completes nothing.
+            return match self.at_eof() {
+                Some(error) if !self.endpoint.ends_with_done() => Verdict::Fail(error),
+                _ => Verdict::End,
+            };
+        }
+        if self.endpoint.ends_with_done() {
+            self.judge_chunk(name, data)
+        } else {
+            self.judge_event(name, data)
+        }
+    }
+
+    /// An event of `chat/completions` or `completions`: a chunk without a name.
+    fn judge_chunk(&mut self, name: Option<&str>, data: &str) -> Verdict {
+        if name == Some("error") {
+            let body = serde_json::from_str(data).unwrap_or_else(|_| failure::excerpt(data).into());
+            return Verdict::Fail(failure::from_error(body, &self.secrets));
+        }
+        self.complete = self.complete || has_finish_reason(data);
+        // A quote inside a string is escaped, so no text of a model looks like this.
+        if data.contains("\"error\"")
+            && let Ok(body) = serde_json::from_str::<Value>(data)
+            && let Some(error) = failure::from_body(body, &self.secrets)
+        {
+            return Verdict::Fail(error);
+        }
+        Verdict::Forward
+    }
+
+    /// An event of `responses`, which has a name; some servers leave it out, and the type in the data says it.
+    fn judge_event(&mut self, name: Option<&str>, data: &str) -> Verdict {
+        let last = match name {
+            Some(name) => LAST_EVENTS.contains(&name),
+            None if LAST_EVENTS.iter().any(|last| data.contains(last)) => {
+                let body: Value = serde_json::from_str(data).unwrap_or_default();
+                match body.get("type").and_then(Value::as_str) {
+                    Some(kind) => LAST_EVENTS.contains(&kind),
+                    None => match failure::from_body(body, &self.secrets) {
+                        Some(error) => return Verdict::Fail(error),
+                        None => false,
+                    },
+                }
+            }
+            None => false,
+        };
+        self.complete = self.complete || last;
+        if last { Verdict::ForwardLast } else { Verdict::Forward }
+    }
+}
+
+/// The upstream closed before its stream was complete.
+pub(crate) fn broke_off() -> Error {
+    failure::bad_gateway("the provider's stream broke off")
+}
+
+/// Does a chunk hold a `finish_reason` that is a string? A quote inside a string is escaped, so a match is a name.
+fn has_finish_reason(data: &str) -> bool {
+    data.split("\"finish_reason\"").skip(1).any(|rest| {
+        rest.trim_ascii_start()
+            .strip_prefix(':')
+            .is_some_and(|value| value.trim_ascii_start().starts_with('"'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finish_reason_is_found_without_parsing() {
+        for (data, expected) in [
+            (r#"{"choices":[{"finish_reason":"stop"}]}"#, true),
+            (r#"{"choices":[{"finish_reason" : "length"}]}"#, true),
+            (r#"{"choices":[{"finish_reason":null},{"finish_reason":"stop"}]}"#, true),
+            (r#"{"choices":[{"finish_reason":null}]}"#, false),
+            (r#"{"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""}}]}"#, false),
+            (r#"{"choices":[]}"#, false),
+        ] {
+            assert_eq!(has_finish_reason(data), expected, "{data}");
+        }
+    }
+
+    #[test]
+    fn every_event_gets_its_verdict() {
+        use Endpoint::{ChatCompletions, Completions, Responses};
+        let cases: &[(Endpoint, Option<&str>, &str, &str)] = &[
+            (ChatCompletions, None, r#"{"choices":[{"delta":{"content":"x"}}]}"#, "forward"),
+            (ChatCompletions, None, r#"{"choices":[{"delta":{"content":"the \"error\": x"}}]}"#, "forward"),
+            (ChatCompletions, None, r#"{"error":null,"choices":[]}"#, "forward"),
+            (ChatCompletions, None, r#"{"choices":[{"finish_reason":"error"}]}"#, "forward"),
+            (ChatCompletions, None, "not JSON with \"error\"", "forward"),
+            (ChatCompletions, None, "[DONE]", "end"),
+            (ChatCompletions, None, " [DONE] ", "end"),
+            (Completions, None, "[DONE]", "end"),
+            (ChatCompletions, None, r#"{"error":{"message":"m","code":429}}"#, "fail 429 m"),
+            (ChatCompletions, None, r#"{"id":"x","error":"m","choices":[]}"#, "fail 502 m"),
+            (ChatCompletions, None, r#"{"object":"error","message":"m","code":400}"#, "fail 400 m"),
+            (ChatCompletions, Some("error"), r#"{"message":"m"}"#, "fail 502 m"),
+            (ChatCompletions, Some("error"), "overloaded", "fail 502 overloaded"),
+            (Responses, Some("response.created"), r#"{"response":{"error":null}}"#, "forward"),
+            (Responses, Some("response.completed"), "{}", "last"),
+            (Responses, Some("response.failed"), "{}", "last"),
+            (Responses, Some("response.incomplete"), "{}", "last"),
+            (Responses, Some("error"), "{}", "last"),
+            (Responses, None, r#"{"type":"response.completed"}"#, "last"),
+            (Responses, None, r#"{"type":"x","delta":"response.completed"}"#, "forward"),
+            (Responses, None, r#"{"type":"error","message":"m"}"#, "last"),
+            (Responses, None, r#"{"error":{"message":"m"}}"#, "fail 502 m"),
+            (Responses, None, "[DONE]", "fail 502 the provider's stream broke off"),
+        ];
+        for (endpoint, name, data, expected) in cases {
+            let verdict = match Ending::new(*endpoint, Secrets::default()).judge(*name, data) {
+                Verdict::Forward => "forward".to_owned(),
+                Verdict::ForwardLast => "last".to_owned(),
+                Verdict::End => "end".to_owned(),
+                Verdict::Fail(error) => format!("fail {} {}", error.status(), error.message()),
+            };
+            assert_eq!(verdict, *expected, "{endpoint} {name:?} {data}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What went wrong at a provider, as the error of a request (rule F3).
+//!
+//! `openai.rs` and `ending.rs` call it. It keeps what the provider said, unknown members included, brings the
+//! shapes of the compatible servers into OpenAI's, and lets no credential through. It decides no retry.
+
+use std::{
+    error::Error as _,
+    time::{Duration, SystemTime},
+};
+
+use http::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use super::{retry_after::retry_after, secret::Secrets};
+use crate::error::{Error, ErrorKind};
+
+/// The longest excerpt of an answer that is no JSON, in characters.
+const EXCERPT: usize = 200;
+
+/// How far such an answer is searched for something to read, in characters.
+const EXCERPT_OF: usize = 64 * 1024;
+
+/// An answer that made no sense.
+pub(crate) fn bad_gateway(message: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::BadGateway, message)
+}
+
+/// The provider took longer than `limit` over `what`.
+pub(crate) fn timed_out(what: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format_args!("the provider {what} for {limit:?}"))
+}
+
+/// A transport's error. Its own text may hold the URL, so only its innermost cause is told.
+pub(crate) fn transport(error: &reqwest::Error, what: &str, secrets: &Secrets) -> Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    // Without one, `cause` is the error itself.
+    let cause = if error.source().is_some() { cause.to_string() } else { "no cause is known".into() };
+    let cause = secrets.scrub(&cause);
+    if error.is_connect() {
+        Error::new(ErrorKind::Connect, format_args!("the provider could not be reached: {cause}"))
+    } else if error.is_timeout() {
+        Error::new(ErrorKind::Timeout, format_args!("the provider did not answer in time: {cause}"))
+    } else {
+        bad_gateway(format_args!("{what}: {cause}"))
+    }
+}
+
+/// An answer with a status from 400 to 599.
+pub(crate) fn from_reply(status: u16, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Error {
+    let error = match serde_json::from_slice(body) {
+        Ok(body) => error_object(body, status),
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            error_object(json!({"message": describe(status, &excerpt(&secrets.scrub(&text)))}), status)
+        }
+    };
+    let wait = retry_after(headers, SystemTime::now());
+    Error::from_parts(ErrorKind::Provider, status, secrets.scrub_value(error), wait)
+}
+
+/// The error in a body that came with status 200 or as an event of a stream: a member `error` that is not null,
+/// or an object that calls itself an error. The status is the one that the error names, else 502.
+pub(crate) fn from_body(body: Value, secrets: &Secrets) -> Option<Error> {
+    let is_error = body.get("error").is_some_and(|error| !error.is_null())
+        || body.get("object") == Some(&json!("error"));
+    is_error.then(|| from_error(body, secrets))
+}
+
+/// The same for a body that is known to be an error.
+pub(crate) fn from_error(body: Value, secrets: &Secrets) -> Error {
+    let error = error_object(body, ErrorKind::Provider.status());
+    let status = ["status", "status_code", "code"]
+        .into_iter()
+        .filter_map(|name| match error.get(name)? {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_u64(),
+        })
+        .find(|status| (400..600).contains(status))
+        .map_or(ErrorKind::Provider.status(), |status| status as u16);
+    Error::from_parts(ErrorKind::Provider, status, secrets.scrub_value(error), None)
+}
+
+/// The `error` object of OpenAI's shape, out of the shapes that compatible servers answer with:
+/// `{"error": {…}}`, `[{"error": {…}}]`, `{"error": "…"}`, `{"object": "error", "message": "…"}`, `{"detail": …}`.
+fn error_object(body: Value, status: u16) -> Value {
+    let body = match body {
+        Value::Array(mut elements) if elements.len() == 1 => elements.remove(0),
+        other => other,
+    };
+    let mut members = match body {
+        Value::Object(mut members) => match members.remove("error") {
+            Some(Value::Object(error)) => error,
+            Some(Value::String(message)) => {
+                members.insert("message".into(), message.into());
+                members
+            }
+            Some(other) => {
+                members.insert("error".into(), other);
+                members
+            }
+            None => members,
+        },
+        Value::String(message) => Map::from_iter([("message".into(), message.into())]),
+        Value::Null => Map::new(),
+        other => Map::from_iter([("detail".into(), other)]),
+    };
+    if !members.get("message").is_some_and(Value::is_string) {
+        let said =
+            ["detail", "message"].into_iter().find_map(|name| members.get(name)).map(|said| match said {
+                Value::String(text) => text.clone(),
+                other => excerpt(&other.to_string()),
+            });
+        members.insert("message".into(), describe(status, &said.unwrap_or_default()).into());
+    }
+    members.entry("type").or_insert_with(|| ErrorKind::Provider.as_str().into());
+    members.entry("param").or_insert(Value::Null);
+    members.entry("code").or_insert(Value::Null);
+    Value::Object(members)
+}
+
+fn describe(status: u16, said: &str) -> String {
+    match said {
+        "" => format!("the provider answered with status {status}"),
+        said => format!("the provider answered with status {status}: {said}"),
+    }
+}
+
+/// The beginning of a text in one line, without control characters and, in a page of HTML, without its tags.
+pub(crate) fn excerpt(text: &str) -> String {
+    let html = text.trim_start().starts_with('<');
+    let mut inside_tag = false;
+    let readable: String = text
+        .chars()
+        .take(EXCERPT_OF)
+        .map(|character| {
+            let tag = html && (inside_tag || character == '<');
+            inside_tag = tag && character != '>';
+            if tag || character.is_control() { ' ' } else { character }
+        })
+        .collect();
+    let mut line = readable.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = line.char_indices().nth(EXCERPT) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The `error` object of a reply.
+    fn object(status: u16, body: &str) -> Value {
+        let mut secrets = Secrets::default();
+        secrets.add("sk-0123456789".into());
+        let error = from_reply(status, &HeaderMap::new(), body.as_bytes(), &secrets);
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Provider, status));
+        serde_json::from_str(error.document().get("/error").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_shape_of_error_becomes_the_one_of_openai() {
+        let error = |message: &str| json!({"message": message, "type": "provider_error", "param": null, "code": null});
+        let cases = [
+            (
+                r#"{"error":{"message":"m","type":"t","code":"c","param":"p","hint":{"more":[1]}},"extra":1}"#,
+                json!({"message": "m", "type": "t", "code": "c", "param": "p", "hint": {"more": [1]}}),
+            ),
+            (
+                r#"[{"error":{"message":"m","code":400,"status":"INVALID_ARGUMENT"}}]"#,
+                json!({"message": "m", "type": "provider_error", "code": 400, "status": "INVALID_ARGUMENT", "param": null}),
+            ),
+            (r#"{"error":"no such model"}"#, error("no such model")),
+            (
+                r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#,
+                json!({"object": "error", "message": "too long", "type": "BadRequestError", "code": 400, "param": null}),
+            ),
+            (
+                r#"{"detail":"Not Found"}"#,
+                json!({"detail": "Not Found", "message": "the provider answered with status 500: Not Found",
+                       "type": "provider_error", "param": null, "code": null}),
+            ),
+            (r#""plain""#, error("plain")),
+            ("null", error("the provider answered with status 500")),
+            ("", error("the provider answered with status 500")),
+            (
+                "<html><head><title>502 Bad\r\nGateway</title></head><hr>nginx\u{0}</html>",
+                error("the provider answered with status 500: 502 Bad Gateway nginx"),
+            ),
+            (
+                r#"{"error":{"message":"bad key sk-0123456789","type":"auth"}}"#,
+                json!({"message": "bad key [redacted]", "type": "auth", "param": null, "code": null}),
+            ),
+            (
+                "upstream said sk-0123456789",
+                error("the provider answered with status 500: upstream said [redacted]"),
+            ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(object(500, body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_excerpt_is_bounded_in_characters() {
+        let text = excerpt(&"é ".repeat(10_000));
+        assert_eq!(text.chars().count(), EXCERPT + 1, "{text}");
+        assert!(text.ends_with('…'));
+    }
+
+    #[test]
+    fn an_error_in_a_body_has_the_status_that_it_names() {
+        for (body, status) in [
+            (json!({"error": {"message": "m", "code": 429}}), Some(429)),
+            (json!({"error": {"message": "m", "code": "503"}}), Some(503)),
+            (json!({"error": {"message": "m", "code": "server_error"}}), Some(502)),
+            (json!({"error": {"message": "m", "code": 200}}), Some(502)),
+            (json!({"object": "error", "message": "m", "code": 400}), Some(400)),
+            (json!({"error": null}), None),
+            (json!({"object": "chat.completion"}), None),
+        ] {
+            let error = from_body(body.clone(), &Secrets::default());
+            assert_eq!(error.map(|error| error.status()), status, "{body}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! How an [`OpenAi`] provider is set up: what is asked for, and every way in which that can be wrong.
+//!
+//! Embedders and the table of provider types call it. It opens no connection.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, USER_AGENT},
+};
+use reqwest::Url;
+
+use super::OpenAi;
+use crate::{
+    Endpoint,
+    provider::secret::{Secret, Secrets},
+};
+
+/// Why a provider cannot be set up. No message shows a key, a header's value, or the credentials in a URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The base URL is none.
+    #[error("the base URL `{url}` of provider `{provider}` is not usable: {reason}")]
+    BaseUrl {
+        /// The provider's name.
+        provider: String,
+        /// The URL, without user, password and query.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The API key cannot be sent in a header.
+    #[error("the API key of provider `{provider}` is empty or has characters that a header cannot carry")]
+    ApiKey {
+        /// The provider's name.
+        provider: String,
+    },
+    /// A header cannot be sent.
+    #[error("the header `{header}` of provider `{provider}` has a name or a value that HTTP does not know")]
+    Header {
+        /// The provider's name.
+        provider: String,
+        /// The header's name.
+        header: String,
+    },
+    /// The HTTP client could not be made.
+    #[error("the HTTP client of provider `{provider}` could not be made: {reason}")]
+    Client {
+        /// The provider's name.
+        provider: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Sets up an [`OpenAi`] provider; from [`OpenAi::builder`].
+#[must_use]
+pub struct OpenAiBuilder {
+    name: Arc<str>,
+    base_url: String,
+    api_key: Option<Secret>,
+    headers: Vec<(String, Secret)>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    idle_timeout: Duration,
+    max_response_bytes: usize,
+    stream_usage: bool,
+}
+
+impl OpenAiBuilder {
+    pub(super) fn new(name: Arc<str>, base_url: String) -> Self {
+        Self {
+            name,
+            base_url,
+            api_key: None,
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(300),
+            max_response_bytes: 64 * 1024 * 1024,
+            stream_usage: true,
+        }
+    }
+
+    /// The key, sent as `authorization: Bearer …`. Default: none is sent.
+    pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// A header that every request carries, such as `openai-organization` or Azure's `api-key`. It goes before one
+    /// of the same name that would be sent anyway, `authorization` included. Its value is treated as a secret.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// How long a connection may take to open, TLS included. Default: 10 seconds.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// How long a response that does not stream may take as a whole. Default: 600 seconds.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// How long a stream may be silent, before its first byte and between two. Default: 300 seconds.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = limit;
+        self
+    }
+
+    /// How long a response that does not stream may be, in bytes. Default: 64 MiB.
+    pub fn max_response_bytes(mut self, limit: usize) -> Self {
+        self.max_response_bytes = limit;
+        self
+    }
+
+    /// Does the API know `stream_options.include_usage`? Default: it does.
+    pub fn stream_usage(mut self, known: bool) -> Self {
+        self.stream_usage = known;
+        self
+    }
+
+    /// The provider.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that cannot be used, by its name.
+    pub fn build(self) -> Result<OpenAi, BuildError> {
+        let mut secrets = Secrets::default();
+        let base = self.base(&mut secrets)?;
+        let headers = self.all_headers(&mut secrets)?;
+        // reqwest is built without a choice of its own. Whoever chose first has chosen for the process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_secs(90))
+            // A redirect would take the key to a host that nobody configured.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .build()
+            .map_err(|error| BuildError::Client {
+                provider: self.name.to_string(),
+                reason: error.without_url().to_string(),
+            })?;
+        let urls = Endpoint::ALL
+            .into_iter()
+            .map(|endpoint| {
+                let mut url = base.clone();
+                url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), endpoint.path()));
+                (endpoint, url)
+            })
+            .collect();
+        Ok(OpenAi {
+            name: self.name,
+            client,
+            urls,
+            headers,
+            secrets: Arc::new(secrets),
+            timeout: self.timeout,
+            idle_timeout: self.idle_timeout,
+            max_response_bytes: self.max_response_bytes,
+            stream_usage: self.stream_usage,
+        })
+    }
+
+    fn base(&self, secrets: &mut Secrets) -> Result<Url, BuildError> {
+        let wrong = |reason: &str| BuildError::BaseUrl {
+            provider: self.name.to_string(),
+            url: without_credentials(&self.base_url),
+            reason: reason.into(),
+        };
+        let mut url = Url::parse(self.base_url.trim()).map_err(|error| wrong(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("its scheme is neither http nor https"));
+        }
+        if (url.password().is_some() || !url.username().is_empty()) && self.api_key.is_some() {
+            return Err(wrong(
+                "it has a user or password, and there is an API key, but only one of them can be sent",
+            ));
+        }
+        let userinfo = [url.username(), url.password().unwrap_or_default()].map(str::to_owned);
+        let query: Vec<_> = url.query_pairs().map(|(_, value)| value.into_owned()).collect();
+        userinfo.into_iter().chain(query).for_each(|secret| secrets.add(secret.into()));
+        url.set_fragment(None);
+        Ok(url)
+    }
+
+    fn all_headers(&self, secrets: &mut Secrets) -> Result<HeaderMap, BuildError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("llmux/", env!("CARGO_PKG_VERSION"))));
+        if let Some(key) = &self.api_key {
+            secrets.add(key.clone());
+            let value = sensitive(&format!("Bearer {}", key.expose()))
+                .filter(|_| !key.expose().is_empty())
+                .ok_or_else(|| BuildError::ApiKey { provider: self.name.to_string() })?;
+            headers.insert(AUTHORIZATION, value);
+        }
+        for (name, value) in &self.headers {
+            secrets.add(value.clone());
+            let header = HeaderName::try_from(name).ok().zip(sensitive(value.expose()));
+            let (name, value) = header.ok_or_else(|| BuildError::Header {
+                provider: self.name.to_string(),
+                header: name.clone(),
+            })?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+impl fmt::Debug for OpenAiBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiBuilder")
+            .field("name", &self.name)
+            .field("base_url", &without_credentials(&self.base_url))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A header's value that logs and HTTP/2's compression tables leave out.
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A URL, or what was meant to be one, without user, password, query and fragment.
+fn without_credentials(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    // What cannot be parsed may have its `@` anywhere, so everything before the last one goes.
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (_, None) => url.into(),
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_url_is_named_without_its_credentials() {
+        for (url, shown, reason) in [
+            ("api.openai.com/v1", "api.openai.com/v1", "relative URL without a base"),
+            ("ftp://host/v1", "ftp://host/v1", "its scheme is neither http nor https"),
+            ("", "", "relative URL without a base"),
+            (
+                "https://user:hunter22@host:port/v1?key=hunter22",
+                "https://host:port/v1",
+                "invalid port number",
+            ),
+            ("https://user:p@ss@/v1", "https:///v1", "empty host"),
+            ("user:hunter22@host", "host", "its scheme is neither http nor https"),
+        ] {
+            let error = OpenAi::builder("here", url).build().unwrap_err();
+            let expected = format!("the base URL `{shown}` of provider `here` is not usable: {reason}");
+            assert_eq!(error.to_string(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_without_showing_it() {
+        let builder = || OpenAi::builder("here", "http://user:hunter22@host/v1?key=hunter22");
+        for (builder, expected) in [
+            (
+                OpenAi::builder("here", "http://host").api_key("se\ncret"),
+                "the API key of provider `here` is empty or has characters that a header cannot carry",
+            ),
+            (
+                OpenAi::builder("here", "http://host").api_key(" "),
+                "the API key of provider `here` is empty or has characters that a header cannot carry",
+            ),
+            (
+                builder().header("a b", "secret"),
+                "the header `a b` of provider `here` has a name or a value that HTTP does not know",
+            ),
+            (
+                builder().header("x-key", "se\ncret"),
+                "the header `x-key` of provider `here` has a name or a value that HTTP does not know",
+            ),
+            (
+                builder().api_key("secret"),
+                "the base URL `http://host/v1` of provider `here` is not usable: it has a user or password, and there \
+                 is an API key, but only one of them can be sent",
+            ),
+        ] {
+            assert!(!format!("{builder:?}").contains("hunter22"), "{builder:?}");
+            assert_eq!(builder.build().unwrap_err().to_string(), expected);
+        }
+        assert_eq!(format!("{:?}", builder().build().unwrap()), "OpenAi { name: \"here\", .. }");
+    }
+
+    #[test]
+    fn endpoints_stand_below_the_base_url() {
+        for (base, expected) in [
+            ("http://host/v1", "http://host/v1/chat/completions"),
+            ("http://host/v1/", "http://host/v1/chat/completions"),
+            (" http://host ", "http://host/chat/completions"),
+            ("https://host/openai/?api-version=2#x", "https://host/openai/chat/completions?api-version=2"),
+        ] {
+            assert_eq!(OpenAi::builder("here", base).build().unwrap().urls[0].1.as_str(), expected);
+        }
+    }
+}

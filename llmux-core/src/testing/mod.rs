@@ -1,0 +1,7 @@
+//! What tests of plugins, of embedders' programs and of LLMux itself stand on. Behind the feature `testing`.
+//!
+//! No code of the library itself calls it.
+
+mod upstream;
+
+pub use upstream::{Answer, Received, ScriptedUpstream};

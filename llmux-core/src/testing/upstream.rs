@@ -1,0 +1,369 @@
+//! A provider's server that does exactly what a test tells it, byte by byte, misbehavior included.
+//!
+//! Tests start one, script its answers and point a provider at it. It is a real server on a real socket, so that
+//! what is tested is what runs; it is no general HTTP server: a request has a `content-length` or no body.
+
+use std::{
+    collections::VecDeque,
+    fmt::Write as _,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+/// One scripted answer, given to one request.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    head: Option<Head>,
+    steps: Vec<Step>,
+    end: End,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    status: u16,
+    headers: Vec<(String, String)>,
+    chunked: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Bytes),
+    Pause(Duration),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The answer is complete, and the connection good for another.
+    Proper,
+    /// The connection closes at once, whatever was announced.
+    Close,
+    /// Nothing more comes, and the connection stays open.
+    Hang,
+}
+
+impl Answer {
+    /// A whole answer with a JSON body (or whatever is given as one).
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let head = Head { status, headers: Vec::new(), chunked: false }
+            .with("content-type", "application/json")
+            .with("content-length", &body.len().to_string());
+        Self { head: Some(head), steps: vec![Step::Send(body)], end: End::Proper }
+    }
+
+    /// A stream of server-sent events, status 200, in pieces that are written as they are, one at a time.
+    pub fn sse<T: Into<Bytes>>(pieces: impl IntoIterator<Item = T>) -> Self {
+        let head = Head { status: 200, headers: Vec::new(), chunked: true }
+            .with("content-type", "text/event-stream; charset=utf-8")
+            .with("transfer-encoding", "chunked");
+        let steps = pieces.into_iter().map(|piece| Step::Send(piece.into())).collect();
+        Self { head: Some(head), steps, end: End::Proper }
+    }
+
+    /// Bytes in place of an HTTP response, then the end of the connection.
+    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+        Self { head: None, steps: vec![Step::Send(bytes.into())], end: End::Close }
+    }
+
+    /// No answer: the request is read, and the connection stays open.
+    pub fn hang() -> Self {
+        Self { head: None, steps: Vec::new(), end: End::Hang }
+    }
+
+    /// Adds a header, or replaces the one of that name.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.head = self.head.map(|head| head.with(name, value));
+        self
+    }
+
+    /// Another status.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.head = self.head.map(|head| Head { status, ..head });
+        self
+    }
+
+    /// One more piece of the body.
+    #[must_use]
+    pub fn then(mut self, piece: impl Into<Bytes>) -> Self {
+        self.steps.push(Step::Send(piece.into()));
+        self
+    }
+
+    /// A pause in the body, in real time.
+    #[must_use]
+    pub fn then_pause(mut self, pause: Duration) -> Self {
+        self.steps.push(Step::Pause(pause));
+        self
+    }
+
+    /// After that the connection closes, whatever was announced.
+    #[must_use]
+    pub fn then_close(mut self) -> Self {
+        self.end = End::Close;
+        self
+    }
+
+    /// After that nothing more comes, and the connection stays open.
+    #[must_use]
+    pub fn then_hang(mut self) -> Self {
+        self.end = End::Hang;
+        self
+    }
+}
+
+impl Head {
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
+        for (name, value) in &self.headers {
+            // Writing to a string does not fail.
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+        head.push_str("\r\n");
+        head.into()
+    }
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The method, `POST`.
+    pub method: String,
+    /// The path and query.
+    pub path: String,
+    /// The headers in their order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Received {
+    /// The first header of that name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+}
+
+/// The server. It ends when it is dropped, with its connections.
+#[derive(Debug)]
+pub struct ScriptedUpstream {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    answers: Mutex<VecDeque<Answer>>,
+    requests: Mutex<Vec<Received>>,
+    connections: AtomicUsize,
+    /// Bytes of bodies that the sockets have taken.
+    sent: AtomicUsize,
+    /// A permit for each connection that a client has closed and nobody has asked about.
+    closed: Semaphore,
+}
+
+impl ScriptedUpstream {
+    /// Starts one that gives these answers, one a request, in the order in which requests arrive. A request that
+    /// finds no answer gets status 500, which says so.
+    ///
+    /// # Panics
+    ///
+    /// When the loopback interface has no free port.
+    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            answers: Mutex::new(answers.into_iter().collect()),
+            requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            closed: Semaphore::new(0),
+        });
+        let server = tokio::spawn(serve(listener, shared.clone()));
+        Self { address, shared, server }
+    }
+
+    /// Its base URL, as a provider takes it: `http://127.0.0.1:PORT/v1`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds an answer behind those that are left.
+    pub fn push(&self, answer: Answer) {
+        lock(&self.shared.answers).push_back(answer);
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Received> {
+        lock(&self.shared.requests).clone()
+    }
+
+    /// How many connections clients have opened so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Relaxed)
+    }
+
+    /// How many bytes of bodies the sockets have taken so far. More than clients have read, by what is under way.
+    pub fn sent(&self) -> usize {
+        self.shared.sent.load(Relaxed)
+    }
+
+    /// Waits until a client has closed a connection; each is told once. Connections that the script closed do not
+    /// count.
+    pub async fn closed(&self) {
+        if let Ok(permit) = self.shared.closed.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+impl Drop for ScriptedUpstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// A test that panicked with the lock held has failed already.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((connection, _)) = listener.accept().await {
+        shared.connections.fetch_add(1, Relaxed);
+        let shared = shared.clone();
+        connections.spawn(async move {
+            // Otherwise small pieces wait for each other, and a script is not what is sent.
+            let _ = connection.set_nodelay(true);
+            if converse(connection, &shared).await.is_err() {
+                shared.closed.add_permits(1);
+            }
+        });
+    }
+}
+
+/// Serves one connection. `Ok` when the script ended it, an error when the client did.
+async fn converse(connection: TcpStream, shared: &Shared) -> io::Result<()> {
+    let (mut reader, mut writer) = connection.into_split();
+    let mut buffer = BytesMut::new();
+    loop {
+        let request = receive(&mut reader, &mut buffer).await?;
+        lock(&shared.requests).push(request);
+        let answer = lock(&shared.answers).pop_front().unwrap_or_else(|| {
+            Answer::json(500, r#"{"error":{"message":"the script has no answer for this request"}}"#)
+        });
+        // The client may go away while it is answered, and that is to be noticed at once.
+        let end = tokio::select! {
+            end = give(&answer, &mut writer, &shared.sent) => end?,
+            gone = watch(&mut reader, &mut buffer) => return Err(gone),
+        };
+        match end {
+            End::Proper => {}
+            End::Close => return Ok(()),
+            End::Hang => return Err(watch(&mut reader, &mut buffer).await),
+        }
+    }
+}
+
+/// Reads one request.
+async fn receive(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<Received> {
+    let head_end = loop {
+        if let Some(at) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+        read_some(reader, buffer).await?;
+    };
+    let head = buffer.split_to(head_end);
+    let head = String::from_utf8_lossy(&head);
+    let mut lines = head.lines();
+    let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
+    let headers: Vec<_> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let mut received = Received { method, path, headers, body: Bytes::new() };
+    let length = received.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    while buffer.len() < length {
+        read_some(reader, buffer).await?;
+    }
+    received.body = buffer.split_to(length).freeze();
+    Ok(received)
+}
+
+async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Result<()> {
+    match reader.read_buf(buffer).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads ahead until the client is gone.
+async fn watch(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Error {
+    loop {
+        if let Err(gone) = read_some(reader, buffer).await {
+            return gone;
+        }
+    }
+}
+
+/// Plays an answer.
+async fn give(answer: &Answer, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
+    let chunked = answer.head.as_ref().is_some_and(|head| head.chunked);
+    if let Some(head) = &answer.head {
+        writer.write_all(&head.to_bytes()).await?;
+    }
+    for step in &answer.steps {
+        let piece = match step {
+            Step::Pause(pause) => {
+                tokio::time::sleep(*pause).await;
+                continue;
+            }
+            Step::Send(piece) => piece,
+        };
+        // An empty chunk would be the end of the body.
+        if chunked && !piece.is_empty() {
+            let mut framed = BytesMut::from(format!("{:x}\r\n", piece.len()).as_bytes());
+            framed.extend_from_slice(piece);
+            framed.extend_from_slice(b"\r\n");
+            writer.write_all(&framed).await?;
+        } else {
+            writer.write_all(piece).await?;
+        }
+        sent.fetch_add(piece.len(), Relaxed);
+    }
+    if chunked && answer.end == End::Proper {
+        writer.write_all(b"0\r\n\r\n").await?;
+    }
+    Ok(answer.end)
+}
