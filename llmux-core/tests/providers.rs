@@ -1,0 +1,445 @@
+//! Providers against a real socket: what is sent, what comes back, and every way in which an upstream misbehaves.
+//!
+//! Real time runs here, so waits are short and bounds generous. What needs no socket is tested beside its code.
+
+#![cfg(feature = "testing")]
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use llmux_core::{
+    Endpoint, Error, ErrorKind,
+    document::Document,
+    provider::{Call, Events, OpenAi, OpenAiBuilder, Provider, ProviderSettings, Secret, TYPES},
+    testing::{Answer, ScriptedUpstream},
+};
+
+const KEY: &str = "sk-a-very-secret-key";
+const OK: &str = r#"{"id":"x","choices":[],"unknown":[1.50,{"z":null,"a":1e2}]}"#;
+const CHUNK: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+fn call(endpoint: Endpoint) -> Call {
+    Call { endpoint, body: r#"{"model" : "m","x":1.50}"#.into(), request_id: "request-7".into() }
+}
+
+fn chat() -> Call {
+    call(Endpoint::ChatCompletions)
+}
+
+fn builder(upstream: &ScriptedUpstream) -> OpenAiBuilder {
+    OpenAi::builder("here", upstream.base_url()).api_key(KEY)
+}
+
+fn provider(upstream: &ScriptedUpstream) -> OpenAi {
+    builder(upstream).build().unwrap()
+}
+
+/// What a plain request gets from an upstream with this answer.
+async fn send(answer: Answer) -> Result<Document, Error> {
+    let upstream = ScriptedUpstream::start([answer]).await;
+    provider(&upstream).send(chat()).await
+}
+
+/// What a stream from an upstream with this answer tells: its events as `name|data`, and the error at its end as
+/// `!kind: message`; or the error in place of a stream.
+async fn stream(answer: Answer) -> Result<Vec<String>, Error> {
+    let upstream = ScriptedUpstream::start([answer]).await;
+    Ok(told(provider(&upstream).stream(chat()).await?).await)
+}
+
+async fn told(mut events: Events) -> Vec<String> {
+    let mut told = Vec::new();
+    while let Some(item) = events.next().await {
+        told.push(match item {
+            Ok(event) => {
+                let data = std::str::from_utf8(&event.data).unwrap();
+                format!("{}|{data}", event.name.as_deref().unwrap_or_default())
+            }
+            Err(error) => format!("!{}: {}", error.kind().as_str(), error.message()),
+        });
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_request_goes_out_as_it_was_given() {
+    for endpoint in Endpoint::ALL {
+        let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+        let provider = OpenAi::builder("here", format!("{}/?api-version=2024", upstream.base_url()))
+            .api_key(format!("{KEY}\n"))
+            .header("OpenAI-Organization", "org")
+            .build()
+            .unwrap();
+        provider.send(call(endpoint)).await.unwrap();
+        let requests = upstream.requests();
+        let [request] = &requests[..] else { panic!("{requests:?}") };
+        assert_eq!(request.method, "POST");
+        assert_eq!(request.path, format!("/v1/{endpoint}?api-version=2024"));
+        assert_eq!(request.body, call(endpoint).body);
+        for (name, value) in [
+            ("content-type", Some("application/json")),
+            ("accept", Some("application/json")),
+            ("authorization", Some("Bearer sk-a-very-secret-key")),
+            ("openai-organization", Some("org")),
+            ("x-request-id", Some("request-7")),
+            ("content-length", Some("24")),
+            ("accept-encoding", None),
+            ("transfer-encoding", None),
+        ] {
+            assert_eq!(request.header(name), value, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_of_ones_own_goes_before_the_usual_one() {
+    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let provider = builder(&upstream).header("authorization", "Custom it").build().unwrap();
+    provider.send(chat()).await.unwrap();
+    let request = upstream.requests().remove(0);
+    let sent: Vec<_> = request.headers.iter().filter(|(name, _)| name == "authorization").collect();
+    assert_eq!(sent, [&("authorization".into(), "Custom it".into())]);
+}
+
+#[tokio::test]
+async fn a_url_with_a_user_is_sent_as_basic_authorization() {
+    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let url = upstream.base_url().replace("http://", "http://user:password@");
+    OpenAi::builder("here", url).build().unwrap().send(chat()).await.unwrap();
+    assert_eq!(upstream.requests()[0].header("authorization"), Some("Basic dXNlcjpwYXNzd29yZA=="));
+}
+
+#[tokio::test]
+async fn a_response_comes_back_byte_for_byte() {
+    for body in [OK, " {\"a\" : 1.50}\n", "{}"] {
+        assert_eq!(send(Answer::json(200, body)).await.unwrap().to_bytes(), body);
+    }
+    let in_pieces = Answer::sse(["{\"a\":", "[1,", "2.0]}"]).header("content-type", "application/json");
+    assert_eq!(send(in_pieces).await.unwrap().to_bytes(), "{\"a\":[1,2.0]}");
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let upstream = ScriptedUpstream::start([
+        Answer::json(200, OK),
+        Answer::json(429, "{}"),
+        Answer::sse([CHUNK, DONE]),
+        // The end of the body comes after the end of the stream, and is still read.
+        Answer::sse([CHUNK, DONE]).then_pause(Duration::from_millis(30)),
+        Answer::json(200, OK),
+    ])
+    .await;
+    let provider = provider(&upstream);
+    let rest = || tokio::time::sleep(Duration::from_millis(150));
+    for _ in 0..2 {
+        let _ = provider.send(chat()).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 1);
+        rest().await;
+    }
+    provider.send(chat()).await.unwrap();
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_error_keeps_what_the_provider_said() {
+    let body =
+        r#"{"error":{"message":"slow down","type":"rate_limit","param":"x","code":"rpm","hint":{"a":[1]}}}"#;
+    let answer = || Answer::json(429, body).header("retry-after", "7");
+    for error in [send(answer()).await.unwrap_err(), stream(answer()).await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Provider);
+        assert_eq!(error.status(), 429);
+        assert_eq!(error.message(), "slow down");
+        assert_eq!(error.error_type(), "rate_limit");
+        assert_eq!(error.code(), Some("rpm"));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(error.document().get("/error/hint"), Some(r#"{"a":[1]}"#));
+        assert!(error.is_retryable());
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_answer_is_an_error_of_its_kind() {
+    use ErrorKind::{BadGateway, Provider};
+    let page = "<html><h1>Bad Gateway</h1></html>";
+    let cut = || Answer::json(503, "over").header("content-length", "100").then_close();
+    let moved = Answer::json(302, "{}").header("location", "http://127.0.0.1:1/");
+    let empty = Answer::raw("HTTP/1.1 204 No Content\r\n\r\n");
+    // A message that ends with `…` is only how it begins.
+    let cases = [
+        (Answer::json(401, r#"{"error":{"message":"bad key"}}"#), Provider, 401, "bad key"),
+        (Answer::json(502, page), Provider, 502, "the provider answered with status 502: Bad Gateway"),
+        (Answer::json(500, ""), Provider, 500, "the provider answered with status 500"),
+        (cut(), Provider, 503, "the provider answered with status 503: over"),
+        (Answer::json(200, r#"{"error":{"message":"no credit","code":402}}"#), Provider, 402, "no credit"),
+        (moved, BadGateway, 502, "the provider answered with status 302, which is no answer"),
+        (Answer::json(304, ""), BadGateway, 502, "the provider answered with status 304, which is no answer"),
+        (
+            empty,
+            BadGateway,
+            502,
+            "the provider answered with status 204 and no JSON object: the body is empty",
+        ),
+        (
+            Answer::json(200, "[1]"),
+            BadGateway,
+            502,
+            "the provider answered with status 200 and no JSON object: …",
+        ),
+        (
+            Answer::json(200, "{\"a\":}"),
+            BadGateway,
+            502,
+            "the provider answered with status 200 and no JSON object: …",
+        ),
+        (cut().status(200), BadGateway, 502, "the response broke off: …"),
+        (Answer::raw(""), BadGateway, 502, "the provider did not answer: …"),
+        (Answer::raw("what?\r\n\r\n"), BadGateway, 502, "the provider did not answer: …"),
+        (Answer::raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"), BadGateway, 502, "the provider …"),
+    ];
+    for (answer, kind, status, message) in cases {
+        let what = format!("{answer:?}");
+        let error = send(answer).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (kind, status), "{error} from {what}");
+        match message.strip_suffix('…') {
+            Some(begin) => assert!(error.message().starts_with(begin), "{error} from {what}"),
+            None => assert_eq!(error.message(), message, "{what}"),
+        }
+        assert!(error.message().len() < 300, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_object_with_an_error_of_its_own_is_a_response() {
+    let body = r#"{"object":"response","status":"failed","error":{"code":"server_error","message":"m"}}"#;
+    let upstream = ScriptedUpstream::start([Answer::json(200, body)]).await;
+    let document = provider(&upstream).send(call(Endpoint::Responses)).await.unwrap();
+    assert_eq!(document.to_bytes(), body);
+}
+
+#[tokio::test]
+async fn no_error_shows_a_credential() {
+    // An upstream that repeats everything it knows, in every way it can.
+    let said = format!("key {KEY}, password hunter22, query query-key, header header-key");
+    let answers = [
+        Answer::json(401, format!(r#"{{"error":{{"message":"{said}","{KEY}":["{said}"]}}}}"#)),
+        Answer::json(401, said.clone()),
+        Answer::json(200, format!(r#"{{"error":"{said}"}}"#)),
+        Answer::raw(said.clone()),
+        Answer::sse([format!("data: {{\"error\":\"{said}\"}}\n\n")]),
+    ];
+    let mut errors = Vec::new();
+    for (user, key) in [("user:hunter22@", None), ("", Some(KEY))] {
+        let provider = |base_url: String| {
+            let base_url = format!("{}?key=query-key", base_url.replace("//", &format!("//{user}")));
+            let builder = OpenAi::builder("here", base_url).header("x-key", "header-key");
+            key.into_iter().fold(builder, |builder, key| builder.api_key(key)).build().unwrap()
+        };
+        let own =
+            [if key.is_some() { KEY } else { "hunter22" }, "query-key", "header-key", "key=", "127.0.0.1"];
+        let nowhere = provider("http://127.0.0.1:1/v1".into());
+        errors.push((nowhere.send(chat()).await.unwrap_err(), own));
+        for answer in &answers {
+            let upstream = ScriptedUpstream::start([answer.clone(), answer.clone()]).await;
+            let provider = provider(upstream.base_url());
+            errors.push((provider.send(chat()).await.unwrap_err(), own));
+            match provider.stream(chat()).await {
+                Ok(mut events) => errors.push((events.next().await.unwrap().unwrap_err(), own)),
+                Err(error) => errors.push((error, own)),
+            }
+        }
+    }
+    assert_eq!(errors.len(), 22);
+    for (error, secrets) in errors {
+        let shown = format!("{error:?} {error}");
+        for secret in secrets {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_a_connect_error() {
+    // Bound and dropped, so that nobody listens on it.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let provider = OpenAi::builder("here", format!("http://{address}/v1")).build().unwrap();
+    for error in [provider.send(chat()).await.unwrap_err(), provider.stream(chat()).await.err().unwrap()] {
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Connect, 502));
+        assert!(error.message().starts_with("the provider could not be reached: "), "{error}");
+        assert!(error.is_retryable());
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_before_and_within_an_answer() {
+    let limit = Duration::from_millis(100);
+    let slow = || Answer::json(200, "{").header("content-length", "9").then_hang();
+    for answer in [Answer::hang(), slow()] {
+        let upstream = ScriptedUpstream::start([answer.clone(), answer]).await;
+        let plain = builder(&upstream).timeout(limit).build().unwrap().send(chat()).await.unwrap_err();
+        let stream =
+            builder(&upstream).idle_timeout(limit).build().unwrap().stream(chat()).await.err().unwrap();
+        for error in [plain, stream] {
+            assert_eq!((error.kind(), error.status()), (ErrorKind::Timeout, 504), "{error}");
+        }
+    }
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let provider = builder(&upstream).timeout(Duration::ZERO).idle_timeout(limit).build().unwrap();
+    let told = told(provider.stream(chat()).await.unwrap()).await;
+    assert_eq!(told[1..], ["!timeout: the provider sent nothing for 100ms"]);
+}
+
+#[tokio::test]
+async fn a_response_beyond_the_limit_is_refused() {
+    let body = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+    let announced = Answer::json(200, body.clone());
+    let pieces = body.as_bytes().chunks(1_000).map(<[u8]>::to_vec);
+    let in_pieces = Answer::sse(pieces).header("content-type", "application/json");
+    for answer in [announced, in_pieces] {
+        let upstream = ScriptedUpstream::start([answer.clone(), answer]).await;
+        let limited = |limit| builder(&upstream).max_response_bytes(limit).build().unwrap();
+        let document = limited(body.len()).send(chat()).await.unwrap();
+        assert_eq!(document.to_bytes(), body);
+        let error = limited(body.len() - 1).send(chat()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadGateway);
+        assert_eq!(
+            error.message(),
+            format!("the provider's response has more than {} bytes", body.len() - 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_endless_error_is_cut_and_still_an_error() {
+    let flood = Answer::sse(vec!["no ".repeat(100_000); 20]).header("content-type", "text/plain").status(500);
+    let error = send(flood.then_hang()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Provider, 500));
+    assert!(error.message().ends_with('…') && error.message().len() < 300, "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_is_events_until_its_end() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
+    let events = provider(&upstream).stream(chat()).await.unwrap();
+    let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
+    assert_eq!(told(events).await, [chunk, chunk]);
+    assert_eq!(upstream.requests()[0].header("accept"), Some("text/event-stream"));
+}
+
+#[tokio::test]
+async fn an_event_arrives_before_the_next_is_sent() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+    assert!(first.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
+    for answer in [
+        Answer::sse([CHUNK]),
+        Answer::sse([CHUNK]).then_close(),
+        Answer::sse([CHUNK, "data: {\"cho"]),
+        Answer::sse([CHUNK, "data: {\"cho"]).then_close(),
+        Answer::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
+    ] {
+        let what = format!("{answer:?}");
+        let told = stream(answer).await.unwrap();
+        assert_eq!(told.len(), 2, "{told:?} from {what}");
+        assert!(told[1].starts_with("!bad_gateway: the provider's stream broke off"), "{told:?} from {what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_stream_is_an_error_before_the_stream() {
+    use ErrorKind::{BadGateway, Provider};
+    let error = r#"{"error":{"message":"overloaded","code":529}}"#;
+    let page = Answer::json(200, "<html>").header("content-type", "Text/HTML; charset=x");
+    for (answer, expected) in [
+        (Answer::json(200, error), (Provider, 529, "overloaded")),
+        (
+            Answer::json(200, OK),
+            (BadGateway, 502, "the provider answered a request for a stream with one JSON document"),
+        ),
+        (page, (BadGateway, 502, "the provider answered a request for a stream with text/html")),
+    ] {
+        let error = stream(answer).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.message()), expected);
+    }
+    let upstream = ScriptedUpstream::start([]).await;
+    let error = provider(&upstream).stream(call(Endpoint::Embeddings)).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn dropping_a_stream_or_a_request_closes_the_connection() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang(), Answer::hang()]).await;
+    let provider = provider(&upstream);
+    let mut events = provider.stream(chat()).await.unwrap();
+    assert!(events.next().await.unwrap().is_ok());
+    drop(events);
+    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped stream closes");
+
+    let request = provider.send(chat());
+    assert!(tokio::time::timeout(Duration::from_millis(100), request).await.is_err());
+    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped request closes");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_slows_the_upstream() {
+    // Far more than sockets buffer.
+    let piece = format!("data: {}\n\n", "x".repeat(1 << 20));
+    let upstream = ScriptedUpstream::start([Answer::sse(vec![piece; 64]).then(DONE)]).await;
+    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    assert!(events.next().await.unwrap().is_ok());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(upstream.sent() < 32 << 20, "{} bytes went into nowhere", upstream.sent());
+    assert_eq!(events.count().await, 63);
+}
+
+#[tokio::test]
+async fn small_pieces_do_not_wait_for_each_other() {
+    let answer = (0..20).fold(Answer::sse([CHUNK]), |answer, _| answer.then(CHUNK)).then(DONE);
+    let upstream = ScriptedUpstream::start(vec![answer; 4]).await;
+    let provider = provider(&upstream);
+    let mut fastest = Duration::MAX;
+    for _ in 0..4 {
+        let start = Instant::now();
+        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 21);
+        fastest = fastest.min(start.elapsed());
+    }
+    // A delayed acknowledgement alone is 40 ms.
+    assert!(fastest < Duration::from_millis(35), "{fastest:?}");
+}
+
+#[tokio::test]
+async fn a_configuration_makes_a_provider_by_its_type() {
+    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let settings = ProviderSettings {
+        base_url: Some(upstream.base_url()),
+        api_key: Some(Secret::new(KEY)),
+        headers: vec![("x-team".into(), "blue".into())],
+        stream_usage: false,
+        ..ProviderSettings::new("here")
+    };
+    assert!(!format!("{settings:?}").contains(KEY));
+    assert_eq!(TYPES.iter().map(|kind| kind.name).collect::<Vec<_>>(), ["openai", "echo"]);
+    let build = |name: &str, settings: &ProviderSettings| {
+        (TYPES.iter().find(|kind| kind.name == name).unwrap().build)(settings)
+    };
+
+    let openai = build("openai", &settings).unwrap();
+    openai.send(chat()).await.unwrap();
+    assert_eq!(upstream.requests()[0].header("x-team"), Some("blue"));
+    assert!(!openai.stream_usage());
+
+    let document = build("echo", &settings).unwrap().send(chat()).await.unwrap();
+    assert_eq!(document.get_str("/id"), Some("chatcmpl-echo"));
+
+    let wrong = ProviderSettings { base_url: Some("nowhere".into()), ..ProviderSettings::new("here") };
+    let error = build("openai", &wrong).err().unwrap();
+    assert!(error.starts_with("the base URL `nowhere` of provider `here` is not usable"), "{error}");
+}
