@@ -263,9 +263,18 @@ async fn no_error_shows_a_credential() {
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_connect_error() {
     // Bound and dropped, so that nobody listens on it.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let provider = OpenAi::builder("here", format!("http://{address}/v1")).build().unwrap();
-    for error in [provider.send(chat()).await.unwrap_err(), provider.stream(chat()).await.err().unwrap()] {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // It speaks no TLS, and waits for a request while the client waits for its hello.
+    let upstream = ScriptedUpstream::start([]).await;
+    let urls = [format!("http://{nobody}/v1"), upstream.base_url().replace("http:", "https:")];
+    let mut errors = Vec::new();
+    for url in urls {
+        let limit = Duration::from_millis(100);
+        let provider = OpenAi::builder("here", url).connect_timeout(limit).build().unwrap();
+        errors.push(provider.send(chat()).await.unwrap_err());
+        errors.push(provider.stream(chat()).await.err().unwrap());
+    }
+    for error in errors {
         assert_eq!((error.kind(), error.status()), (ErrorKind::Connect, 502));
         assert!(error.message().starts_with("the provider could not be reached: "), "{error}");
         assert!(error.is_retryable());
@@ -425,7 +434,10 @@ async fn a_configuration_makes_a_provider_by_its_type() {
         stream_usage: false,
         ..ProviderSettings::new("here")
     };
-    assert!(!format!("{settings:?}").contains(KEY));
+    let shown =
+        ProviderSettings { base_url: Some("http://user:hunter22@host?hunter22".into()), ..settings.clone() };
+    let shown = format!("{shown:?}");
+    assert!(!shown.contains(KEY) && !shown.contains("hunter22") && !shown.contains("blue"), "{shown}");
     assert_eq!(TYPES.iter().map(|kind| kind.name).collect::<Vec<_>>(), ["openai", "echo"]);
     let build = |name: &str, settings: &ProviderSettings| {
         (TYPES.iter().find(|kind| kind.name == name).unwrap().build)(settings)

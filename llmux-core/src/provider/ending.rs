@@ -3,6 +3,8 @@
 //! `sse.rs` asks it about every event. Almost every event is passed on after a search for a few words;
 //! only one that holds such a word is parsed.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{failure, secret::Secrets};
@@ -28,14 +30,14 @@ const LAST_EVENTS: [&str; 4] = ["response.completed", "response.failed", "respon
 #[derive(Debug)]
 pub(crate) struct Ending {
     endpoint: Endpoint,
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     /// May the stream end here without a mark?
     complete: bool,
 }
 
 impl Ending {
     /// A stream that has just begun; errors in it are told without the secrets.
-    pub(crate) fn new(endpoint: Endpoint, secrets: Secrets) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, secrets: Arc<Secrets>) -> Self {
         Self { endpoint, secrets, complete: false }
     }
 
@@ -159,7 +161,7 @@ mod tests {
             (Responses, None, "[DONE]", "fail 502 the provider's stream broke off"),
         ];
         for (endpoint, name, data, expected) in cases {
-            let verdict = match Ending::new(*endpoint, Secrets::default()).judge(*name, data) {
+            let verdict = match Ending::new(*endpoint, Arc::new(Secrets::default())).judge(*name, data) {
                 Verdict::Forward => "forward".to_owned(),
                 Verdict::ForwardLast => "last".to_owned(),
                 Verdict::End => "end".to_owned(),

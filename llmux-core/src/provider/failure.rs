@@ -32,12 +32,7 @@ pub(crate) fn timed_out(what: &str, limit: Duration) -> Error {
 
 /// A transport's error. Its own text may hold the URL, so only its innermost cause is told.
 pub(crate) fn transport(error: &reqwest::Error, what: &str, secrets: &Secrets) -> Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    // Without one, `cause` is the error itself.
-    let cause = if error.source().is_some() { cause.to_string() } else { "no cause is known".into() };
+    let cause = cause(error);
     let cause = secrets.scrub(&cause);
     if error.is_connect() {
         Error::new(ErrorKind::Connect, format_args!("the provider could not be reached: {cause}"))
@@ -46,6 +41,15 @@ pub(crate) fn transport(error: &reqwest::Error, what: &str, secrets: &Secrets) -
     } else {
         bad_gateway(format_args!("{what}: {cause}"))
     }
+}
+
+/// The innermost cause of an error of the HTTP client.
+pub(crate) fn cause(error: &reqwest::Error) -> String {
+    let Some(mut cause) = error.source() else { return "no cause is known".into() };
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 /// An answer with a status from 400 to 599.

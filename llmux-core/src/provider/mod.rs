@@ -3,7 +3,7 @@
 //! The client calls providers and the program looks their types up. Which provider serves which model, and what is
 //! tried after a failure, is the client's.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
@@ -63,7 +63,7 @@ pub trait Provider: Send + Sync + 'static {
 
 /// What a configuration says about one provider. A type ignores what it has no use for, so that a provider can be
 /// switched to `echo` and back by one word.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProviderSettings {
     /// The provider's name.
     pub name: String,
@@ -102,6 +102,17 @@ impl ProviderSettings {
             stream_usage: true,
             chunk_delay: None,
         }
+    }
+}
+
+impl fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderSettings")
+            .field("name", &self.name)
+            .field("base_url", &self.base_url.as_deref().map(secret::without_credentials))
+            .field("api_key", &self.api_key)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
     }
 }
 

@@ -44,6 +44,19 @@ const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// An OpenAI-compatible API. It keeps its connections; make one and share it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use llmux_core::{Endpoint, provider::{Call, OpenAi, Provider}};
+///
+/// let openai = OpenAi::builder("openai", "https://api.openai.com/v1").api_key("sk-…").build()?;
+/// let body = r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}"#;
+/// let call = Call { endpoint: Endpoint::ChatCompletions, body: body.into(), request_id: "1".into() };
+/// let response = openai.send(call).await?;
+/// println!("{}", response.get_str("/choices/0/message/content").unwrap_or_default());
+/// # Ok(())
+/// # }
+/// ```
 pub struct OpenAi {
     name: Arc<str>,
     client: reqwest::Client,
@@ -191,7 +204,7 @@ impl Provider for OpenAi {
             let input = response.bytes_stream().map_err(move |error| {
                 failure::transport(&error, "the provider's stream broke off", &secrets)
             });
-            let ending = Ending::new(endpoint, Secrets::clone(&self.secrets));
+            let ending = Ending::new(endpoint, self.secrets.clone());
             Ok(sse::events(Box::pin(input), self.idle_timeout, ending))
         })
     }

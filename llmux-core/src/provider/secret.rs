@@ -87,6 +87,17 @@ impl Secrets {
     }
 }
 
+/// A URL, or what was meant to be one, without user, password, query and fragment.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    // What cannot be parsed may have its `@` anywhere, so everything before the last one goes.
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (_, None) => url.into(),
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

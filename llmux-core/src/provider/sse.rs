@@ -75,8 +75,10 @@ impl Stream for Source {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Poll::Ready(next) = self.input.poll_next_unpin(cx) else {
             if !std::mem::replace(&mut self.armed, true) {
-                let deadline = Instant::now() + self.idle;
-                self.timer.as_mut().reset(deadline);
+                // A limit beyond the end of time stays where the timer was made, which is decades away.
+                if let Some(deadline) = Instant::now().checked_add(self.idle) {
+                    self.timer.as_mut().reset(deadline);
+                }
             }
             ready!(self.timer.as_mut().poll(cx));
             return Poll::Ready(Some(Err(failure::timed_out("sent nothing", self.idle))));

@@ -13,7 +13,10 @@ use reqwest::Url;
 use super::OpenAi;
 use crate::{
     Endpoint,
-    provider::secret::{Secret, Secrets},
+    provider::{
+        failure,
+        secret::{Secret, Secrets, without_credentials},
+    },
 };
 
 /// Why a provider cannot be set up. No message shows a key, a header's value, or the credentials in a URL.
@@ -147,7 +150,7 @@ impl OpenAiBuilder {
             .build()
             .map_err(|error| BuildError::Client {
                 provider: self.name.to_string(),
-                reason: error.without_url().to_string(),
+                reason: failure::cause(&error),
             })?;
         let urls = Endpoint::ALL
             .into_iter()
@@ -229,17 +232,6 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// A URL, or what was meant to be one, without user, password, query and fragment.
-fn without_credentials(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    // What cannot be parsed may have its `@` anywhere, so everything before the last one goes.
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (_, None) => url.into(),
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.into(),
-    }
 }
 
 #[cfg(test)]

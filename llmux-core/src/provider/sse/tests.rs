@@ -8,7 +8,7 @@ use crate::{Endpoint, provider::secret::Secrets};
 const IDLE: Duration = Duration::from_secs(300);
 
 fn decode(endpoint: Endpoint, input: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Events {
-    events(Box::pin(input), IDLE, Ending::new(endpoint, Secrets::default()))
+    events(Box::pin(input), IDLE, Ending::new(endpoint, Arc::new(Secrets::default())))
 }
 
 fn bytes(parts: Vec<Vec<u8>>) -> impl Stream<Item = Result<Bytes, Error>> + Send {
