@@ -191,7 +191,8 @@ impl Assembler {
             if let Value::Object(message) = &mut choice["message"] {
                 message.entry("role").or_insert_with(|| "assistant".into());
                 message.entry("content").or_insert(Value::Null);
-                for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+                for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten()
+                {
                     if let Value::Object(call) = call {
                         call.remove("index");
                     }
@@ -240,9 +241,9 @@ fn append(place: &mut Value, delta: &Value) {
         (Value::Array(elements), Value::Array(more)) => {
             for value in more {
                 let index = value.get("index").and_then(Value::as_u64);
-                let there = elements.iter_mut().find(|element| {
-                    index.is_some() && element.get("index").and_then(Value::as_u64) == index
-                });
+                let there = elements
+                    .iter_mut()
+                    .find(|element| index.is_some() && element.get("index").and_then(Value::as_u64) == index);
                 match there {
                     Some(there) => append(there, value),
                     None => elements.push(value.clone()),
@@ -296,10 +297,9 @@ mod tests {
 
     #[test]
     fn deltas_are_joined() {
-        let chunk = |delta: Value, reason: Value| {
-            json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
-        };
-        let call = |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]});
+        let chunk = |delta: Value, reason: Value| json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
+        let call =
+            |arguments: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]});
         let whole = assembled(&[
             chunk(json!({"role": "assistant", "content": "he"}), Value::Null),
             chunk(json!({"content": "llo"}), Value::Null),

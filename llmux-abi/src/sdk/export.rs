@@ -11,10 +11,7 @@
 pub use abi_stable::{StableAbi, library::AbiHeader};
 
 pub use super::manifest::Encoded;
-pub use crate::raw::{
-    entry::Entry,
-    plugin::PluginModuleRef,
-};
+pub use crate::raw::{entry::Entry, plugin::PluginModuleRef};
 
 /// The entry of a plugin: what a host finds under the exported name.
 pub const fn entry<P: crate::Plugin>() -> Entry {

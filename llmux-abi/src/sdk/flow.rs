@@ -67,7 +67,10 @@ pub struct ShortCircuit {
 enum Reply {
     /// JSON, or why there is none.
     Response(Result<String, String>),
-    Error { error: Error, allow_fallback: bool },
+    Error {
+        error: Error,
+        allow_fallback: bool,
+    },
 }
 
 impl ShortCircuit {

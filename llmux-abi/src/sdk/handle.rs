@@ -98,8 +98,7 @@ impl<'a> Document<'a> {
     /// As [`set`](Self::set), and when the text is not JSON.
     pub fn set_text(&mut self, pointer: &str, json: &str) -> Result<()> {
         // SAFETY: the host's table and object belong together, see the head.
-        let code =
-            unsafe { self.raw.table.set()(self.raw.object.reborrow(), pointer.into(), json.into()) };
+        let code = unsafe { self.raw.table.set()(self.raw.object.reborrow(), pointer.into(), json.into()) };
         edited(code, pointer)
     }
 
@@ -255,9 +254,7 @@ fn changed(code: u32, what: &str, name: &str) -> Result<()> {
 fn with_raw_value<R>(value: &Value, use_raw: impl FnOnce(RawValue<'_>) -> R) -> R {
     let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
     match value {
-        Value::String(text) => {
-            use_raw(RawValue { kind: value::STRING, bits: 0, text: text.as_str().into() })
-        }
+        Value::String(text) => use_raw(RawValue { kind: value::STRING, bits: 0, text: text.as_str().into() }),
         Value::Integer(integer) => use_raw(scalar(value::INTEGER, *integer as u64)),
         Value::Float(float) => use_raw(scalar(value::FLOAT, float.to_bits())),
         Value::Boolean(boolean) => use_raw(scalar(value::BOOLEAN, u64::from(*boolean))),
@@ -494,13 +491,7 @@ impl HostHandle {
             .collect();
         // SAFETY: a `LogTarget` exists only while its host is retained.
         unsafe {
-            raw.0.table.log()(
-                raw.0.object,
-                level,
-                target.into(),
-                message.into(),
-                RSlice::from_slice(&raws),
-            )
+            raw.0.table.log()(raw.0.object, level, target.into(), message.into(), RSlice::from_slice(&raws))
         }
     }
 }

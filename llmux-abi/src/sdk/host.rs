@@ -113,7 +113,14 @@ impl Host {
         Ok(Histogram(self.register(HISTOGRAM, name, help, labels, buckets)?))
     }
 
-    fn register(&self, kind: u32, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Metric> {
+    fn register(
+        &self,
+        kind: u32,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<Metric> {
         if labels.len() > MAX_LABELS {
             return Err(Error::new(format!("the metric `{name}` has more than {MAX_LABELS} labels")));
         }

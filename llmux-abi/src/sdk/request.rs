@@ -121,8 +121,9 @@ impl<'r> Message<'r> {
             return content.to_owned();
         }
         let parts = self.document.len(&self.pointer("content")).unwrap_or(0);
-        let texts = (0..parts)
-            .filter_map(|part| self.document.get_str(&format!("/messages/{}/content/{part}/text", self.index)));
+        let texts = (0..parts).filter_map(|part| {
+            self.document.get_str(&format!("/messages/{}/content/{part}/text", self.index))
+        });
         texts.collect::<Vec<_>>().join("\n")
     }
 }

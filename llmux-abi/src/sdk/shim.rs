@@ -33,7 +33,9 @@ use super::{
     chunk::Chunk,
     context::Context,
     flow::BoxedSource,
-    handle::{Answer, ContextHandle, Document, HostHandle, LogTarget, OutcomeHandle, ReportHandle, drop_state},
+    handle::{
+        Answer, ContextHandle, Document, HostHandle, LogTarget, OutcomeHandle, ReportHandle, drop_state,
+    },
     host::Host,
     manifest::Exported,
     outcome::{Completion, Outcome, StreamEnd},
@@ -44,7 +46,7 @@ use super::{
 use crate::raw::{
     context::{RawContext, StateObject},
     document::RawDocument,
-    flow::{CONTINUE, END, FAILED, HookPoll, RawAnswer, REPLACE},
+    flow::{CONTINUE, END, FAILED, HookPoll, REPLACE, RawAnswer},
     host::RawHost,
     outcome::{RawOutcome, RawReport, RawStream, StreamObject, StreamTable, StreamTableRef},
     plugin::{InstanceObject, PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
@@ -157,9 +159,8 @@ impl<F: Future> Future for Guarded<'_, F> {
         let hook = unsafe { Pin::new_unchecked(&mut *this.hook) };
         let answer = &mut this.answer;
         let finish = this.finish;
-        let polled = caught(|| {
-            tracing::scope(this.host, || hook.poll(cx).map(|output| finish(output, answer)))
-        });
+        let polled =
+            caught(|| tracing::scope(this.host, || hook.poll(cx).map(|output| finish(output, answer))));
         polled.unwrap_or_else(|panic| {
             this.answer.panicked(&panic);
             Poll::Ready(FAILED)

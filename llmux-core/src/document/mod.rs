@@ -141,6 +141,11 @@ impl Document {
         }
     }
 
+    /// Is the whole document an object?
+    pub fn is_object(&self) -> bool {
+        self.find("").is_some_and(|place| place.raw().first() == Some(&b'{'))
+    }
+
     /// Adds or replaces a member, or replaces an element; `-` behind an array appends to it, and `""` replaces the
     /// whole document.
     ///

@@ -51,6 +51,10 @@ impl Body {
         Self { content: Content { text, parsed: OnceLock::new() }, saved: None, limit: Some(limit) }
     }
 
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.limit.is_none()
+    }
+
     /// The document, unless the text is not JSON.
     pub(crate) fn document(&self) -> Option<&Document> {
         self.content.parsed.get_or_init(|| Document::parse(self.content.text.clone()).ok()).as_ref()

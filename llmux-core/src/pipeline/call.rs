@@ -15,9 +15,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    context::RequestContext,
     detached::Cancel,
     hook::{Answer, Failure, FailureKind, Frame, HookKind, Started, Subject},
-    context::RequestContext,
     snapshot::Entry,
 };
 use llmux_abi::raw::flow::FAILED;
@@ -46,7 +46,9 @@ pub(crate) async fn call(
     let deadline = started + timeout;
     let result = Polled { entry, kind, deadline, clock, cancel, state, timer: None }.await;
     let result = match result {
-        Ok(code) if code < FAILED => subject.check().map(|()| code).map_err(Failure::error),
+        Ok(code) if code < FAILED && answer.failure.is_none() => {
+            subject.check().map(|()| code).map_err(Failure::error)
+        }
         Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
             Failure::error(format!("answered with the code {code}, which this host does not know"))
         })),

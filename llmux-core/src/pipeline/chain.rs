@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{
     InFlight,
     call::call,
-    hook::{Answer, FailureKind, Failure, HookKind, Said, Subject},
+    hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
 };
 use crate::{
@@ -62,7 +62,11 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
             Ok(answered) => {
                 for (key, value) in answer.metadata {
                     if request.context.collected.set_value(&key, value).is_err() {
-                        tracing::warn!(instance = &*entry.name, key = &*key, "metadata is too large, left out");
+                        tracing::warn!(
+                            instance = &*entry.name,
+                            key = &*key,
+                            "metadata is too large, left out"
+                        );
                     }
                 }
                 request.follow_model();
@@ -90,10 +94,7 @@ fn answered(answer: &mut Answer, kind: HookKind) -> Result<Answered, Failure> {
 }
 
 /// Runs the post hooks of the instances that had their turn, last one first (rules O1, O3, O4).
-pub(crate) async fn post(
-    request: &mut InFlight,
-    result: Result<Document, Error>,
-) -> Result<Document, Error> {
+pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>) -> Result<Document, Error> {
     if request.ran == 0 {
         return result;
     }

@@ -40,6 +40,16 @@ pub enum Value {
     Json(Arc<str>),
 }
 
+impl Value {
+    /// How many bytes of text it holds.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Value::String(text) | Value::Json(text) => text.len(),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => 0,
+        }
+    }
+}
+
 /// The most values or response headers of one request, and the most bytes of one of them.
 const MAX_ENTRIES: usize = 256;
 const MAX_ENTRY_BYTES: usize = 1024 * 1024;
@@ -70,18 +80,14 @@ impl Collected {
     }
 
     pub(crate) fn set_value(&mut self, key: &str, value: Value) -> Result<(), Refused> {
-        let size = match &value {
-            Value::String(text) | Value::Json(text) => text.len(),
-            _ => 0,
-        };
-        if size > MAX_ENTRY_BYTES || key.len() > 1024 {
+        if value.size() > MAX_ENTRY_BYTES || key.len() > 1024 {
             return Err(Refused::TooLarge);
         }
-        let values = Arc::make_mut(&mut self.values);
-        match values.iter_mut().find(|(name, _)| &**name == key) {
-            Some((_, place)) => *place = value,
-            None if values.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
-            None => values.push((key.into(), value)),
+        let at = self.values.iter().position(|(name, _)| &**name == key);
+        match at {
+            Some(at) => Arc::make_mut(&mut self.values)[at].1 = value,
+            None if self.values.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
+            None => Arc::make_mut(&mut self.values).push((key.into(), value)),
         }
         Ok(())
     }
@@ -99,11 +105,11 @@ impl Collected {
         if value.len() > 8 * 1024 {
             return Err(Refused::TooLarge);
         }
-        let headers = Arc::make_mut(&mut self.response_headers);
-        match headers.iter_mut().find(|(there, _)| *there == name) {
-            Some((_, place)) => *place = value,
-            None if headers.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
-            None => headers.push((name, value)),
+        let at = self.response_headers.iter().position(|(there, _)| *there == name);
+        match at {
+            Some(at) => Arc::make_mut(&mut self.response_headers)[at].1 = value,
+            None if self.response_headers.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
+            None => Arc::make_mut(&mut self.response_headers).push((name, value)),
         }
         Ok(())
     }

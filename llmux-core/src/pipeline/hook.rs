@@ -95,7 +95,6 @@ pub(crate) enum Subject<'f> {
     Chunk(&'f mut Chunk),
     PostStream(&'f mut Report),
     Complete(&'f mut Report),
-    Cleanup,
 }
 
 impl<'f> Subject<'f> {
@@ -107,7 +106,6 @@ impl<'f> Subject<'f> {
             Subject::Chunk(_) => HookKind::Chunk,
             Subject::PostStream(_) => HookKind::PostStream,
             Subject::Complete(_) => HookKind::Complete,
-            Subject::Cleanup => HookKind::Cleanup,
         }
     }
 
@@ -120,7 +118,6 @@ impl<'f> Subject<'f> {
             Subject::Chunk(chunk) => Subject::Chunk(chunk),
             Subject::PostStream(report) => Subject::PostStream(report),
             Subject::Complete(report) => Subject::Complete(report),
-            Subject::Cleanup => Subject::Cleanup,
         }
     }
 
@@ -144,7 +141,7 @@ impl<'f> Subject<'f> {
             Subject::Pre(body) | Subject::PreStream(body) => body.commit(),
             Subject::Post(outcome) => outcome.commit(),
             Subject::Chunk(chunk) => chunk.body.commit(),
-            Subject::PostStream(_) | Subject::Complete(_) | Subject::Cleanup => {}
+            Subject::PostStream(_) | Subject::Complete(_) => {}
         }
     }
 
@@ -154,7 +151,7 @@ impl<'f> Subject<'f> {
             Subject::Pre(body) | Subject::PreStream(body) => body.roll_back(),
             Subject::Post(outcome) => outcome.roll_back(),
             Subject::Chunk(chunk) => chunk.body.roll_back(),
-            Subject::PostStream(_) | Subject::Complete(_) | Subject::Cleanup => {}
+            Subject::PostStream(_) | Subject::Complete(_) => {}
         }
     }
 }
@@ -166,6 +163,23 @@ pub(crate) struct Answer {
     pub(crate) metadata: Vec<(Arc<str>, Value)>,
     pub(crate) emitted: Vec<Event>,
     pub(crate) failure: Option<Failure>,
+    /// How many bytes the hook has given.
+    size: usize,
+}
+
+/// The most bytes that one hook call may answer with.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+impl Answer {
+    /// Takes note of so many more bytes. `false`, and the hook has failed, if they are too many.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        // Each part costs something besides its text.
+        self.size = self.size.saturating_add(bytes).saturating_add(64);
+        if self.size > MAX_ANSWER {
+            self.failure = Some(Failure::error("answered with more than 64 MiB"));
+        }
+        self.size <= MAX_ANSWER
+    }
 }
 
 /// The one thing that a hook answers with; what it says last counts.
@@ -188,7 +202,7 @@ pub(crate) struct Failure {
 
 /// How a hook failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     /// It returned an error, or an answer that makes no sense.
     Error,
     /// It panicked.
@@ -201,7 +215,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// The kind's name in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             FailureKind::Error => "error",
             FailureKind::Panic => "panic",

@@ -24,12 +24,9 @@ pub(crate) mod snapshot;
 pub(crate) mod stats;
 mod stream;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use http::{HeaderName, HeaderValue};
@@ -161,7 +158,9 @@ impl InFlight {
         let mut document = self.original.clone();
         if self.context.attempt == 0 {
             self.context.model = document.get_str("/model").unwrap_or_default().into();
-        } else if let Err(error) = document.set("/model", &serde_json::json!(&*self.context.model).to_string()) {
+        } else if let Err(error) =
+            document.set("/model", &serde_json::json!(&*self.context.model).to_string())
+        {
             tracing::error!("a request without a model: {error}");
         }
         self.context.attempt += 1;
@@ -233,7 +232,9 @@ impl InFlight {
         if completions.waiting.fetch_add(1, Ordering::Relaxed) >= shared.config.max_waiting_completions {
             completions.waiting.fetch_sub(1, Ordering::Relaxed);
             if completions.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!("too many requests wait for their on_complete hooks; some are dropped, and counted");
+                tracing::warn!(
+                    "too many requests wait for their on_complete hooks; some are dropped, and counted"
+                );
             }
             return;
         }
@@ -252,4 +253,3 @@ impl InFlight {
         });
     }
 }
-

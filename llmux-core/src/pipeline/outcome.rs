@@ -34,9 +34,7 @@ impl State {
             Err(error) if error.kind() == ErrorKind::PluginFailure => {
                 Self { error: Some(error.kind()), body: Body::read_only(error.into_document()) }
             }
-            Err(error) => {
-                Self { error: Some(error.kind()), body: Body::new(error.into_document(), limit) }
-            }
+            Err(error) => Self { error: Some(error.kind()), body: Body::new(error.into_document(), limit) },
         }
     }
 }
@@ -140,8 +138,7 @@ impl Usage {
         let prompt_tokens = tokens(["prompt_tokens", "input_tokens"]);
         let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
         prompt_tokens.or(completion_tokens)?;
-        let (prompt_tokens, completion_tokens) =
-            (prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
+        let (prompt_tokens, completion_tokens) = (prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
         let total_tokens = usage["total_tokens"].as_u64().unwrap_or(prompt_tokens + completion_tokens);
         Some(Self { prompt_tokens, completion_tokens, total_tokens })
     }
@@ -162,7 +159,11 @@ pub(crate) struct Report {
 
 impl Report {
     /// The report of an outcome, without the numbers of a stream.
-    pub(crate) fn of(result: Result<Option<&Document>, &Error>, request: Document, latency: Duration) -> Self {
+    pub(crate) fn of(
+        result: Result<Option<&Document>, &Error>,
+        request: Document,
+        latency: Duration,
+    ) -> Self {
         let (ending, status) = match &result {
             Ok(_) => (Ending::Completed, 200),
             Err(error) if error.kind() == ErrorKind::Cancelled => (Ending::Cancelled, error.status()),

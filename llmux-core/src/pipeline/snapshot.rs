@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{hook::Hooks, stats::Stats};
 use crate::boundary::Instance;
@@ -14,12 +14,14 @@ pub(crate) struct Snapshot {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// Refuses new requests: the pipeline has been shut down.
     pub(crate) closed: bool,
+    /// Held until no request uses this version any more: a shutdown waits for the last of them.
+    pub(crate) _alive: Option<mpsc::Sender<()>>,
 }
 
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
-        Self { entries, closed: false }
+        Self { entries, closed: false, _alive: None }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     Head, InFlight,
-    body::{Body, Chunk},
+    body::Chunk,
     call::call,
     chain::{self, Answered, Entered},
     hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
@@ -330,4 +330,3 @@ fn is_usage_only(chunk: &Chunk) -> bool {
     states_usage(&chunk.data())
         && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))
 }
-

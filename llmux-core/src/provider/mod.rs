@@ -140,3 +140,8 @@ pub const TYPES: &[ProviderType] = &[
         build: echo::from_settings,
     },
 ];
+
+/// Makes TLS possible: reqwest is built without a choice of cryptography. Whoever chose before stays.
+pub(crate) fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

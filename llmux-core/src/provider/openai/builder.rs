@@ -138,7 +138,7 @@ impl OpenAiBuilder {
         let base = self.base(&mut secrets)?;
         let headers = self.all_headers(&mut secrets)?;
         // reqwest is built without a choice of its own. Whoever chose first has chosen for the process.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::provider::install_tls();
         let client = reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)

@@ -1,0 +1,173 @@
+//! The context table: a [`RequestContext`], and the state that an instance keeps in it.
+
+use std::sync::Arc;
+
+use abi_stable::{
+    prefix_type::WithMetadata,
+    sabi_types::{RMut, RRef},
+    std_types::{RNone, ROption, RSome, RStr},
+};
+use llmux_abi::raw::{
+    context::{self as field, ContextObject, ContextTable, ContextTableRef, RawContext, StateObject},
+    plugin::PluginTableRef,
+    value::{self, RawValue},
+};
+use tokio::time::Instant;
+
+use crate::pipeline::context::{Refused, RequestContext, Value};
+
+struct Table;
+
+impl Table {
+    abi_stable::staticref! {
+        const TABLE: WithMetadata<ContextTable> = WithMetadata::new(ContextTable {
+            text,
+            number,
+            header,
+            value,
+            set_value,
+            set_response_header,
+            state,
+        });
+    }
+}
+
+/// A handle on a context, for the instance at `context.at`.
+pub(super) fn handle(context: &mut RequestContext) -> RawContext<'_> {
+    // SAFETY: a reference is a valid pointer for its lifetime.
+    let object = unsafe { RMut::from_raw(std::ptr::from_mut(context).cast::<ContextObject>()) };
+    RawContext { object, table: ContextTableRef(Table::TABLE.as_prefix()) }
+}
+
+fn context<'a>(object: RRef<'a, ContextObject>) -> &'a RequestContext {
+    // SAFETY: objects of this table are contexts, lent for `'a` (see `handle`).
+    unsafe { object.transmute_into_ref() }
+}
+
+fn context_mut<'a>(object: RMut<'a, ContextObject>) -> &'a mut RequestContext {
+    // SAFETY: objects of this table are contexts, lent mutably for `'a` (see `handle`).
+    unsafe { object.transmute_into_mut() }
+}
+
+unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> ROption<RStr<'a>> {
+    let context = context(object);
+    let deployment = context.deployment.as_deref();
+    let identity = context.identity.as_deref();
+    let text = match which {
+        field::REQUEST_ID => Some(&*context.request_id),
+        field::ENDPOINT => Some(context.endpoint.path()),
+        field::MODEL => Some(&*context.model),
+        field::PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
+        field::DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
+        field::KEY_ID => identity.map(|identity| identity.key_id.as_str()),
+        field::USER => identity.and_then(|identity| identity.user.as_deref()),
+        field::TEAM => identity.and_then(|identity| identity.team.as_deref()),
+        _ => None,
+    };
+    text.map(RStr::from_str).into()
+}
+
+unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROption<i64> {
+    let context = context(object);
+    match which {
+        field::ATTEMPT => RSome(context.attempt.into()),
+        field::IS_STREAMING => RSome(context.is_streaming.into()),
+        field::STARTED => RSome(context.started_micros()),
+        field::REMAINING => {
+            let remaining = context.deadline.saturating_duration_since(Instant::now());
+            RSome(remaining.as_millis().try_into().unwrap_or(i64::MAX))
+        }
+        _ => RNone,
+    }
+}
+
+unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>) -> ROption<RStr<'a>> {
+    let value = context(object).headers.get(name.as_str());
+    value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
+}
+
+unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
+    let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
+    let raw = context(object).collected.value(key.as_str()).map(|value| match value {
+        Value::String(text) => RawValue { kind: value::STRING, bits: 0, text: RStr::from_str(text) },
+        Value::Json(text) => RawValue { kind: value::JSON, bits: 0, text: RStr::from_str(text) },
+        Value::Integer(integer) => scalar(value::INTEGER, *integer as u64),
+        Value::Float(float) => scalar(value::FLOAT, float.to_bits()),
+        Value::Boolean(boolean) => scalar(value::BOOLEAN, u64::from(*boolean)),
+    });
+    raw.into()
+}
+
+/// A plugin's value, copied; `None` for a kind that this host does not know.
+pub(super) fn owned(raw: RawValue<'_>) -> Option<Value> {
+    Some(match raw.kind {
+        value::STRING => Value::String(Arc::from(raw.text.as_str())),
+        value::INTEGER => Value::Integer(raw.bits as i64),
+        value::FLOAT => Value::Float(f64::from_bits(raw.bits)),
+        value::BOOLEAN => Value::Boolean(raw.bits != 0),
+        value::JSON => Value::Json(Arc::from(raw.text.as_str())),
+        _ => return None,
+    })
+}
+
+unsafe extern "C" fn set_value(object: RMut<'_, ContextObject>, key: RStr<'_>, raw: RawValue<'_>) -> u32 {
+    change(object, |context| match owned(raw) {
+        Some(value) => context.collected_mut().set_value(key.as_str(), value),
+        None => Err(Refused::Invalid),
+    })
+}
+
+unsafe extern "C" fn set_response_header(
+    object: RMut<'_, ContextObject>,
+    name: RStr<'_>,
+    value: RStr<'_>,
+) -> u32 {
+    change(object, |context| context.collected_mut().set_response_header(name.as_str(), value.as_str()))
+}
+
+fn change(
+    object: RMut<'_, ContextObject>,
+    change: impl FnOnce(&mut RequestContext) -> Result<(), Refused>,
+) -> u32 {
+    let context = context_mut(object);
+    if context.read_only {
+        return field::READ_ONLY;
+    }
+    match change(context) {
+        Ok(()) => field::OK,
+        Err(Refused::Invalid) => field::INVALID,
+        Err(Refused::TooLarge) => field::TOO_LARGE,
+    }
+}
+
+unsafe extern "C" fn state<'a>(object: RMut<'a, ContextObject>) -> RMut<'a, *mut StateObject> {
+    let context = context_mut(object);
+    RMut::new(&mut context.states[context.at].state)
+}
+
+/// What an instance keeps for one request: empty until the instance fills it, given back when dropped.
+pub(crate) struct StateSlot {
+    state: *mut StateObject,
+    table: PluginTableRef,
+}
+
+// SAFETY: the state is touched only by hooks of its instance, one at a time for a request, and the SDK
+// requires it to be `Send`. Shared access to the slot reads nothing.
+unsafe impl Send for StateSlot {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for StateSlot {}
+
+impl StateSlot {
+    pub(super) fn new(table: PluginTableRef) -> Self {
+        Self { state: std::ptr::null_mut(), table }
+    }
+}
+
+impl Drop for StateSlot {
+    fn drop(&mut self) {
+        if !self.state.is_null() {
+            // SAFETY: the instance put this pointer there, for this function, and gets it back once.
+            unsafe { self.table.drop_state()(self.state) }
+        }
+    }
+}

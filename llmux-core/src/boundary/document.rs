@@ -1,0 +1,85 @@
+//! The document table: a [`Body`], for plugins to read and edit.
+
+use abi_stable::{
+    prefix_type::WithMetadata,
+    sabi_types::{RMut, RRef},
+    std_types::{ROption, RStr},
+};
+use llmux_abi::raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument};
+
+use crate::pipeline::body::{Body, EditRefused};
+
+struct Table;
+
+impl Table {
+    abi_stable::staticref! {
+        const TABLE: WithMetadata<DocumentTable> =
+            WithMetadata::new(DocumentTable { get, get_str, len, set, insert, remove });
+    }
+}
+
+/// A handle on a body.
+pub(super) fn handle(body: &mut Body) -> RawDocument<'_> {
+    // SAFETY: a reference is a valid pointer for its lifetime.
+    let object = unsafe { RMut::from_raw(std::ptr::from_mut(body).cast::<DocumentObject>()) };
+    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()) }
+}
+
+/// A handle on a body that may only be read.
+pub(super) fn read_only_handle(body: &Body) -> RawDocument<'_> {
+    debug_assert!(body.is_read_only(), "a shared body must not be edited");
+    // SAFETY: a reference is a valid pointer for its lifetime. No function of the table writes through it:
+    // `edit` looks at the body before it takes it mutably.
+    let object = unsafe { RMut::from_raw(std::ptr::from_ref(body).cast_mut().cast::<DocumentObject>()) };
+    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()) }
+}
+
+fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {
+    // SAFETY: objects of this table are bodies, lent for `'a` (see `handle`).
+    unsafe { object.transmute_into_ref() }
+}
+
+unsafe extern "C" fn get<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
+    body(object).document().and_then(|document| document.get(pointer.as_str())).map(RStr::from_str).into()
+}
+
+unsafe extern "C" fn get_str<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
+    body(object).document().and_then(|document| document.get_str(pointer.as_str())).map(RStr::from_str).into()
+}
+
+unsafe extern "C" fn len(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64> {
+    body(object).document().and_then(|document| document.len(pointer.as_str())).map(|len| len as u64).into()
+}
+
+fn edit(
+    object: RMut<'_, DocumentObject>,
+    growth: usize,
+    edit: impl FnOnce(&mut crate::document::Document) -> Result<(), crate::document::EditError>,
+) -> u32 {
+    if body(object.as_rref()).is_read_only() {
+        return code::READ_ONLY;
+    }
+    // SAFETY: objects of this table are bodies, and one that is not read-only was lent mutably.
+    let body = unsafe { object.transmute_into_mut::<Body>() };
+    match body.edit(growth, edit) {
+        Ok(()) => code::OK,
+        Err(EditRefused::NoSuchPlace) => code::NO_SUCH_PLACE,
+        Err(EditRefused::InvalidJson) => code::INVALID_JSON,
+        Err(EditRefused::ReadOnly) => code::READ_ONLY,
+        Err(EditRefused::TooLarge) => code::TOO_LARGE,
+    }
+}
+
+unsafe extern "C" fn set(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
+    let growth = json.len() + pointer.len();
+    edit(object, growth, |document| document.set(pointer.as_str(), json.as_str()))
+}
+
+unsafe extern "C" fn insert(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
+    let growth = json.len() + pointer.len();
+    edit(object, growth, |document| document.insert(pointer.as_str(), json.as_str()))
+}
+
+unsafe extern "C" fn remove(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32 {
+    edit(object, 0, |document| document.remove(pointer.as_str()))
+}

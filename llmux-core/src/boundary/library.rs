@@ -1,0 +1,140 @@
+//! Opens a library whose file has been checked, and finds the plugin in it.
+//!
+//! Called by `plugins::registry` with a private copy of exactly the bytes that were checked. An image is never
+//! unmapped: a thread of the host may have run the library's code and hold destructors of its thread-locals.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use abi_stable::{
+    StableAbi,
+    abi_stability::abi_checking::{AbiInstability, CheckingGlobals, check_layout_compatibility_with_globals},
+    library::AbiHeader,
+};
+use llmux_abi::raw::{entry::Entry, host::RawHost, plugin::PluginModuleRef};
+
+/// Why a library could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The system's loader refuses it: a missing symbol or dependency.
+    Dlopen(String),
+    /// It does not export what its manifest names.
+    NoEntry(String),
+    /// Its contract tables are laid out in another way.
+    Layout(String),
+}
+
+/// The images that no instance uses any more, and their bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Retired {
+    pub(crate) count: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// A loaded image. Counted as retired when the last instance lets go.
+#[derive(Debug)]
+pub(crate) struct Image {
+    size: u64,
+    retired: Arc<Retired>,
+}
+
+impl Image {
+    pub(crate) fn new(size: u64, retired: Arc<Retired>) -> Arc<Self> {
+        Arc::new(Self { size, retired })
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        self.retired.count.fetch_add(1, Ordering::Relaxed);
+        self.retired.bytes.fetch_add(self.size, Ordering::Relaxed);
+    }
+}
+
+/// Loads an image and gives its module. The path must never have been loaded before: the system's loader
+/// knows images by their path.
+pub(crate) fn open(path: &Path, entry: &str) -> Result<PluginModuleRef, OpenError> {
+    // SAFETY: the initializers of the library run here. The operator decided to load it, and everything that
+    // can be checked from its bytes has been.
+    let library = unsafe { load(path) }.map_err(|error| OpenError::Dlopen(error.to_string()))?;
+    // Never unmapped, whatever comes: see the head.
+    let library = std::mem::ManuallyDrop::new(library);
+    let found = {
+        // SAFETY: the manifest says that this symbol is an `Entry`; its header is checked before the rest.
+        unsafe { library.get::<*const AbiHeader>(entry.as_bytes()) }
+    };
+    let symbol = found.map_err(|error| OpenError::NoEntry(error.to_string()))?;
+    // A data symbol: its address is the static's.
+    let header: *const AbiHeader = *symbol;
+    check(header).map(|entry| entry.module)
+}
+
+#[cfg(unix)]
+unsafe fn load(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+    // SAFETY: promised by the caller.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+}
+
+#[cfg(not(unix))]
+unsafe fn load(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    // SAFETY: promised by the caller.
+    unsafe { libloading::Library::new(path) }
+}
+
+fn check(header: *const AbiHeader) -> Result<&'static Entry, OpenError> {
+    // SAFETY: the symbol's address, in an image that stays mapped; the header is the entry's first field.
+    let found = unsafe { &*header };
+    if !found.is_valid() {
+        return Err(OpenError::Layout(format!(
+            "its type descriptions are of abi_stable {}.{}, and this host reads {}.{}",
+            found.abi_major,
+            found.abi_minor,
+            AbiHeader::VALUE.abi_major,
+            AbiHeader::VALUE.abi_minor
+        )));
+    }
+    // SAFETY: the header is the one this host knows, so the entry's own layout is too.
+    let entry = unsafe { &*header.cast::<Entry>() };
+    check_layout(entry)?;
+    Ok(entry)
+}
+
+/// The plugin's layout as the interface, ours as the implementation: ours may have more fields (see
+/// `ABI.md`). Only the crates' versions may differ.
+fn check_layout(entry: &Entry) -> Result<(), OpenError> {
+    let ours = <PluginModuleRef as StableAbi>::LAYOUT;
+    let globals = CheckingGlobals::new();
+    let Err(errors) = check_layout_compatibility_with_globals(entry.layout, ours, &globals) else {
+        return Ok(());
+    };
+    for error in &errors.errors {
+        for reason in &error.errs {
+            if matches!(reason, AbiInstability::PackageVersion(_)) {
+                continue;
+            }
+            let place = error.stack_trace.last().map(|place| place.expected.to_string());
+            let reason = format!("{reason:?}");
+            let end = reason.floor_char_boundary(300);
+            return Err(OpenError::Layout(format!(
+                "{}: {}",
+                place.as_deref().unwrap_or("the module").lines().collect::<Vec<_>>().join(" "),
+                reason[..end].lines().map(str::trim).collect::<Vec<_>>().join(" ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Tells an image about the host, once.
+pub(crate) fn attach(module: PluginModuleRef, host: RawHost) {
+    if let Some(attach) = module.attach() {
+        // SAFETY: the module is of this ABI, and the host is lent for the call.
+        unsafe { attach(host) }
+    }
+}

@@ -1,0 +1,135 @@
+//! The outcome table and the report table: what post hooks see, and those who are told at the end.
+
+use abi_stable::{
+    prefix_type::WithMetadata,
+    sabi_types::{RMut, RRef},
+    std_types::{ROption, RStr},
+};
+use bytes::Bytes;
+use llmux_abi::raw::{
+    document::{self as code, RawDocument},
+    outcome::{
+        self as field, OutcomeObject, OutcomeTable, OutcomeTableRef, RawOutcome, RawReport, ReportObject,
+        ReportTable, ReportTableRef,
+    },
+};
+
+use super::document;
+use crate::{
+    document::Document,
+    error::{Error, ErrorKind},
+    pipeline::{
+        Ending,
+        outcome::{Outcome, Report},
+    },
+};
+
+struct Tables;
+
+impl Tables {
+    abi_stable::staticref! {
+        const OUTCOME: WithMetadata<OutcomeTable> =
+            WithMetadata::new(OutcomeTable { kind: outcome_kind, body, request, recover, fail });
+        const REPORT: WithMetadata<ReportTable> =
+            WithMetadata::new(ReportTable { kind: report_kind, number, document: report_document });
+    }
+}
+
+/// A handle on an outcome.
+pub(super) fn handle(outcome: &mut Outcome) -> RawOutcome<'_> {
+    // SAFETY: a reference is a valid pointer for its lifetime.
+    let object = unsafe { RMut::from_raw(std::ptr::from_mut(outcome).cast::<OutcomeObject>()) };
+    RawOutcome { object, table: OutcomeTableRef(Tables::OUTCOME.as_prefix()) }
+}
+
+fn outcome<'a>(object: RRef<'a, OutcomeObject>) -> &'a Outcome {
+    // SAFETY: objects of this table are outcomes, lent for `'a` (see `handle`).
+    unsafe { object.transmute_into_ref() }
+}
+
+fn outcome_mut<'a>(object: RMut<'a, OutcomeObject>) -> &'a mut Outcome {
+    // SAFETY: objects of this table are outcomes, lent mutably for `'a` (see `handle`).
+    unsafe { object.transmute_into_mut() }
+}
+
+unsafe extern "C" fn outcome_kind(object: RRef<'_, OutcomeObject>) -> u32 {
+    if outcome(object).is_error() { field::FAILED } else { field::COMPLETED }
+}
+
+unsafe extern "C" fn body<'a>(object: RMut<'a, OutcomeObject>) -> RawDocument<'a> {
+    document::handle(outcome_mut(object).body())
+}
+
+unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument<'a> {
+    document::read_only_handle(&outcome(object).request)
+}
+
+unsafe extern "C" fn recover(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
+    replace(object, json, |document| if document.is_object() { Some(Ok(document)) } else { None })
+}
+
+unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
+    replace(object, json, |document| Error::from_document(ErrorKind::Rejected, document).ok().map(Err))
+}
+
+fn replace(
+    object: RMut<'_, OutcomeObject>,
+    json: RStr<'_>,
+    make: impl FnOnce(Document) -> Option<Result<Document, Error>>,
+) -> u32 {
+    let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
+    match document.and_then(make).map(|result| outcome_mut(object).replace(result)) {
+        Some(Ok(())) => code::OK,
+        Some(Err(_)) => code::READ_ONLY,
+        None => code::INVALID_JSON,
+    }
+}
+
+/// A handle on a report.
+pub(super) fn report_handle(report: &Report) -> RawReport<'_> {
+    // SAFETY: a reference is a valid pointer for its lifetime.
+    let object = unsafe { RRef::from_raw(std::ptr::from_ref(report).cast::<ReportObject>()) };
+    RawReport { object, table: ReportTableRef(Tables::REPORT.as_prefix()) }
+}
+
+fn report<'a>(object: RRef<'a, ReportObject>) -> &'a Report {
+    // SAFETY: objects of this table are reports, lent for `'a` (see `report_handle`).
+    unsafe { object.transmute_into_ref() }
+}
+
+unsafe extern "C" fn report_kind(object: RRef<'_, ReportObject>) -> u32 {
+    match report(object).ending {
+        Ending::Completed => field::COMPLETED,
+        Ending::Failed => field::FAILED,
+        Ending::Cancelled => field::CANCELLED,
+    }
+}
+
+unsafe extern "C" fn number(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64> {
+    let report = report(object);
+    let number: Option<u128> = match which {
+        field::LATENCY => Some(report.latency.as_micros()),
+        field::FIRST_CHUNK => report.first_chunk.map(|time| time.as_micros()),
+        field::PROMPT_TOKENS => report.usage.map(|usage| usage.prompt_tokens.into()),
+        field::COMPLETION_TOKENS => report.usage.map(|usage| usage.completion_tokens.into()),
+        field::TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
+        field::STATUS => Some(report.status.into()),
+        field::CHUNKS => report.chunks.map(Into::into),
+        _ => None,
+    };
+    number.and_then(|number| i64::try_from(number).ok()).into()
+}
+
+unsafe extern "C" fn report_document<'a>(
+    object: RRef<'a, ReportObject>,
+    which: u32,
+) -> ROption<RawDocument<'a>> {
+    let report = report(object);
+    let body = match which {
+        field::REQUEST => Some(&report.request),
+        field::RESPONSE => report.response.as_ref(),
+        field::ERROR => report.error.as_ref(),
+        _ => None,
+    };
+    body.map(document::read_only_handle).into()
+}

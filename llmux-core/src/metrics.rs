@@ -1,0 +1,295 @@
+//! The metrics that a host shows: its own and its plugins'.
+//!
+//! Plugins register theirs through `boundary::host`; all of an instance's are removed with it. Clients choose
+//! some label values (a model's name): each label keeps a bounded number of them, the rest read `other`.
+
+use std::{
+    collections::HashSet,
+    sync::{PoisonError, RwLock},
+};
+
+use prometheus::{
+    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
+    core::Collector,
+    proto::{self, LabelPair, Metric, MetricFamily, MetricType},
+};
+
+use crate::plugins::{PluginInfo, RetiredImages};
+
+/// The most distinct values of one label.
+const MAX_LABEL_VALUES: usize = 1000;
+/// What values beyond those read.
+const OTHER: &str = "other";
+/// The label that names the instance a metric belongs to.
+const OWNER: &str = "plugin";
+
+/// All metrics of a host.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+/// The shape of a metric.
+pub(crate) enum MetricKind<'a> {
+    Counter,
+    Gauge,
+    /// With the upper bounds of its buckets; none for the default.
+    Histogram(&'a [f64]),
+}
+
+/// A metric that a plugin has registered.
+pub(crate) struct PluginMetric {
+    family: Family,
+    /// The values that each label has had.
+    seen: Vec<RwLock<HashSet<Box<str>>>>,
+}
+
+enum Family {
+    Counter(CounterVec),
+    Gauge(GaugeVec),
+    Histogram(HistogramVec),
+}
+
+impl Metrics {
+    /// Every metric, in Prometheus' text format.
+    pub(crate) fn render(&self, own: Vec<MetricFamily>) -> String {
+        let mut families = self.registry.gather();
+        families.extend(own);
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
+            tracing::warn!("a metric cannot be written: {error}");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    pub(crate) fn register(
+        &self,
+        owner: &str,
+        kind: MetricKind<'_>,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<PluginMetric, prometheus::Error> {
+        let opts = Opts::new(name, help).const_label(OWNER, owner);
+        let family = match kind {
+            MetricKind::Counter => Family::Counter(CounterVec::new(opts, labels)?),
+            MetricKind::Gauge => Family::Gauge(GaugeVec::new(opts, labels)?),
+            MetricKind::Histogram(buckets) => {
+                let mut opts = HistogramOpts::from(opts);
+                if !buckets.is_empty() {
+                    opts.buckets = buckets.to_vec();
+                }
+                Family::Histogram(HistogramVec::new(opts, labels)?)
+            }
+        };
+        self.registry.register(family.collector())?;
+        Ok(PluginMetric { family, seen: labels.iter().map(|_| RwLock::default()).collect() })
+    }
+
+    pub(crate) fn unregister(&self, metric: &PluginMetric) {
+        // Only one that was registered is ever unregistered, and twice does no harm.
+        let _ = self.registry.unregister(metric.family.collector());
+    }
+}
+
+/// The host's own metrics, as they are now.
+pub(crate) fn host_families(
+    plugins: &[PluginInfo],
+    retired: RetiredImages,
+    dropped_completions: u64,
+) -> Vec<MetricFamily> {
+    let mut families = Vec::new();
+    let mut add = |kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>| {
+        if !metrics.is_empty() {
+            let mut family = MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family.set_metric(metrics);
+            families.push(family);
+        }
+    };
+    let hooks = || plugins.iter().flat_map(|plugin| plugin.hooks.iter().map(move |hook| (plugin, hook)));
+    let counter = |labels: &[(&str, &str)], value: f64| {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        let mut metric = labeled(labels);
+        metric.set_counter(counter);
+        metric
+    };
+    let gauge = |labels: &[(&str, &str)], value: f64| {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value);
+        let mut metric = labeled(labels);
+        metric.set_gauge(gauge);
+        metric
+    };
+    let failures = hooks().flat_map(|(plugin, hook)| {
+        let errors = hook.failures - hook.timeouts - hook.panics;
+        [("error", errors), ("timeout", hook.timeouts), ("panic", hook.panics)].map(|(kind, count)| {
+            counter(&[("plugin", &plugin.name), ("hook", hook.hook), ("kind", kind)], count as f64)
+        })
+    });
+    add(MetricType::COUNTER, "llmux_hook_failures_total", "Hook calls that failed", failures.collect());
+    let durations = hooks().map(|(plugin, hook)| {
+        let mut summary = proto::Summary::default();
+        summary.set_sample_count(hook.calls);
+        summary.set_sample_sum(hook.total_us / 1e6);
+        summary.set_quantile(
+            [(0.5, hook.p50_us), (0.99, hook.p99_us)]
+                .map(|(quantile, micros)| {
+                    let mut place = proto::Quantile::default();
+                    place.set_quantile(quantile);
+                    place.set_value(micros / 1e6);
+                    place
+                })
+                .to_vec(),
+        );
+        let mut metric = labeled(&[("plugin", &plugin.name), ("hook", hook.hook)]);
+        metric.set_summary(summary);
+        metric
+    });
+    add(MetricType::SUMMARY, "llmux_hook_duration_seconds", "How long hook calls took", durations.collect());
+    let instances = plugins.iter().map(|plugin| {
+        let version = plugin.version.as_deref().unwrap_or_default();
+        gauge(
+            &[
+                ("name", &plugin.name),
+                ("plugin", &plugin.plugin),
+                ("version", version),
+                ("state", plugin.state.as_str()),
+            ],
+            1.0,
+        )
+    });
+    add(MetricType::GAUGE, "llmux_plugin_info", "The instances there are", instances.collect());
+    add(
+        MetricType::GAUGE,
+        "llmux_retired_images",
+        "Images that no instance uses any more",
+        vec![gauge(&[], retired.count as f64)],
+    );
+    add(
+        MetricType::GAUGE,
+        "llmux_retired_image_bytes",
+        "The size of their files",
+        vec![gauge(&[], retired.bytes as f64)],
+    );
+    add(
+        MetricType::COUNTER,
+        "llmux_dropped_completions_total",
+        "Requests whose on_complete hooks were dropped, since too many waited",
+        vec![counter(&[], dropped_completions as f64)],
+    );
+    families
+}
+
+fn labeled(labels: &[(&str, &str)]) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    let mut metric = Metric::default();
+    metric.set_label(pairs.collect());
+    metric
+}
+
+impl Family {
+    fn collector(&self) -> Box<dyn Collector> {
+        match self {
+            Family::Counter(family) => Box::new(family.clone()),
+            Family::Gauge(family) => Box::new(family.clone()),
+            Family::Histogram(family) => Box::new(family.clone()),
+        }
+    }
+}
+
+impl PluginMetric {
+    /// Adds to a counter, sets a gauge, or observes in a histogram. A wrong number of labels is ignored.
+    pub(crate) fn record(&self, labels: &[&str], value: f64) {
+        if labels.len() != self.seen.len() || !value.is_finite() {
+            return;
+        }
+        let mut bounded = [""; 16];
+        let Some(bounded) = bounded.get_mut(..labels.len()) else { return };
+        for ((bounded, label), seen) in bounded.iter_mut().zip(labels).zip(&self.seen) {
+            *bounded = if admit(seen, label) { label } else { OTHER };
+        }
+        match &self.family {
+            Family::Counter(family) => {
+                if let Ok(counter) = family.get_metric_with_label_values(bounded)
+                    && value >= 0.0
+                {
+                    counter.inc_by(value);
+                }
+            }
+            Family::Gauge(family) => {
+                if let Ok(gauge) = family.get_metric_with_label_values(bounded) {
+                    gauge.set(value);
+                }
+            }
+            Family::Histogram(family) => {
+                if let Ok(histogram) = family.get_metric_with_label_values(bounded) {
+                    histogram.observe(value);
+                }
+            }
+        }
+    }
+}
+
+/// Is this one of the values that the label keeps?
+fn admit(seen: &RwLock<HashSet<Box<str>>>, value: &str) -> bool {
+    if value.len() > 256 {
+        return false;
+    }
+    if seen.read().unwrap_or_else(PoisonError::into_inner).contains(value) {
+        return true;
+    }
+    let mut seen = seen.write().unwrap_or_else(PoisonError::into_inner);
+    if seen.len() >= MAX_LABEL_VALUES {
+        return seen.contains(value);
+    }
+    seen.insert(value.into());
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_bounded() {
+        let metrics = Metrics::default();
+        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["model"]);
+        let metric = metric.expect("registered");
+        for at in 0..MAX_LABEL_VALUES + 10 {
+            metric.record(&[&format!("model-{at}")], 1.0);
+        }
+        let text = metrics.render(Vec::new());
+        assert!(text.contains("calls_total{model=\"other\",plugin=\"m\"} 10"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("calls_total")).count(), MAX_LABEL_VALUES + 1);
+    }
+
+    #[test]
+    fn two_instances_may_register_the_same_metric_and_each_removes_its_own() {
+        let metrics = Metrics::default();
+        let register = |owner| metrics.register(owner, MetricKind::Gauge, "depth", "Depth", &[]);
+        let (a, b) = (register("a").expect("registered"), register("b").expect("registered"));
+        a.record(&[], 1.0);
+        b.record(&[], 2.0);
+        metrics.unregister(&a);
+        let text = metrics.render(Vec::new());
+        assert!(!text.contains("plugin=\"a\"") && text.contains("depth{plugin=\"b\"} 2"), "{text}");
+        assert!(register("a").is_ok(), "the name is free again");
+    }
+
+    #[test]
+    fn a_metric_of_another_shape_is_refused() {
+        let metrics = Metrics::default();
+        metrics.register("a", MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
+        assert!(metrics.register("b", MetricKind::Counter, "x_total", "X", &["other"]).is_err());
+        assert!(metrics.register("b", MetricKind::Counter, "not a name", "X", &[]).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! Finds libraries in the plugin folders, without running any of them (rule D1).
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    error::{LibraryError, PluginError},
+    manifest::Manifest,
+    verify::{VerifyOptions, verify},
+};
+
+/// A file with the platform's extension, and what became of reading it.
+#[derive(Debug)]
+pub struct Found {
+    /// The file.
+    pub path: PathBuf,
+    /// Its manifest, or why this host would not load it.
+    pub manifest: Result<Manifest, LibraryError>,
+}
+
+/// The extension of shared libraries here: `so`, `dylib` or `dll`.
+const EXTENSION: &str = std::env::consts::DLL_EXTENSION;
+
+/// Every library in the folders, sorted by path. A file that cannot be read hinders nothing else.
+///
+/// # Errors
+///
+/// When a folder itself cannot be read.
+pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Found>, PluginError> {
+    let mut found = Vec::new();
+    for folder in folders {
+        for path in files(folder)? {
+            let manifest = verify(&path, options).map(|library| library.manifest);
+            found.push(Found { path, manifest });
+        }
+    }
+    Ok(found)
+}
+
+/// The files of a folder that have the platform's extension.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, PluginError> {
+    let unreadable =
+        |error| PluginError::Library { path: folder.to_owned(), error: LibraryError::Read(error) };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

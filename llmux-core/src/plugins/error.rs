@@ -1,0 +1,191 @@
+//! Why a plugin could not be managed: one error for each cause, naming the thing, and what to do.
+
+use std::{io, path::PathBuf};
+
+use semver::Version;
+
+/// Why a change of the plugins was refused. The running pipeline is as it was (rule D3).
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The pipeline holds as many instances as it may.
+    #[error("the pipeline holds {max} plugins already, its limit (`max_plugins`)")]
+    TooManyPlugins {
+        /// The limit.
+        max: usize,
+    },
+    /// Another instance has this name.
+    #[error("an instance named `{name}` is there already; unload it first, or give this one another name")]
+    DuplicatePlugin {
+        /// The name.
+        name: String,
+    },
+    /// No instance has this name.
+    #[error("there is no instance named `{name}`")]
+    PluginNotFound {
+        /// The name.
+        name: String,
+    },
+    /// No library in the plugin folders and no compiled-in plugin has this name.
+    #[error("no plugin named `{plugin}` was found in the plugin folders or in the host")]
+    UnknownPlugin {
+        /// The plugin's name.
+        plugin: String,
+    },
+    /// Two libraries say that they are this plugin.
+    #[error("two libraries are named `{plugin}`: {} and {}; remove one of them", first.display(), second.display())]
+    AmbiguousPlugin {
+        /// The plugin's name.
+        plugin: String,
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// The pipeline has been shut down.
+    #[error("the pipeline has been shut down")]
+    PipelineClosed,
+    /// An instance's name is not allowed.
+    #[error("`{name}` is no name for an instance: 1 to 64 of a-z, 0-9, `-`, `_` and `.`")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// The library's file was refused.
+    #[error("{}: {error}", path.display())]
+    Library {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: LibraryError,
+    },
+    /// A compiled-in plugin has no library to load anew.
+    #[error("`{name}` is compiled into the host; only a library can be reloaded")]
+    NotALibrary {
+        /// The instance.
+        name: String,
+    },
+    /// An instance that was made by hand cannot be made again.
+    #[error("`{name}` was made by the program that embeds this host; it has no configuration to change")]
+    MadeByHand {
+        /// The instance.
+        name: String,
+    },
+    /// The file holds another plugin now.
+    #[error("{}: holds the plugin `{found}` now, and its instances are of `{expected}`", path.display())]
+    OtherPlugin {
+        /// The file.
+        path: PathBuf,
+        /// The plugin of the instances.
+        expected: String,
+        /// The plugin in the file.
+        found: String,
+    },
+    /// The configuration does not fit the plugin's schema.
+    #[error("configuration of `{name}` (plugin `{plugin}`): {message}")]
+    Config {
+        /// The instance.
+        name: String,
+        /// The plugin.
+        plugin: String,
+        /// The member, what was expected, what was found.
+        message: String,
+    },
+    /// The plugin refused to make the instance.
+    #[error("`{name}` (plugin `{plugin}`) could not be made: {message}")]
+    Construction {
+        /// The instance.
+        name: String,
+        /// The plugin.
+        plugin: String,
+        /// The plugin's words.
+        message: String,
+    },
+}
+
+/// Why a library's file was refused, in the order of the checks (rule D2).
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// It could not be read.
+    #[error("cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// It is a folder, a pipe, a device.
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Others could change it.
+    #[error("{0}; make it writable by its owner alone, or set `allow_insecure_permissions`")]
+    Permissions(String),
+    /// It is larger than any plugin.
+    #[error("is {size} bytes long, more than the limit of {max}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// It is not the file that the configuration names.
+    #[error("has the SHA-256 {found}, and the configuration asks for {expected}")]
+    Checksum {
+        /// The configuration's.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// It is no shared library, or a damaged one.
+    #[error("is not a shared library: {0}")]
+    Format(String),
+    /// It is for another kind of machine.
+    #[error("is built for {found}, and this host is {expected}")]
+    WrongMachine {
+        /// The host's format and architecture.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// It is a library, and no plugin.
+    #[error("is a library, but not an LLMux plugin: it has no section `.llmux` (write `export_plugin!`)")]
+    NoManifest,
+    /// Two plugins were linked into one library.
+    #[error("holds two manifests; a library holds one plugin (is another plugin's crate linked into it?)")]
+    TwoManifests,
+    /// Its manifest is damaged or incomplete.
+    #[error("manifest: {0}")]
+    Manifest(String),
+    /// It would end the process when it panics.
+    #[error(
+        "is compiled with `panic = \"abort\"`, so a panic in it would end the host; build it with `panic = \"unwind\"`"
+    )]
+    PanicAborts,
+    /// It speaks another version of the contract.
+    #[error("is built for ABI {plugin}, and this host speaks {host}; {}", advice(host, plugin))]
+    AbiMismatch {
+        /// The host's.
+        host: Version,
+        /// The plugin's.
+        plugin: Version,
+    },
+    /// The private copy could not be made.
+    #[error("cannot be copied to the host's private folder: {0}")]
+    Copy(#[source] io::Error),
+    /// The system's loader refuses it.
+    #[error("cannot be loaded: {0}")]
+    Dlopen(String),
+    /// It does not export what its manifest names.
+    #[error("does not export `{entry}`, which its manifest names: {message}")]
+    NoEntry {
+        /// The name.
+        entry: String,
+        /// The system loader's words.
+        message: String,
+    },
+    /// Its contract types are laid out in another way than the host's.
+    #[error("its contract types differ from the host's: {0}")]
+    Layout(String),
+}
+
+fn advice(host: &Version, plugin: &Version) -> &'static str {
+    if plugin > host {
+        "use a newer host, or build it with an older `llmux-abi`"
+    } else {
+        "build it with a newer `llmux-abi`"
+    }
+}

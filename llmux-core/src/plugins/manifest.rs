@@ -1,0 +1,188 @@
+//! Reads a plugin's manifest out of a library's bytes, without running any of it (rule D1).
+//!
+//! The bytes may be hostile: every length is bounded, and nothing is believed that the file does not hold.
+
+use llmux_abi::raw::entry::{ENTRY_PREFIX, MACHO_SECTION, MAGIC, MAX_MANIFEST, SECTION};
+use object::{BinaryFormat, Object, ObjectSection};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::LibraryError;
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// What it does.
+    pub description: String,
+    /// Who wrote it, separated by `:`.
+    pub authors: String,
+    /// Its license.
+    pub license: String,
+    /// The version of the contract it is built for.
+    pub abi: Version,
+    /// The version of the SDK it is built with.
+    pub sdk: String,
+    /// The compiler it is built with.
+    pub rustc: String,
+    /// The target it is built for, as `x86_64-unknown-linux-gnu`.
+    pub target: String,
+    /// What it does when it panics.
+    pub panic: PanicStrategy,
+    /// The name of the exported static.
+    pub entry: String,
+    /// The default priority of its instances.
+    pub priority: i32,
+    /// What becomes of a request when a hook fails, unless the instance says otherwise.
+    pub on_error: Option<OnError>,
+}
+
+/// What a library does when it panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PanicStrategy {
+    /// It unwinds; the SDK catches that.
+    Unwind,
+    /// It ends the process.
+    Abort,
+}
+
+/// What becomes of a request when a hook of an instance fails (rule E3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It goes on without what the hook did.
+    Continue,
+    /// It fails with `plugin_failure`.
+    Fail,
+}
+
+impl Manifest {
+    /// Reads the manifest of a library.
+    ///
+    /// # Errors
+    ///
+    /// [`LibraryError::Format`], [`NoManifest`](LibraryError::NoManifest),
+    /// [`TwoManifests`](LibraryError::TwoManifests) or [`Manifest`](LibraryError::Manifest), naming the member.
+    pub fn read(library: &[u8]) -> Result<Self, LibraryError> {
+        let file = object::File::parse(library).map_err(|error| LibraryError::Format(error.to_string()))?;
+        Self::parse(section(&file)?)
+    }
+
+    /// Parses the JSON of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`LibraryError::Manifest`], naming the member.
+    pub fn parse(json: &[u8]) -> Result<Self, LibraryError> {
+        let members: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|error| LibraryError::Manifest(error.to_string()))?;
+        let members = Members(members);
+        let manifest = Self {
+            name: members.text("name")?,
+            version: members.version("version")?,
+            description: members.text("description")?,
+            authors: members.text("authors")?,
+            license: members.text("license")?,
+            abi: members.version("abi")?,
+            sdk: members.text("sdk")?,
+            rustc: members.text("rustc")?,
+            target: members.text("target")?,
+            panic: members.one_of("panic", "`unwind` or `abort`")?,
+            entry: members.text("entry")?,
+            priority: members.one_of("priority", "a 32-bit integer")?,
+            on_error: match members.0.get("on_error") {
+                None | Some(Value::Null) => None,
+                Some(_) => Some(members.one_of("on_error", "`continue` or `fail`")?),
+            },
+        };
+        if !is_name(&manifest.name) {
+            return Err(wrong("name", "1 to 64 of a-z, 0-9, `-`, `_` and `.`"));
+        }
+        let rest = manifest.entry.strip_prefix(ENTRY_PREFIX).unwrap_or_default();
+        let is_identifier =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if rest.is_empty() || rest.len() > 256 || !is_identifier(rest) {
+            return Err(wrong("entry", "`llmux_plugin_` and the name of a crate"));
+        }
+        Ok(manifest)
+    }
+}
+
+/// Is this a name for a plugin or an instance?
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
+}
+
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn get(&self, name: &'static str, expected: &str) -> Result<&Value, LibraryError> {
+        self.0.get(name).ok_or_else(|| LibraryError::Manifest(format!("`{name}` is missing, {expected}")))
+    }
+
+    fn text(&self, name: &'static str) -> Result<String, LibraryError> {
+        let text = self.get(name, "a string")?.as_str().ok_or_else(|| wrong(name, "a string"))?;
+        if text.chars().any(char::is_control) {
+            return Err(wrong(name, "a string without control characters"));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn version(&self, name: &'static str) -> Result<Version, LibraryError> {
+        let expected = "a semantic version";
+        let text = self.get(name, expected)?.as_str().unwrap_or_default();
+        Version::parse(text).map_err(|_| wrong(name, expected))
+    }
+
+    fn one_of<T: for<'de> Deserialize<'de>>(
+        &self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<T, LibraryError> {
+        T::deserialize(self.get(name, expected)?).map_err(|_| wrong(name, expected))
+    }
+}
+
+fn wrong(name: &str, expected: &str) -> LibraryError {
+    LibraryError::Manifest(format!("`{name}` must be {expected}"))
+}
+
+/// The JSON in the manifest's section.
+fn section<'data>(file: &object::File<'data>) -> Result<&'data [u8], LibraryError> {
+    let is_macho = file.format() == BinaryFormat::MachO;
+    let name = if is_macho { MACHO_SECTION.1 } else { SECTION };
+    let mut found = file.sections().filter(|section| section.name() == Ok(name));
+    let section = found.next().ok_or(LibraryError::NoManifest)?;
+    if found.next().is_some() {
+        return Err(LibraryError::TwoManifests);
+    }
+    let data = section.data().map_err(|error| LibraryError::Manifest(format!("its section: {error}")))?;
+    let (json, rest) = split(data)?;
+    // Sections are padded; what is not padding is a second manifest, or damage.
+    match rest.iter().position(|byte| *byte != 0) {
+        None => Ok(json),
+        Some(at) if rest[at..].starts_with(&MAGIC) => Err(LibraryError::TwoManifests),
+        Some(_) => Err(LibraryError::Manifest("something follows it in its section".to_owned())),
+    }
+}
+
+fn split(data: &[u8]) -> Result<(&[u8], &[u8]), LibraryError> {
+    let rest = data
+        .strip_prefix(&MAGIC)
+        .ok_or_else(|| LibraryError::Manifest("its section does not begin with LLMUXPLG".to_owned()))?;
+    let cut = || LibraryError::Manifest("it is cut off".to_owned());
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MAX_MANIFEST {
+        return Err(LibraryError::Manifest(format!(
+            "it is {length} bytes long, at most {MAX_MANIFEST} are read"
+        )));
+    }
+    rest.split_at_checked(length).ok_or_else(cut)
+}

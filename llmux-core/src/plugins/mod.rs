@@ -1,0 +1,26 @@
+//! Plugins as files and as parts of the host: found, checked, loaded, listed, taken out again.
+//!
+//! `discovery` lists files, `manifest` reads one without running it, `verify` makes the checks that need no
+//! loading, and `registry` changes the running pipeline. The unsafe half of loading is `boundary::library`.
+//! Nothing here runs on the request path.
+
+mod discovery;
+mod error;
+mod image;
+mod listing;
+mod manifest;
+mod registry;
+mod retire;
+mod slot;
+mod source;
+mod stage;
+mod verify;
+
+pub use discovery::{Found, discover};
+pub use error::{LibraryError, PluginError};
+pub use listing::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages};
+pub use manifest::{Manifest, OnError, PanicStrategy};
+pub use registry::{Change, PluginsConfig, Registry};
+pub use retire::{ShutdownReport, Unloaded};
+pub use source::{PluginSpec, Source};
+pub use verify::{VerifiedLibrary, VerifyOptions, verify};

@@ -1,0 +1,267 @@
+//! The registry: which instances there are, and every change of them.
+//!
+//! A change is staged in full (files checked, images loaded, instances made) before anything is published, and
+//! what is published is one new snapshot: a request sees all of a change or nothing of it (rules L1, L2, D3).
+//! Changes queue on one mutex; requests never wait for it. What leaves the pipeline goes to `retire`.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use llmux_abi::Compiled;
+use serde_json::Value;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use super::{
+    discovery::{Found, discover},
+    error::PluginError,
+    listing::{PluginInfo, RetiredImages},
+    manifest::OnError,
+    retire::{Retirement, ShutdownReport, Unloaded},
+    slot::Slot,
+    source::{PluginSpec, Source},
+    stage::Stage,
+    verify::VerifyOptions,
+};
+use crate::{
+    boundary::{host::HostShared, library::Retired},
+    pipeline::{PipelineConfig, snapshot::Snapshot},
+};
+
+/// Where plugins are looked for, and how they leave.
+#[derive(Clone, Debug)]
+pub struct PluginsConfig {
+    /// The plugin folders.
+    pub dirs: Vec<PathBuf>,
+    /// Load files and folders that others could change. Default `false`.
+    pub allow_insecure_permissions: bool,
+    /// How long an unload waits before it answers that the instance is still draining. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self { dirs: Vec::new(), allow_insecure_permissions: false, drain_timeout: Duration::from_secs(30) }
+    }
+}
+
+impl PluginsConfig {
+    pub(crate) fn verify_options(&self) -> VerifyOptions {
+        let allow_insecure_permissions = self.allow_insecure_permissions;
+        VerifyOptions { allow_insecure_permissions, ..VerifyOptions::default() }
+    }
+}
+
+/// A change of the pipeline. Several can be one: all are made, in one new snapshot, or none.
+pub enum Change {
+    /// Makes an instance.
+    Load(PluginSpec),
+    /// Takes an instance out, for good.
+    Unload(String),
+    /// Loads a new generation of an instance's library, for all instances of that library.
+    Reload(String),
+    /// Takes an instance out of the pipeline and keeps it alive.
+    Disable(String),
+    /// Puts it back.
+    Enable(String),
+    /// Changes an instance's settings; what is `None` stays. Another configuration makes a new instance on the
+    /// same image.
+    Update {
+        /// The instance.
+        name: String,
+        /// Its priority.
+        priority: Option<i32>,
+        /// What becomes of a request when a hook fails.
+        on_error: Option<OnError>,
+        /// Its configuration.
+        config: Option<Value>,
+    },
+}
+
+/// All plugins of a client, and the way to change them.
+pub struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+    /// The instances, in the order of registration. Locked for moments only.
+    slots: Mutex<Vec<Slot>>,
+    pub(super) retirement: Arc<Retirement>,
+    retired: Arc<Retired>,
+    /// Held for the length of a change.
+    queue: AsyncMutex<Queue>,
+    config: PluginsConfig,
+}
+
+/// What only changes touch.
+struct Queue {
+    stage: Stage,
+    /// Held by every snapshot; `None` once the pipeline is closed.
+    alive: Option<mpsc::Sender<()>>,
+    all_gone: mpsc::Receiver<()>,
+}
+
+impl Registry {
+    pub(crate) fn new(
+        shared: Arc<HostShared>,
+        compiled: Vec<Compiled>,
+        pipeline: PipelineConfig,
+        config: PluginsConfig,
+    ) -> Result<Self, PluginError> {
+        let retired = Arc::new(Retired::default());
+        let retirement = Arc::new(Retirement::new(pipeline.post_hook_timeout));
+        let (alive, all_gone) = mpsc::channel(1);
+        let first = Snapshot { _alive: Some(alive.clone()), ..Snapshot::default() };
+        let stage = Stage::new(shared, retired.clone(), compiled, pipeline, config.clone())?;
+        Ok(Self {
+            snapshot: ArcSwap::from_pointee(first),
+            slots: Mutex::default(),
+            retirement,
+            retired,
+            queue: AsyncMutex::new(Queue { stage, alive: Some(alive), all_gone }),
+            config,
+        })
+    }
+
+    /// The pipeline as it is now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Makes an instance and puts it into the pipeline.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; the pipeline is then as it was.
+    pub async fn load(&self, spec: PluginSpec) -> Result<PluginInfo, PluginError> {
+        let loaded = self.change(vec![Change::Load(spec)]).await?;
+        loaded.into_iter().next().ok_or(PluginError::PipelineClosed)
+    }
+
+    /// Takes an instance out of the pipeline, waits for the requests that use it (at most the drain timeout),
+    /// cleans it up and drops it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such instance.
+    pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
+        self.change(vec![Change::Unload(name.to_owned())]).await?;
+        Ok(self.retirement.gone(name, self.config.drain_timeout).await)
+    }
+
+    /// Makes several changes in one new snapshot, or none of them. Gives the instances that are new or changed.
+    ///
+    /// # Errors
+    ///
+    /// The first that cannot be made; the pipeline is then as it was.
+    pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
+        let mut queue = self.queue.lock().await;
+        let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
+        let before = self.slots().clone();
+        let mut after = before.clone();
+        for change in changes {
+            if let Err(error) = queue.stage.make(&mut after, change).await {
+                self.retire(Slot::missing(after, &before));
+                return Err(error);
+            }
+        }
+        let entries = after.iter().filter(|slot| slot.enabled).map(|slot| slot.entry.clone()).collect();
+        let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
+        *self.slots() = after.clone();
+        self.snapshot.store(Arc::new(snapshot));
+        let new = after.iter().filter(|slot| !before.iter().any(|old| Arc::ptr_eq(&old.entry, &slot.entry)));
+        let new = new.map(Slot::info).collect();
+        self.retire(Slot::missing(before, &after));
+        Ok(new)
+    }
+
+    /// One instance of each library in the plugin folders that no instance uses, named as the plugin, with the
+    /// configuration `{}` (rule D8). Gives what became of each.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read.
+    pub async fn autoload(&self) -> Result<Vec<Result<PluginInfo, PluginError>>, PluginError> {
+        let mut results = Vec::new();
+        let found = self.discover()?;
+        let ambiguities: Vec<_> = found
+            .iter()
+            .map(|one| one.manifest.as_ref().ok().and_then(|manifest| ambiguous(&found, &manifest.name)))
+            .collect();
+        for (Found { path, manifest }, ambiguity) in found.into_iter().zip(ambiguities) {
+            let used = self.slots().iter().any(|slot| slot.path().is_some_and(|used| used == path));
+            if used {
+                continue;
+            }
+            results.push(match (manifest, ambiguity) {
+                (Err(error), _) => Err(PluginError::Library { path, error }),
+                (Ok(_), Some(error)) => Err(error),
+                (Ok(_), None) => self.load(PluginSpec::path(path)).await,
+            });
+        }
+        Ok(results)
+    }
+
+    /// The libraries in the plugin folders.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read.
+    pub fn discover(&self) -> Result<Vec<Found>, PluginError> {
+        discover(&self.config.dirs, &self.config.verify_options())
+    }
+
+    /// Every instance, in the order of the pipeline; those that are draining last.
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let mut slots = self.slots().clone();
+        slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
+        slots.iter().map(Slot::info).chain(self.retirement.list()).collect()
+    }
+
+    /// The images that no instance uses any more.
+    pub fn retired(&self) -> RetiredImages {
+        RetiredImages::of(&self.retired)
+    }
+
+    /// Refuses new requests, waits for those under way, and cleans every instance up, last one first (rule L3).
+    pub async fn shutdown(&self, drain: Duration) -> ShutdownReport {
+        let mut queue = self.queue.lock().await;
+        queue.alive = None;
+        let mut slots = std::mem::take(&mut *self.slots());
+        self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
+        slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
+        self.retirement.shut_down(slots, &mut queue.all_gone, drain).await
+    }
+
+    fn retire(&self, slots: Vec<Slot>) {
+        for slot in slots {
+            self.retirement.begin(slot);
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two libraries of one name, if there are.
+pub(super) fn ambiguous(found: &[Found], name: &str) -> Option<PluginError> {
+    let mut named =
+        found.iter().filter(|found| found.manifest.as_ref().is_ok_and(|manifest| manifest.name == name));
+    let (first, second) = (named.next()?, named.next()?);
+    Some(PluginError::AmbiguousPlugin {
+        plugin: name.to_owned(),
+        first: first.path.clone(),
+        second: second.path.clone(),
+    })
+}
+
+/// The source that a name stands for: a library in the folders, or `None` for what is compiled in (rule D8).
+pub(super) fn find(config: &PluginsConfig, name: &str) -> Result<Option<Source>, PluginError> {
+    let found = discover(&config.dirs, &config.verify_options())?;
+    if let Some(error) = ambiguous(&found, name) {
+        return Err(error);
+    }
+    let named = |found: &Found| found.manifest.as_ref().is_ok_and(|manifest| manifest.name == name);
+    Ok(found.into_iter().find(named).map(|found| Source::Path(found.path)))
+}

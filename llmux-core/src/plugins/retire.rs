@@ -1,0 +1,138 @@
+//! What leaves the pipeline: waits for the requests that still use it, then `cleanup`, the end of its tasks,
+//! and its drop (rules C2, D5, L3).
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    listing::{PluginInfo, PluginState},
+    slot::Slot,
+};
+use crate::boundary::Instance;
+
+/// How far an unload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unloaded {
+    /// The instance is cleaned up and dropped.
+    Gone,
+    /// Requests still use it; the rest goes on behind this answer.
+    Draining,
+}
+
+/// What a shutdown came to.
+#[derive(Debug, Default)]
+pub struct ShutdownReport {
+    /// Did every request end in time?
+    pub drained: bool,
+    /// The instances whose cleanup failed, or that were still in use, and why.
+    pub errors: Vec<(String, String)>,
+}
+
+/// The instances that are on their way out.
+pub(super) struct Retirement {
+    draining: Mutex<Vec<PluginInfo>>,
+    /// Raised whenever one is gone.
+    changed: watch::Sender<u64>,
+    cleanup_timeout: Duration,
+}
+
+impl Retirement {
+    pub(super) fn new(cleanup_timeout: Duration) -> Self {
+        Self { draining: Mutex::default(), changed: watch::Sender::new(0), cleanup_timeout }
+    }
+
+    /// Those that requests still use.
+    pub(super) fn list(&self) -> Vec<PluginInfo> {
+        self.draining().clone()
+    }
+
+    /// Lets an instance go, and sees to the rest in a task of its own.
+    pub(super) fn begin(self: &Arc<Self>, slot: Slot) {
+        let Some(home) = slot.home.take() else { return };
+        let info = PluginInfo { state: PluginState::Draining, ..slot.info() };
+        self.draining().push(info.clone());
+        drop(slot);
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = finish(home, this.cleanup_timeout).await {
+                tracing::warn!(instance = info.name, "cleanup failed: {error}");
+            }
+            let mut draining = this.draining();
+            let at = draining
+                .iter()
+                .position(|other| other.name == info.name && other.generation == info.generation);
+            at.map(|at| draining.remove(at));
+            drop(draining);
+            this.changed.send_modify(|count| *count += 1);
+        });
+    }
+
+    /// Waits until no instance of this name is draining, for a bounded time.
+    pub(super) async fn gone(&self, name: &str, wait: Duration) -> Unloaded {
+        let mut changed = self.changed.subscribe();
+        let gone = changed.wait_for(|_| !self.draining().iter().any(|info| info.name == name));
+        match timeout(wait, gone).await {
+            Ok(_) => Unloaded::Gone,
+            Err(_) => Unloaded::Draining,
+        }
+    }
+
+    /// The end of all of them, last one first. `all_gone` closes when no request holds a snapshot any more.
+    pub(super) async fn shut_down(
+        &self,
+        slots: Vec<Slot>,
+        all_gone: &mut mpsc::Receiver<()>,
+        drain: Duration,
+    ) -> ShutdownReport {
+        let homes: Vec<_> =
+            slots.into_iter().map(|slot| (slot.name().to_owned(), slot.home.take())).collect();
+        let deadline = Instant::now() + drain;
+        let drained = timeout_at(deadline, all_gone.recv()).await.is_ok();
+        let mut report = ShutdownReport { drained, errors: Vec::new() };
+        for (name, home) in homes.into_iter().rev() {
+            let Some(home) = home else { continue };
+            let result = match timeout_at(deadline, came_home(home)).await {
+                Ok(Some(instance)) => clean_up(instance, self.cleanup_timeout).await,
+                Ok(None) => Ok(()),
+                Err(_) => Err("requests still use it".to_owned()),
+            };
+            if let Err(error) = result {
+                report.errors.push((name, error));
+            }
+        }
+        // Those that were unloaded just before.
+        let mut changed = self.changed.subscribe();
+        let _ = timeout_at(deadline, changed.wait_for(|_| self.draining().is_empty())).await;
+        report
+    }
+
+    fn draining(&self) -> MutexGuard<'_, Vec<PluginInfo>> {
+        self.draining.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn came_home(home: oneshot::Receiver<Instance>) -> Option<Instance> {
+    home.await.ok()
+}
+
+async fn finish(home: oneshot::Receiver<Instance>, timeout: Duration) -> Result<(), String> {
+    match came_home(home).await {
+        Some(instance) => clean_up(instance, timeout).await,
+        None => Ok(()),
+    }
+}
+
+async fn clean_up(instance: Instance, timeout: Duration) -> Result<(), String> {
+    let result = instance.clean_up(timeout).await.map_err(|failure| failure.message);
+    // The plugin's own drop may take its time.
+    let _ = spawn_blocking(move || drop(instance)).await;
+    result
+}

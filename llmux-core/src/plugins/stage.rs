@@ -1,0 +1,375 @@
+//! Stages a change on a copy of the list of instances: whatever can fail fails here, before anything is
+//! published.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use llmux_abi::{Compiled, raw::plugin::PluginModuleRef};
+use serde_json::Value;
+use tokio::{task::spawn_blocking, time::timeout};
+
+use super::{
+    error::{LibraryError, PluginError},
+    image::{self, Copies, Loaded},
+    manifest::{Manifest, OnError, is_name},
+    registry::{Change, PluginsConfig, find},
+    slot::{Home, Slot},
+    source::{ByHand, PluginSpec, Source},
+    verify::{VerifyOptions, verify},
+};
+use crate::{
+    boundary::{
+        Instance,
+        host::{HostServices, HostShared},
+        library::Retired,
+    },
+    pipeline::{
+        PipelineConfig,
+        hook::{Failure, FailureKind},
+        snapshot::{Entry, Lease},
+        stats::Stats,
+    },
+};
+
+/// How long a plugin may take to make an instance (rule E4).
+const CONSTRUCTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is needed to make instances.
+pub(super) struct Stage {
+    shared: Arc<HostShared>,
+    retired: Arc<Retired>,
+    compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
+    copies: Arc<Mutex<Copies>>,
+    generations: HashMap<PathBuf, u64>,
+    order: u64,
+    pipeline: PipelineConfig,
+    config: PluginsConfig,
+}
+
+/// A plugin, found and loaded.
+struct Plugin {
+    name: Arc<str>,
+    manifest: Option<Arc<Manifest>>,
+    module: Option<PluginModuleRef>,
+    library: Option<Loaded>,
+    by_hand: Option<ByHand>,
+}
+
+impl Stage {
+    pub(super) fn new(
+        shared: Arc<HostShared>,
+        retired: Arc<Retired>,
+        compiled: Vec<Compiled>,
+        pipeline: PipelineConfig,
+        config: PluginsConfig,
+    ) -> Result<Self, PluginError> {
+        let compiled = compiled.into_iter().map(|compiled| {
+            let manifest = compiled_manifest(&compiled)?;
+            Ok((manifest.name.clone(), (compiled, manifest)))
+        });
+        Ok(Self {
+            shared,
+            retired,
+            compiled: compiled.collect::<Result<_, PluginError>>()?,
+            copies: Arc::new(Mutex::new(Copies::new())),
+            generations: HashMap::new(),
+            order: 0,
+            pipeline,
+            config,
+        })
+    }
+
+    /// Makes one change to the list.
+    pub(super) async fn make(&mut self, slots: &mut Vec<Slot>, change: Change) -> Result<(), PluginError> {
+        match change {
+            Change::Load(spec) => self.load(slots, spec).await,
+            Change::Unload(name) => position(slots, &name).map(|at| drop(slots.remove(at))),
+            Change::Enable(name) => position(slots, &name).map(|at| slots[at].enabled = true),
+            Change::Disable(name) => position(slots, &name).map(|at| slots[at].enabled = false),
+            Change::Reload(name) => self.reload(slots, &name).await,
+            Change::Update { name, priority, on_error, config } => {
+                let at = position(slots, &name)?;
+                let slot = &mut slots[at];
+                slot.priority = priority.or(slot.priority);
+                slot.on_error = on_error.or(slot.on_error);
+                match config {
+                    Some(config) => {
+                        slot.config = Arc::new(config);
+                        let slot = slot.clone();
+                        slots[at] = self.make_again(slot).await?;
+                    }
+                    None => {
+                        let entry = self.entry(slot, slot.entry.lease.clone(), slot.entry.stats.clone());
+                        slot.entry = Arc::new(entry);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn load(&mut self, slots: &mut Vec<Slot>, spec: PluginSpec) -> Result<(), PluginError> {
+        let PluginSpec { name, source, priority, on_error, config, sha256 } = spec;
+        if let Some(name) = &name {
+            self.check_place(slots, name)?;
+        }
+        let sha256: Option<Arc<str>> = sha256.map(Into::into);
+        let plugin = self.find(slots, source, name.as_deref(), sha256.as_deref()).await?;
+        let name = name.unwrap_or_else(|| plugin.name.to_string());
+        self.check_place(slots, &name)?;
+        let config = Arc::new(config);
+        let (lease, home) = self
+            .instance(&name, &plugin.name, plugin.module, &config, &plugin.library, plugin.by_hand)
+            .await?;
+        let entry = Entry {
+            name: name.as_str().into(),
+            priority: 0,
+            order: self.order,
+            fails_request: false,
+            stats: Arc::new(Stats::default()),
+            lease,
+        };
+        self.order += 1;
+        let mut slot = Slot {
+            plugin: plugin.name,
+            manifest: plugin.manifest,
+            module: plugin.module,
+            library: plugin.library,
+            priority,
+            on_error,
+            sha256,
+            config,
+            enabled: true,
+            entry: Arc::new(entry),
+            home,
+            loaded_at: SystemTime::now(),
+        };
+        let entry = self.entry(&slot, slot.entry.lease.clone(), slot.entry.stats.clone());
+        slot.entry = Arc::new(entry);
+        slots.push(slot);
+        Ok(())
+    }
+
+    /// A new generation of a library, for all its instances (rule D4).
+    async fn reload(&mut self, slots: &mut [Slot], name: &str) -> Result<(), PluginError> {
+        let at = position(slots, name)?;
+        let Some(path) = slots[at].path().map(Path::to_owned) else {
+            return Err(PluginError::NotALibrary { name: name.to_owned() });
+        };
+        let sha256 = slots[at].sha256.clone();
+        let library = self.open(&path, sha256.as_deref()).await?;
+        for slot in slots.iter_mut().filter(|slot| slot.path() == Some(&path)) {
+            let manifest = library.manifest.clone();
+            if *manifest.name != *slot.plugin {
+                return Err(PluginError::OtherPlugin {
+                    path,
+                    expected: slot.plugin.to_string(),
+                    found: manifest.name.clone(),
+                });
+            }
+            slot.module = Some(library.module);
+            slot.manifest = Some(manifest);
+            slot.library = Some(library.clone());
+            let again = self.make_again(slot.clone()).await?;
+            *slot = again;
+        }
+        Ok(())
+    }
+
+    /// The same instance anew, from its slot's module and configuration.
+    async fn make_again(&mut self, mut slot: Slot) -> Result<Slot, PluginError> {
+        let name = slot.name().to_owned();
+        if slot.module.is_none() {
+            return Err(PluginError::MadeByHand { name });
+        }
+        let (lease, home) =
+            self.instance(&name, &slot.plugin, slot.module, &slot.config, &slot.library, None).await?;
+        slot.entry = Arc::new(self.entry(&slot, lease, slot.entry.stats.clone()));
+        slot.home = home;
+        slot.loaded_at = SystemTime::now();
+        Ok(slot)
+    }
+
+    /// The place of an instance in the pipeline, by its settings, its manifest's, and the pipeline's.
+    fn entry(&self, slot: &Slot, lease: Arc<Lease>, stats: Arc<Stats>) -> Entry {
+        let manifest = slot.manifest.as_deref();
+        let priority = slot.priority.or(manifest.map(|manifest| manifest.priority));
+        let on_error = slot.on_error.or(manifest.and_then(|manifest| manifest.on_error));
+        Entry {
+            name: slot.entry.name.clone(),
+            priority: priority.unwrap_or(llmux_abi::Manifest::DEFAULT_PRIORITY),
+            order: slot.entry.order,
+            fails_request: on_error
+                .map_or(self.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
+            stats,
+            lease,
+        }
+    }
+
+    fn check_place(&self, slots: &[Slot], name: &str) -> Result<(), PluginError> {
+        let name = name.to_owned();
+        if !is_name(&name) {
+            return Err(PluginError::InvalidName { name });
+        }
+        if slots.iter().any(|slot| slot.name() == name) {
+            return Err(PluginError::DuplicatePlugin { name });
+        }
+        match self.pipeline.max_plugins {
+            max if slots.len() >= max => Err(PluginError::TooManyPlugins { max }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find(
+        &mut self,
+        slots: &[Slot],
+        source: Source,
+        name: Option<&str>,
+        sha256: Option<&str>,
+    ) -> Result<Plugin, PluginError> {
+        match source {
+            Source::Path(path) => {
+                // One library serves several instances: the image that is in use is used again.
+                let used = slots.iter().filter_map(|slot| slot.library.as_ref());
+                let library = match used.filter(|library| library.path == path).next_back() {
+                    Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
+                        library.clone()
+                    }
+                    _ => self.open(&path, sha256).await?,
+                };
+                Ok(Plugin {
+                    name: library.manifest.name.as_str().into(),
+                    manifest: Some(library.manifest.clone()),
+                    module: Some(library.module),
+                    library: Some(library),
+                    by_hand: None,
+                })
+            }
+            Source::Plugin(plugin) => match find(&self.config, &plugin)? {
+                Some(source) => Box::pin(self.find(slots, source, name, sha256)).await,
+                None => match self.compiled.get(&plugin) {
+                    Some((compiled, manifest)) => Ok(compiled_plugin(compiled, manifest.clone())),
+                    None => Err(PluginError::UnknownPlugin { plugin }),
+                },
+            },
+            Source::Compiled(compiled) => {
+                let manifest = compiled_manifest(&compiled)?;
+                Ok(compiled_plugin(&compiled, manifest))
+            }
+            Source::Module(module) => {
+                let name = name.unwrap_or_default().into();
+                Ok(Plugin { name, manifest: None, module: Some(module), library: None, by_hand: None })
+            }
+            Source::ByHand(by_hand) => {
+                let name = name.unwrap_or_default().into();
+                Ok(Plugin { name, manifest: None, module: None, library: None, by_hand: Some(by_hand) })
+            }
+        }
+    }
+
+    /// Checks and loads a library, off the request path.
+    async fn open(&mut self, path: &Path, sha256: Option<&str>) -> Result<Loaded, PluginError> {
+        let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
+        let sha256 = sha256.map(str::to_owned);
+        let options = VerifyOptions { sha256, ..self.config.verify_options() };
+        let (path, copies) = (path.to_owned(), self.copies.clone());
+        let (shared, retired) = (self.shared.clone(), self.retired.clone());
+        let opened = spawn_blocking({
+            let path = path.clone();
+            move || {
+                let refused = |error| PluginError::Library { path: path.clone(), error };
+                let library = verify(&path, &options).map_err(refused)?;
+                let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
+                image::load(library, generation, &mut copies, &shared, &retired)
+            }
+        });
+        let library = opened.await.unwrap_or_else(|_| {
+            let error = LibraryError::Dlopen("it panicked while it was loaded".to_owned());
+            Err(PluginError::Library { path: path.clone(), error })
+        })?;
+        self.generations.insert(path, generation);
+        Ok(library)
+    }
+
+    /// Makes an instance: its configuration against the schema, then the plugin's own code, in its own time.
+    async fn instance(
+        &self,
+        name: &str,
+        plugin: &str,
+        module: Option<PluginModuleRef>,
+        config: &Value,
+        library: &Option<Loaded>,
+        by_hand: Option<ByHand>,
+    ) -> Result<(Arc<Lease>, Home), PluginError> {
+        let (name, plugin) = (name.to_owned(), plugin.to_owned());
+        let host = HostServices::new(&name, self.shared.clone());
+        let (config, image) = (config.clone(), library.as_ref().map(|library| library.image.clone()));
+        let runtime = self.shared.runtime.clone();
+        let made = spawn_blocking(move || {
+            let _runtime = runtime.enter();
+            match (module, by_hand) {
+                (_, Some(ByHand(make))) => Instance::by_hand(make, host),
+                (Some(module), None) => {
+                    let schema = Instance::config_schema(module)?;
+                    if let Err(message) = check_config(&schema, &config) {
+                        return Ok(Err(message));
+                    }
+                    Instance::create(module, &config.to_string(), host, image)
+                }
+                (None, None) => Err(Failure::error("there is no way to make it again")),
+            }
+            .map(Ok)
+        });
+        let failure = |message: String| Failure { kind: FailureKind::Timeout, message };
+        let made = match timeout(CONSTRUCTION_TIMEOUT, made).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(_)) => Err(Failure::error("panicked")),
+            Err(_) => Err(failure(format!("ran past its timeout of {CONSTRUCTION_TIMEOUT:?}"))),
+        };
+        match made {
+            Ok(Ok(instance)) => {
+                let (lease, home) = Lease::new(instance);
+                Ok((lease, Home::new(home)))
+            }
+            Ok(Err(message)) => Err(PluginError::Config { name, plugin, message }),
+            Err(Failure { message, .. }) => Err(PluginError::Construction { name, plugin, message }),
+        }
+    }
+}
+
+fn position(slots: &[Slot], name: &str) -> Result<usize, PluginError> {
+    let at = slots.iter().position(|slot| slot.name() == name);
+    at.ok_or_else(|| PluginError::PluginNotFound { name: name.to_owned() })
+}
+
+fn compiled_manifest(compiled: &Compiled) -> Result<Arc<Manifest>, PluginError> {
+    let manifest = Manifest::parse(compiled.manifest.as_bytes());
+    manifest.map(Arc::new).map_err(|error| PluginError::Library { path: "(compiled in)".into(), error })
+}
+
+fn compiled_plugin(compiled: &Compiled, manifest: Arc<Manifest>) -> Plugin {
+    Plugin {
+        name: manifest.name.as_str().into(),
+        manifest: Some(manifest),
+        module: Some(compiled.module),
+        library: None,
+        by_hand: None,
+    }
+}
+
+/// A configuration against its schema: the first member that does not fit, what was expected, what was found.
+fn check_config(schema: &str, config: &Value) -> Result<(), String> {
+    let schema: Value = serde_json::from_str(schema).map_err(|error| format!("its schema: {error}"))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| format!("its schema: {error}"))?;
+    match validator.iter_errors(config).next() {
+        None => Ok(()),
+        Some(error) => match error.instance_path().as_str() {
+            "" => Err(error.to_string()),
+            place => Err(format!("`{place}`: {error}")),
+        },
+    }
+}

@@ -1,0 +1,221 @@
+//! The checks of a library that need no loading (rule D2, up to the private copy). The bytes are read once:
+//! what was checked is what is loaded.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use object::{Architecture, BinaryFormat, Object, ObjectKind};
+use semver::{Comparator, Op, Version, VersionReq};
+use sha2::{Digest, Sha256};
+
+use super::{
+    error::LibraryError,
+    manifest::{Manifest, PanicStrategy},
+};
+
+/// What is asked of a library before it is loaded.
+#[derive(Clone, Debug)]
+pub struct VerifyOptions {
+    /// The SHA-256 it must have, in hexadecimal.
+    pub sha256: Option<String>,
+    /// Load a file or folder that others could change.
+    pub allow_insecure_permissions: bool,
+    /// The largest file, in bytes. Default 256 MiB.
+    pub max_size: u64,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { sha256: None, allow_insecure_permissions: false, max_size: 256 * 1024 * 1024 }
+    }
+}
+
+/// A library that passed the checks.
+#[derive(Debug)]
+pub struct VerifiedLibrary {
+    /// The file.
+    pub path: PathBuf,
+    /// Its bytes: what was checked.
+    pub bytes: Vec<u8>,
+    /// Their SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+/// Checks a library's file without running any of it.
+///
+/// # Errors
+///
+/// One for each check, in the order of rule D2.
+pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
+    let bytes = read(path, options)?;
+    let sha256 = hex(&Sha256::digest(&bytes));
+    if let Some(expected) = &options.sha256
+        && !expected.eq_ignore_ascii_case(&sha256)
+    {
+        return Err(LibraryError::Checksum { expected: expected.clone(), found: sha256 });
+    }
+    check_machine(&bytes)?;
+    let manifest = Manifest::read(&bytes)?;
+    check_manifest(&manifest)?;
+    Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest })
+}
+
+/// Would this host load a plugin of this manifest?
+pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
+    let target = llmux_abi::raw::version::TARGET;
+    if manifest.target != target {
+        return Err(LibraryError::WrongMachine {
+            expected: target.to_owned(),
+            found: manifest.target.clone(),
+        });
+    }
+    if manifest.panic == PanicStrategy::Abort {
+        return Err(LibraryError::PanicAborts);
+    }
+    let host = Version::parse(llmux_abi::raw::version::ABI_VERSION).expect("the ABI's version is semver");
+    if !satisfies(&host, &manifest.abi) {
+        return Err(LibraryError::AbiMismatch { host, plugin: manifest.abi.clone() });
+    }
+    Ok(())
+}
+
+/// Does the host's ABI satisfy the caret requirement of the plugin's?
+fn satisfies(host: &Version, plugin: &Version) -> bool {
+    let comparator = Comparator {
+        op: Op::Caret,
+        major: plugin.major,
+        minor: Some(plugin.minor),
+        patch: Some(plugin.patch),
+        pre: plugin.pre.clone(),
+    };
+    VersionReq { comparators: vec![comparator] }.matches(host)
+}
+
+fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
+    let file = open(path).map_err(LibraryError::Read)?;
+    let metadata = file.metadata().map_err(LibraryError::Read)?;
+    if !metadata.is_file() {
+        return Err(LibraryError::NotAFile);
+    }
+    if !options.allow_insecure_permissions {
+        check_permissions(path, &metadata)?;
+    }
+    let (size, max) = (metadata.len(), options.max_size);
+    if size > max {
+        return Err(LibraryError::TooLarge { size, max });
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    // The file may grow while it is read.
+    file.take(max + 1).read_to_end(&mut bytes).map_err(LibraryError::Read)?;
+    if bytes.len() as u64 > max {
+        return Err(LibraryError::TooLarge { size: bytes.len() as u64, max });
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn open(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A pipe without a writer would otherwise be waited for.
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> std::io::Result<File> {
+    File::open(path)
+}
+
+#[cfg(unix)]
+fn check_permissions(path: &Path, file: &std::fs::Metadata) -> Result<(), LibraryError> {
+    use std::os::unix::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    let check = |what: &str, metadata: &std::fs::Metadata| {
+        if metadata.mode() & 0o002 != 0 {
+            return Err(LibraryError::Permissions(format!("{what} is writable by everyone")));
+        }
+        if metadata.uid() != 0 && metadata.uid() != user {
+            return Err(LibraryError::Permissions(format!(
+                "{what} belongs to another user ({})",
+                metadata.uid()
+            )));
+        }
+        Ok(())
+    };
+    check("the file", file)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let metadata = std::fs::metadata(folder).map_err(LibraryError::Read)?;
+    check("its folder", &metadata)
+}
+
+#[cfg(not(unix))]
+fn check_permissions(_: &Path, _: &std::fs::Metadata) -> Result<(), LibraryError> {
+    // Access lists decide on Windows; who may write the folder is the operator's to set.
+    Ok(())
+}
+
+/// The object format, kind and architecture of this host.
+const MACHINE: (BinaryFormat, Architecture) = (
+    if cfg!(target_vendor = "apple") {
+        BinaryFormat::MachO
+    } else if cfg!(windows) {
+        BinaryFormat::Pe
+    } else {
+        BinaryFormat::Elf
+    },
+    if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 },
+);
+
+fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
+    let file = object::File::parse(bytes).map_err(|error| LibraryError::Format(error.to_string()))?;
+    let (format, architecture) = (file.format(), file.architecture());
+    if (format, architecture) != MACHINE {
+        let name = |(format, architecture)| format!("{format:?} {architecture:?}");
+        return Err(LibraryError::WrongMachine {
+            expected: name(MACHINE),
+            found: name((format, architecture)),
+        });
+    }
+    if file.kind() != ObjectKind::Dynamic {
+        return Err(LibraryError::Format(format!("it is of the kind {:?}", file.kind())));
+    }
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d2_the_host_satisfies_the_caret_requirement_of_the_plugin() {
+        let cases = [
+            ("1.4.0", "1.0.0", true),
+            ("1.4.0", "1.4.0", true),
+            ("1.4.0", "1.5.0", false),
+            ("2.0.0", "1.5.0", false),
+            ("0.2.3", "0.2.0", true),
+            ("0.2.0", "0.2.1", false),
+            ("0.2.0", "0.1.0", false),
+            ("0.2.0", "0.3.0", false),
+        ];
+        for (host, plugin, expected) in cases {
+            let version = |text| Version::parse(text).expect("a version");
+            assert_eq!(satisfies(&version(host), &version(plugin)), expected, "host {host}, plugin {plugin}");
+        }
+    }
+}
