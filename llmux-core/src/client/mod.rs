@@ -177,7 +177,7 @@ impl Client {
         }
     }
 
-    fn enter(&self, request: Request, streams: bool) -> Result<InFlight, Error> {
+    pub(crate) fn enter(&self, request: Request, streams: bool) -> Result<InFlight, Error> {
         let snapshot = self.plugins.snapshot();
         if snapshot.closed {
             return Err(Error::new(ErrorKind::PipelineClosed, "this host is shutting down"));

@@ -152,6 +152,25 @@ pub(crate) async fn run_stream(mut request: InFlight, reader: mpsc::Sender<Sent>
     }
 }
 
+/// The chains alone, for benchmarks and for those who try a plugin out.
+#[cfg(feature = "testing")]
+pub(crate) mod bench {
+    use super::*;
+
+    pub(crate) async fn round(request: &mut InFlight, response: Document) -> Result<Document, Error> {
+        request.begin_attempt();
+        let result = match chain::pre(request, HookKind::Pre).await {
+            Entered::Through => Ok(response),
+            Entered::Answered(Answered::Response(response)) => Ok(response),
+            Entered::Answered(Answered::Error(error, _)) | Entered::Ended(error) => Err(error),
+            Entered::Answered(Answered::Stream(_)) => Err(chain::plugin_failure()),
+        };
+        chain::post(request, result).await
+    }
+
+    pub(crate) use super::stream::through;
+}
+
 impl InFlight {
     /// A fresh attempt at the model that the context names: values, headers and body anew (rule F2).
     fn begin_attempt(&mut self) {

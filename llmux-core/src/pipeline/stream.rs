@@ -69,17 +69,7 @@ struct Flow<'r> {
 
 /// Runs one attempt: pre chain, chunks, end.
 pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>) -> Attempt {
-    let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
-    let attempt = Attempt {
-        result: Ok(()),
-        begun: false,
-        may_fall_back: true,
-        first_chunk: None,
-        chunks: 0,
-        usage: None,
-    };
-    let clock = Instant::now();
-    let mut flow = Flow { request, reader, clock, on_the_way: Vec::new(), wants_usage, attempt };
+    let mut flow = Flow::new(request, reader);
     let opened = flow.open().await;
     flow.attempt.result = match opened {
         Ok(source) => flow.forward(source).await,
@@ -89,7 +79,30 @@ pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>)
     flow.attempt
 }
 
-impl Flow<'_> {
+/// Takes one chunk to the reader, as if it came from the provider.
+#[cfg(feature = "testing")]
+pub(crate) async fn through(
+    request: &mut InFlight,
+    event: Event,
+    reader: &mpsc::Sender<Sent>,
+) -> Result<(), Error> {
+    Flow::new(request, reader).take_in(event).await
+}
+
+impl<'r> Flow<'r> {
+    fn new(request: &'r mut InFlight, reader: &'r mpsc::Sender<Sent>) -> Self {
+        let attempt = Attempt {
+            result: Ok(()),
+            begun: false,
+            may_fall_back: true,
+            first_chunk: None,
+            chunks: 0,
+            usage: None,
+        };
+        let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
+        Flow { request, reader, clock: Instant::now(), on_the_way: Vec::new(), wants_usage, attempt }
+    }
+
     /// The pre chain, and where the chunks come from after it.
     async fn open(&mut self) -> Result<Source, Error> {
         match chain::pre(self.request, HookKind::PreStream).await {
@@ -115,16 +128,21 @@ impl Flow<'_> {
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
-            if states_usage(&event.data)
-                && let Ok(document) = Document::parse(event.data.clone())
-                && let Some(usage) = Usage::of(&document)
-            {
-                self.attempt.usage = Some(usage);
-            }
-            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
             self.clock = Instant::now();
-            self.pass(chunk, self.request.ran).await?;
+            self.take_in(event).await?;
         }
+    }
+
+    /// A chunk from the source: what it says of the usage, then its way through the hooks.
+    async fn take_in(&mut self, event: Event) -> Result<(), Error> {
+        if states_usage(&event.data)
+            && let Ok(document) = Document::parse(event.data.clone())
+            && let Some(usage) = Usage::of(&document)
+        {
+            self.attempt.usage = Some(usage);
+        }
+        let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+        self.pass(chunk, self.request.ran).await
     }
 
     /// Takes a chunk through the chunk hooks of the instances before `from`, last one first, and sends what

@@ -2,6 +2,8 @@
 //!
 //! No code of the library itself calls it.
 
+mod chain;
 mod upstream;
 
+pub use chain::Chain;
 pub use upstream::{Answer, Received, ScriptedUpstream};
