@@ -88,7 +88,8 @@ impl Scan<'_> {
 
     fn scalar(&mut self) -> Option<()> {
         let rest = &self.text[self.at..];
-        let is_end = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b' ' | b'\t' | b'\n' | b'\r');
+        let is_end =
+            |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b' ' | b'\t' | b'\n' | b'\r');
         let length = rest.iter().position(is_end).unwrap_or(rest.len());
         self.at += length;
         self.out.extend_from_slice(&rest[..length]);
@@ -225,7 +226,9 @@ mod tests {
 
     #[test]
     fn no_json_is_no_text_and_no_panic() {
-        for json in ["", "{", "[1", "{\"a\"}", "{\"a\":}", "{\"a\":1}}", "\"\\", "{1:2}", "[1 2]", "{\"a\":1,}"] {
+        for json in
+            ["", "{", "[1", "{\"a\"}", "{\"a\":}", "{\"a\":1}}", "\"\\", "{1:2}", "[1 2]", "{\"a\":1,}"]
+        {
             assert_eq!(text(json), None, "{json}");
         }
         assert_eq!(text(&"[".repeat(100_000)), None);

@@ -71,8 +71,7 @@ mod tests {
         gathered.into_entry()
     }
 
-    const FIRST: &str =
-        r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}"#;
+    const FIRST: &str = r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}"#;
     const MORE: &str = r#"{"choices":[{"index":0,"delta":{"content":"i"}}]}"#;
     const LAST: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 

@@ -67,6 +67,18 @@ struct Seen {
 
 impl Cache {
     /// Builds the plugin for a host that compiles it in.
+    ///
+    /// ```
+    /// use llmux_abi::prelude::*;
+    /// use llmux_plugin_cache::Cache;
+    ///
+    /// fn by_last_question(host: Host) -> Result<Cache> {
+    ///     Cache::builder()
+    ///         .coalesce(true)
+    ///         .key(|_: &Context<'_>, request: &Request<'_>| request.last_user_text())
+    ///         .build(host)
+    /// }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -286,5 +298,29 @@ impl Builder {
     /// When the configuration contradicts itself, or the Redis URL is none.
     pub fn build(self, host: Host) -> Result<Cache> {
         Cache::with(&self.config, self.closure, self.store, host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::Exported;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
+        let manifest = Cache::MANIFEST;
+        assert_eq!((manifest.name, manifest.priority), ("cache", 10));
+    }
+
+    #[test]
+    fn the_schema_knows_every_member_and_no_other() {
+        let schema = schemars::schema_for!(Config);
+        let schema = schema.as_value();
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        for (name, member) in schema["properties"].as_object().expect("members") {
+            assert!(member["description"].is_string(), "{name} is not described: {member}");
+        }
+        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }

@@ -147,13 +147,9 @@ mod tests {
 
     #[test]
     fn a_body_is_cut_on_a_character_border() {
-        for (text, chars, expected) in [
-            ("hello", 5, "hello"),
-            ("hello", 4, "hell…"),
-            ("äöü", 2, "äö…"),
-            ("🦀🦀", 1, "🦀…"),
-            ("", 1, ""),
-        ] {
+        for (text, chars, expected) in
+            [("hello", 5, "hello"), ("hello", 4, "hell…"), ("äöü", 2, "äö…"), ("🦀🦀", 1, "🦀…"), ("", 1, "")]
+        {
             assert_eq!(bodies(chars).text(text), expected);
         }
         assert_eq!(bodies(3).text(&"ä".repeat(10_000)), "äää…");

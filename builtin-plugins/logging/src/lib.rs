@@ -52,6 +52,19 @@ struct Seen {
 
 impl Logging {
     /// Builds the plugin for a host that compiles it in.
+    ///
+    /// ```
+    /// use llmux_abi::prelude::*;
+    /// use llmux_plugin_logging::{Level, Logging};
+    ///
+    /// fn only_one_team(host: Host) -> Result<Logging> {
+    ///     Logging::builder()
+    ///         .level(Level::Debug)
+    ///         .log_request_body(true)
+    ///         .filter(|ctx: &Context<'_>| ctx.team() == Some("research"))
+    ///         .build(host)
+    /// }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -193,5 +206,29 @@ impl Builder {
         }
         let bodies = Bodies::new(max_body_chars, self.redact);
         Ok(Logging { host, level, log_request_body, log_response_body, bodies, filter: self.filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::Exported;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
+        let manifest = Logging::MANIFEST;
+        assert_eq!((manifest.name, manifest.priority), ("logging", 1000));
+    }
+
+    #[test]
+    fn the_schema_knows_every_member_and_no_other() {
+        let schema = schemars::schema_for!(Config);
+        let schema = schema.as_value();
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        for (name, member) in schema["properties"].as_object().expect("members") {
+            assert!(member["description"].is_string(), "{name} is not described: {member}");
+        }
+        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }

@@ -39,7 +39,11 @@ impl Export {
                 "Requests, by how they ended: success, cancelled, or the error's type",
                 &with_outcome,
             ),
-            duration: histogram("llmux_request_duration_seconds", "From a request's arrival to its end", &TIMES),
+            duration: histogram(
+                "llmux_request_duration_seconds",
+                "From a request's arrival to its end",
+                &TIMES,
+            ),
             first_token: histogram(
                 "llmux_time_to_first_token_seconds",
                 "From a streaming request's arrival to the first chunk for the client",

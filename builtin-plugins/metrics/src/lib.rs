@@ -24,11 +24,11 @@ use std::sync::Arc;
 
 use llmux_abi::prelude::*;
 
+use self::{export::Export, labels::Labels};
 pub use self::{
     request::{RequestMetrics, RequestOutcome},
     stats::{Percentiles, Snapshot, Stats, Summary},
 };
-use self::{export::Export, labels::Labels};
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -60,6 +60,21 @@ pub struct Metrics {
 
 impl Metrics {
     /// Builds the plugin for a host that compiles it in.
+    ///
+    /// ```
+    /// use llmux_abi::prelude::*;
+    /// use llmux_plugin_metrics::{Metrics, Stats};
+    ///
+    /// fn metrics(host: Host, stats: &Stats) -> Result<Metrics> {
+    ///     Metrics::builder()
+    ///         .stats(stats.clone())
+    ///         .on_request(|request| println!("{} took {:?}", request.request_id, request.latency))
+    ///         .build(host)
+    /// }
+    /// # let stats = Stats::default();
+    /// // Later, wherever the other clone of the stats is:
+    /// println!("{} ms", stats.snapshot().all.latency_ms.p99);
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -141,5 +156,29 @@ impl Builder {
             export: self.config.export.then(|| Export::register(&host)),
             callback: self.callback,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::Exported;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
+        let manifest = Metrics::MANIFEST;
+        assert_eq!((manifest.name, manifest.priority), ("metrics", 999));
+    }
+
+    #[test]
+    fn the_schema_knows_every_member_and_no_other() {
+        let schema = schemars::schema_for!(Config);
+        let schema = schema.as_value();
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        for (name, member) in schema["properties"].as_object().expect("members") {
+            assert!(member["description"].is_string(), "{name} is not described: {member}");
+        }
+        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }

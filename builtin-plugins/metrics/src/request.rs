@@ -70,7 +70,9 @@ impl RequestMetrics {
         let outcome = match completion.ending() {
             Ending::Completed => RequestOutcome::Success,
             Ending::Cancelled => RequestOutcome::Cancelled,
-            Ending::Failed(error) if error.error_type().is_empty() => RequestOutcome::Failure("error".to_owned()),
+            Ending::Failed(error) if error.error_type().is_empty() => {
+                RequestOutcome::Failure("error".to_owned())
+            }
             Ending::Failed(error) => RequestOutcome::Failure(error.error_type().to_owned()),
         };
         Self {

@@ -56,8 +56,7 @@ impl Stats {
     pub(crate) fn record(&self, request: &RequestMetrics, labels: &Bounded) {
         let tables = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.all.get_or_insert_with(|| Table::new(3)).record(request, labels);
-        for (tables, name) in
-            [(&mut tables.models, &labels.model), (&mut tables.providers, &labels.provider)]
+        for (tables, name) in [(&mut tables.models, &labels.model), (&mut tables.providers, &labels.provider)]
         {
             tables.entry(Arc::clone(name)).or_insert_with(|| Table::new(2)).record(request, labels);
         }
@@ -226,7 +225,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_values() {
-        let all = stats((1..=1_000).map(|millis| request("m", RequestOutcome::Success, millis))).snapshot().all;
+        let all =
+            stats((1..=1_000).map(|millis| request("m", RequestOutcome::Success, millis))).snapshot().all;
         let latency = all.latency_ms;
         assert_eq!(latency.count, 1_000);
         for (found, expected) in

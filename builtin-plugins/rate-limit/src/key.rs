@@ -19,7 +19,16 @@ use sha2::{Digest, Sha256};
 use crate::config::KeyConfig;
 
 /// Headers that a host redacts: all requests would share one limit.
-const REDACTED: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
+const REDACTED: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+];
 
 /// A longer text is replaced by its hash, so that a client cannot make keys of any size.
 const MAX_TEXT: usize = 200;
@@ -219,7 +228,10 @@ mod tests {
     fn a_key_reads_as_what_it_is_made_of() {
         assert_eq!(text(&[("api_key", Some("k1"))]), "api_key:k1");
         assert_eq!(text(&[("api_key", None)]), "global");
-        assert_eq!(text(&[("user", Some("ann")), ("header:X-Tenant", Some("t"))]), "user:ann|header:x-tenant:t");
+        assert_eq!(
+            text(&[("user", Some("ann")), ("header:X-Tenant", Some("t"))]),
+            "user:ann|header:x-tenant:t"
+        );
     }
 
     #[test]
@@ -246,7 +258,16 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused_by_name() {
-        for key in ["", "apikey", "header:", "header:a b", "value:", "team:x", "header:Authorization", "header:cookie"] {
+        for key in [
+            "",
+            "apikey",
+            "header:",
+            "header:a b",
+            "value:",
+            "team:x",
+            "header:Authorization",
+            "header:cookie",
+        ] {
             let error = Part::parse(key).expect_err(key);
             assert!(error.message().contains(&format!("`{key}`")), "{error}");
         }

@@ -52,6 +52,18 @@ struct Seen {
 
 impl RateLimit {
     /// Builds the plugin for a host that compiles it in.
+    ///
+    /// ```
+    /// use llmux_abi::prelude::*;
+    /// use llmux_plugin_rate_limit::RateLimit;
+    ///
+    /// fn by_team(host: Host) -> Result<RateLimit> {
+    ///     RateLimit::builder()
+    ///         .requests_per_second(50.0)
+    ///         .key(|ctx: &Context<'_>| ctx.team().unwrap_or("nobody").to_owned())
+    ///         .build(host)
+    /// }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -219,5 +231,29 @@ impl Builder {
             None => Key::from_config(&self.config.key)?,
         };
         RateLimit::with_key(self.config, key, &host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::Exported;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
+        let manifest = RateLimit::MANIFEST;
+        assert_eq!((manifest.name, manifest.priority), ("rate-limit", 5));
+    }
+
+    #[test]
+    fn the_schema_knows_every_member_and_no_other() {
+        let schema = schemars::schema_for!(Config);
+        let schema = schema.as_value();
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        for (name, member) in schema["properties"].as_object().expect("members") {
+            assert!(member["description"].is_string(), "{name} is not described: {member}");
+        }
+        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }
