@@ -75,11 +75,12 @@ impl Scan<'_> {
         }
         let start = self.at - 1;
         loop {
-            match self.text.get(self.at)? {
-                b'"' => break,
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
+            self.at += memchr::memchr2(b'"', b'\\', self.text.get(self.at..)?)?;
+            if self.text[self.at] == b'"' {
+                break;
             }
+            // The byte after a backslash is no end, whatever it is.
+            self.at += 2;
         }
         self.at += 1;
         self.out.extend_from_slice(&self.text[start..self.at]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use llmux_abi::{Error, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The configuration. `{}` keeps up to 10 000 answers in memory for an hour.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -60,7 +60,7 @@ impl Default for Config {
 }
 
 /// Where answers are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// In this process.

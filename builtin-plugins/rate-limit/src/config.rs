@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use llmux_abi::{Error, Result};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The configuration. `{}` limits each API key to 10 requests a second.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -32,7 +32,8 @@ pub struct Config {
     pub backend: Backend,
     /// The Redis server, as `redis://[user:password@]host[:port][/database]`.
     pub url: Option<String>,
-    /// What the names of this plugin's keys in Redis begin with. Hosts with one prefix share one limit.
+    /// What the names of this plugin's keys in Redis begin with. Hosts with one prefix share one limit; two
+    /// instances with different limits need different ones.
     pub prefix: String,
     /// How long a decision of Redis may take, as `250ms`.
     #[serde(with = "humantime_serde")]
@@ -61,7 +62,7 @@ impl Default for Config {
 }
 
 /// One part of the key, or several.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum KeyConfig {
     /// One part.
@@ -71,7 +72,7 @@ pub enum KeyConfig {
 }
 
 /// Where the limit is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// In this process.
@@ -81,7 +82,7 @@ pub enum Backend {
 }
 
 /// What happens while Redis is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBackendError {
     /// This process's own limiter decides.

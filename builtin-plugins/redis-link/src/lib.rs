@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use redis;
-use redis::{RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{IntoConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings};
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
@@ -87,7 +87,12 @@ impl Link {
     /// When the URL is none that Redis knows (`redis://[user:password@]host[:port][/database]`), or the
     /// thread cannot be started. The message does not repeat the URL, which may hold a password.
     pub fn open(url: &str, timeout: Duration) -> Result<Self, String> {
-        let client = redis::Client::open(url).map_err(|error| format!("redis url: {error}"))?;
+        let client = url
+            .into_connection_info()
+            // Commands are small writes, which would wait for acknowledgements otherwise.
+            .map(|info| info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+            .and_then(redis::Client::open)
+            .map_err(|error| format!("redis url: {error}"))?;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
