@@ -471,10 +471,10 @@ unsafe extern "C" fn next_chunk<'a>(
 ) -> HookPoll<'a> {
     // SAFETY: made by `stream`, and the host calls `next` one at a time, before `drop`.
     let Source { source, host } = unsafe { object.transmute_into_mut::<Source>() };
-    start(host, answer, waker, source.next_chunk(), |chunk, answer| match chunk {
+    start(host, answer, waker, source.next_event(), |event, answer| match event {
         None => CONTINUE,
-        Some(Ok(chunk)) => {
-            answer.emit("", &chunk.to_string());
+        Some(Ok((name, data))) => {
+            answer.emit(&name, &data);
             REPLACE
         }
         Some(Err(error)) => {
