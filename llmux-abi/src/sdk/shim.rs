@@ -6,7 +6,7 @@
 //! its last hook: until then every hook may borrow it. What a hook call is lent lives for `'a`, and the
 //! future that the call hands out carries `'a`.
 //!
-//! No function here unwinds. A hook's future is wrapped in [`Guarded`], which catches a panic of its `poll`
+//! No function here unwinds. A hook's future is wrapped in [`Contained`], which catches a panic of its `poll`
 //! and of its `drop`; [`caught`] also contains a payload that panics when it is dropped. What runs outside of
 //! those is code of this crate that does not panic.
 
@@ -14,11 +14,12 @@
 
 use std::{
     any::Any,
-    future::Future,
+    borrow::Borrow,
+    future::{Future, poll_fn},
     marker::PhantomData,
-    mem::{self, ManuallyDrop},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context as TaskContext, Poll},
 };
 
@@ -141,10 +142,55 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
         .to_owned()
 }
 
-/// A hook under way: neither its `poll` nor its `drop` unwinds, and its result becomes an answer and a code.
+/// Foreign code under way: neither its `poll` nor its `drop` unwinds.
+struct Contained<F, H: Borrow<Host>> {
+    /// Pinned with `self`; gone once it is done.
+    future: Option<F>,
+    host: H,
+}
+
+impl<F: Future, H: Borrow<Host>> Contained<F, H> {
+    /// Polls it, and makes something of its output; both are the plugin's code. A panic is its message.
+    fn poll<R>(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        finish: impl FnOnce(F::Output) -> R,
+    ) -> Poll<Result<R, String>> {
+        // SAFETY: `future` is never moved out: it is polled, and dropped, in place.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let mut future = unsafe { Pin::new_unchecked(&mut this.future) };
+        let host = this.host.borrow();
+        let polled = caught(|| {
+            tracing::scope(host, || {
+                let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+                let polled = running.poll(cx).map(finish);
+                if polled.is_ready() {
+                    future.set(None);
+                }
+                polled
+            })
+        });
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
+impl<F, H: Borrow<Host>> Drop for Contained<F, H> {
+    fn drop(&mut self) {
+        let future = &mut self.future;
+        if future.is_some() {
+            // The host is told by the panic hook's log line: the call may be long over. Dropped in place.
+            let _ = caught(|| tracing::scope(self.host.borrow(), || *future = None));
+        }
+    }
+}
+
+/// A hook under way, whose result becomes an answer and a code.
 struct Guarded<'a, F: Future> {
-    hook: ManuallyDrop<F>,
-    host: &'a Host,
+    hook: Contained<F, &'a Host>,
     answer: Answer<'a>,
     finish: fn(F::Output, &mut Answer<'a>) -> u32,
 }
@@ -153,27 +199,17 @@ impl<F: Future> Future for Guarded<'_, F> {
     type Output = u32;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u32> {
-        // SAFETY: `hook` is pinned with `self`: it is never moved out, and dropped in place by `drop`.
+        // SAFETY: `hook` is pinned with `self`, and nothing moves it.
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: as above.
-        let hook = unsafe { Pin::new_unchecked(&mut *this.hook) };
-        let answer = &mut this.answer;
-        let finish = this.finish;
-        let polled =
-            caught(|| tracing::scope(this.host, || hook.poll(cx).map(|output| finish(output, answer))));
-        polled.unwrap_or_else(|panic| {
-            this.answer.panicked(&panic);
-            Poll::Ready(FAILED)
+        let hook = unsafe { Pin::new_unchecked(&mut this.hook) };
+        let (answer, finish) = (&mut this.answer, this.finish);
+        hook.poll(cx, |output| finish(output, answer)).map(|done| {
+            done.unwrap_or_else(|panic| {
+                this.answer.panicked(&panic);
+                FAILED
+            })
         })
-    }
-}
-
-impl<F: Future> Drop for Guarded<'_, F> {
-    fn drop(&mut self) {
-        let hook = &mut self.hook;
-        // The host is told by the panic hook's log line: the call may be long over.
-        // SAFETY: dropped once, here, in place.
-        let _ = caught(|| tracing::scope(self.host, || unsafe { ManuallyDrop::drop(hook) }));
     }
 }
 
@@ -189,7 +225,7 @@ where
     F: Future + Send + 'a,
 {
     let answer = Answer::new(answer);
-    let mut guarded = Box::pin(Guarded { hook: ManuallyDrop::new(hook), host, answer, finish });
+    let mut guarded = Box::pin(Guarded { hook: Contained { future: Some(hook), host }, answer, finish });
     match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
         Poll::Ready(code) => HookPoll::Ready(code),
         Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
@@ -204,28 +240,9 @@ fn fail(error: &super::error::Error, answer: &mut Answer<'_>) -> u32 {
 
 /// A task beside the requests whose panic ends only itself.
 pub(crate) async fn guarded_task(host: Host, task: impl Future<Output = ()> + Send + 'static) {
-    struct Task<F> {
-        host: Host,
-        task: ManuallyDrop<F>,
-    }
-    impl<F: Future<Output = ()>> Future for Task<F> {
-        type Output = ();
-        fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-            // SAFETY: `task` is pinned with `self`: never moved out, and dropped in place by `drop`.
-            let this = unsafe { self.get_unchecked_mut() };
-            // SAFETY: as above.
-            let task = unsafe { Pin::new_unchecked(&mut *this.task) };
-            caught(|| tracing::scope(&this.host, || task.poll(cx))).unwrap_or(Poll::Ready(()))
-        }
-    }
-    impl<F> Drop for Task<F> {
-        fn drop(&mut self) {
-            let task = &mut self.task;
-            // SAFETY: dropped once, here, in place.
-            let _ = caught(|| tracing::scope(&self.host, || unsafe { ManuallyDrop::drop(task) }));
-        }
-    }
-    Task { host, task: ManuallyDrop::new(task) }.await;
+    let mut task = pin!(Contained { future: Some(task), host });
+    // The panic hook has told the host.
+    let _ = poll_fn(|cx| task.as_mut().poll(cx, |()| ())).await;
 }
 
 // --- the module ---

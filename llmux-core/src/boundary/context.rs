@@ -74,7 +74,7 @@ unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROpt
         field::IS_STREAMING => RSome(context.is_streaming.into()),
         field::STARTED => RSome(context.started_micros()),
         field::REMAINING => {
-            let remaining = context.deadline.saturating_duration_since(Instant::now());
+            let remaining = context.limit.deadline().saturating_duration_since(Instant::now());
             RSome(remaining.as_millis().try_into().unwrap_or(i64::MAX))
         }
         _ => RNone,

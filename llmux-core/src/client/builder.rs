@@ -107,6 +107,8 @@ impl ClientBuilder {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let metrics = Arc::new(Metrics::default());
         crate::provider::install_tls();
+        // The first reading measures the processor's counter against the system's clock.
+        quanta::Instant::now();
         let host = HostShared {
             runtime,
             http: reqwest::Client::builder().build().map_err(BuildError::Http)?,

@@ -6,7 +6,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    clock::{Clock, Limit},
     context::RequestContext,
     detached::Cancel,
     hook::{Answer, Failure, FailureKind, Frame, HookKind, Started, Subject},
@@ -29,22 +29,22 @@ const LONG_POLL: Duration = Duration::from_millis(10);
 /// failure is logged and counted. `clock` is the last reading of the clock. With `cancel`, the hook is
 /// dropped when the caller goes away.
 pub(crate) async fn call(
-    entry: &Arc<Entry>,
+    entry: &Entry,
     at: usize,
     context: &mut RequestContext,
     mut subject: Subject<'_>,
     answer: &mut Answer,
     timeout: Duration,
-    clock: &mut Instant,
+    clock: &mut Clock,
     cancel: Option<&Cancel>,
 ) -> Result<u32, Failure> {
     let kind = subject.kind();
-    let started = *clock;
+    let limit = Limit { started: *clock, timeout };
+    answer.reset();
     context.at = at;
-    context.deadline = started + timeout;
+    context.limit = limit;
     let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
-    let deadline = started + timeout;
-    let result = Polled { entry, kind, deadline, clock, cancel, state, timer: None }.await;
+    let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waited: None }.await;
     let result = match result {
         Ok(code) if code < FAILED && answer.failure.is_none() => {
             subject.check().map(|()| code).map_err(Failure::error)
@@ -55,7 +55,7 @@ pub(crate) async fn call(
         Err(kind) => Err(Failure { kind, message: message(kind, timeout) }),
     };
     let failure = result.as_ref().err().map(|failure| failure.kind);
-    entry.stats.record(kind, clock.saturating_duration_since(started), failure);
+    entry.stats.record(kind, took, failure);
     match &result {
         Ok(_) => {
             context.commit();
@@ -95,11 +95,12 @@ fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failur
 struct Polled<'f> {
     entry: &'f Entry,
     kind: HookKind,
-    deadline: Instant,
-    clock: &'f mut Instant,
+    limit: Limit,
+    clock: &'f mut Clock,
     cancel: Option<&'f Cancel>,
     state: State<'f>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Once it waits: since when, and the timer.
+    waited: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 enum State<'f> {
@@ -109,28 +110,27 @@ enum State<'f> {
 }
 
 impl<'f> Future for Polled<'f> {
-    type Output = Result<u32, FailureKind>;
+    /// A code, or how it failed; and how long it took.
+    type Output = (Result<u32, FailureKind>, Duration);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.cancel.is_some_and(Cancel::is_cancelled) {
             this.state = State::Done;
-            return Poll::Ready(Err(FailureKind::Cancelled));
+            return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
         }
-        let before;
+        if this.waited.is_some() {
+            this.clock.restart();
+        }
         let polled = match std::mem::replace(&mut this.state, State::Done) {
-            State::Start(frame) => {
-                before = *this.clock;
-                match this.entry.instance().start(frame, cx) {
-                    Started::Ready(code) => Poll::Ready(code),
-                    Started::Waiting(future) => {
-                        this.state = State::Waiting(future);
-                        Poll::Pending
-                    }
+            State::Start(frame) => match this.entry.instance().start(frame, cx) {
+                Started::Ready(code) => Poll::Ready(code),
+                Started::Waiting(future) => {
+                    this.state = State::Waiting(future);
+                    Poll::Pending
                 }
-            }
+            },
             State::Waiting(mut future) => {
-                before = Instant::now();
                 let polled = future.as_mut().poll(cx);
                 if polled.is_pending() {
                     this.state = State::Waiting(future);
@@ -139,9 +139,7 @@ impl<'f> Future for Polled<'f> {
             }
             State::Done => return Poll::Pending,
         };
-        let now = Instant::now();
-        *this.clock = now;
-        let busy = now.saturating_duration_since(before);
+        let busy = this.clock.lap();
         if busy > LONG_POLL {
             tracing::warn!(
                 instance = &*this.entry.name,
@@ -151,14 +149,23 @@ impl<'f> Future for Polled<'f> {
             );
         }
         if let Poll::Ready(code) = polled {
-            return Poll::Ready(Ok(code));
+            return Poll::Ready((Ok(code), this.took(busy)));
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(this.deadline)));
+        let (_, timer) = this
+            .waited
+            .get_or_insert_with(|| (Instant::now() - busy, Box::pin(sleep_until(this.limit.deadline()))));
         if timer.as_mut().poll(cx).is_ready() {
             // The hook is cancelled here: dropping it is the plugin's code too.
             this.state = State::Done;
-            return Poll::Ready(Err(FailureKind::Timeout));
+            return Poll::Ready((Err(FailureKind::Timeout), this.took(busy)));
         }
         Poll::Pending
+    }
+}
+
+impl Polled<'_> {
+    /// How long it took: the one poll, or all of the wait.
+    fn took(&self, busy: Duration) -> Duration {
+        self.waited.as_ref().map_or(busy, |(since, _)| since.elapsed())
     }
 }

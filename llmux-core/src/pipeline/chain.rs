@@ -1,11 +1,11 @@
 //! The chains around a provider: down by priority, and back in the reverse order.
 
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{
     InFlight,
     call::call,
+    clock::Clock,
     hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
 };
@@ -36,12 +36,13 @@ pub(crate) enum Answered {
 
 /// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
 pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
-    let mut clock = Instant::now();
+    let mut clock = Clock::start();
     let timeout = request.shared.config.pre_hook_timeout;
+    let mut answer = Answer::default();
     let snapshot = request.snapshot.clone();
     for (at, entry) in snapshot.entries.iter().enumerate() {
         request.ran = at + 1;
-        let mut answer = Answer::default();
+        let edits = request.body.edits();
         let subject = match kind {
             HookKind::PreStream => Subject::PreStream(&mut request.body),
             _ => Subject::Pre(&mut request.body),
@@ -51,7 +52,9 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
         let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, cancel).await;
         let called = match called {
             Ok(CONTINUE) => {
-                request.follow_model();
+                if request.body.edits() != edits {
+                    request.follow_model();
+                }
                 continue;
             }
             Ok(SHORT_CIRCUIT) => answered(&mut answer, kind),
@@ -60,7 +63,7 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
         };
         match called {
             Ok(answered) => {
-                for (key, value) in answer.metadata {
+                for (key, value) in std::mem::take(&mut answer.metadata) {
                     if request.context.collected.set_value(&key, value).is_err() {
                         tracing::warn!(
                             instance = &*entry.name,
@@ -98,13 +101,13 @@ pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>
     if request.ran == 0 {
         return result;
     }
-    let mut clock = Instant::now();
+    let mut clock = Clock::start();
     let timeout = request.shared.config.post_hook_timeout;
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
     let snapshot = request.snapshot.clone();
+    let mut answer = Answer::default();
     for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
-        let mut answer = Answer::default();
         let subject = Subject::Post(&mut outcome);
         let context = &mut request.context;
         // The caller may be gone by now: the chain finishes without it (rule Q3).

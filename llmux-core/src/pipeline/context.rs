@@ -11,7 +11,10 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::snapshot::Snapshot;
+use super::{
+    clock::{Clock, Limit},
+    snapshot::Snapshot,
+};
 use crate::{Endpoint, boundary::StateSlot, client::routing::Deployment};
 
 /// Who sent a request, as the host authenticated them.
@@ -149,7 +152,7 @@ pub(crate) struct RequestContext {
     pub(crate) states: Vec<StateSlot>,
     /// The call under way: the instance's place in the snapshot, and when it runs out of time.
     pub(crate) at: usize,
-    pub(crate) deadline: Instant,
+    pub(crate) limit: Limit,
     /// May only be read: the request is complete.
     pub(crate) read_only: bool,
     /// What was collected before the call under way changed it.
@@ -180,7 +183,7 @@ impl RequestContext {
             collected: Collected::default(),
             states: snapshot.entries.iter().map(|entry| entry.instance().state_slot()).collect(),
             at: 0,
-            deadline: started,
+            limit: Limit { started: Clock::start(), timeout: Duration::ZERO },
             read_only: false,
             saved: None,
         }

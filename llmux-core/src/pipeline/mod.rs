@@ -15,6 +15,7 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod chain;
+mod clock;
 mod config;
 pub(crate) mod context;
 pub(crate) mod detached;
@@ -30,7 +31,7 @@ use std::sync::{
 };
 
 use http::{HeaderName, HeaderValue};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 pub use body::Chunk;
 pub use config::PipelineConfig;
@@ -43,6 +44,7 @@ pub(crate) use stream::Sent;
 use self::{
     body::Body,
     chain::{Answered, Entered},
+    clock::Clock,
     context::{Collected, RequestContext},
     detached::Cancel,
     hook::{Answer, Subject},
@@ -259,7 +261,7 @@ impl InFlight {
         }
         tokio::spawn(async move {
             let timeout = self.shared.config.post_hook_timeout;
-            let mut clock = Instant::now();
+            let mut clock = Clock::start();
             self.context.read_only = true;
             for (at, entry) in self.snapshot.entries.iter().enumerate().rev() {
                 let mut answer = Answer::default();

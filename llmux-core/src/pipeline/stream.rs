@@ -3,20 +3,23 @@
 //! The client reads through a channel of a few places: one that reads slowly slows the upstream (rule S6).
 //! Nothing here knows where the client is.
 
-use std::time::Duration;
-
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
 };
+
+use memchr::memmem::Finder;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Head, InFlight,
     body::Chunk,
     call::call,
     chain::{self, Answered, Entered},
+    clock::Clock,
     hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
     outcome::{Ending, Report, Usage},
+    snapshot::Snapshot,
 };
 use crate::{
     boundary::PluginStream,
@@ -58,8 +61,9 @@ enum Source {
 /// A stream under way.
 struct Flow<'r> {
     request: &'r mut InFlight,
+    snapshot: Arc<Snapshot>,
     reader: &'r mpsc::Sender<Sent>,
-    clock: Instant,
+    clock: Clock,
     /// Chunks on their way, each with how many instances it has yet to pass; the next one last.
     on_the_way: Vec<(Chunk, usize)>,
     /// Does the caller want the usage chunk?
@@ -86,7 +90,9 @@ pub(crate) async fn through(
     event: Event,
     reader: &mpsc::Sender<Sent>,
 ) -> Result<(), Error> {
-    Flow::new(request, reader).take_in(event).await
+    let mut flow = Flow::new(request, reader);
+    flow.attempt.begun = true;
+    flow.take_in(event).await
 }
 
 impl<'r> Flow<'r> {
@@ -100,7 +106,16 @@ impl<'r> Flow<'r> {
             usage: None,
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
-        Flow { request, reader, clock: Instant::now(), on_the_way: Vec::new(), wants_usage, attempt }
+        let snapshot = request.snapshot.clone();
+        Flow {
+            request,
+            snapshot,
+            reader,
+            clock: Clock::start(),
+            on_the_way: Vec::new(),
+            wants_usage,
+            attempt,
+        }
     }
 
     /// The pre chain, and where the chunks come from after it.
@@ -128,7 +143,7 @@ impl<'r> Flow<'r> {
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
-            self.clock = Instant::now();
+            self.clock.restart();
             self.take_in(event).await?;
         }
     }
@@ -150,20 +165,26 @@ impl<'r> Flow<'r> {
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.on_the_way.push((chunk, from));
         while let Some((mut chunk, from)) = self.on_the_way.pop() {
-            let Some(at) = from.checked_sub(1) else {
-                self.send(chunk).await?;
-                continue;
-            };
-            match self.hook(&mut chunk, at).await {
-                Ok(Passed::On) => self.on_the_way.push((chunk, at)),
-                Ok(Passed::Instead(chunks)) => {
+            let mut instead = None;
+            for at in (0..from).rev() {
+                match self.hook(&mut chunk, at).await {
+                    Ok(Passed::On) => {}
+                    Ok(Passed::Instead(chunks)) => {
+                        instead = Some((chunks, at));
+                        break;
+                    }
+                    Err(error) => {
+                        self.on_the_way.clear();
+                        return Err(error);
+                    }
+                }
+            }
+            match instead {
+                None => self.send(chunk).await?,
+                Some((chunks, at)) => {
                     let limit = self.request.shared.config.max_body_bytes;
                     let chunks = chunks.into_iter().rev().map(|event| (Chunk::new(event, limit), at));
                     self.on_the_way.extend(chunks);
-                }
-                Err(error) => {
-                    self.on_the_way.clear();
-                    return Err(error);
                 }
             }
         }
@@ -172,11 +193,11 @@ impl<'r> Flow<'r> {
 
     /// One chunk hook.
     async fn hook(&mut self, chunk: &mut Chunk, at: usize) -> Result<Passed, Error> {
-        let entry = self.request.snapshot.entries[at].clone();
+        let entry = &self.snapshot.entries[at];
         let timeout = self.request.shared.config.post_hook_timeout;
         let mut answer = Answer::default();
         let called = call(
-            &entry,
+            entry,
             at,
             &mut self.request.context,
             Subject::Chunk(chunk),
@@ -236,9 +257,9 @@ impl<'r> Flow<'r> {
     /// before they are told (rule S4).
     async fn end(&mut self) {
         let mut report = self.report();
-        self.clock = Instant::now();
+        self.clock.restart();
         let timeout = self.request.shared.config.post_hook_timeout;
-        let snapshot = self.request.snapshot.clone();
+        let snapshot = self.snapshot.clone();
         for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
             let mut answer = Answer::default();
             let called = call(
@@ -336,8 +357,9 @@ fn named(data: String) -> Event {
 
 /// Does this text have a member `usage` that is an object? A sieve in front of parsing.
 fn states_usage(data: &[u8]) -> bool {
-    let name = b"\"usage\"";
-    memchr::memmem::find_iter(data, name).any(|at| {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    let name = NAME.needle();
+    NAME.find_iter(data).any(|at| {
         let rest = &data[at + name.len()..];
         rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
     })
