@@ -25,49 +25,70 @@ use llmux_abi::raw::flow::FAILED;
 /// A poll that takes longer than this blocks other requests, and is worth a warning.
 const LONG_POLL: Duration = Duration::from_millis(10);
 
-/// Calls a hook. `Ok` is a code other than "failed"; after an `Err`, what the hook edited is undone, and the
-/// failure is logged and counted. `clock` is the last reading of the clock. With `cancel`, the hook is
-/// dropped when the caller goes away.
-pub(crate) async fn call(
-    entry: &Entry,
-    at: usize,
-    context: &mut RequestContext,
-    mut subject: Subject<'_>,
-    answer: &mut Answer,
+/// The calls of one chain, one after the other.
+pub(crate) struct Calls {
+    /// What the last hook answered.
+    pub(crate) answer: Answer,
+    /// The time at which the last one ended.
+    pub(crate) clock: Clock,
     timeout: Duration,
-    clock: &mut Clock,
-    cancel: Option<&Cancel>,
-) -> Result<u32, Failure> {
-    let kind = subject.kind();
-    let limit = Limit { started: *clock, timeout };
-    answer.reset();
-    context.at = at;
-    context.limit = limit;
-    let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
-    let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waited: None }.await;
-    let result = match result {
-        Ok(code) if code < FAILED && answer.failure.is_none() => {
-            subject.check().map(|()| code).map_err(Failure::error)
-        }
-        Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
-            Failure::error(format!("answered with the code {code}, which this host does not know"))
-        })),
-        Err(kind) => Err(Failure { kind, message: message(kind, timeout) }),
-    };
-    let failure = result.as_ref().err().map(|failure| failure.kind);
-    entry.stats.record(kind, took, failure);
-    match &result {
-        Ok(_) => {
-            context.commit();
-            subject.commit();
-        }
-        Err(failure) => {
-            context.roll_back();
-            subject.roll_back();
-            log(entry, kind, context, failure);
-        }
+    /// Where hooks are dropped when the caller goes away.
+    cancel: Option<Cancel>,
+}
+
+impl Calls {
+    /// Calls with this timeout each, which end however long the caller waits.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { answer: Answer::default(), clock: Clock::start(), timeout, cancel: None }
     }
-    result
+
+    /// The same, until the caller goes away.
+    pub(crate) fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: Some(cancel.clone()), ..self }
+    }
+
+    /// Calls the hook of the instance at this place of the snapshot. `Ok` is a code other than "failed"; after
+    /// an `Err`, what the hook edited is undone, and the failure is logged and counted.
+    pub(crate) async fn call(
+        &mut self,
+        entry: &Entry,
+        at: usize,
+        context: &mut RequestContext,
+        mut subject: Subject<'_>,
+    ) -> Result<u32, Failure> {
+        let Self { answer, clock, timeout, cancel } = self;
+        let kind = subject.kind();
+        let limit = Limit { started: *clock, timeout: *timeout };
+        answer.reset();
+        context.at = at;
+        context.limit = limit;
+        let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
+        let cancel = cancel.as_ref();
+        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waited: None }.await;
+        let result = match result {
+            Ok(code) if code < FAILED && answer.failure.is_none() => {
+                subject.check().map(|()| code).map_err(Failure::error)
+            }
+            Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
+                Failure::error(format!("answered with the code {code}, which this host does not know"))
+            })),
+            Err(kind) => Err(Failure { kind, message: message(kind, *timeout) }),
+        };
+        let failure = result.as_ref().err().map(|failure| failure.kind);
+        entry.stats.record(kind, took, failure);
+        match &result {
+            Ok(_) => {
+                context.commit();
+                subject.commit();
+            }
+            Err(failure) => {
+                context.roll_back();
+                subject.roll_back();
+                log(entry, kind, context, failure);
+            }
+        }
+        result
+    }
 }
 
 fn message(kind: FailureKind, timeout: Duration) -> String {

@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::{
     InFlight,
-    call::call,
-    clock::Clock,
+    call::Calls,
     hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
 };
@@ -36,9 +35,7 @@ pub(crate) enum Answered {
 
 /// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
 pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
-    let mut clock = Clock::start();
-    let timeout = request.shared.config.pre_hook_timeout;
-    let mut answer = Answer::default();
+    let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
     let snapshot = request.snapshot.clone();
     for (at, entry) in snapshot.entries.iter().enumerate() {
         request.ran = at + 1;
@@ -47,23 +44,20 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
             HookKind::PreStream => Subject::PreStream(&mut request.body),
             _ => Subject::Pre(&mut request.body),
         };
-        let context = &mut request.context;
-        let cancel = Some(&request.cancel);
-        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, cancel).await;
-        let called = match called {
+        let called = match calls.call(entry, at, &mut request.context, subject).await {
             Ok(CONTINUE) => {
                 if request.body.edits() != edits {
                     request.follow_model();
                 }
                 continue;
             }
-            Ok(SHORT_CIRCUIT) => answered(&mut answer, kind),
+            Ok(SHORT_CIRCUIT) => answered(&mut calls.answer, kind),
             Ok(code) => Err(Failure::error(format!("the code {code} is no answer to {}", kind.as_str()))),
             Err(failure) => Err(failure),
         };
         match called {
             Ok(answered) => {
-                for (key, value) in std::mem::take(&mut answer.metadata) {
+                for (key, value) in std::mem::take(&mut calls.answer.metadata) {
                     if request.context.collected.set_value(&key, value).is_err() {
                         tracing::warn!(
                             instance = &*entry.name,
@@ -101,17 +95,14 @@ pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>
     if request.ran == 0 {
         return result;
     }
-    let mut clock = Clock::start();
-    let timeout = request.shared.config.post_hook_timeout;
+    // The caller may be gone by now, or go: the chain finishes without it (rule Q3).
+    let mut calls = Calls::new(request.shared.config.post_hook_timeout);
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
     let snapshot = request.snapshot.clone();
-    let mut answer = Answer::default();
     for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
         let subject = Subject::Post(&mut outcome);
-        let context = &mut request.context;
-        // The caller may be gone by now: the chain finishes without it (rule Q3).
-        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+        let called = calls.call(entry, at, &mut request.context, subject).await;
         if called.is_err() && entry.fails_request {
             outcome.fail(plugin_failure());
         }

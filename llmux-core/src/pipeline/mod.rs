@@ -43,11 +43,11 @@ pub(crate) use stream::Sent;
 
 use self::{
     body::Body,
+    call::Calls,
     chain::{Answered, Entered},
-    clock::Clock,
     context::{Collected, RequestContext},
     detached::Cancel,
-    hook::{Answer, Subject},
+    hook::Subject,
     outcome::Report,
     snapshot::Snapshot,
 };
@@ -260,15 +260,12 @@ impl InFlight {
             return;
         }
         tokio::spawn(async move {
-            let timeout = self.shared.config.post_hook_timeout;
-            let mut clock = Clock::start();
+            let mut calls = Calls::new(self.shared.config.post_hook_timeout);
             self.context.read_only = true;
             for (at, entry) in self.snapshot.entries.iter().enumerate().rev() {
-                let mut answer = Answer::default();
                 let subject = Subject::Complete(&mut report);
-                let context = &mut self.context;
                 // A failure is logged and counted there; there is nobody left to tell.
-                let _ = call::call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+                let _ = calls.call(entry, at, &mut self.context, subject).await;
             }
             self.shared.completions.waiting.fetch_sub(1, Ordering::Relaxed);
         });

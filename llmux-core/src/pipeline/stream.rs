@@ -14,10 +14,9 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     Head, InFlight,
     body::Chunk,
-    call::call,
+    call::Calls,
     chain::{self, Answered, Entered},
-    clock::Clock,
-    hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
+    hook::{Failure, FailureKind, HookKind, Said, Subject},
     outcome::{Ending, Report, Usage},
     snapshot::Snapshot,
 };
@@ -63,7 +62,8 @@ struct Flow<'r> {
     request: &'r mut InFlight,
     snapshot: Arc<Snapshot>,
     reader: &'r mpsc::Sender<Sent>,
-    clock: Clock,
+    /// Of the chunk hooks.
+    calls: Calls,
     /// Chunks on their way, each with how many instances it has yet to pass; the next one last.
     on_the_way: Vec<(Chunk, usize)>,
     /// Does the caller want the usage chunk?
@@ -107,15 +107,8 @@ impl<'r> Flow<'r> {
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
         let snapshot = request.snapshot.clone();
-        Flow {
-            request,
-            snapshot,
-            reader,
-            clock: Clock::start(),
-            on_the_way: Vec::new(),
-            wants_usage,
-            attempt,
-        }
+        let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
+        Flow { request, snapshot, reader, calls, on_the_way: Vec::new(), wants_usage, attempt }
     }
 
     /// The pre chain, and where the chunks come from after it.
@@ -143,7 +136,7 @@ impl<'r> Flow<'r> {
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
-            self.clock.restart();
+            self.calls.clock.restart();
             self.take_in(event).await?;
         }
     }
@@ -194,24 +187,13 @@ impl<'r> Flow<'r> {
     /// One chunk hook.
     async fn hook(&mut self, chunk: &mut Chunk, at: usize) -> Result<Passed, Error> {
         let entry = &self.snapshot.entries[at];
-        let timeout = self.request.shared.config.post_hook_timeout;
-        let mut answer = Answer::default();
-        let called = call(
-            entry,
-            at,
-            &mut self.request.context,
-            Subject::Chunk(chunk),
-            &mut answer,
-            timeout,
-            &mut self.clock,
-            Some(&self.request.cancel),
-        )
-        .await;
+        let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
+        let answer = &mut self.calls.answer;
         let called = match called {
             Ok(CONTINUE) => return Ok(Passed::On),
             Ok(DROP) => return Ok(Passed::Instead(Vec::new())),
-            Ok(REPLACE) => return Ok(Passed::Instead(answer.emitted)),
-            Ok(END) => match answer.said {
+            Ok(REPLACE) => return Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
+            Ok(END) => match std::mem::take(&mut answer.said) {
                 Said::End(error) => Error::from_document(ErrorKind::Rejected, error).map_err(Failure::error),
                 _ => Err(Failure::error("ended the stream without an error")),
             },
@@ -257,27 +239,16 @@ impl<'r> Flow<'r> {
     /// before they are told (rule S4).
     async fn end(&mut self) {
         let mut report = self.report();
-        self.clock.restart();
-        let timeout = self.request.shared.config.post_hook_timeout;
+        let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot.clone();
         for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
-            let mut answer = Answer::default();
-            let called = call(
-                entry,
-                at,
-                &mut self.request.context,
-                Subject::PostStream(&mut report),
-                &mut answer,
-                timeout,
-                &mut self.clock,
-                None,
-            )
-            .await;
+            let subject = Subject::PostStream(&mut report);
+            let called = calls.call(entry, at, &mut self.request.context, subject).await;
             let result = match called {
                 Ok(_) if report.ending == Ending::Completed => {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
-                    for event in answer.emitted {
+                    for event in std::mem::take(&mut calls.answer.emitted) {
                         result = self.pass(Chunk::new(event, limit), at).await;
                         if result.is_err() {
                             break;

@@ -234,8 +234,8 @@ impl Stage {
         match source {
             Source::Path(path) => {
                 // One library serves several instances: the image that is in use is used again.
-                let used = slots.iter().filter_map(|slot| slot.library.as_ref());
-                let library = match used.filter(|library| library.path == path).next_back() {
+                let mut used = slots.iter().rev().filter_map(|slot| slot.library.as_ref());
+                let library = match used.find(|library| library.path == path) {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
