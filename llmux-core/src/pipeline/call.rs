@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::{
     clock::{Clock, Limit},
@@ -30,7 +30,7 @@ pub(crate) struct Calls {
     /// What the last hook answered.
     pub(crate) answer: Answer,
     /// The time at which the last one ended.
-    pub(crate) clock: Clock,
+    clock: Clock,
     timeout: Duration,
     /// Where hooks are dropped when the caller goes away.
     cancel: Option<Cancel>,
@@ -45,6 +45,11 @@ impl Calls {
     /// The same, until the caller goes away.
     pub(crate) fn until(self, cancel: &Cancel) -> Self {
         Self { cancel: Some(cancel.clone()), ..self }
+    }
+
+    /// Something else took its time between two calls.
+    pub(crate) fn restart(&mut self) {
+        self.clock = Clock::start();
     }
 
     /// Calls the hook of the instance at this place of the snapshot. `Ok` is a code other than "failed"; after
@@ -64,7 +69,7 @@ impl Calls {
         context.limit = limit;
         let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
         let cancel = cancel.as_ref();
-        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waited: None }.await;
+        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waits: None }.await;
         let result = match result {
             Ok(code) if code < FAILED && answer.failure.is_none() => {
                 subject.check().map(|()| code).map_err(Failure::error)
@@ -120,8 +125,8 @@ struct Polled<'f> {
     clock: &'f mut Clock,
     cancel: Option<&'f Cancel>,
     state: State<'f>,
-    /// Once it waits: since when, and the timer.
-    waited: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Once it waits: the timer.
+    waits: Option<Pin<Box<Sleep>>>,
 }
 
 enum State<'f> {
@@ -140,8 +145,8 @@ impl<'f> Future for Polled<'f> {
             this.state = State::Done;
             return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
         }
-        if this.waited.is_some() {
-            this.clock.restart();
+        if this.waits.is_some() {
+            *this.clock = Clock::start();
         }
         let polled = match std::mem::replace(&mut this.state, State::Done) {
             State::Start(frame) => match this.entry.instance().start(frame, cx) {
@@ -172,9 +177,8 @@ impl<'f> Future for Polled<'f> {
         if let Poll::Ready(code) = polled {
             return Poll::Ready((Ok(code), this.took(busy)));
         }
-        let (_, timer) = this
-            .waited
-            .get_or_insert_with(|| (Instant::now() - busy, Box::pin(sleep_until(this.limit.deadline()))));
+        let timeout = this.limit.timeout;
+        let timer = this.waits.get_or_insert_with(|| Box::pin(sleep(timeout.saturating_sub(busy))));
         if timer.as_mut().poll(cx).is_ready() {
             // The hook is cancelled here: dropping it is the plugin's code too.
             this.state = State::Done;
@@ -187,6 +191,6 @@ impl<'f> Future for Polled<'f> {
 impl Polled<'_> {
     /// How long it took: the one poll, or all of the wait.
     fn took(&self, busy: Duration) -> Duration {
-        self.waited.as_ref().map_or(busy, |(since, _)| since.elapsed())
+        if self.waits.is_some() { self.limit.started.elapsed() } else { busy }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     call::Calls,
     hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
+    snapshot::Snapshot,
 };
 use crate::{
     boundary::PluginStream,
@@ -34,9 +35,8 @@ pub(crate) enum Answered {
 }
 
 /// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
-pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
+pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookKind) -> Entered {
     let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
-    let snapshot = request.snapshot.clone();
     for (at, entry) in snapshot.entries.iter().enumerate() {
         request.ran = at + 1;
         let edits = request.body.edits();
@@ -91,7 +91,11 @@ fn answered(answer: &mut Answer, kind: HookKind) -> Result<Answered, Failure> {
 }
 
 /// Runs the post hooks of the instances that had their turn, last one first (rules O1, O3, O4).
-pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>) -> Result<Document, Error> {
+pub(crate) async fn post(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    result: Result<Document, Error>,
+) -> Result<Document, Error> {
     if request.ran == 0 {
         return result;
     }
@@ -99,7 +103,6 @@ pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>
     let mut calls = Calls::new(request.shared.config.post_hook_timeout);
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
-    let snapshot = request.snapshot.clone();
     for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
         let subject = Subject::Post(&mut outcome);
         let called = calls.call(entry, at, &mut request.context, subject).await;

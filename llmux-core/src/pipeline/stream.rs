@@ -3,10 +3,7 @@
 //! The client reads through a channel of a few places: one that reads slowly slows the upstream (rule S6).
 //! Nothing here knows where the client is.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{sync::LazyLock, time::Duration};
 
 use memchr::memmem::Finder;
 use tokio::{sync::mpsc, time::timeout};
@@ -60,7 +57,7 @@ enum Source {
 /// A stream under way.
 struct Flow<'r> {
     request: &'r mut InFlight,
-    snapshot: Arc<Snapshot>,
+    snapshot: &'r Snapshot,
     reader: &'r mpsc::Sender<Sent>,
     /// Of the chunk hooks.
     calls: Calls,
@@ -72,8 +69,12 @@ struct Flow<'r> {
 }
 
 /// Runs one attempt: pre chain, chunks, end.
-pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>) -> Attempt {
-    let mut flow = Flow::new(request, reader);
+pub(crate) async fn attempt(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    reader: &mpsc::Sender<Sent>,
+) -> Attempt {
+    let mut flow = Flow::new(request, snapshot, reader);
     let opened = flow.open().await;
     flow.attempt.result = match opened {
         Ok(source) => flow.forward(source).await,
@@ -87,16 +88,17 @@ pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>)
 #[cfg(feature = "testing")]
 pub(crate) async fn through(
     request: &mut InFlight,
+    snapshot: &Snapshot,
     event: Event,
     reader: &mpsc::Sender<Sent>,
 ) -> Result<(), Error> {
-    let mut flow = Flow::new(request, reader);
+    let mut flow = Flow::new(request, snapshot, reader);
     flow.attempt.begun = true;
     flow.take_in(event).await
 }
 
 impl<'r> Flow<'r> {
-    fn new(request: &'r mut InFlight, reader: &'r mpsc::Sender<Sent>) -> Self {
+    fn new(request: &'r mut InFlight, snapshot: &'r Snapshot, reader: &'r mpsc::Sender<Sent>) -> Self {
         let attempt = Attempt {
             result: Ok(()),
             begun: false,
@@ -106,14 +108,13 @@ impl<'r> Flow<'r> {
             usage: None,
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
-        let snapshot = request.snapshot.clone();
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
         Flow { request, snapshot, reader, calls, on_the_way: Vec::new(), wants_usage, attempt }
     }
 
     /// The pre chain, and where the chunks come from after it.
     async fn open(&mut self) -> Result<Source, Error> {
-        match chain::pre(self.request, HookKind::PreStream).await {
+        match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
             Entered::Through => upstream::stream(self.request).await.map(Source::Upstream),
             Entered::Answered(Answered::Response(response)) => Ok(Source::of(&response)),
             Entered::Answered(Answered::Stream(stream)) => Ok(Source::Plugin(stream)),
@@ -136,7 +137,7 @@ impl<'r> Flow<'r> {
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
-            self.calls.clock.restart();
+            self.calls.restart();
             self.take_in(event).await?;
         }
     }
@@ -240,7 +241,7 @@ impl<'r> Flow<'r> {
     async fn end(&mut self) {
         let mut report = self.report();
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
-        let snapshot = self.snapshot.clone();
+        let snapshot = self.snapshot;
         for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
             let subject = Subject::PostStream(&mut report);
             let called = calls.call(entry, at, &mut self.request.context, subject).await;
