@@ -21,6 +21,7 @@ use super::{
     listing::{PluginInfo, RetiredImages},
     manifest::OnError,
     retire::{Retirement, ShutdownReport, Unloaded},
+    signature::TrustedKey,
     slot::Slot,
     source::{PluginSpec, Source},
     stage::Stage,
@@ -38,20 +39,38 @@ pub struct PluginsConfig {
     pub dirs: Vec<PathBuf>,
     /// Load files and folders that others could change. Default `false`.
     pub allow_insecure_permissions: bool,
+    /// The keys whose signatures are trusted.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// Refuse libraries without a signature by one of them. Default `false`.
+    pub require_signature: bool,
+    /// How many images that no instance uses may stay mapped before loading is refused. Default 1 000.
+    pub max_retired_images: u64,
     /// How long an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { dirs: Vec::new(), allow_insecure_permissions: false, drain_timeout: Duration::from_secs(30) }
+        Self {
+            dirs: Vec::new(),
+            allow_insecure_permissions: false,
+            trusted_keys: Vec::new(),
+            require_signature: false,
+            max_retired_images: 1000,
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl PluginsConfig {
     pub(crate) fn verify_options(&self) -> VerifyOptions {
-        let allow_insecure_permissions = self.allow_insecure_permissions;
-        VerifyOptions { allow_insecure_permissions, ..VerifyOptions::default() }
+        VerifyOptions {
+            allow_insecure_permissions: self.allow_insecure_permissions,
+            trusted_keys: self.trusted_keys.clone(),
+            require_signature: self.require_signature,
+            folders: self.dirs.clone(),
+            ..VerifyOptions::default()
+        }
     }
 }
 
@@ -188,7 +207,7 @@ impl Registry {
             .iter()
             .map(|one| one.manifest.as_ref().ok().and_then(|manifest| ambiguous(&found, &manifest.name)))
             .collect();
-        for (Found { path, manifest }, ambiguity) in found.into_iter().zip(ambiguities) {
+        for (Found { path, manifest, .. }, ambiguity) in found.into_iter().zip(ambiguities) {
             let used = self.slots().iter().any(|slot| slot.path().is_some_and(|used| used == path));
             if used {
                 continue;

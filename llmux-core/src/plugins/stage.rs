@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -273,6 +273,10 @@ impl Stage {
 
     /// Checks and loads a library, off the request path.
     async fn open(&mut self, path: &Path, sha256: Option<&str>) -> Result<Loaded, PluginError> {
+        let max = self.config.max_retired_images;
+        if self.retired.count.load(Ordering::Relaxed) >= max {
+            return Err(PluginError::TooManyRetired { max });
+        }
         let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
         let sha256 = sha256.map(str::to_owned);
         let options = VerifyOptions { sha256, ..self.config.verify_options() };
