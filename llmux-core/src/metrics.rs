@@ -96,6 +96,7 @@ impl Metrics {
 pub(crate) fn host_families(
     plugins: &[PluginInfo],
     retired: RetiredImages,
+    refused: u64,
     dropped_completions: u64,
 ) -> Vec<MetricFamily> {
     let mut families = Vec::new();
@@ -174,6 +175,12 @@ pub(crate) fn host_families(
         "llmux_retired_image_bytes",
         "The size of their files",
         vec![gauge(&[], retired.bytes as f64)],
+    );
+    add(
+        MetricType::COUNTER,
+        "llmux_plugin_refusals_total",
+        "Loads and reloads of libraries that were refused",
+        vec![counter(&[], refused as f64)],
     );
     add(
         MetricType::COUNTER,

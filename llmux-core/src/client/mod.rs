@@ -217,6 +217,14 @@ impl Client {
         &self.plugins
     }
 
+    /// Takes over the providers, models, fallbacks, retries and pipeline settings of a builder, for requests that
+    /// enter from here on. Its plugins are left alone: those are changed through [`plugins`](Self::plugins).
+    pub fn reconfigure(&self, builder: ClientBuilder) {
+        let completions = self.shared.load().completions.clone();
+        let ClientBuilder { upstreams, pipeline: config, .. } = builder;
+        self.shared.store(Arc::new(Shared { config, upstreams, completions }));
+    }
+
     /// Every model that is served, with the providers that serve it, in the order of the configuration.
     pub fn models(&self) -> Vec<(String, Vec<String>)> {
         let shared = self.shared.load();
@@ -235,6 +243,7 @@ impl Client {
         self.metrics.render(crate::metrics::host_families(
             &self.plugins.list(),
             self.plugins.retired(),
+            self.plugins.refused(),
             dropped,
         ))
     }

@@ -61,7 +61,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: PipelineConfig,
     pub(crate) upstreams: Upstreams,
-    pub(crate) completions: Completions,
+    pub(crate) completions: Arc<Completions>,
 }
 
 /// The requests that wait for their `on_complete` hooks.

@@ -88,6 +88,14 @@ pub enum PluginError {
         /// The plugin in the file.
         found: String,
     },
+    /// A library in the plugin folders was refused.
+    #[error("{}: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The configuration does not fit the plugin's schema.
     #[error("configuration of `{name}` (plugin `{plugin}`): {message}")]
     Config {

@@ -113,7 +113,7 @@ impl Stage {
     }
 
     async fn load(&mut self, slots: &mut Vec<Slot>, spec: PluginSpec) -> Result<(), PluginError> {
-        let PluginSpec { name, source, priority, on_error, config, sha256 } = spec;
+        let PluginSpec { name, source, priority, on_error, config, sha256, autoloaded } = spec;
         if let Some(name) = &name {
             self.check_place(slots, name)?;
         }
@@ -144,6 +144,7 @@ impl Stage {
             sha256,
             config,
             enabled: true,
+            autoloaded,
             entry: Arc::new(entry),
             home,
             loaded_at: SystemTime::now(),

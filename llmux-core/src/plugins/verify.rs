@@ -69,7 +69,7 @@ pub struct VerifiedLibrary {
 /// One for each check, in the order of rule D2.
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
     let bytes = read(path, options)?;
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = sha256(&bytes);
     if let Some(expected) = &options.sha256
         && !expected.eq_ignore_ascii_case(&sha256)
     {
@@ -221,8 +221,10 @@ fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
     Ok(())
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// What bytes are called: their SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
+    let bytes = Sha256::digest(bytes);
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
