@@ -182,13 +182,27 @@ impl Registry {
     ///
     /// When a folder cannot be read.
     pub async fn autoload(&self) -> Result<Vec<Result<PluginInfo, PluginError>>, PluginError> {
+        self.autoload_where(|_| true).await
+    }
+
+    /// The same, of those libraries alone that `wanted` says yes to: a configuration may name one in order not to
+    /// load it.
+    ///
+    /// # Errors
+    ///
+    /// As [`autoload`](Self::autoload).
+    pub async fn autoload_where(
+        &self,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> Result<Vec<Result<PluginInfo, PluginError>>, PluginError> {
         let mut results = Vec::new();
         let found = self.discover()?;
         let ambiguities: Vec<_> = found
             .iter()
             .map(|one| one.manifest.as_ref().ok().and_then(|manifest| ambiguous(&found, &manifest.name)))
             .collect();
-        for (Found { path, manifest }, ambiguity) in found.into_iter().zip(ambiguities) {
+        for (found, ambiguity) in found.into_iter().zip(ambiguities).filter(|(found, _)| wanted(found)) {
+            let Found { path, manifest } = found;
             let used = self.slots().iter().any(|slot| slot.path().is_some_and(|used| used == path));
             if used {
                 continue;
