@@ -24,16 +24,15 @@ pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error
     let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
     let unsupported =
         |what: String| Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", what));
-    match headers.get(header::CONTENT_TYPE).map(text) {
-        None if lenient => {}
-        None => return unsupported("the body needs `content-type: application/json`".to_owned()),
-        Some(given) => {
-            let media_type = given.split(';').next().unwrap_or_default().trim();
-            if !media_type.eq_ignore_ascii_case("application/json") {
-                return unsupported(format!(
-                    "the body is JSON, with `content-type: application/json`, not `{given}`"
-                ));
-            }
+    if !lenient && !headers.contains_key(header::CONTENT_TYPE) {
+        return unsupported("the body needs `content-type: application/json`".to_owned());
+    }
+    for given in headers.get_all(header::CONTENT_TYPE).iter().map(text) {
+        let media_type = given.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return unsupported(format!(
+                "the body is JSON, with `content-type: application/json`, not `{given}`"
+            ));
         }
     }
     match headers.get(header::CONTENT_ENCODING).map(text) {

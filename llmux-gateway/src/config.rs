@@ -326,7 +326,7 @@ mod tests {
             ("[server", "/llmux.toml:1:8: "),
             (
                 "[[provider]]\nname='a'\ntype='echo'\nmodels=[1]",
-                "/llmux.toml:4:9: a model is a string, or a table",
+                "/llmux.toml:4:8: a model is a string, or a table",
             ),
         ];
         for (text, expected) in cases {
