@@ -19,7 +19,7 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header, uri::Authority};
 use llmux_core::{
     Client, PluginSpec,
-    plugins::{Change, LibraryError, OnError, PluginError, Unloaded},
+    plugins::{Change, OnError, PluginError, Unloaded},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -27,7 +27,9 @@ use serde_json::{Value, json};
 use crate::{
     api::metrics_of,
     auth::{AdminTokens, Denied},
-    body, reply,
+    body,
+    plugin_error::refused,
+    reply,
 };
 
 /// The largest body, in bytes: a configuration.
@@ -332,47 +334,6 @@ async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T,
 fn refused_change(who: &Who, what: &str, error: &PluginError) -> Response {
     tracing::warn!(who = &*who.0, change = what, "a change of the plugins was refused: {error}");
     refused(error)
-}
-
-fn refused(error: &PluginError) -> Response {
-    let (status, code) = match error {
-        PluginError::PluginNotFound { .. } => (StatusCode::NOT_FOUND, "plugin_not_found"),
-        PluginError::UnknownPlugin { .. } => (StatusCode::NOT_FOUND, "unknown_plugin"),
-        PluginError::DuplicatePlugin { .. } => (StatusCode::CONFLICT, "duplicate_plugin"),
-        PluginError::TooManyPlugins { .. } => (StatusCode::CONFLICT, "too_many_plugins"),
-        PluginError::PipelineClosed => (StatusCode::SERVICE_UNAVAILABLE, "pipeline_closed"),
-        PluginError::AmbiguousPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "ambiguous_plugin"),
-        PluginError::InvalidName { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
-        PluginError::NotALibrary { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_library"),
-        PluginError::MadeByHand { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "made_by_hand"),
-        PluginError::OtherPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "other_plugin"),
-        PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
-        PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
-        PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),
-    };
-    reply::refuse(status, code, error)
-}
-
-/// The check that a library did not pass, by its name.
-pub(crate) fn library_code(error: &LibraryError) -> &'static str {
-    match error {
-        LibraryError::Read(_) => "unreadable",
-        LibraryError::NotAFile => "not_a_file",
-        LibraryError::Permissions(_) => "insecure_permissions",
-        LibraryError::TooLarge { .. } => "too_large",
-        LibraryError::Checksum { .. } => "wrong_checksum",
-        LibraryError::Format(_) => "not_a_library",
-        LibraryError::WrongMachine { .. } => "wrong_machine",
-        LibraryError::NoManifest => "no_manifest",
-        LibraryError::TwoManifests => "two_manifests",
-        LibraryError::Manifest(_) => "invalid_manifest",
-        LibraryError::PanicAborts => "panic_aborts",
-        LibraryError::AbiMismatch { .. } => "abi_mismatch",
-        LibraryError::Copy(_) => "copy_failed",
-        LibraryError::Dlopen(_) => "dlopen_failed",
-        LibraryError::NoEntry { .. } => "no_entry",
-        LibraryError::Layout(_) => "wrong_layout",
-    }
 }
 
 #[cfg(test)]

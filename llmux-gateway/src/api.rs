@@ -77,7 +77,11 @@ async fn door(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> 
     let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match api.keys.identify(request.headers()) {
-        Err(()) if !is_health => unidentified(request.headers()),
+        Err(()) if !is_health => {
+            let (parts, body) = request.into_parts();
+            body::discard(&parts.headers, body).await;
+            unidentified(&parts.headers)
+        }
         identity => {
             let identity = identity.unwrap_or_default();
             request.extensions_mut().insert(Entered { request_id: request_id.clone(), identity });
@@ -113,7 +117,10 @@ fn unidentified(headers: &HeaderMap) -> Response {
 
 async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
     let (mut parts, body) = request.into_parts();
-    body::check_type(&parts.headers, true)?;
+    if let Err(error) = body::check_type(&parts.headers, true) {
+        body::discard(&parts.headers, body).await;
+        return Err(error);
+    }
     let limit = api.client.max_body_bytes();
     let text = body::read(&parts.headers, body, limit, api.read_timeout).await?;
     let mut request = llmux_core::Request::new(endpoint, text)?;

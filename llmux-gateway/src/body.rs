@@ -54,10 +54,7 @@ pub(crate) async fn read(
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let announced: usize = announced.unwrap_or(0);
     if announced > limit {
-        // A client that asked first has sent nothing yet.
-        if !headers.contains_key(header::EXPECT) {
-            linger(body).await;
-        }
+        discard(headers, body).await;
         return Err(too_large(limit));
     }
     let mut first = Bytes::new();
@@ -90,6 +87,14 @@ pub(crate) async fn read(
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Lets go of a body that is refused unread.
+pub(crate) async fn discard(headers: &HeaderMap, body: Body) {
+    // A client that asked first has sent nothing yet.
+    if !headers.contains_key(header::EXPECT) {
+        linger(body).await;
+    }
 }
 
 /// Takes in the rest of a body, for a while.

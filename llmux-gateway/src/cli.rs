@@ -159,7 +159,7 @@ pub(crate) enum PluginCommand {
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so
   llmux plugin load ./libmine.so --name mine --priority 20 --on-error fail --config '{\"limit\": 10}'
-  llmux plugin load system-prompt --config '{\"prompt\": \"Be brief.\"}'     one that the server finds by name")]
+  llmux plugin load system-prompt      one that the server finds by its name")]
     Load {
         /// The library's file (with a `/` in it or the extension of a library), or a plugin's name
         #[arg(value_name = "FILE|PLUGIN")]

@@ -22,6 +22,7 @@ mod local_token;
 mod logging;
 mod output;
 mod plugin_cmd;
+mod plugin_error;
 mod plugin_files;
 mod problem;
 mod reply;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    admin::library_code,
     output::{self, Tone},
+    plugin_error::library_code,
     problem::{Problem, Result},
 };
 

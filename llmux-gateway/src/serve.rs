@@ -6,6 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use llmux_core::Client;
 use tokio::{
+    net::TcpListener,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -62,10 +63,6 @@ fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
 
 async fn serve(loaded: &Loaded) -> Result<()> {
     let config = &loaded.config;
-    match &loaded.path {
-        Some(path) => tracing::info!("configuration: {}", path.display()),
-        None => tracing::info!("no configuration file: the offline provider `echo` answers"),
-    }
     // Whatever can be refused is refused before a plugin runs.
     let builder = setup::client(loaded, Vec::new())?;
     let keys = ApiKeys::of(loaded)?;
@@ -74,16 +71,22 @@ async fn serve(loaded: &Loaded) -> Result<()> {
     let address = server::address(&listener)?;
     let admin = match &*config.server.admin {
         "off" => None,
-        admin => {
-            let listener = server::bind(admin, "--admin-listen", "admin").await?;
-            tokens.check_listener(server::address(&listener)?)?;
-            Some(listener)
-        }
+        admin => Some(guarded(admin, tokens).await?),
     };
     let mut signals = Signals::new()?;
-    let client = setup::build(loaded, builder).await?;
-    if config.plugins.autoload {
-        setup::autoload(loaded, &client).await?;
+    let client = tokio::select! {
+        client = setup::build(loaded, builder) => client?,
+        signal = signals.next() => return Err(Problem::new(format!("{signal} while it started"))),
+    };
+    match &loaded.path {
+        Some(path) => tracing::info!("configuration: {}", path.display()),
+        None => tracing::info!("no configuration file: the offline provider `echo` answers"),
+    }
+    if config.plugins.autoload
+        && let Err(problem) = setup::autoload(loaded, &client).await
+    {
+        clean_up(&client).await;
+        return Err(problem);
     }
     if config.plugins.watch {
         tracing::warn!("[plugins] watch: folders are not watched yet; use `llmux plugin load` and `reload`");
@@ -103,17 +106,12 @@ async fn serve(loaded: &Loaded) -> Result<()> {
     let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
     let mut listeners = vec![tokio::spawn(served)];
     let mut at = format!("http://{address}");
-    let local_token = match admin {
-        None => None,
-        Some(listener) => {
-            let address = server::address(&listener)?;
-            let (admin, local_token) = guard(&client, tokens, address, read_timeout)?;
-            let router = admin::router(Arc::new(admin));
-            listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
-            at += &format!(", admin API on http://{address}");
-            local_token
-        }
-    };
+    let local_token = admin.and_then(|Guarded { listener, address, tokens, local_token }| {
+        let router = admin::router(Arc::new(Admin { client: client.clone(), tokens, address, read_timeout }));
+        listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
+        at += &format!(", admin API on http://{address}");
+        local_token
+    });
     drop(alive);
     let count = client.plugins().list().len();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
@@ -143,19 +141,25 @@ async fn serve(loaded: &Loaded) -> Result<()> {
     result
 }
 
-/// The admin API, and the token for it where none is configured.
-fn guard(
-    client: &Client,
-    tokens: AdminTokens,
+/// The admin listener with what guards it.
+struct Guarded {
+    listener: TcpListener,
     address: SocketAddr,
-    read_timeout: Duration,
-) -> Result<(Admin, Option<LocalToken>)> {
-    let local_token = match tokens.is_empty() {
-        true => Some(LocalToken::create(address.port())?),
-        false => None,
-    };
-    let tokens = local_token.as_ref().map_or(tokens, |local| AdminTokens::local(local.token()));
-    Ok((Admin { client: client.clone(), tokens, address, read_timeout }, local_token))
+    tokens: AdminTokens,
+    /// Where no token is configured: the one that this user's command line finds.
+    local_token: Option<LocalToken>,
+}
+
+async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
+    let listener = server::bind(admin, "--admin-listen", "admin").await?;
+    let address = server::address(&listener)?;
+    tokens.check_listener(address)?;
+    if !tokens.is_empty() {
+        return Ok(Guarded { listener, address, tokens, local_token: None });
+    }
+    let local_token = LocalToken::create(address.port())?;
+    let tokens = AdminTokens::local(local_token.token());
+    Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
 }
 
 async fn clean_up(client: &Client) {
@@ -174,6 +178,7 @@ async fn clean_up(client: &Client) {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -181,13 +186,19 @@ impl Signals {
     fn new() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).map_err(|error| Problem::new(format!("signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            // It would end the process anyway, and leave the token's file and the plugins behind.
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }

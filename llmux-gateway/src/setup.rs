@@ -55,7 +55,7 @@ pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBui
 
 /// Builds the client; an error names the place in the file where it can.
 pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Client> {
-    builder.build().await.map_err(|error| {
+    let client = builder.build().await.map_err(|error| {
         let name = match &error {
             BuildError::Plugin(
                 PluginError::Config { name, .. }
@@ -72,7 +72,19 @@ pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Cli
             Some(instance) => loaded.problem(Some(instance.name.span()), error),
             None => Problem::new(error),
         }
-    })
+    })?;
+    // No error: a plugin may answer for such a model, or give it another name.
+    let served = client.models();
+    for fallback in &loaded.config.fallbacks {
+        for model in fallback.to.as_slice().iter().filter(|model| !served.iter().any(|(it, _)| it == *model))
+        {
+            tracing::warn!(
+                "the fallback of `{}` names the model `{model}`, which no provider serves",
+                fallback.model.get_ref()
+            );
+        }
+    }
+    Ok(client)
 }
 
 fn pipeline(loaded: &Loaded) -> PipelineConfig {

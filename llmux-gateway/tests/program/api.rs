@@ -152,6 +152,8 @@ async fn client_keys_are_asked_for_once_there_are_any() {
     assert_eq!(error(server.post(CHAT, &hello).bearer_auth("sk-mallory")).await.0, 401);
     assert_eq!(error(server.get("/v1/models?api_key=sk-alice")).await.0, 401, "not in the query");
     assert_eq!(error(server.get("/metrics")).await.0, 401);
+    let large = json!({"model": "x".repeat(5_000_000)});
+    assert_eq!(error(server.post(CHAT, &large)).await.0, 401, "the answer is not lost to a reset");
     assert_eq!(read(server.get("/healthz")).await.0, 200);
     assert_eq!(read(server.post(CHAT, &hello).bearer_auth("sk-alice")).await.0, 200);
     server.signal("-TERM").await;
