@@ -149,3 +149,30 @@ async fn configured_tokens_have_roles_and_are_asked_for_reading_too() {
     let list = server.llmux(&["plugin", "list", "--token-file", &file.to_string_lossy()]).await;
     assert!(list.status.success(), "{}", text(&list.stderr));
 }
+
+#[tokio::test]
+async fn d5_an_unload_answers_draining_while_a_stream_still_uses_the_instance() {
+    let configuration = "[plugins]\ndrain_timeout = \"50ms\"\n[[provider]]\nname = \"slow\"\ntype = \"echo\"\nmodels = [\"slow\", \"echo-request\"]\nchunk_delay = \"100ms\"";
+    let server = Server::with(configuration, &[]).await;
+    let load = json!({"path": system_prompt(), "config": {"prompt": "Be brief."}});
+    assert_eq!(read(server.admin(Method::POST, PLUGINS).json(&load)).await.0, 201);
+    let body =
+        json!({"model": "slow", "stream": true, "messages": [{"role": "user", "content": "a b c d e f"}]});
+    let mut stream = server.post("/v1/chat/completions", &body).send().await.expect("an answer");
+    stream.chunk().await.expect("a chunk");
+
+    let one = "/admin/plugins/system-prompt";
+    assert_eq!(read(server.admin(Method::DELETE, one)).await, (202, json!({"state": "draining"})));
+    let (_, list) = read(http().get(format!("{}{PLUGINS}", server.admin))).await;
+    assert_eq!(list["plugins"][0]["state"], "draining");
+    assert_eq!(server.upstream_body().await["messages"][0]["content"], "Hello", "out for new requests");
+    assert!(stream.text().await.expect("the rest").ends_with("data: [DONE]\n\n"));
+    for _ in 0..200 {
+        let (_, list) = read(http().get(format!("{}{PLUGINS}", server.admin))).await;
+        if list["plugins"] == json!([]) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it never went");
+}
