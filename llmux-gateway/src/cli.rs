@@ -47,7 +47,7 @@ pub(crate) enum Command {
   llmux serve --listen 0.0.0.0:8080 --admin-listen off
 
 Without --config, ./llmux.toml is used if there is one. Without that, the `echo` provider answers offline.
-SIGTERM and SIGINT drain and clean up; a second signal ends the process at once.")]
+SIGTERM, SIGINT and SIGHUP drain and clean up; a second signal ends the process at once.")]
 pub(crate) struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]

@@ -1,4 +1,4 @@
-//! What commands print: tables and JSON. Colors and widths are for terminals; a pipe gets plain text.
+//! What commands print: tables and JSON. Colors are for terminals; a pipe gets plain text.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -40,16 +40,15 @@ pub(crate) enum Tone {
 
 /// Prints rows under a header, or without one.
 pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Result<()> {
-    let is_terminal = std::io::stdout().is_terminal();
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    // In a pipe a row is a line, whatever its length.
-    table.set_content_arrangement(match is_terminal {
-        true => ContentArrangement::Dynamic,
-        false => ContentArrangement::Disabled,
-    });
+    // A row is a line, whatever its length: `grep` finds it, and a terminal wraps it better than a narrow column does.
+    table.set_content_arrangement(ContentArrangement::Disabled);
     match colors(&std::io::stdout()) {
-        true => table.enforce_styling(),
+        true => {
+            table.style_text_only();
+            table.enforce_styling()
+        }
         false => table.force_no_tty(),
     };
     if !header.is_empty() {
