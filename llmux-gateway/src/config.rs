@@ -192,6 +192,10 @@ pub(crate) struct Plugins {
     pub(crate) watch: bool,
     pub(crate) autoload: bool,
     pub(crate) allow_insecure_permissions: bool,
+    /// Public keys of the minisign tool.
+    pub(crate) trusted_keys: Vec<Spanned<String>>,
+    pub(crate) require_signature: bool,
+    pub(crate) max_retired_images: Option<u64>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
 }

@@ -24,6 +24,8 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::OtherPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "other_plugin"),
         PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
+        PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
+        PluginError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
         PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),
     };
     reply::refuse(status, code, error)
@@ -37,6 +39,8 @@ pub(crate) fn library_code(error: &LibraryError) -> &'static str {
         LibraryError::Permissions(_) => "insecure_permissions",
         LibraryError::TooLarge { .. } => "too_large",
         LibraryError::Checksum { .. } => "wrong_checksum",
+        LibraryError::Signature(_) => "untrusted",
+        LibraryError::LeavesFolder { .. } => "leaves_folder",
         LibraryError::Format(_) => "not_a_library",
         LibraryError::WrongMachine { .. } => "wrong_machine",
         LibraryError::NoManifest => "no_manifest",

@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{Found, Manifest, PluginError, PluginsConfig},
+    plugins::{Found, Manifest, PluginError, PluginsConfig, TrustedKey},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use serde_json::Value;
@@ -118,10 +118,17 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         std::fs::read_dir(dir)
             .map_err(|error| Problem::new(format!("plugin folder {}: {error}", dir.display())))?;
     }
+    let keys = settings.trusted_keys.iter().map(|key| {
+        TrustedKey::parse(key.get_ref()).map_err(|message| loaded.problem(Some(key.span()), message))
+    });
+    let trusted_keys = keys.collect::<Result<_>>()?;
     let default = PluginsConfig::default();
     Ok(PluginsConfig {
         dirs,
         allow_insecure_permissions: settings.allow_insecure_permissions,
+        trusted_keys,
+        require_signature: settings.require_signature,
+        max_retired_images: settings.max_retired_images.unwrap_or(default.max_retired_images),
         drain_timeout: settings.drain_timeout.unwrap_or(default.drain_timeout),
     })
 }
