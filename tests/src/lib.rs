@@ -16,7 +16,7 @@ pub use world::{Kind, World};
 /// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
 /// loaded as libraries (`loaded::…`).
 ///
-/// ```ignore
+/// ```text
 /// both! {
 ///     async fn o1_lowest_first(world: World) { … }
 /// }

@@ -29,12 +29,16 @@ pub enum Turn {
     Say(Vec<Value>),
     /// Bytes of a response, or the data of the events of a stream.
     Raw(Vec<&'static str>),
+    /// A stream of these events: name and data.
+    Named(Vec<(&'static str, &'static str)>),
     /// An error.
     Fail(Error),
     /// A stream of these chunks that breaks off with this error.
     BreakOff(Vec<Value>, Error),
     /// A stream of these chunks that then stands still.
     Stall(Vec<Value>),
+    /// A stream of these chunks, with a second before each but the first.
+    Paced(Vec<Value>),
     /// A stream of so many chunks.
     Many(usize),
     /// No answer at all.
@@ -109,6 +113,11 @@ impl Scripted {
             knows_no_usage: true,
             ..Self::default()
         })
+    }
+
+    /// Adds a turn at the end of the script.
+    pub fn push(&self, turn: Turn) {
+        lock(&self.turns).push_back(turn);
     }
 
     /// The bodies it has been sent.
@@ -208,8 +217,23 @@ fn begin(turn: Turn, open: Open) -> BoxFuture<'static, Result<Events, Error>> {
         let events: BoxStream<'static, Result<Event, Error>> = match turn {
             Turn::Say(values) => chunks(values).boxed(),
             Turn::Raw(texts) => stream::iter(texts).map(|text| Ok(event(text.to_owned()))).boxed(),
+            Turn::Named(events) => {
+                let event = |(name, data): (&str, &'static str)| {
+                    Ok(Event { name: Some(name.into()), data: data.into() })
+                };
+                stream::iter(events).map(event).boxed()
+            }
             Turn::BreakOff(values, error) => chunks(values).chain(stream::iter([Err(error)])).boxed(),
             Turn::Stall(values) => chunks(values).chain(stream::pending()).boxed(),
+            Turn::Paced(values) => chunks(values)
+                .enumerate()
+                .then(|(at, chunk)| async move {
+                    if at > 0 {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    chunk
+                })
+                .boxed(),
             Turn::Many(count) => chunks((0..count).map(|at| json!(at.to_string())).collect()).boxed(),
             Turn::Fail(error) => return Err(error),
             Turn::Hang => pending().await,

@@ -131,6 +131,18 @@ impl World {
         panic!("`{line}` was not written {times} times; what was: {:#?}", self.lines());
     }
 
+    /// Runs a request until a line is there, and leaves it.
+    ///
+    /// # Panics
+    ///
+    /// When the request ends before.
+    pub async fn leave(&self, line: &str, request: impl Future) {
+        tokio::select! {
+            _ = request => panic!("the request ended before `{line}` was written: {:#?}", self.lines()),
+            () = self.wait_for(line, 1) => {}
+        }
+    }
+
     /// A client of this provider, as `p`, which serves the models `m`, `n` and `o`, with these plugins.
     pub async fn client(&self, provider: &Arc<Scripted>, plugins: impl IntoIterator<Item = PluginSpec>) -> Client {
         built(builder(provider), plugins).await

@@ -2,4 +2,8 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod failures;
 mod order;
+mod panics;
+mod post_hooks;
+mod pre_hooks;
