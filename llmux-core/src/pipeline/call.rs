@@ -25,7 +25,7 @@ use llmux_abi::raw::flow::FAILED;
 /// A poll that takes longer than this blocks other requests, and is worth a warning.
 const LONG_POLL: Duration = Duration::from_millis(10);
 
-/// Calls a hook. `Ok` is a code other than "failed"; after an `Err`, what the hook edited is undone, and the
+/// Calls a hook. `Ok` is a code that answers it, with what the answer must hold; after an `Err`, what the hook edited is undone, and the
 /// failure is logged and counted. `clock` is the last reading of the clock. With `cancel`, the hook is
 /// dropped when the caller goes away.
 pub(crate) async fn call(
@@ -47,7 +47,8 @@ pub(crate) async fn call(
     let result = Polled { entry, kind, deadline, clock, cancel, state, timer: None }.await;
     let result = match result {
         Ok(code) if code < FAILED && answer.failure.is_none() => {
-            subject.check().map(|()| code).map_err(Failure::error)
+            let checked = subject.check().and_then(|()| answer.check(kind, code));
+            checked.map(|()| code).map_err(Failure::error)
         }
         Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
             Failure::error(format!("answered with the code {code}, which this host does not know"))
