@@ -1,8 +1,9 @@
 //! What the host logs on this thread, for tests that say what an operator reads.
 
 use std::{
+    cell::RefCell,
     fmt::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
 };
 
 use tracing::{
@@ -15,12 +16,31 @@ use tracing::{
 #[derive(Clone, Default)]
 pub struct Logs(Arc<Mutex<Vec<String>>>);
 
+thread_local! {
+    static CURRENT: RefCell<Option<Logs>> = const { RefCell::new(None) };
+}
+
+/// Collects until it is dropped.
+pub struct Collecting(());
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
+}
+
 impl Logs {
     /// Collects what this thread logs, until the guard is dropped.
-    pub fn collect() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub fn collect() -> (Self, Collecting) {
+        static INSTALLED: Once = Once::new();
+        // One subscriber for the process: with one for each thread, a callsite that a thread without one reaches
+        // first may stay disabled for all.
+        INSTALLED.call_once(|| {
+            tracing::subscriber::set_global_default(Router).expect("no test sets another subscriber");
+        });
         let logs = Self::default();
-        let guard = tracing::subscriber::set_default(Collector(logs.clone()));
-        (logs, guard)
+        CURRENT.set(Some(logs.clone()));
+        (logs, Collecting(()))
     }
 
     /// All lines so far.
@@ -34,17 +54,19 @@ impl Logs {
     }
 }
 
-struct Collector(Logs);
+/// Gives each event to the logs of the thread it happens on.
+struct Router;
 
-impl Subscriber for Collector {
+impl Subscriber for Router {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event() && metadata.target().starts_with("llmux")
     }
 
     fn event(&self, event: &Event<'_>) {
+        let Some(logs) = CURRENT.with_borrow(Clone::clone) else { return };
         let mut line = Line(format!("{} {}", event.metadata().level(), event.metadata().target()));
         event.record(&mut line);
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
+        logs.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
