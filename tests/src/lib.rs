@@ -1,1 +1,43 @@
-//! x
+//! What the whole-system tests stand on: fixture plugins as libraries and compiled in, a scripted provider, and a
+//! place where a test sees what its plugins did.
+//!
+//! The tests themselves are in `tests/rules`. Nothing here is part of LLMux.
+
+pub mod contract;
+pub mod fixtures;
+pub mod logs;
+pub mod provider;
+pub mod world;
+
+pub use fixtures::Fixtures;
+pub use provider::{Scripted, Turn};
+pub use world::{Kind, World};
+
+/// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
+/// loaded as libraries (`loaded::…`).
+///
+/// ```text
+/// both! {
+///     async fn o1_lowest_first(world: World) { … }
+/// }
+/// ```
+#[macro_export]
+macro_rules! both {
+    ($($(#[$meta:meta])* async fn $name:ident($world:ident: World) $body:block)*) => {
+        $(async fn $name($world: $crate::World) $body)*
+
+        mod compiled {
+            $($(#[$meta])* #[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name($crate::World::new($crate::Kind::Compiled)).await;
+            })*
+        }
+
+        mod loaded {
+            $($(#[$meta])* #[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name($crate::World::new($crate::Kind::Loaded)).await;
+            })*
+        }
+    };
+}

@@ -13,6 +13,7 @@ use llmux_abi::raw::{
 use super::{PluginStream, context::owned};
 use crate::{
     document::Document,
+    error::{Error, ErrorKind},
     pipeline::hook::{Answer, Failure, FailureKind, Said},
     provider::Event,
 };
@@ -59,6 +60,18 @@ fn parse(answer: &mut Answer, what: &str, json: RStr<'_>) -> Option<Document> {
     }
 }
 
+/// The error of an error document that a plugin gave; a failure of the hook if there is none.
+fn parse_error(answer: &mut Answer, json: RStr<'_>) -> Option<Error> {
+    let document = parse(answer, "the error", json)?;
+    match Error::from_document(ErrorKind::Rejected, document) {
+        Ok(error) => Some(error),
+        Err(why) => {
+            answer.failure = Some(Failure::error(why));
+            None
+        }
+    }
+}
+
 unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
     let answer = answer(object);
     if let Some(document) = parse(answer, "the response", json) {
@@ -78,8 +91,8 @@ unsafe extern "C" fn respond_stream(object: RMut<'_, AnswerObject>, stream: RawS
 
 unsafe extern "C" fn reject(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool) {
     let answer = answer(object);
-    if let Some(document) = parse(answer, "the error", error) {
-        answer.said = Said::Reject(document, allow_fallback);
+    if let Some(error) = parse_error(answer, error) {
+        answer.said = Said::Reject(error, allow_fallback);
     }
 }
 
@@ -102,8 +115,8 @@ unsafe extern "C" fn emit(object: RMut<'_, AnswerObject>, event: RStr<'_>, data:
 
 unsafe extern "C" fn end_stream(object: RMut<'_, AnswerObject>, error: RStr<'_>) {
     let answer = answer(object);
-    if let Some(document) = parse(answer, "the error", error) {
-        answer.said = Said::End(document);
+    if let Some(error) = parse_error(answer, error) {
+        answer.said = Said::End(error);
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,7 +17,7 @@ use llmux_abi::raw::{
 
 use super::answer;
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     pipeline::{
         chain::plugin_failure,
         hook::{Answer, Said},
@@ -61,6 +62,8 @@ where
 /// A plugin's stream.
 pub(crate) struct PluginStream {
     raw: RawStream,
+    /// The instance it belongs to, for the log; known once its hook has answered.
+    pub(crate) instance: Arc<str>,
     ready: VecDeque<Event>,
     ended: bool,
 }
@@ -72,7 +75,7 @@ unsafe impl Sync for PluginStream {}
 
 impl PluginStream {
     pub(super) fn new(raw: RawStream) -> Self {
-        Self { raw, ready: VecDeque::new(), ended: false }
+        Self { raw, instance: "".into(), ready: VecDeque::new(), ended: false }
     }
 
     /// The next chunk, `None` at the end. A failure of the plugin is an error of the stream: there is no
@@ -90,6 +93,7 @@ impl PluginStream {
             if let Some(failure) = answer.failure {
                 self.ended = true;
                 tracing::warn!(
+                    instance = &*self.instance,
                     failure = failure.kind.as_str(),
                     "a plugin's stream failed: {}",
                     failure.message
@@ -101,12 +105,11 @@ impl PluginStream {
                 (CONTINUE, _) => self.ended = true,
                 (END, Said::End(error)) => {
                     self.ended = true;
-                    return Err(Error::from_document(ErrorKind::Rejected, error)
-                        .unwrap_or_else(|why| Error::new(ErrorKind::BadGateway, why)));
+                    return Err(error);
                 }
                 (code, _) => {
                     self.ended = true;
-                    tracing::warn!(code, "a plugin's stream failed");
+                    tracing::warn!(instance = &*self.instance, code, "a plugin's stream failed");
                     return Err(plugin_failure());
                 }
             }

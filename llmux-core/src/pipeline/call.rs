@@ -72,7 +72,8 @@ impl Calls {
         let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waits: None }.await;
         let result = match result {
             Ok(code) if code < FAILED && answer.failure.is_none() => {
-                subject.check().map(|()| code).map_err(Failure::error)
+                let checked = subject.check().and_then(|()| answer.check(kind, code));
+                checked.map(|()| code).map_err(Failure::error)
             }
             Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
                 Failure::error(format!("answered with the code {code}, which this host does not know"))

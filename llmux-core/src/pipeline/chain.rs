@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     InFlight,
     call::Calls,
-    hook::{Answer, Failure, FailureKind, HookKind, Said, Subject},
+    hook::{FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
     snapshot::Snapshot,
 };
@@ -14,7 +14,7 @@ use crate::{
     document::Document,
     error::{Error, ErrorKind},
 };
-use llmux_abi::raw::flow::{CONTINUE, SHORT_CIRCUIT};
+use llmux_abi::raw::flow::SHORT_CIRCUIT;
 
 /// How a pre chain ended.
 pub(crate) enum Entered {
@@ -44,19 +44,8 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             HookKind::PreStream => Subject::PreStream(&mut request.body),
             _ => Subject::Pre(&mut request.body),
         };
-        let called = match calls.call(entry, at, &mut request.context, subject).await {
-            Ok(CONTINUE) => {
-                if request.body.edits() != edits {
-                    request.follow_model();
-                }
-                continue;
-            }
-            Ok(SHORT_CIRCUIT) => answered(&mut calls.answer, kind),
-            Ok(code) => Err(Failure::error(format!("the code {code} is no answer to {}", kind.as_str()))),
-            Err(failure) => Err(failure),
-        };
-        match called {
-            Ok(answered) => {
+        match calls.call(entry, at, &mut request.context, subject).await {
+            Ok(SHORT_CIRCUIT) => {
                 for (key, value) in std::mem::take(&mut calls.answer.metadata) {
                     if request.context.collected.set_value(&key, value).is_err() {
                         tracing::warn!(
@@ -67,27 +56,27 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                     }
                 }
                 request.follow_model();
-                return Entered::Answered(answered);
+                return match std::mem::take(&mut calls.answer.said) {
+                    Said::Respond(response) => Entered::Answered(Answered::Response(response)),
+                    Said::Stream(mut stream) => {
+                        stream.instance = entry.name.clone();
+                        Entered::Answered(Answered::Stream(stream))
+                    }
+                    Said::Reject(error, allow_fallback) => {
+                        Entered::Answered(Answered::Error(error, allow_fallback))
+                    }
+                    // No answer to a pre hook: `Answer::check` has refused it.
+                    Said::End(_) | Said::Nothing => Entered::Ended(plugin_failure()),
+                };
             }
+            Ok(_) if request.body.edits() != edits => request.follow_model(),
+            Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Cancelled => return Entered::Ended(cancelled()),
             Err(_) if entry.fails_request => return Entered::Ended(plugin_failure()),
             Err(_) => {}
         }
     }
     Entered::Through
-}
-
-/// What a short circuit holds.
-fn answered(answer: &mut Answer, kind: HookKind) -> Result<Answered, Failure> {
-    match std::mem::take(&mut answer.said) {
-        Said::Respond(response) => Ok(Answered::Response(response)),
-        Said::Stream(stream) if kind == HookKind::PreStream => Ok(Answered::Stream(stream)),
-        Said::Stream(_) => Err(Failure::error("answered with a stream, and the request does not stream")),
-        Said::Reject(error, allow_fallback) => Error::from_document(ErrorKind::Rejected, error)
-            .map(|error| Answered::Error(error, allow_fallback))
-            .map_err(Failure::error),
-        Said::End(_) | Said::Nothing => Err(Failure::error("a short circuit without an answer")),
-    }
 }
 
 /// Runs the post hooks of the instances that had their turn, last one first (rules O1, O3, O4).

@@ -17,8 +17,10 @@ use super::{
 use crate::{
     boundary::{PluginStream, StateSlot},
     document::Document,
+    error::Error,
     provider::Event,
 };
+use llmux_abi::raw::flow::{CONTINUE, DROP, END, REPLACE, SHORT_CIRCUIT};
 
 /// The points where a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +189,26 @@ impl Answer {
         }
         self.size <= MAX_ANSWER
     }
+
+    /// Is this code, with what the hook said, an answer to this hook? Says what is wrong with it.
+    pub(crate) fn check(&self, kind: HookKind, code: u32) -> Result<(), String> {
+        match (kind, code, &self.said) {
+            (_, CONTINUE, _) | (HookKind::Chunk, DROP | REPLACE, _) => Ok(()),
+            (HookKind::Chunk, END, Said::End(_)) => Ok(()),
+            (HookKind::Chunk, END, _) => Err("ended the stream without an error".to_owned()),
+            (HookKind::PreStream, SHORT_CIRCUIT, Said::Stream(_)) => Ok(()),
+            (HookKind::Pre, SHORT_CIRCUIT, Said::Stream(_)) => {
+                Err("answered with a stream, and the request does not stream".to_owned())
+            }
+            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, Said::Respond(_) | Said::Reject(..)) => {
+                Ok(())
+            }
+            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, _) => {
+                Err("a short circuit without an answer".to_owned())
+            }
+            _ => Err(format!("the code {code} is no answer to {}", kind.as_str())),
+        }
+    }
 }
 
 /// The one thing that a hook answers with; what it says last counts.
@@ -196,8 +218,8 @@ pub(crate) enum Said {
     Nothing,
     Respond(Document),
     Stream(Box<PluginStream>),
-    Reject(Document, bool),
-    End(Document),
+    Reject(Error, bool),
+    End(Error),
 }
 
 /// A plugin's own failure (rules E1 to E5), as opposed to an error of the request.

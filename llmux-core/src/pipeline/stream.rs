@@ -13,7 +13,7 @@ use super::{
     body::Chunk,
     call::Calls,
     chain::{self, Answered, Entered},
-    hook::{Failure, FailureKind, HookKind, Said, Subject},
+    hook::{FailureKind, HookKind, Said, Subject},
     outcome::{Ending, Report, Usage},
     snapshot::Snapshot,
 };
@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind},
     provider::{Event, Events},
 };
-use llmux_abi::raw::flow::{CONTINUE, DROP, END, REPLACE};
+use llmux_abi::raw::flow::{DROP, END, REPLACE};
 
 /// What goes to the reader of a stream.
 pub(crate) enum Sent {
@@ -190,19 +190,15 @@ impl<'r> Flow<'r> {
         let entry = &self.snapshot.entries[at];
         let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
         let answer = &mut self.calls.answer;
-        let called = match called {
-            Ok(CONTINUE) => return Ok(Passed::On),
-            Ok(DROP) => return Ok(Passed::Instead(Vec::new())),
-            Ok(REPLACE) => return Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
-            Ok(END) => match std::mem::take(&mut answer.said) {
-                Said::End(error) => Error::from_document(ErrorKind::Rejected, error).map_err(Failure::error),
-                _ => Err(Failure::error("ended the stream without an error")),
-            },
-            Ok(code) => Err(Failure::error(format!("the code {code} is no answer to on_stream_chunk"))),
-            Err(failure) => Err(failure),
-        };
         match called {
-            Ok(error) => Err(error),
+            Ok(DROP) => Ok(Passed::Instead(Vec::new())),
+            Ok(REPLACE) => Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
+            Ok(END) => match std::mem::take(&mut answer.said) {
+                Said::End(error) => Err(error),
+                // `Answer::check` has refused it.
+                _ => Err(chain::plugin_failure()),
+            },
+            Ok(_) => Ok(Passed::On),
             Err(failure) if failure.kind == FailureKind::Cancelled => Err(chain::cancelled()),
             Err(_) if entry.fails_request => Err(chain::plugin_failure()),
             Err(_) => Ok(Passed::On),

@@ -1,0 +1,107 @@
+//! Rules O1 to O5: who runs when, and on which version of the pipeline.
+
+use llmux_core::plugins::{Change, Unloaded};
+use llmux_tests::{
+    Scripted, Turn, both,
+    world::{all, chat, read, said, text},
+};
+use serde_json::json;
+
+both! {
+    async fn o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse(world: World) {
+        let provider = Scripted::new([]);
+        let plugins =
+            [("b", 20), ("a", -5), ("c", 30)].map(|(name, priority)| world.probe(name, priority, json!({})));
+        let client = world.client(&provider, plugins).await;
+        client.send(chat("m")).await;
+        let expected = ["a.pre", "b.pre", "c.pre", "c.post", "b.post", "a.post"];
+        assert_eq!(world.chain(), expected, "the chain of a request");
+    }
+
+    async fn o1_equal_priorities_keep_the_order_of_registration(world: World) {
+        let provider = Scripted::new([]);
+        let plugins = ["z", "m", "a"].map(|name| world.probe(name, 7, json!({})));
+        let client = world.client(&provider, plugins).await;
+        // An enabled instance goes back to its place.
+        client.plugins().change(vec![Change::Disable("z".into())]).await.expect("disabled");
+        client.plugins().change(vec![Change::Enable("z".into())]).await.expect("enabled");
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), ["z", "m", "a"], "the pre chain");
+        assert_eq!(world.of("post"), ["a", "m", "z"], "the post chain");
+    }
+
+    async fn o2_a_stream_keeps_its_snapshot(world: World) {
+        let provider = Scripted::new([Turn::Paced(vec![json!("one"), json!("two")])]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({"chunk": [{"do": "shout"}]}))]).await;
+        let mut stream = client.stream(chat("m")).await.result.expect("a stream");
+        let first = stream.next().await.expect("a chunk").expect("a chunk");
+        client.plugins().load(world.probe("b", 2, json!({}))).await.expect("loaded");
+        assert_eq!(client.plugins().unload("a").await.expect("an instance"), Unloaded::Draining);
+        assert_eq!(text(&first), "ONE");
+        assert_eq!(read(&mut stream).await, ["TWO"], "the unloaded plugin still acts on its stream");
+        drop(stream);
+        assert_eq!(world.of("post_stream"), ["a"], "the end is told to the snapshot's instances alone");
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), ["b"], "a request after the change");
+    }
+
+    async fn o2_a_request_that_waits_in_a_hook_is_not_changed_by_a_load(world: World) {
+        let gate = world.text_path("gate");
+        let provider = Scripted::new([]);
+        let waits = world.probe("a", 1, json!({"pre": [{"do": "wait_until", "path": gate}]}));
+        let client = world.client(&provider, [waits]).await;
+        let sender = client.clone();
+        let request = tokio::spawn(async move { said(&sender.send(chat("m")).await) });
+        world.wait_for("a.pre", 1).await;
+        client.plugins().load(world.probe("late", 2, json!({}))).await.expect("loaded");
+        std::fs::write(&gate, "").expect("the gate opens");
+        assert_eq!(request.await.expect("no panic"), "again");
+        world.finish(&client).await;
+        assert_eq!(world.calls().iter().filter(|line| line.starts_with("late")).count(), 1, "{:?}", world.calls());
+        assert_eq!(world.of("cleanup"), ["late", "a"], "the one call of `late` is its cleanup");
+    }
+
+    async fn o3_post_hooks_run_up_to_the_one_that_short_circuited(world: World) {
+        let provider = Scripted::new([]);
+        let answers = json!({"pre": [{"do": "reject", "status": 429, "message": "slow"}]});
+        let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, answers), world.probe("c", 3, json!({}))];
+        let client = world.client(&provider, plugins).await;
+        client.send(chat("m")).await;
+        assert_eq!(world.chain(), ["a.pre", "b.pre", "b.post", "a.post"], "the chain of a request");
+        all(client.stream(chat("m")).await).await;
+        assert_eq!(world.of("post_stream"), ["b", "a"], "the ends of a stream");
+    }
+
+    async fn o3_one_whose_pre_hook_failed_counts(world: World) {
+        let provider = Scripted::new([]);
+        for (name, step) in [("fails", "fail"), ("panics", "panic")] {
+            let client = world
+                .client(&provider, [world.probe(name, 1, json!({"pre": [{"do": step, "message": "no"}]}))])
+                .await;
+            client.send(chat("m")).await;
+            assert!(world.of("post").contains(&name.to_owned()), "no post hook of the instance that {name}");
+        }
+    }
+
+    async fn o4_the_way_back_is_always_descending(world: World) {
+        let provider = Scripted::new([Turn::Say(vec![json!("one"), json!("two")])]);
+        let plugins = ["a", "b", "c"].map(|name| world.probe(name, 1, json!({})));
+        let client = world.client(&provider, plugins).await;
+        all(client.stream(chat("m")).await).await;
+        world.finish(&client).await;
+        assert_eq!(world.of("pre_stream"), ["a", "b", "c"], "before the stream");
+        assert_eq!(world.of("chunk"), ["c", "b", "a", "c", "b", "a"], "each chunk");
+        for hook in ["post_stream", "complete", "cleanup"] {
+            assert_eq!(world.of(hook), ["c", "b", "a"], "{hook}");
+        }
+    }
+
+    async fn o5_any_priority_is_valid(world: World) {
+        let provider = Scripted::new([]);
+        let plugins = [("last", i32::MAX), ("first", i32::MIN), ("middle", 0)];
+        let plugins = plugins.map(|(name, priority)| world.probe(name, priority, json!({})));
+        let client = world.client(&provider, plugins).await;
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), ["first", "middle", "last"]);
+    }
+}
