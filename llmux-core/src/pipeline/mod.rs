@@ -160,6 +160,8 @@ pub(crate) mod bench {
     use super::*;
 
     pub(crate) async fn round(request: &mut InFlight, response: Document) -> Result<Document, Error> {
+        // Each round is a first attempt: a plugin may do less at a later one.
+        request.context.attempt = 0;
         request.begin_attempt();
         let result = match chain::pre(request, HookKind::Pre).await {
             Entered::Through => Ok(response),
