@@ -157,6 +157,14 @@ fn bare_cache() -> impl Fn() {
 
 fn main() {
     tracing_subscriber::fmt().with_writer(std::io::sink).init();
+    // Whoever names a benchmark wants that one.
+    if std::env::args().skip(1).all(|argument| argument.starts_with('-')) {
+        summary();
+    }
+    divan::main();
+}
+
+fn summary() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _runtime = runtime.enter();
@@ -195,7 +203,6 @@ fn main() {
     }
     println!("  {:8.0}  no plugins", whole(&runtime, Kind::Compiled, &[], Case::Miss));
     println!();
-    divan::main();
 }
 
 /// Nanoseconds of a whole request, `on_complete` included, on one thread.
@@ -232,6 +239,17 @@ fn alone<const LOADED: bool>(bencher: Bencher<'_, '_>, plugin: Builtin) {
     let _runtime = runtime.enter();
     let kind = if LOADED { Kind::Loaded } else { Kind::Compiled };
     let mut chain = chain(&runtime, kind, &[plugin], Case::Miss);
+    let response = answer();
+    bencher.bench_local(|| round(&mut chain, &response));
+}
+
+#[divan::bench(args = [Case::Rejected, Case::Hit, Case::Miss], consts = [false, true])]
+fn all_four<const LOADED: bool>(bencher: Bencher<'_, '_>, case: Case) {
+    let runtime = Runtime::new().expect("a runtime");
+    let _runtime = runtime.enter();
+    let kind = if LOADED { Kind::Loaded } else { Kind::Compiled };
+    let mut chain = chain(&runtime, kind, &Builtin::ALL, case);
+    check(&mut chain, case);
     let response = answer();
     bencher.bench_local(|| round(&mut chain, &response));
 }

@@ -6,7 +6,8 @@
 //! | `fail…` | status 418, which nobody tries again |
 //! | `fail-once…` | the same, but only for the first call |
 //! | `cut…` | a stream breaks off after two chunks, a response is an error |
-//! | `hang…` | a stream stands still after its first chunk, a response never comes |
+//! | `hang…` | a stream stands still after its first two chunks, a response never comes |
+//! | `hang-once…` | the same, but only for the first call |
 //! | `long…` | the text is 5 000 characters long |
 //! | any other | an answer that says which call it is, written in a way that nobody would write it |
 
@@ -69,6 +70,10 @@ impl Upstream {
     }
 }
 
+fn hangs(model: &str, number: usize) -> bool {
+    model.starts_with("hang") && (number == 1 || !model.starts_with("hang-once"))
+}
+
 fn text(model: &str, number: usize) -> String {
     match model.starts_with("long") {
         true => "ä".repeat(5_000),
@@ -80,7 +85,7 @@ impl Provider for Upstream {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>> {
         Box::pin(async move {
             let (number, model) = self.enter(&call).await?;
-            if model.starts_with("hang") {
+            if hangs(&model, number) {
                 std::future::pending::<()>().await;
             }
             if model.starts_with("cut") {
@@ -129,7 +134,7 @@ impl Provider for Upstream {
                     let broken = Err(Error::new(ErrorKind::BadGateway, "the upstream broke off"));
                     all.take(2).chain(stream::iter([broken])).boxed()
                 }
-                hang if hang.starts_with("hang") => all.take(2).chain(stream::pending()).boxed(),
+                hang if hangs(hang, number) => all.take(2).chain(stream::pending()).boxed(),
                 _ => all.boxed(),
             })
         })

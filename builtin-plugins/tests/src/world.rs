@@ -23,7 +23,7 @@ pub struct World {
 /// The models that the upstream serves.
 const MODELS: [&str; 12] = [
     "m", "other", "gated", "gated-fail", "gated-fail-once", "fail", "fail-once", "cut", "hang", "long", "spare",
-    "gated-spare",
+    "hang-once",
 ];
 
 impl World {

@@ -75,11 +75,13 @@ async fn errors_and_cut_answers_are_not_stored(way: Way) {
 
 async fn a_stream_that_its_client_left_is_not_stored(way: Way) {
     let world = world(way.kind, json!({})).await;
-    let mut chunks = world.client.stream(ask(true).request()).await.result.expect("a stream");
+    let asked = |stream| ask(stream).model("hang-once");
+    let mut chunks = world.client.stream(asked(true).request()).await.result.expect("a stream");
     chunks.next().await.expect("a chunk").expect("a chunk");
     drop(chunks);
     world.settle().await;
-    assert!(!is_hit(&world.send(ask(way.stream)).await));
+    assert!(!is_hit(&world.send(asked(way.stream)).await));
+    assert!(is_hit(&world.send(asked(way.stream)).await));
 }
 
 async fn an_answer_that_a_later_plugin_made_an_error_is_not_stored(way: Way) {

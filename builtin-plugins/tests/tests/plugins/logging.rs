@@ -186,13 +186,13 @@ async fn every_attempt_is_logged_and_one_end(way: Way) {
 async fn a_client_cannot_forge_a_line(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
-    let answer = world.send(ask(way.stream).model("x\nINFO-request-completed-status=200")).await;
+    let answer = world.send(ask(way.stream).model("x\nforged")).await;
     assert_eq!(answer.refusal().status(), 404);
     let events = log.events();
     assert_eq!(events.len(), 2, "{events:?}");
     for event in events {
         assert!(!event.message.contains('\n'), "{event:?}");
-        assert_eq!(event.field("model"), Some("x\nINFO-request-completed-status=200"));
+        assert_eq!(event.field("model"), Some("x\nforged"));
     }
 }
 
