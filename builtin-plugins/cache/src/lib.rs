@@ -105,6 +105,9 @@ impl Cache {
         let attempt = ctx.attempt();
         let control = ctx.header("cache-control").map(Control::parse).unwrap_or_default();
         let key = self.keys.key(ctx, request);
+        // What an earlier attempt left goes before this one looks, its lead above all: those who wait for it go
+        // on, and this attempt does not wait for its own first one.
+        *ctx.state::<Seen>() = Seen::default();
         let mut seen = Seen { attempt, ..Seen::default() };
         let mut found = None;
         if let Some(key) = key {
@@ -122,7 +125,6 @@ impl Cache {
                 seen.key = Some(key);
             }
         }
-        // What an earlier attempt left goes, its lead too: those who wait for it go on.
         *ctx.state::<Seen>() = seen;
         let _ = ctx.set_response_header("x-cache", if found.is_some() { "hit" } else { "miss" });
         key.zip(found)

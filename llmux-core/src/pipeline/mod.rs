@@ -163,6 +163,8 @@ pub(crate) mod bench {
         snapshot: &Snapshot,
         response: Document,
     ) -> Result<Document, Error> {
+        // Each round is a first attempt: a plugin may do less at a later one.
+        request.context.attempt = 0;
         request.begin_attempt();
         let result = match chain::pre(request, snapshot, HookKind::Pre).await {
             Entered::Through => Ok(response),
