@@ -112,6 +112,17 @@ impl Error {
         self.code.as_deref()
     }
 
+    /// The error's `param`.
+    pub fn error_param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// How long the client is asked to wait, in seconds: what [`retry_after`](Self::retry_after) set, or a provider
+    /// said.
+    pub fn retry_after_seconds(&self) -> Option<f64> {
+        self.retry_after
+    }
+
     /// The error document of the contract, as JSON text.
     pub(crate) fn to_document(&self) -> String {
         // Written member by member, without a tree in between: a rate limit refuses at a high rate.
@@ -172,5 +183,22 @@ impl<E: std::error::Error> From<E> for Error {
             source = cause.source();
         }
         Self::new(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_can_be_read_here_and_behind_the_document() {
+        let error = Error::rate_limited("later").retry_after(1.5).code("slow").param("user");
+        for error in [Error::from_document(&error.to_document()), error] {
+            assert_eq!(error.retry_after_seconds(), Some(1.5));
+            assert_eq!(
+                (error.http_status(), error.error_code(), error.error_param()),
+                (429, Some("slow"), Some("user"))
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a hook returns: how the request goes on.
 
-use std::{future::Future, pin::Pin};
+use std::{borrow::Cow, future::Future, pin::Pin};
 
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ impl From<Streamed> for StreamFlow {
 #[must_use = "a short circuit does something only when the hook returns it"]
 pub struct ShortCircuit {
     reply: Reply,
-    metadata: Vec<(String, Value)>,
+    metadata: Vec<(Cow<'static, str>, Value)>,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl ShortCircuit {
     }
 
     /// Adds a value to the context for the hooks that follow.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }
@@ -165,7 +165,7 @@ impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
 /// A stream of the plugin's own, in the provider's place.
 pub struct Streamed {
     source: Box<dyn BoxedSource>,
-    metadata: Vec<(String, Value)>,
+    metadata: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Streamed {
@@ -191,7 +191,7 @@ impl Streamed {
     }
 
     /// Adds a value to the context for the hooks that follow.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }

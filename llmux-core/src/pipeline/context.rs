@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use llmux_abi::REDACTED_HEADERS;
 use tokio::time::Instant;
 
 use super::{
@@ -218,17 +219,7 @@ impl RequestContext {
 
 /// Headers whose values are credentials: plugins and logs see `[redacted]`.
 pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
-    const CREDENTIALS: [&str; 8] = [
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "x-auth-token",
-    ];
-    for name in CREDENTIALS {
+    for name in REDACTED_HEADERS {
         if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
             entry.insert(HeaderValue::from_static("[redacted]"));
         }
