@@ -58,7 +58,7 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
         match called {
             Ok(answered) => {
                 for (key, value) in std::mem::take(&mut calls.answer.metadata) {
-                    if request.context.collected.set_value(&key, value).is_err() {
+                    if request.context.collected.set_value(key.clone(), value).is_err() {
                         tracing::warn!(
                             instance = &*entry.name,
                             key = &*key,
