@@ -121,6 +121,11 @@ impl Error {
         Ok(error)
     }
 
+    /// An error from a document that has been an error's, or has passed [`from_document`](Self::from_document).
+    pub(crate) fn of_checked(kind: ErrorKind, document: Document) -> Self {
+        Self { kind, document }
+    }
+
     /// Where it comes from.
     pub fn kind(&self) -> ErrorKind {
         self.kind

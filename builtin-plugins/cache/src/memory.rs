@@ -113,6 +113,18 @@ mod tests {
         assert_eq!(memory.entries.entry_count(), 0);
     }
 
+    /// moka has a clock of its own, so that this one waits.
+    #[test]
+    fn an_expired_entry_leaves_without_being_asked_for() {
+        let (memory, _) = memory(&Config { ttl: Duration::from_millis(20), ..Config::default() });
+        memory.put(&key(1), entry(10));
+        memory.entries.run_pending_tasks();
+        assert_eq!(memory.entries.entry_count(), 1);
+        std::thread::sleep(Duration::from_millis(40));
+        memory.entries.run_pending_tasks();
+        assert_eq!(memory.entries.entry_count(), 0);
+    }
+
     #[test]
     fn neither_bound_is_passed() {
         let config = Config { max_entries: 100, max_bytes: 1_000_000, ..Config::default() };

@@ -1,6 +1,6 @@
 //! What a client is told: the headers of every response, and the refusal.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use llmux_abi::{Context, Error, ShortCircuit};
 
@@ -33,7 +33,7 @@ pub(crate) enum Limit {
 pub(crate) fn set_headers(ctx: &mut Context<'_>, limit: &str, decision: &Decision) {
     // One text for both values that change.
     let mut text = String::with_capacity(32);
-    let _ = write!(text, "{}", decision.remaining);
+    push_number(&mut text, decision.remaining.into());
     let split = text.len();
     push_duration(&mut text, decision.reset);
     let (remaining, reset) = text.split_at(split);
@@ -66,19 +66,42 @@ pub(crate) fn unavailable() -> ShortCircuit {
 
 /// Appends a duration as OpenAI writes it: `120ms`, `1s`, `1.5s`, `6m0s`, `1h0m30s`. Milliseconds, rounded up.
 fn push_duration(text: &mut String, duration: Duration) {
-    let millis = duration.as_nanos().div_ceil(1_000_000);
+    let nanos = u64::from(duration.subsec_nanos());
+    let millis = duration.as_secs().saturating_mul(1_000) + nanos.div_ceil(1_000_000);
     let (seconds, part) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes, seconds_left) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let _ = match () {
-        () if hours > 0 => write!(text, "{hours}h{minutes}m{seconds_left}s"),
-        () if minutes > 0 => write!(text, "{minutes}m{seconds_left}s"),
-        () if seconds == 0 => write!(text, "{part}ms"),
-        () if part == 0 => write!(text, "{seconds}s"),
-        () => {
-            let fraction = format!("{part:03}");
-            write!(text, "{seconds}.{}s", fraction.trim_end_matches('0'))
-        }
-    };
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    if seconds == 0 {
+        push_number(text, part);
+        return text.push_str("ms");
+    }
+    if hours > 0 {
+        push_number(text, hours);
+        text.push('h');
+    }
+    if seconds >= 60 {
+        push_number(text, minutes);
+        text.push('m');
+    }
+    push_number(text, seconds % 60);
+    if part > 0 && seconds < 60 {
+        text.push('.');
+        let digits = [part / 100, part / 10 % 10, part % 10];
+        let zeros = digits.iter().rev().take_while(|digit| **digit == 0).count();
+        digits[..3 - zeros].iter().for_each(|digit| push_number(text, *digit));
+    }
+    text.push('s');
+}
+
+/// Appends a number. Every response has three, and `format` costs as much as the decision itself.
+fn push_number(text: &mut String, number: u64) {
+    let mut place = 1;
+    while number / place >= 10 {
+        place *= 10;
+    }
+    while place > 0 {
+        text.push(char::from(b'0' + (number / place % 10) as u8));
+        place /= 10;
+    }
 }
 
 #[cfg(test)]

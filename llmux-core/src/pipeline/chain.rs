@@ -47,7 +47,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
         match calls.call(entry, at, &mut request.context, subject).await {
             Ok(SHORT_CIRCUIT) => {
                 for (key, value) in std::mem::take(&mut calls.answer.metadata) {
-                    if request.context.collected.set_value(&key, value).is_err() {
+                    if request.context.collected.set_value(key.clone(), value).is_err() {
                         tracing::warn!(
                             instance = &*entry.name,
                             key = &*key,

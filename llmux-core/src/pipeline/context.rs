@@ -83,11 +83,16 @@ impl Collected {
         &self.values
     }
 
-    pub(crate) fn set_value(&mut self, key: &str, value: Value) -> Result<(), Refused> {
-        if value.size() > MAX_ENTRY_BYTES || key.len() > 1024 {
+    pub(crate) fn set_value(
+        &mut self,
+        key: impl AsRef<str> + Into<Arc<str>>,
+        value: Value,
+    ) -> Result<(), Refused> {
+        let name = key.as_ref();
+        if value.size() > MAX_ENTRY_BYTES || name.len() > 1024 {
             return Err(Refused::TooLarge);
         }
-        let at = self.values.iter().position(|(name, _)| &**name == key);
+        let at = self.values.iter().position(|(there, _)| &**there == name);
         match at {
             Some(at) => Arc::make_mut(&mut self.values)[at].1 = value,
             None if self.values.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
@@ -254,7 +259,7 @@ mod tests {
     fn entries_are_bounded() {
         let mut collected = Collected::default();
         for at in 0..MAX_ENTRIES {
-            collected.set_value(&at.to_string(), Value::Boolean(true)).expect("set");
+            collected.set_value(at.to_string(), Value::Boolean(true)).expect("set");
         }
         assert_eq!(collected.set_value("one more", Value::Boolean(true)), Err(Refused::TooLarge));
     }

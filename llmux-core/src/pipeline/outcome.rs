@@ -99,9 +99,8 @@ impl Outcome {
         let document = self.state.body.into_document();
         match (self.state.error, document) {
             (None, Some(response)) => Ok(response),
-            (Some(kind), Some(document)) => {
-                Err(Error::from_document(kind, document).unwrap_or_else(|why| Error::new(kind, why)))
-            }
+            // It came from an error, and what a hook left of it has passed `check`.
+            (Some(kind), Some(document)) => Err(Error::of_checked(kind, document)),
             (_, None) => Err(Error::new(ErrorKind::BadGateway, "the response is no JSON")),
         }
     }

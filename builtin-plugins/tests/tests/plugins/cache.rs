@@ -150,10 +150,13 @@ in_every_way! {
     the_number_of_answers_is_bounded
 }
 
+/// The answers, each with how long it is to be kept.
+type Entries = HashMap<Key, (Arc<Entry>, Duration)>;
+
 /// A host's own place, in which all may look.
 #[derive(Clone, Default)]
 struct Own {
-    entries: Arc<Mutex<HashMap<Key, (Arc<Entry>, Duration)>>>,
+    entries: Arc<Mutex<Entries>>,
     is_broken: bool,
 }
 

@@ -192,7 +192,7 @@ async fn a_client_cannot_forge_a_line(way: Way) {
     let events = log.events();
     assert_eq!(events.len(), 2, "{events:?}");
     for event in events {
-        assert!(!event.message.contains('\n'), "{event:?}");
+        assert!(!event.whole.contains('\n'), "{event:?}");
         assert_eq!(event.field("model"), Some("x\nforged"));
     }
 }

@@ -1,0 +1,78 @@
+//! Does memory stay flat? A million rate-limit keys, a million cache entries beyond the bound, a million
+//! requests through metrics with names of their own. Prints resident memory as it goes.
+//!
+//! `cargo run --release -p llmux-builtin-tests --example soak -- [compiled|loaded] [millions]`
+
+use std::{sync::Arc, time::Instant};
+
+use llmux_builtin_tests::{Builtin, Kind};
+use llmux_core::{Client, Endpoint, Request, pipeline::Identity, plugins::PluginsConfig, provider::Echo};
+use serde_json::{Value, json};
+
+/// Resident memory, in MiB.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
+    kilobytes / 1024.0
+}
+
+async fn client(kind: Kind, plugin: Builtin, config: Value) -> Client {
+    let builder = Client::builder()
+        .provider("echo", Arc::new(Echo::new()), ["echo"])
+        .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() });
+    builder.plugin(plugin.spec(kind, config)).build().await.expect("a client")
+}
+
+fn request(model: &str, text: &str, key: String) -> Request {
+    let body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
+    let identity = Identity { key_id: key, ..Identity::default() };
+    Request::of(Endpoint::ChatCompletions, &body).expect("a request").identity(Some(Arc::new(identity)))
+}
+
+/// Sends `count` requests and prints memory ten times.
+async fn soak(what: &str, client: Client, count: usize, request: impl Fn(usize) -> Request) {
+    let (before, started) = (resident(), Instant::now());
+    println!("{what}: {before:.1} MiB before");
+    for at in 0..count {
+        let _ = client.send(request(at)).await;
+        if at % 64 == 0 {
+            // The hooks of completion run beside the requests, and here nobody else makes room for them.
+            tokio::task::yield_now().await;
+        }
+        if (at + 1) % (count / 10).max(1) == 0 {
+            println!("{what}: {:8} requests, {:.1} MiB", at + 1, resident());
+        }
+    }
+    let each = started.elapsed().as_secs_f64() * 1e6 / count as f64;
+    let report = client.shutdown(std::time::Duration::from_secs(5)).await;
+    println!(
+        "{what}: {:.1} MiB more than before, {each:.1} µs a request, drained: {}",
+        resident() - before,
+        report.drained
+    );
+    drop(client);
+    println!("{what}: {:.1} MiB after the client is gone", resident());
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let kind = match std::env::args().nth(1).as_deref() {
+        Some("loaded") => Kind::Loaded,
+        _ => Kind::Compiled,
+    };
+    let millions: f64 = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    let count = (millions * 1e6) as usize;
+
+    // Nobody serves this model, so that nothing but the plugin holds anything.
+    let limit = json!({"requests_per_second": 10, "tokens_per_minute": 1000});
+    let limited = client(kind, Builtin::RateLimit, limit).await;
+    soak("rate-limit keys", limited, count, |at| request("nobody", "hi", format!("key-{at}"))).await;
+
+    let text = "y".repeat(1_000);
+    let cached = client(kind, Builtin::Cache, json!({"max_entries": 10_000})).await;
+    soak("cache entries", cached, count, |at| request("echo", &format!("{at} {text}"), String::new())).await;
+
+    let counted = client(kind, Builtin::Metrics, json!({})).await;
+    soak("metrics", counted, count, |at| request(&format!("model-{at}"), "hi", String::new())).await;
+}
