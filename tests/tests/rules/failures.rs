@@ -320,9 +320,7 @@ both! {
         let blocks = world.probe("slow", 1, json!({"new": [{"do": "block_until", "path": gate}]}));
         let plugins = client.plugins().clone();
         let loading = tokio::spawn(async move { plugins.load(blocks).await });
-        while world.count("slow.new") == 0 {
-            tokio::task::yield_now().await;
-        }
+        world.spin_for("slow.new").await;
         tokio::time::advance(Duration::from_secs(11)).await;
         let refused = loading.await.expect("no panic");
         std::fs::write(&gate, "").expect("the gate opens");

@@ -2,8 +2,12 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod completion;
+mod context;
 mod failures;
 mod order;
 mod panics;
+mod pipeline;
 mod post_hooks;
 mod pre_hooks;
+mod streams;
