@@ -2,9 +2,12 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod changes;
+mod client;
 mod completion;
 mod context;
 mod failures;
+mod libraries;
 mod order;
 mod panics;
 mod pipeline;
