@@ -341,7 +341,8 @@ mod tests {
     #[test]
     fn d4_two_generations_of_an_instance_share_a_metric_until_both_are_gone() {
         let metrics = Metrics::default();
-        let register = || metrics.register("a", MetricKind::Counter, "n_total", "N", &[]).expect("registered");
+        let register =
+            || metrics.register("a", MetricKind::Counter, "n_total", "N", &[]).expect("registered");
         let old = register();
         old.record(&[], 1.0);
         let new = register();

@@ -43,8 +43,7 @@ impl Contract {
         match (self, file) {
             (Contract::Older, "raw/plugin.rs") => {
                 let text = cut(text, "    /// Called once for each loaded image", "}\n\n/// The hooks of an");
-                cut(text, "    /// Once for every client request", "")
-                    + "}\n"
+                cut(text, "    /// Once for every client request", "") + "}\n"
             }
             (Contract::Older, "raw/host.rs") => {
                 cut(text, "    /// Registers a metric and gives its id", "}\n\n/// What to register.")
@@ -60,7 +59,11 @@ impl Contract {
                     "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })",
                     "{ let _ = metric; None }",
                 );
-                cut(text, "        if let Some(record) = self.raw.table.record()", "    }\n\n    /// The host of a raw")
+                cut(
+                    text,
+                    "        if let Some(record) = self.raw.table.record()",
+                    "    }\n\n    /// The host of a raw",
+                )
             }
             (Contract::Newer, "raw/version.rs") => swap(text, "\"0.1.0\"", "\"0.2.0\""),
             (Contract::Newer, "raw/plugin.rs") => {
@@ -124,7 +127,11 @@ fn manifest(manifest: &str, host: &str, contract: Contract) -> String {
 
 /// Replaces a part that must be there.
 fn swap(text: String, part: &str, by: &str) -> String {
-    assert_eq!(text.matches(part).count(), 1, "the contract's sources have changed: adapt the patch of `{part}`");
+    assert_eq!(
+        text.matches(part).count(),
+        1,
+        "the contract's sources have changed: adapt the patch of `{part}`"
+    );
     text.replace(part, by)
 }
 

@@ -68,7 +68,9 @@ pub fn provider_error(status: u16, message: &str) -> Error {
 /// A chunk of a chat stream. A string is its text; anything else is the chunk as it is.
 pub fn chunk(value: &Value) -> Value {
     match value {
-        Value::String(text) => json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}),
+        Value::String(text) => {
+            json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]})
+        }
         value => value.clone(),
     }
 }
@@ -213,7 +215,8 @@ fn answer(turn: Turn) -> BoxFuture<'static, Result<Document, Error>> {
 
 fn begin(turn: Turn, open: Open) -> BoxFuture<'static, Result<Events, Error>> {
     async move {
-        let chunks = |values: Vec<Value>| stream::iter(values).map(|value| Ok(event(chunk(&value).to_string())));
+        let chunks =
+            |values: Vec<Value>| stream::iter(values).map(|value| Ok(event(chunk(&value).to_string())));
         let events: BoxStream<'static, Result<Event, Error>> = match turn {
             Turn::Say(values) => chunks(values).boxed(),
             Turn::Raw(texts) => stream::iter(texts).map(|text| Ok(event(text.to_owned()))).boxed(),

@@ -151,7 +151,11 @@ impl World {
     }
 
     /// A client of this provider, as `p`, which serves the models `m`, `n` and `o`, with these plugins.
-    pub async fn client(&self, provider: &Arc<Scripted>, plugins: impl IntoIterator<Item = PluginSpec>) -> Client {
+    pub async fn client(
+        &self,
+        provider: &Arc<Scripted>,
+        plugins: impl IntoIterator<Item = PluginSpec>,
+    ) -> Client {
         built(builder(provider), plugins).await
     }
 
@@ -186,9 +190,7 @@ pub fn chat(model: &str) -> Request {
 /// The text of a reply's response, or its error as `!status type: message`.
 pub fn said(reply: &Reply) -> String {
     match &reply.result {
-        Ok(document) => {
-            document.get_str("/choices/0/message/content").unwrap_or("(no text)").to_owned()
-        }
+        Ok(document) => document.get_str("/choices/0/message/content").unwrap_or("(no text)").to_owned(),
         Err(error) => told(error),
     }
 }

@@ -193,7 +193,9 @@ impl Answer {
             (HookKind::Pre, SHORT_CIRCUIT, Said::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())
             }
-            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, Said::Respond(_) | Said::Reject(..)) => Ok(()),
+            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, Said::Respond(_) | Said::Reject(..)) => {
+                Ok(())
+            }
             (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, _) => {
                 Err("a short circuit without an answer".to_owned())
             }

@@ -124,7 +124,10 @@ async fn d4_reload_swaps_all_instances_of_a_library_and_retires_the_old_image() 
     assert_eq!(client.plugins().retired().count, 1, "retired images");
     assert_eq!(client.plugins().retired().bytes, fs::metadata(path).expect("a file").len(), "and their size");
     let metrics = client.render_metrics();
-    assert!(metrics.contains("seen_total{label=\"x\",plugin=\"a\"} 2"), "the new generation's metrics: {metrics}");
+    assert!(
+        metrics.contains("seen_total{label=\"x\",plugin=\"a\"} 2"),
+        "the new generation's metrics: {metrics}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

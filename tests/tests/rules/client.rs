@@ -11,7 +11,7 @@ use llmux_core::{
 use llmux_tests::{
     Scripted, Turn, both,
     provider::{self, Shared},
-    world::{all, built, builder, chat, header, said},
+    world::{all, builder, built, chat, header, said},
 };
 use serde_json::json;
 
@@ -145,7 +145,8 @@ fn over(upstream: &ScriptedUpstream) -> Arc<dyn Provider> {
     Arc::new(OpenAi::builder("up", upstream.base_url()).build().expect("a provider"))
 }
 
-const OK: &str = r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"fine"}}],"new":1.50}"#;
+const OK: &str =
+    r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"fine"}}],"new":1.50}"#;
 
 #[tokio::test]
 async fn f1_a_provider_that_cannot_be_reached_or_breaks_off_is_tried_again() {

@@ -339,8 +339,10 @@ both! {
 async fn blocks(world: World) {
     let (logs, _guard) = Logs::collect();
     let provider = Scripted::new([]);
-    let plugins =
-        [world.probe("blocks", 1, json!({"pre": [{"do": "block", "ms": 30}]})), world.probe("quick", 2, json!({}))];
+    let plugins = [
+        world.probe("blocks", 1, json!({"pre": [{"do": "block", "ms": 30}]})),
+        world.probe("quick", 2, json!({})),
+    ];
     let client = world.client(&provider, plugins).await;
     client.send(chat("m")).await;
     let warned = logs.with(&["WARN", "blocks the thread"]);

@@ -29,8 +29,12 @@ fn file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
 fn patched(world: &World, name: &str, part: &[u8], by: &[u8]) -> PathBuf {
     assert_eq!(part.len(), by.len(), "a patch moves nothing");
     let mut bytes = fs::read(Fixtures::get().guard()).expect("the guard");
-    let found: Vec<usize> =
-        bytes.windows(part.len()).enumerate().filter(|(_, window)| *window == part).map(|(at, _)| at).collect();
+    let found: Vec<usize> = bytes
+        .windows(part.len())
+        .enumerate()
+        .filter(|(_, window)| *window == part)
+        .map(|(at, _)| at)
+        .collect();
     assert!(!found.is_empty(), "the guard holds {:?}", String::from_utf8_lossy(part));
     for at in found {
         bytes[at..at + by.len()].copy_from_slice(by);
@@ -243,14 +247,22 @@ fn folder(world: &World, files: &[(&str, PathBuf)]) -> PathBuf {
 #[tokio::test]
 async fn d1_discovery_lists_every_library_and_a_bad_one_hinders_nothing() {
     let world = world();
-    let folder = folder(&world, &[("b.so", Fixtures::get().guard()), ("c.so", Fixtures::get().library("llmux-newer"))]);
+    let folder = folder(
+        &world,
+        &[("b.so", Fixtures::get().guard()), ("c.so", Fixtures::get().library("llmux-newer"))],
+    );
     fs::write(folder.join("a.so"), "no library").expect("a file");
     fs::write(folder.join("readme.txt"), "no library").expect("a file");
     let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), []).await;
     let found = client.plugins().discover().expect("a folder");
     let found: Vec<_> = found
         .into_iter()
-        .map(|one| (llmux_tests::world::name_of(&one.path), one.manifest.map(|manifest| manifest.name).map_err(|_| ())))
+        .map(|one| {
+            (
+                llmux_tests::world::name_of(&one.path),
+                one.manifest.map(|manifest| manifest.name).map_err(|_| ()),
+            )
+        })
         .collect();
     let expected = [("a.so", Err(())), ("b.so", Ok("guard")), ("c.so", Err(()))];
     let expected = expected.map(|(file, name)| (file.to_owned(), name.map(str::to_owned)));
@@ -260,7 +272,8 @@ async fn d1_discovery_lists_every_library_and_a_bad_one_hinders_nothing() {
 #[tokio::test]
 async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
     let world = world();
-    let folder = folder(&world, &[("guard.so", Fixtures::get().guard()), ("probe.so", Fixtures::get().probe())]);
+    let folder =
+        folder(&world, &[("guard.so", Fixtures::get().guard()), ("probe.so", Fixtures::get().probe())]);
     fs::write(folder.join("bad.so"), "no library").expect("a file");
     let configured = PluginSpec::path(folder.join("guard.so")).name("mine");
     let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), [configured]).await;

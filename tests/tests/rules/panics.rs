@@ -20,7 +20,9 @@ async fn in_every_hook(world: &World, script: Json) {
         let client = world.client(&provider, [witness, world.probe(&name, 2, json!({hook: script}))]).await;
         for round in ["the request", "the one after it"] {
             match hook {
-                "pre" | "post" | "complete" => assert_eq!(said(&client.send(chat("m")).await), "fine", "{hook}: {round}"),
+                "pre" | "post" | "complete" => {
+                    assert_eq!(said(&client.send(chat("m")).await), "fine", "{hook}: {round}")
+                }
                 _ => assert_eq!(all(client.stream(chat("m")).await).await, ["fine"], "{hook}: {round}"),
             }
         }
