@@ -72,8 +72,9 @@ pub(crate) struct Completions {
 /// A request under way.
 pub(crate) struct InFlight {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) snapshot: Arc<Snapshot>,
+    /// Before `snapshot`, so that it is dropped first: the instances' states go while their instances are held.
     pub(crate) context: RequestContext,
+    pub(crate) snapshot: Arc<Snapshot>,
     /// The caller's request, never changed (rule P5).
     pub(crate) original: Document,
     /// This attempt's request, as the plugins made it.
