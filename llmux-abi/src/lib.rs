@@ -27,8 +27,8 @@ pub use sdk::export;
 pub use sdk::{
     Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Context, Counter, Document, Ending, Error, Exported,
     Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig, OnError, Outcome,
-    Plugin, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed, Usage, Value, compiled,
-    instance, module,
+    Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed,
+    Usage, Value, compiled, instance, module,
 };
 
 /// Everything that a plugin's file uses.

@@ -149,6 +149,7 @@ impl Shape {
 pub(crate) fn host_families(
     plugins: &[PluginInfo],
     retired: RetiredImages,
+    refused: u64,
     dropped_completions: u64,
 ) -> Vec<MetricFamily> {
     let mut families = Vec::new();
@@ -227,6 +228,12 @@ pub(crate) fn host_families(
         "llmux_retired_image_bytes",
         "The size of their files",
         vec![gauge(&[], retired.bytes as f64)],
+    );
+    add(
+        MetricType::COUNTER,
+        "llmux_plugin_refusals_total",
+        "Loads and reloads of libraries that were refused",
+        vec![counter(&[], refused as f64)],
     );
     add(
         MetricType::COUNTER,

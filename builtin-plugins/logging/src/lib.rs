@@ -1,1 +1,234 @@
-//! x
+//! The logging plugin: one `tracing` event when a request starts, one at its first token, one when it is over.
+//!
+//! A host loads it as a library or compiles it in (`Logging::builder()` then also takes closures). Where
+//! the events go is the host's choice. A request that never got here, since a plugin before this one
+//! answered it, has no start, but its end is logged like any other and says all there is to say.
+//!
+//! Headers are never logged, so that no credentials are. Bodies are only where the operator asks for them,
+//! without the members and words that look like credentials.
+//!
+//! Deliberately absent: writing. A slow log cannot slow a request, since the host buffers and drops.
+//!
+//! * `config`: what the operator says.
+//! * `body`: what is shown of a body.
+//! * `event`: the three events.
+
+mod body;
+mod config;
+mod event;
+
+use std::{sync::Arc, time::Duration};
+
+use llmux_abi::prelude::*;
+
+pub use self::config::{Config, Level};
+use self::{
+    body::Bodies,
+    event::{Asked, Ended, Who, is_enabled},
+};
+
+type Filter = Arc<dyn Fn(&Context<'_>) -> bool + Send + Sync>;
+
+/// The plugin.
+pub struct Logging {
+    host: Host,
+    level: Level,
+    log_request_body: bool,
+    log_response_body: bool,
+    bodies: Bodies,
+    filter: Option<Filter>,
+}
+
+/// What is remembered of a request between its hooks; begun anew at every attempt.
+#[derive(Default)]
+struct Seen {
+    /// On the host's clock.
+    started: Duration,
+    had_token: bool,
+    finish_reason: Option<String>,
+    /// What was said so far, where bodies are logged, and no more than can be shown.
+    text: String,
+}
+
+impl Logging {
+    /// Builds the plugin for a host that compiles it in.
+    ///
+    /// ```
+    /// use llmux_abi::prelude::*;
+    /// use llmux_plugin_logging::{Level, Logging};
+    ///
+    /// fn only_one_team(host: Host) -> Result<Logging> {
+    ///     Logging::builder()
+    ///         .level(Level::Debug)
+    ///         .log_request_body(true)
+    ///         .filter(|ctx: &Context<'_>| ctx.team() == Some("research"))
+    ///         .build(host)
+    /// }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Is this request logged? First the cheap question.
+    fn logs(&self, ctx: &Context<'_>) -> bool {
+        is_enabled(self.level) && self.filter.as_ref().is_none_or(|filter| filter(ctx))
+    }
+
+    fn first_token(&self, ctx: &mut Context<'_>) {
+        let now = self.host.now();
+        let seen = ctx.state::<Seen>();
+        seen.had_token = true;
+        let time = now.saturating_sub(seen.started);
+        event::first_token(self.level, &Who::of(ctx), time);
+    }
+}
+
+/// Does a chunk carry something that the model said: text, or a part of a tool call?
+fn has_content(chunk: &Chunk<'_>) -> bool {
+    chunk.delta().or_else(|| chunk.get_str("/delta")).is_some_and(|text| !text.is_empty())
+        || chunk.len("/choices/0/delta/tool_calls").is_some_and(|calls| calls > 0)
+}
+
+impl Plugin for Logging {
+    type Config = Config;
+
+    fn new(config: Config, host: Host) -> Result<Self> {
+        Self::builder().config(config).build(host)
+    }
+
+    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        if self.logs(ctx) {
+            *ctx.state::<Seen>() = Seen { started: self.host.now(), ..Seen::default() };
+            let body = self.log_request_body.then(|| self.bodies.json(request.text("").unwrap_or_default()));
+            event::started(self.level, &Who::of(ctx), &Asked::of(request), body.as_deref());
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn on_stream_chunk(&self, ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
+        if !self.logs(ctx) {
+            return Ok(ChunkFlow::Forward);
+        }
+        if !ctx.state::<Seen>().had_token && has_content(chunk) {
+            self.first_token(ctx);
+        }
+        let seen = ctx.state::<Seen>();
+        if let Some(reason) = chunk.finish_reason().or_else(|| chunk.get_str("/response/status")) {
+            seen.finish_reason = Some(reason.to_owned());
+        }
+        if self.log_response_body
+            && seen.text.len() < self.bodies.most_bytes()
+            && let Some(text) = chunk.delta()
+        {
+            seen.text.push_str(text);
+        }
+        Ok(ChunkFlow::Forward)
+    }
+
+    async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
+        if !self.logs(ctx) {
+            return;
+        }
+        let Seen { finish_reason, text, .. } = std::mem::take(ctx.state::<Seen>());
+        let response = completion.response();
+        let body = match &response {
+            _ if !self.log_response_body => None,
+            Some(response) => Some(self.bodies.json(response.text("").unwrap_or_default())),
+            None if text.is_empty() => None,
+            None => Some(self.bodies.text(&text)),
+        };
+        let finish_reason = match &response {
+            Some(response) => response.finish_reason().or_else(|| response.get_str("/status")),
+            None => finish_reason.as_deref(),
+        };
+        let asked = completion.request().map(|request| Asked::of(&request)).unwrap_or_default();
+        let ended = Ended::of(ctx, completion, &self.bodies);
+        event::ended(self.level, &Who::of(ctx), &asked, &ended, finish_reason, body.as_deref());
+    }
+}
+
+export_plugin!(Logging, name: "logging", priority: 1000);
+
+/// Builds a [`Logging`] with what a configuration file cannot say.
+#[derive(Default)]
+pub struct Builder {
+    config: Config,
+    filter: Option<Filter>,
+    redact: Option<body::Redact>,
+}
+
+impl Builder {
+    /// Starts from a whole configuration; what is set after it overrides it.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The level of the events. Default `info`.
+    pub fn level(mut self, level: Level) -> Self {
+        self.config.level = level;
+        self
+    }
+
+    /// Log the bodies of requests? Default no.
+    pub fn log_request_body(mut self, log: bool) -> Self {
+        self.config.log_request_body = log;
+        self
+    }
+
+    /// Log the bodies of responses, and what streams say? Default no.
+    pub fn log_response_body(mut self, log: bool) -> Self {
+        self.config.log_response_body = log;
+        self
+    }
+
+    /// Logs only the requests of which this says `true`. Asked at each hook, so it should be quick.
+    pub fn filter(mut self, filter: impl Fn(&Context<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Rewrites what is shown of a body or an error, before it is cut: after this plugin's own redaction.
+    pub fn redact(mut self, redact: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.redact = Some(Arc::new(redact));
+        self
+    }
+
+    /// The plugin, for [`llmux_abi::instance`].
+    ///
+    /// # Errors
+    ///
+    /// When `max_body_chars` is not 1 to 1000000.
+    pub fn build(self, host: Host) -> Result<Logging> {
+        let Config { level, log_request_body, log_response_body, max_body_chars } = self.config;
+        if !(1..=1_000_000).contains(&max_body_chars) {
+            return Err(Error::new("`max_body_chars` must be between 1 and 1000000"));
+        }
+        let bodies = Bodies::new(max_body_chars, self.redact);
+        Ok(Logging { host, level, log_request_body, log_response_body, bodies, filter: self.filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::Exported;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
+        let manifest = Logging::MANIFEST;
+        assert_eq!((manifest.name, manifest.priority), ("logging", 1000));
+    }
+
+    #[test]
+    fn the_schema_knows_every_member_and_no_other() {
+        let schema = schemars::schema_for!(Config);
+        let schema = schema.as_value();
+        assert_eq!(schema["additionalProperties"], false, "{schema}");
+        for (name, member) in schema["properties"].as_object().expect("members") {
+            assert!(member["description"].is_string(), "{name} is not described: {member}");
+        }
+        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
+    }
+}

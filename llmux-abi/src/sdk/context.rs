@@ -10,6 +10,19 @@ use serde::de::DeserializeOwned;
 use super::{error::Result, handle::ContextHandle};
 use crate::raw::context as field;
 
+/// The request headers whose values are credentials, in lower case: every host shows a plugin `[redacted]` in
+/// their place, so none of them tells one caller from another.
+pub const REDACTED_HEADERS: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+];
+
 /// What every hook of one request shares. All of it is set before the first hook, for streams too.
 pub struct Context<'a> {
     handle: ContextHandle<'a>,
@@ -92,7 +105,7 @@ impl<'a> Context<'a> {
         self.handle.text(field::TEAM)
     }
 
-    /// A header of the request, by its name in any case. Credentials read `[redacted]`.
+    /// A header of the request, by its name in any case. Credentials ([`REDACTED_HEADERS`]) read `[redacted]`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.handle.header(name)
     }

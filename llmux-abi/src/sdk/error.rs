@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 /// What hooks return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,16 +112,45 @@ impl Error {
         self.code.as_deref()
     }
 
+    /// The error's `param`.
+    pub fn error_param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// How long the client is asked to wait, in seconds: what [`retry_after`](Self::retry_after) set, or a provider
+    /// said.
+    pub fn retry_after_seconds(&self) -> Option<f64> {
+        self.retry_after
+    }
+
     /// The error document of the contract, as JSON text.
     pub(crate) fn to_document(&self) -> String {
-        let mut document = json!({
-            "status": self.status,
-            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code},
-        });
-        if let Some(seconds) = self.retry_after {
-            document["retry_after"] = json!(seconds);
+        // Written member by member, without a tree in between: a rate limit refuses at a high rate.
+        #[derive(Serialize)]
+        struct ErrorDocument<'e> {
+            status: u16,
+            error: ErrorBody<'e>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after: Option<f64>,
         }
-        document.to_string()
+        #[derive(Serialize)]
+        struct ErrorBody<'e> {
+            message: &'e str,
+            r#type: &'e str,
+            param: Option<&'e str>,
+            code: Option<&'e str>,
+        }
+        let document = ErrorDocument {
+            status: self.status,
+            error: ErrorBody {
+                message: &self.message,
+                r#type: &self.kind,
+                param: self.param.as_deref(),
+                code: self.code.as_deref(),
+            },
+            retry_after: self.retry_after,
+        };
+        serde_json::to_string(&document).expect("strings and numbers can always be written")
     }
 
     /// Reads an error document. What it does not say is empty.
@@ -153,5 +183,22 @@ impl<E: std::error::Error> From<E> for Error {
             source = cause.source();
         }
         Self::new(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_can_be_read_here_and_behind_the_document() {
+        let error = Error::rate_limited("later").retry_after(1.5).code("slow").param("user");
+        for error in [Error::from_document(&error.to_document()), error] {
+            assert_eq!(error.retry_after_seconds(), Some(1.5));
+            assert_eq!(
+                (error.http_status(), error.error_code(), error.error_param()),
+                (429, Some("slow"), Some("user"))
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a hook returns: how the request goes on.
 
-use std::{future::Future, pin::Pin};
+use std::{borrow::Cow, future::Future, pin::Pin};
 
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ impl From<Streamed> for StreamFlow {
 #[must_use = "a short circuit does something only when the hook returns it"]
 pub struct ShortCircuit {
     reply: Reply,
-    metadata: Vec<(String, Value)>,
+    metadata: Vec<(Cow<'static, str>, Value)>,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl ShortCircuit {
     }
 
     /// Adds a value to the context for the hooks that follow.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }
@@ -165,7 +165,7 @@ impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
 /// A stream of the plugin's own, in the provider's place.
 pub struct Streamed {
     source: Box<dyn BoxedSource>,
-    metadata: Vec<(String, Value)>,
+    metadata: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Streamed {
@@ -179,25 +179,48 @@ impl Streamed {
         Self::new(chunks.into_iter())
     }
 
+    /// Answers with these events: the name (empty for none) and the data, JSON text that goes out byte for
+    /// byte. What a cache or a recording answers with.
+    pub fn events<N, D>(events: impl IntoIterator<Item = (N, D), IntoIter: Send + 'static>) -> Self
+    where
+        N: Into<String>,
+        D: Into<String>,
+    {
+        let events = events.into_iter().map(|(name, data)| (name.into(), data.into()));
+        Self { source: Box::new(Events(events)), metadata: Vec::new() }
+    }
+
     /// Adds a value to the context for the hooks that follow.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }
 }
 
-/// The next chunk of a boxed source.
-pub(crate) type NextChunk<'a> =
-    Pin<Box<dyn Future<Output = Option<Result<serde_json::Value, Error>>> + Send + 'a>>;
+/// The next event of a boxed source: its name, empty for none, and its data.
+pub(crate) type NextEvent<'a> =
+    Pin<Box<dyn Future<Output = Option<Result<(String, String), Error>>> + Send + 'a>>;
 
 /// [`ChunkSource`], so that one type stands for all of them.
 pub(crate) trait BoxedSource: Send {
-    fn next_chunk(&mut self) -> NextChunk<'_>;
+    fn next_event(&mut self) -> NextEvent<'_>;
 }
 
 impl<S: ChunkSource> BoxedSource for S {
-    fn next_chunk(&mut self) -> NextChunk<'_> {
-        Box::pin(self.next())
+    fn next_event(&mut self) -> NextEvent<'_> {
+        Box::pin(async {
+            let chunk = self.next().await?;
+            Some(chunk.map(|chunk| (String::new(), chunk.to_string())))
+        })
+    }
+}
+
+/// Events that are there already.
+struct Events<I>(I);
+
+impl<I: Iterator<Item = (String, String)> + Send> BoxedSource for Events<I> {
+    fn next_event(&mut self) -> NextEvent<'_> {
+        Box::pin(std::future::ready(self.0.next().map(Ok)))
     }
 }
 

@@ -113,6 +113,7 @@ impl Encoded {
     }
 
     /// How long the section is.
+    #[allow(clippy::len_without_is_empty, reason = "it never is: it has a magic and a length")]
     pub const fn len(&self) -> usize {
         self.len
     }

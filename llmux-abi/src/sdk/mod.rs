@@ -21,7 +21,7 @@ pub(crate) mod shim;
 pub(crate) mod tracing;
 
 pub use chunk::Chunk;
-pub use context::{Context, Value};
+pub use context::{Context, REDACTED_HEADERS, Value};
 pub use error::{Error, Result};
 pub use flow::{ChunkFlow, ChunkSource, Flow, ShortCircuit, StreamFlow, Streamed};
 pub use handle::Document;

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::{error::Result, handle::Document};
 
@@ -82,9 +82,16 @@ impl<'a> Request<'a> {
         if self.len("/messages").is_none() {
             return Ok(false);
         }
-        self.insert(place, json!({"role": role, "content": content}))?;
+        self.insert(place, NewMessage { role, content })?;
         Ok(true)
     }
+}
+
+/// A message to add. Members in the order in which people write them.
+#[derive(Serialize)]
+struct NewMessage<'m> {
+    role: &'m str,
+    content: &'m str,
 }
 
 /// One message of a chat request.

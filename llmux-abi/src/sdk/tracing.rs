@@ -82,14 +82,15 @@ struct Forwarder;
 impl Subscriber for Forwarder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
         // The host may change its mind at any time, so events ask each time, and spans never matter.
-        match metadata.is_event() {
-            true => tracing::subscriber::Interest::sometimes(),
-            false => tracing::subscriber::Interest::never(),
+        match metadata.is_span() {
+            false => tracing::subscriber::Interest::sometimes(),
+            true => tracing::subscriber::Interest::never(),
         }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event()
+        // Not only events: `tracing::enabled!` asks with metadata that is neither event nor span.
+        !metadata.is_span()
             && target().is_some_and(|target| {
                 HostHandle::log_enabled(&target, number(metadata.level()), metadata.target())
             })

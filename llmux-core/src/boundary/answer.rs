@@ -84,7 +84,9 @@ unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
 }
 
 unsafe extern "C" fn respond_stream(object: RMut<'_, AnswerObject>, stream: RawStream) {
-    answer(object).said = Said::Stream(Box::new(PluginStream::new(stream)));
+    let answer = answer(object);
+    answer.has_room(0);
+    answer.said = Said::Stream(Box::new(PluginStream::new(stream)));
 }
 
 unsafe extern "C" fn reject(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool) {

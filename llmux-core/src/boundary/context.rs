@@ -12,7 +12,6 @@ use llmux_abi::raw::{
     plugin::PluginTableRef,
     value::{self, RawValue},
 };
-use tokio::time::Instant;
 
 use crate::pipeline::context::{Refused, RequestContext, Value};
 
@@ -73,10 +72,7 @@ unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROpt
         field::ATTEMPT => RSome(context.attempt.into()),
         field::IS_STREAMING => RSome(context.is_streaming.into()),
         field::STARTED => RSome(context.started_micros()),
-        field::REMAINING => {
-            let remaining = context.deadline.saturating_duration_since(Instant::now());
-            RSome(remaining.as_millis().try_into().unwrap_or(i64::MAX))
-        }
+        field::REMAINING => RSome(context.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX)),
         _ => RNone,
     }
 }

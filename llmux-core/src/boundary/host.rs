@@ -188,7 +188,8 @@ impl std::fmt::Display for Fields<'_> {
                 value::INTEGER => write!(f, "{}", *bits as i64)?,
                 value::FLOAT => write!(f, "{}", f64::from_bits(*bits))?,
                 value::BOOLEAN => write!(f, "{}", *bits != 0)?,
-                value::STRING if text.contains([' ', '"', '=']) || text.is_empty() => {
+                // A line break in what a client chose would make a line of its own.
+                value::STRING if text.contains(ends_a_value) || text.is_empty() => {
                     write!(f, "{:?}", text.as_str())?;
                 }
                 _ => f.write_str(text.as_str())?,
@@ -196,6 +197,11 @@ impl std::fmt::Display for Fields<'_> {
         }
         Ok(())
     }
+}
+
+/// Must a value with this character be quoted?
+fn ends_a_value(character: char) -> bool {
+    character.is_whitespace() || character.is_control() || matches!(character, '"' | '=')
 }
 
 /// What an HTTP request of a plugin's came to.

@@ -10,7 +10,7 @@ use super::{Client, RetryConfig, Upstreams};
 use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
-    pipeline::{Completions, PipelineConfig, Shared},
+    pipeline::{PipelineConfig, Shared},
     plugins::{Change, PluginError, PluginSpec, PluginsConfig, Registry},
     provider::Provider,
 };
@@ -32,8 +32,8 @@ pub enum BuildError {
 /// Builds a [`Client`].
 #[derive(Default)]
 pub struct ClientBuilder {
-    upstreams: Upstreams,
-    pipeline: PipelineConfig,
+    pub(super) upstreams: Upstreams,
+    pub(super) pipeline: PipelineConfig,
     plugins_config: PluginsConfig,
     compiled: Vec<Compiled>,
     plugins: Vec<PluginSpec>,
@@ -107,6 +107,8 @@ impl ClientBuilder {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let metrics = Arc::new(Metrics::default());
         crate::provider::install_tls();
+        // The first reading measures the processor's counter against the system's clock.
+        quanta::Instant::now();
         let host = HostShared {
             runtime,
             http: reqwest::Client::builder().build().map_err(BuildError::Http)?,
@@ -116,8 +118,7 @@ impl ClientBuilder {
         let registry =
             Registry::new(Arc::new(host), self.compiled, self.pipeline.clone(), self.plugins_config)?;
         registry.change(self.plugins.into_iter().map(Change::Load).collect()).await?;
-        let shared =
-            Shared { config: self.pipeline, upstreams: self.upstreams, completions: Completions::default() };
+        let shared = Shared { config: self.pipeline, upstreams: self.upstreams, completions: Arc::default() };
         Ok(Client { shared: Arc::new(ArcSwap::from_pointee(shared)), plugins: Arc::new(registry), metrics })
     }
 }

@@ -34,6 +34,7 @@ use crate::{
         body::Body,
         context::RequestContext,
         detached::{Cancel, Detached},
+        snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
 };
@@ -145,9 +146,9 @@ impl Client {
             return Reply { result: Err(error), head: Head::default() };
         }
         match self.enter(request, false) {
-            Ok(in_flight) => {
+            Ok((in_flight, snapshot)) => {
                 let cancel = in_flight.cancel.clone();
-                let (head, result) = Detached::new(cancel, pipeline::run(in_flight)).await;
+                let (head, result) = Detached::new(cancel, pipeline::run(in_flight, snapshot)).await;
                 Reply { result, head }
             }
             Err(error) => Reply { result: Err(error), head: Head::default() },
@@ -158,14 +159,14 @@ impl Client {
     /// upstream's connection and tells the plugins.
     pub async fn stream(&self, mut request: Request) -> StreamReply {
         let entered = request.set_stream(true).and_then(|()| self.enter(request, true));
-        let in_flight = match entered {
-            Ok(in_flight) => in_flight,
+        let (in_flight, snapshot) = match entered {
+            Ok(entered) => entered,
             Err(error) => return StreamReply { result: Err(error), head: Head::default() },
         };
         let cancel = in_flight.cancel.clone();
         // A few places: a reader that is slow slows the upstream (rule S6).
         let (reader, chunks) = mpsc::channel(8);
-        let driver = Detached::new(cancel, pipeline::run_stream(in_flight, reader));
+        let driver = Detached::new(cancel, pipeline::run_stream(in_flight, snapshot, reader));
         let mut stream = ReplyStream::new(driver, chunks);
         match stream.first().await {
             Some(Sent::Start(head)) => StreamReply { result: Ok(stream), head },
@@ -177,7 +178,7 @@ impl Client {
         }
     }
 
-    fn enter(&self, request: Request, streams: bool) -> Result<InFlight, Error> {
+    pub(crate) fn enter(&self, request: Request, streams: bool) -> Result<(InFlight, Arc<Snapshot>), Error> {
         let snapshot = self.plugins.snapshot();
         if snapshot.closed {
             return Err(Error::new(ErrorKind::PipelineClosed, "this host is shutting down"));
@@ -198,7 +199,7 @@ impl Client {
         let configured = || shared.upstreams.fallbacks.get(model).cloned().unwrap_or_default();
         let fallbacks = if fallbacks.is_empty() { configured() } else { fallbacks };
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
-        Ok(InFlight {
+        let in_flight = InFlight {
             context: RequestContext::new(endpoint, streams, request_id, identity, headers, &snapshot),
             body: Body::new(body.clone(), limit),
             original: body,
@@ -206,14 +207,22 @@ impl Client {
             ran: 0,
             cancel: Cancel::default(),
             fallbacks: fallbacks.into_iter(),
-            snapshot,
             shared,
-        })
+        };
+        Ok((in_flight, snapshot))
     }
 
     /// The plugins, to list and to change.
     pub fn plugins(&self) -> &Arc<Registry> {
         &self.plugins
+    }
+
+    /// Takes over the providers, models, fallbacks, retries and pipeline settings of a builder, for requests that
+    /// enter from here on. Its plugins are left alone: those are changed through [`plugins`](Self::plugins).
+    pub fn reconfigure(&self, builder: ClientBuilder) {
+        let completions = self.shared.load().completions.clone();
+        let ClientBuilder { upstreams, pipeline: config, .. } = builder;
+        self.shared.store(Arc::new(Shared { config, upstreams, completions }));
     }
 
     /// Every model that is served, with the providers that serve it, in the order of the configuration.
@@ -234,6 +243,7 @@ impl Client {
         self.metrics.render(crate::metrics::host_families(
             &self.plugins.list(),
             self.plugins.retired(),
+            self.plugins.refused(),
             dropped,
         ))
     }

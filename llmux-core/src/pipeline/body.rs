@@ -13,17 +13,18 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     content: Content,
-    /// What it was before the call under way changed it.
-    saved: Option<Content>,
+    /// What it was before the call under way changed it. Most calls change nothing.
+    saved: Option<Box<Content>>,
     /// The largest that an edit may make it, in bytes; `None` for a body that may only be read.
     limit: Option<usize>,
+    edits: u32,
 }
 
 #[derive(Clone, Debug)]
-struct Content {
-    text: Bytes,
-    /// The document, or `None` where the text is not JSON.
-    parsed: OnceLock<Option<Document>>,
+enum Content {
+    Parsed(Document),
+    /// A text that may not be JSON, and its document once somebody has looked.
+    Text(Bytes, OnceLock<Option<Document>>),
 }
 
 /// Why an edit was not made.
@@ -38,17 +39,17 @@ pub(crate) enum EditRefused {
 impl Body {
     /// A body that hooks may edit up to a size.
     pub(crate) fn new(document: Document, limit: usize) -> Self {
-        Self { content: Content::of(document), saved: None, limit: Some(limit) }
+        Self { content: Content::Parsed(document), saved: None, limit: Some(limit), edits: 0 }
     }
 
     /// A body that hooks may read.
     pub(crate) fn read_only(document: Document) -> Self {
-        Self { content: Content::of(document), saved: None, limit: None }
+        Self { content: Content::Parsed(document), saved: None, limit: None, edits: 0 }
     }
 
     /// A body that nobody has parsed yet.
     fn unparsed(text: Bytes, limit: usize) -> Self {
-        Self { content: Content { text, parsed: OnceLock::new() }, saved: None, limit: Some(limit) }
+        Self { content: Content::Text(text, OnceLock::new()), saved: None, limit: Some(limit), edits: 0 }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -57,21 +58,30 @@ impl Body {
 
     /// The document, unless the text is not JSON.
     pub(crate) fn document(&self) -> Option<&Document> {
-        self.content.parsed.get_or_init(|| Document::parse(self.content.text.clone()).ok()).as_ref()
+        match &self.content {
+            Content::Parsed(document) => Some(document),
+            Content::Text(text, parsed) => parsed.get_or_init(|| Document::parse(text.clone()).ok()).as_ref(),
+        }
     }
 
     /// The text: byte for byte what came in, unless it was edited.
     pub(crate) fn bytes(&self) -> Bytes {
-        match self.content.parsed.get() {
-            Some(Some(document)) => document.to_bytes(),
-            _ => self.content.text.clone(),
+        match &self.content {
+            Content::Parsed(document) => document.to_bytes(),
+            Content::Text(text, parsed) => match parsed.get() {
+                Some(Some(document)) => document.to_bytes(),
+                _ => text.clone(),
+            },
         }
     }
 
     /// The document, where there is one to take.
     pub(crate) fn into_document(self) -> Option<Document> {
         self.document();
-        self.content.parsed.into_inner().flatten()
+        match self.content {
+            Content::Parsed(document) => Some(document),
+            Content::Text(_, parsed) => parsed.into_inner().flatten(),
+        }
     }
 
     /// Edits the document, keeping what it was. `growth` is how many bytes the edit brings.
@@ -86,15 +96,22 @@ impl Body {
             return Err(EditRefused::TooLarge);
         }
         if self.saved.is_none() {
-            self.saved = Some(self.content.clone());
+            self.saved = Some(Box::new(self.content.clone()));
         }
-        let Some(Some(document)) = self.content.parsed.get_mut() else {
-            return Err(EditRefused::NoSuchPlace);
+        self.edits = self.edits.wrapping_add(1);
+        let document = match &mut self.content {
+            Content::Parsed(document) => Some(document),
+            Content::Text(_, parsed) => parsed.get_mut().and_then(Option::as_mut),
         };
-        edit(document).map_err(|error| match error {
+        edit(document.ok_or(EditRefused::NoSuchPlace)?).map_err(|error| match error {
             EditError::NoSuchPlace => EditRefused::NoSuchPlace,
             EditError::InvalidJson(_) => EditRefused::InvalidJson,
         })
+    }
+
+    /// How often it has been changed: two equal numbers are one text.
+    pub(crate) fn edits(&self) -> u32 {
+        self.edits
     }
 
     /// Has the call under way changed anything?
@@ -110,15 +127,8 @@ impl Body {
     /// Undoes what the call changed.
     pub(crate) fn roll_back(&mut self) {
         if let Some(saved) = self.saved.take() {
-            self.content = saved;
+            self.content = *saved;
         }
-    }
-}
-
-impl Content {
-    /// The text is taken from the document when it is asked for.
-    fn of(document: Document) -> Self {
-        Self { text: Bytes::new(), parsed: OnceLock::from(Some(document)) }
     }
 }
 

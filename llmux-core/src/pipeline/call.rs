@@ -6,15 +6,15 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use super::{
+    clock::{Clock, Limit},
     context::RequestContext,
     detached::Cancel,
     hook::{Answer, Failure, FailureKind, Frame, HookKind, Started, Subject},
@@ -25,50 +25,76 @@ use llmux_abi::raw::flow::FAILED;
 /// A poll that takes longer than this blocks other requests, and is worth a warning.
 const LONG_POLL: Duration = Duration::from_millis(10);
 
-/// Calls a hook. `Ok` is a code that answers it, with what the answer must hold; after an `Err`, what the hook edited is undone, and the
-/// failure is logged and counted. `clock` is the last reading of the clock. With `cancel`, the hook is
-/// dropped when the caller goes away.
-pub(crate) async fn call(
-    entry: &Arc<Entry>,
-    at: usize,
-    context: &mut RequestContext,
-    mut subject: Subject<'_>,
-    answer: &mut Answer,
+/// The calls of one chain, one after the other.
+pub(crate) struct Calls {
+    /// What the last hook answered.
+    pub(crate) answer: Answer,
+    /// The time at which the last one ended.
+    clock: Clock,
     timeout: Duration,
-    clock: &mut Instant,
-    cancel: Option<&Cancel>,
-) -> Result<u32, Failure> {
-    let kind = subject.kind();
-    let started = *clock;
-    context.at = at;
-    context.deadline = started + timeout;
-    let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
-    let deadline = started + timeout;
-    let result = Polled { entry, kind, deadline, clock, cancel, state, timer: None }.await;
-    let result = match result {
-        Ok(code) if code < FAILED && answer.failure.is_none() => {
-            let checked = subject.check().and_then(|()| answer.check(kind, code));
-            checked.map(|()| code).map_err(Failure::error)
-        }
-        Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
-            Failure::error(format!("answered with the code {code}, which this host does not know"))
-        })),
-        Err(kind) => Err(Failure { kind, message: message(kind, timeout) }),
-    };
-    let failure = result.as_ref().err().map(|failure| failure.kind);
-    entry.stats.record(kind, clock.saturating_duration_since(started), failure);
-    match &result {
-        Ok(_) => {
-            context.commit();
-            subject.commit();
-        }
-        Err(failure) => {
-            context.roll_back();
-            subject.roll_back();
-            log(entry, kind, context, failure);
-        }
+    /// Where hooks are dropped when the caller goes away.
+    cancel: Option<Cancel>,
+}
+
+impl Calls {
+    /// Calls with this timeout each, which end however long the caller waits.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { answer: Answer::default(), clock: Clock::start(), timeout, cancel: None }
     }
-    result
+
+    /// The same, until the caller goes away.
+    pub(crate) fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: Some(cancel.clone()), ..self }
+    }
+
+    /// Something else took its time between two calls.
+    pub(crate) fn restart(&mut self) {
+        self.clock = Clock::start();
+    }
+
+    /// Calls the hook of the instance at this place of the snapshot. `Ok` is a code other than "failed"; after
+    /// an `Err`, what the hook edited is undone, and the failure is logged and counted.
+    pub(crate) async fn call(
+        &mut self,
+        entry: &Entry,
+        at: usize,
+        context: &mut RequestContext,
+        mut subject: Subject<'_>,
+    ) -> Result<u32, Failure> {
+        let Self { answer, clock, timeout, cancel } = self;
+        let kind = subject.kind();
+        let limit = Limit { started: *clock, timeout: *timeout };
+        answer.reset();
+        context.at = at;
+        context.limit = limit;
+        let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
+        let cancel = cancel.as_ref();
+        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waits: None }.await;
+        let result = match result {
+            Ok(code) if code < FAILED && answer.failure.is_none() => {
+                let checked = subject.check().and_then(|()| answer.check(kind, code));
+                checked.map(|()| code).map_err(Failure::error)
+            }
+            Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
+                Failure::error(format!("answered with the code {code}, which this host does not know"))
+            })),
+            Err(kind) => Err(Failure { kind, message: message(kind, *timeout) }),
+        };
+        let failure = result.as_ref().err().map(|failure| failure.kind);
+        entry.stats.record(kind, took, failure);
+        match &result {
+            Ok(_) => {
+                context.commit();
+                subject.commit();
+            }
+            Err(failure) => {
+                context.roll_back();
+                subject.roll_back();
+                log(entry, kind, context, failure);
+            }
+        }
+        result
+    }
 }
 
 fn message(kind: FailureKind, timeout: Duration) -> String {
@@ -96,11 +122,12 @@ fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failur
 struct Polled<'f> {
     entry: &'f Entry,
     kind: HookKind,
-    deadline: Instant,
-    clock: &'f mut Instant,
+    limit: Limit,
+    clock: &'f mut Clock,
     cancel: Option<&'f Cancel>,
     state: State<'f>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Once it waits: the timer.
+    waits: Option<Pin<Box<Sleep>>>,
 }
 
 enum State<'f> {
@@ -110,28 +137,27 @@ enum State<'f> {
 }
 
 impl<'f> Future for Polled<'f> {
-    type Output = Result<u32, FailureKind>;
+    /// A code, or how it failed; and how long it took.
+    type Output = (Result<u32, FailureKind>, Duration);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.cancel.is_some_and(Cancel::is_cancelled) {
             this.state = State::Done;
-            return Poll::Ready(Err(FailureKind::Cancelled));
+            return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
         }
-        let before;
+        if this.waits.is_some() {
+            *this.clock = Clock::start();
+        }
         let polled = match std::mem::replace(&mut this.state, State::Done) {
-            State::Start(frame) => {
-                before = *this.clock;
-                match this.entry.instance().start(frame, cx) {
-                    Started::Ready(code) => Poll::Ready(code),
-                    Started::Waiting(future) => {
-                        this.state = State::Waiting(future);
-                        Poll::Pending
-                    }
+            State::Start(frame) => match this.entry.instance().start(frame, cx) {
+                Started::Ready(code) => Poll::Ready(code),
+                Started::Waiting(future) => {
+                    this.state = State::Waiting(future);
+                    Poll::Pending
                 }
-            }
+            },
             State::Waiting(mut future) => {
-                before = Instant::now();
                 let polled = future.as_mut().poll(cx);
                 if polled.is_pending() {
                     this.state = State::Waiting(future);
@@ -140,9 +166,7 @@ impl<'f> Future for Polled<'f> {
             }
             State::Done => return Poll::Pending,
         };
-        let now = Instant::now();
-        *this.clock = now;
-        let busy = now.saturating_duration_since(before);
+        let busy = this.clock.lap();
         if busy > LONG_POLL {
             tracing::warn!(
                 instance = &*this.entry.name,
@@ -152,14 +176,22 @@ impl<'f> Future for Polled<'f> {
             );
         }
         if let Poll::Ready(code) = polled {
-            return Poll::Ready(Ok(code));
+            return Poll::Ready((Ok(code), this.took(busy)));
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(this.deadline)));
+        let timeout = this.limit.timeout;
+        let timer = this.waits.get_or_insert_with(|| Box::pin(sleep(timeout.saturating_sub(busy))));
         if timer.as_mut().poll(cx).is_ready() {
             // The hook is cancelled here: dropping it is the plugin's code too.
             this.state = State::Done;
-            return Poll::Ready(Err(FailureKind::Timeout));
+            return Poll::Ready((Err(FailureKind::Timeout), this.took(busy)));
         }
         Poll::Pending
+    }
+}
+
+impl Polled<'_> {
+    /// How long it took: the one poll, or all of the wait.
+    fn took(&self, busy: Duration) -> Duration {
+        if self.waits.is_some() { self.limit.started.elapsed() } else { busy }
     }
 }

@@ -1,13 +1,13 @@
 //! The chains around a provider: down by priority, and back in the reverse order.
 
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{
     InFlight,
-    call::call,
-    hook::{Answer, FailureKind, HookKind, Said, Subject},
+    call::Calls,
+    hook::{FailureKind, HookKind, Said, Subject},
     outcome::Outcome,
+    snapshot::Snapshot,
 };
 use crate::{
     boundary::PluginStream,
@@ -35,23 +35,18 @@ pub(crate) enum Answered {
 }
 
 /// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
-pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
-    let mut clock = Instant::now();
-    let timeout = request.shared.config.pre_hook_timeout;
-    let snapshot = request.snapshot.clone();
+pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookKind) -> Entered {
+    let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
     for (at, entry) in snapshot.entries.iter().enumerate() {
         request.ran = at + 1;
-        let mut answer = Answer::default();
+        let edits = request.body.edits();
         let subject = match kind {
             HookKind::PreStream => Subject::PreStream(&mut request.body),
             _ => Subject::Pre(&mut request.body),
         };
-        let context = &mut request.context;
-        let cancel = Some(&request.cancel);
-        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, cancel).await;
-        match called {
+        match calls.call(entry, at, &mut request.context, subject).await {
             Ok(SHORT_CIRCUIT) => {
-                for (key, value) in answer.metadata {
+                for (key, value) in std::mem::take(&mut calls.answer.metadata) {
                     if request.context.collected.set_value(&key, value).is_err() {
                         tracing::warn!(
                             instance = &*entry.name,
@@ -61,7 +56,7 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
                     }
                 }
                 request.follow_model();
-                return match answer.said {
+                return match std::mem::take(&mut calls.answer.said) {
                     Said::Respond(response) => Entered::Answered(Answered::Response(response)),
                     Said::Stream(mut stream) => {
                         stream.instance = entry.name.clone();
@@ -74,7 +69,8 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
                     Said::End(_) | Said::Nothing => Entered::Ended(plugin_failure()),
                 };
             }
-            Ok(_) => request.follow_model(),
+            Ok(_) if request.body.edits() != edits => request.follow_model(),
+            Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Cancelled => return Entered::Ended(cancelled()),
             Err(_) if entry.fails_request => return Entered::Ended(plugin_failure()),
             Err(_) => {}
@@ -84,21 +80,21 @@ pub(crate) async fn pre(request: &mut InFlight, kind: HookKind) -> Entered {
 }
 
 /// Runs the post hooks of the instances that had their turn, last one first (rules O1, O3, O4).
-pub(crate) async fn post(request: &mut InFlight, result: Result<Document, Error>) -> Result<Document, Error> {
+pub(crate) async fn post(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    result: Result<Document, Error>,
+) -> Result<Document, Error> {
     if request.ran == 0 {
         return result;
     }
-    let mut clock = Instant::now();
-    let timeout = request.shared.config.post_hook_timeout;
+    // The caller may be gone by now, or go: the chain finishes without it (rule Q3).
+    let mut calls = Calls::new(request.shared.config.post_hook_timeout);
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
-    let snapshot = request.snapshot.clone();
     for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
-        let mut answer = Answer::default();
         let subject = Subject::Post(&mut outcome);
-        let context = &mut request.context;
-        // The caller may be gone by now: the chain finishes without it (rule Q3).
-        let called = call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+        let called = calls.call(entry, at, &mut request.context, subject).await;
         if called.is_err() && entry.fails_request {
             outcome.fail(plugin_failure());
         }

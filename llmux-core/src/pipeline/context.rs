@@ -9,9 +9,13 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use llmux_abi::REDACTED_HEADERS;
 use tokio::time::Instant;
 
-use super::snapshot::Snapshot;
+use super::{
+    clock::{Clock, Limit},
+    snapshot::Snapshot,
+};
 use crate::{Endpoint, boundary::StateSlot, client::routing::Deployment};
 
 /// Who sent a request, as the host authenticated them.
@@ -149,7 +153,7 @@ pub(crate) struct RequestContext {
     pub(crate) states: Vec<StateSlot>,
     /// The call under way: the instance's place in the snapshot, and when it runs out of time.
     pub(crate) at: usize,
-    pub(crate) deadline: Instant,
+    pub(crate) limit: Limit,
     /// May only be read: the request is complete.
     pub(crate) read_only: bool,
     /// What was collected before the call under way changed it.
@@ -180,7 +184,7 @@ impl RequestContext {
             collected: Collected::default(),
             states: snapshot.entries.iter().map(|entry| entry.instance().state_slot()).collect(),
             at: 0,
-            deadline: started,
+            limit: Limit { started: Clock::start(), timeout: Duration::ZERO },
             read_only: false,
             saved: None,
         }
@@ -215,17 +219,7 @@ impl RequestContext {
 
 /// Headers whose values are credentials: plugins and logs see `[redacted]`.
 pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
-    const CREDENTIALS: [&str; 8] = [
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "x-api-key",
-        "api-key",
-        "x-goog-api-key",
-        "x-auth-token",
-    ];
-    for name in CREDENTIALS {
+    for name in REDACTED_HEADERS {
         if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
             entry.insert(HeaderValue::from_static("[redacted]"));
         }

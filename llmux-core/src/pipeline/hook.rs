@@ -173,6 +173,13 @@ pub(crate) struct Answer {
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 impl Answer {
+    /// Forgets what a call answered, for the next one.
+    pub(crate) fn reset(&mut self) {
+        if self.size != 0 || self.failure.is_some() {
+            *self = Self::default();
+        }
+    }
+
     /// Takes note of so many more bytes. `false`, and the hook has failed, if they are too many.
     pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
         // Each part costs something besides its text.

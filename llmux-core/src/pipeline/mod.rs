@@ -15,6 +15,7 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod chain;
+mod clock;
 mod config;
 pub(crate) mod context;
 pub(crate) mod detached;
@@ -30,7 +31,7 @@ use std::sync::{
 };
 
 use http::{HeaderName, HeaderValue};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 
 pub use body::Chunk;
 pub use config::PipelineConfig;
@@ -42,10 +43,11 @@ pub(crate) use stream::Sent;
 
 use self::{
     body::Body,
+    call::Calls,
     chain::{Answered, Entered},
     context::{Collected, RequestContext},
     detached::Cancel,
-    hook::{Answer, Subject},
+    hook::Subject,
     outcome::Report,
     snapshot::Snapshot,
 };
@@ -59,7 +61,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: PipelineConfig,
     pub(crate) upstreams: Upstreams,
-    pub(crate) completions: Completions,
+    pub(crate) completions: Arc<Completions>,
 }
 
 /// The requests that wait for their `on_complete` hooks.
@@ -72,9 +74,7 @@ pub(crate) struct Completions {
 /// A request under way.
 pub(crate) struct InFlight {
     pub(crate) shared: Arc<Shared>,
-    /// Before `snapshot`, so that it is dropped first: the instances' states go while their instances are held.
     pub(crate) context: RequestContext,
-    pub(crate) snapshot: Arc<Snapshot>,
     /// The caller's request, never changed (rule P5).
     pub(crate) original: Document,
     /// This attempt's request, as the plugins made it.
@@ -98,17 +98,17 @@ pub(crate) struct Head {
 }
 
 /// A request that does not stream, from beginning to end.
-pub(crate) async fn run(mut request: InFlight) -> (Head, Result<Document, Error>) {
+pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head, Result<Document, Error>) {
     loop {
         request.begin_attempt();
-        let (result, may_fall_back) = attempt(&mut request).await;
+        let (result, may_fall_back) = attempt(&mut request, &snapshot).await;
         match result {
             Err(error) if may_fall_back && request.fall_back(&error) => {}
             result => {
                 let head = request.head();
                 let outcome = result.as_ref().map(Some);
                 let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
-                request.complete(report);
+                request.complete(snapshot, report);
                 return (head, result);
             }
         }
@@ -116,9 +116,9 @@ pub(crate) async fn run(mut request: InFlight) -> (Head, Result<Document, Error>
 }
 
 /// One attempt: pre chain, provider, post chain.
-async fn attempt(request: &mut InFlight) -> (Result<Document, Error>, bool) {
+async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Document, Error>, bool) {
     let mut may_fall_back = true;
-    let result = match chain::pre(request, HookKind::Pre).await {
+    let result = match chain::pre(request, snapshot, HookKind::Pre).await {
         Entered::Through => upstream::send(request).await,
         Entered::Answered(Answered::Response(response)) => Ok(response),
         Entered::Answered(Answered::Error(error, allow_fallback)) => {
@@ -131,14 +131,14 @@ async fn attempt(request: &mut InFlight) -> (Result<Document, Error>, bool) {
     };
     // A caller who left before the first post hook has not seen the answer (rule Q3).
     let result = if request.cancel.is_cancelled() { Err(chain::cancelled()) } else { result };
-    (chain::post(request, result).await, may_fall_back)
+    (chain::post(request, snapshot, result).await, may_fall_back)
 }
 
 /// A request that streams, from beginning to end. What the client gets goes to the reader.
-pub(crate) async fn run_stream(mut request: InFlight, reader: mpsc::Sender<Sent>) {
+pub(crate) async fn run_stream(mut request: InFlight, snapshot: Arc<Snapshot>, reader: mpsc::Sender<Sent>) {
     loop {
         request.begin_attempt();
-        let attempt = stream::attempt(&mut request, &reader).await;
+        let attempt = stream::attempt(&mut request, &snapshot, &reader).await;
         match &attempt.result {
             Err(error) if attempt.may_fall_back && !attempt.begun && request.fall_back(error) => continue,
             Err(error) => {
@@ -149,8 +149,33 @@ pub(crate) async fn run_stream(mut request: InFlight, reader: mpsc::Sender<Sent>
         }
         let outcome = attempt.result.as_ref().map(|()| None);
         let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
-        return request.complete(attempt.describe(report));
+        return request.complete(snapshot, attempt.describe(report));
     }
+}
+
+/// The chains alone, for benchmarks and for those who try a plugin out.
+#[cfg(feature = "testing")]
+pub(crate) mod bench {
+    use super::*;
+
+    pub(crate) async fn round(
+        request: &mut InFlight,
+        snapshot: &Snapshot,
+        response: Document,
+    ) -> Result<Document, Error> {
+        // Each round is a first attempt: a plugin may do less at a later one.
+        request.context.attempt = 0;
+        request.begin_attempt();
+        let result = match chain::pre(request, snapshot, HookKind::Pre).await {
+            Entered::Through => Ok(response),
+            Entered::Answered(Answered::Response(response)) => Ok(response),
+            Entered::Answered(Answered::Error(error, _)) | Entered::Ended(error) => Err(error),
+            Entered::Answered(Answered::Stream(_)) => Err(chain::plugin_failure()),
+        };
+        chain::post(request, snapshot, result).await
+    }
+
+    pub(crate) use super::stream::through;
 }
 
 impl InFlight {
@@ -224,8 +249,8 @@ impl InFlight {
     }
 
     /// Tells every instance how the request ended, in a task of its own (rule C1).
-    fn complete(mut self, mut report: Report) {
-        if self.snapshot.entries.is_empty() {
+    fn complete(mut self, snapshot: Arc<Snapshot>, mut report: Report) {
+        if snapshot.entries.is_empty() {
             return;
         }
         let shared = self.shared.clone();
@@ -240,15 +265,12 @@ impl InFlight {
             return;
         }
         tokio::spawn(async move {
-            let timeout = self.shared.config.post_hook_timeout;
-            let mut clock = Instant::now();
+            let mut calls = Calls::new(self.shared.config.post_hook_timeout);
             self.context.read_only = true;
-            for (at, entry) in self.snapshot.entries.iter().enumerate().rev() {
-                let mut answer = Answer::default();
+            for (at, entry) in snapshot.entries.iter().enumerate().rev() {
                 let subject = Subject::Complete(&mut report);
-                let context = &mut self.context;
                 // A failure is logged and counted there; there is nobody left to tell.
-                let _ = call::call(entry, at, context, subject, &mut answer, timeout, &mut clock, None).await;
+                let _ = calls.call(entry, at, &mut self.context, subject).await;
             }
             self.shared.completions.waiting.fetch_sub(1, Ordering::Relaxed);
         });

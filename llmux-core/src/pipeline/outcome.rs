@@ -13,7 +13,7 @@ use crate::{
 /// A response or an error, on its way through the post hooks.
 pub(crate) struct Outcome {
     state: State,
-    saved: Option<State>,
+    saved: Option<Box<State>>,
     /// The request as it was sent.
     pub(crate) request: Body,
     limit: usize,
@@ -61,7 +61,7 @@ impl Outcome {
         }
         let state = State::of(result, self.limit);
         let before = std::mem::replace(&mut self.state, state);
-        self.saved.get_or_insert(before);
+        self.saved.get_or_insert_with(|| Box::new(before));
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Outcome {
 
     pub(crate) fn roll_back(&mut self) {
         if let Some(saved) = self.saved.take() {
-            self.state = saved;
+            self.state = *saved;
         }
         self.state.body.roll_back();
     }

@@ -3,20 +3,19 @@
 //! The client reads through a channel of a few places: one that reads slowly slows the upstream (rule S6).
 //! Nothing here knows where the client is.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
+use memchr::memmem::Finder;
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Head, InFlight,
     body::Chunk,
-    call::call,
+    call::Calls,
     chain::{self, Answered, Entered},
-    hook::{Answer, FailureKind, HookKind, Said, Subject},
+    hook::{FailureKind, HookKind, Said, Subject},
     outcome::{Ending, Report, Usage},
+    snapshot::Snapshot,
 };
 use crate::{
     boundary::PluginStream,
@@ -58,8 +57,10 @@ enum Source {
 /// A stream under way.
 struct Flow<'r> {
     request: &'r mut InFlight,
+    snapshot: &'r Snapshot,
     reader: &'r mpsc::Sender<Sent>,
-    clock: Instant,
+    /// Of the chunk hooks.
+    calls: Calls,
     /// Chunks on their way, each with how many instances it has yet to pass; the next one last.
     on_the_way: Vec<(Chunk, usize)>,
     /// Does the caller want the usage chunk?
@@ -68,18 +69,12 @@ struct Flow<'r> {
 }
 
 /// Runs one attempt: pre chain, chunks, end.
-pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>) -> Attempt {
-    let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
-    let attempt = Attempt {
-        result: Ok(()),
-        begun: false,
-        may_fall_back: true,
-        first_chunk: None,
-        chunks: 0,
-        usage: None,
-    };
-    let clock = Instant::now();
-    let mut flow = Flow { request, reader, clock, on_the_way: Vec::new(), wants_usage, attempt };
+pub(crate) async fn attempt(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    reader: &mpsc::Sender<Sent>,
+) -> Attempt {
+    let mut flow = Flow::new(request, snapshot, reader);
     let opened = flow.open().await;
     flow.attempt.result = match opened {
         Ok(source) => flow.forward(source).await,
@@ -89,10 +84,37 @@ pub(crate) async fn attempt(request: &mut InFlight, reader: &mpsc::Sender<Sent>)
     flow.attempt
 }
 
-impl Flow<'_> {
+/// Takes one chunk to the reader, as if it came from the provider.
+#[cfg(feature = "testing")]
+pub(crate) async fn through(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    event: Event,
+    reader: &mpsc::Sender<Sent>,
+) -> Result<(), Error> {
+    let mut flow = Flow::new(request, snapshot, reader);
+    flow.attempt.begun = true;
+    flow.take_in(event).await
+}
+
+impl<'r> Flow<'r> {
+    fn new(request: &'r mut InFlight, snapshot: &'r Snapshot, reader: &'r mpsc::Sender<Sent>) -> Self {
+        let attempt = Attempt {
+            result: Ok(()),
+            begun: false,
+            may_fall_back: true,
+            first_chunk: None,
+            chunks: 0,
+            usage: None,
+        };
+        let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
+        let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
+        Flow { request, snapshot, reader, calls, on_the_way: Vec::new(), wants_usage, attempt }
+    }
+
     /// The pre chain, and where the chunks come from after it.
     async fn open(&mut self) -> Result<Source, Error> {
-        match chain::pre(self.request, HookKind::PreStream).await {
+        match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
             Entered::Through => upstream::stream(self.request).await.map(Source::Upstream),
             Entered::Answered(Answered::Response(response)) => Ok(Source::of(&response)),
             Entered::Answered(Answered::Stream(stream)) => Ok(Source::Plugin(stream)),
@@ -115,16 +137,21 @@ impl Flow<'_> {
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
-            if states_usage(&event.data)
-                && let Ok(document) = Document::parse(event.data.clone())
-                && let Some(usage) = Usage::of(&document)
-            {
-                self.attempt.usage = Some(usage);
-            }
-            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
-            self.clock = Instant::now();
-            self.pass(chunk, self.request.ran).await?;
+            self.calls.restart();
+            self.take_in(event).await?;
         }
+    }
+
+    /// A chunk from the source: what it says of the usage, then its way through the hooks.
+    async fn take_in(&mut self, event: Event) -> Result<(), Error> {
+        if states_usage(&event.data)
+            && let Ok(document) = Document::parse(event.data.clone())
+            && let Some(usage) = Usage::of(&document)
+        {
+            self.attempt.usage = Some(usage);
+        }
+        let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+        self.pass(chunk, self.request.ran).await
     }
 
     /// Takes a chunk through the chunk hooks of the instances before `from`, last one first, and sends what
@@ -132,20 +159,26 @@ impl Flow<'_> {
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.on_the_way.push((chunk, from));
         while let Some((mut chunk, from)) = self.on_the_way.pop() {
-            let Some(at) = from.checked_sub(1) else {
-                self.send(chunk).await?;
-                continue;
-            };
-            match self.hook(&mut chunk, at).await {
-                Ok(Passed::On) => self.on_the_way.push((chunk, at)),
-                Ok(Passed::Instead(chunks)) => {
+            let mut instead = None;
+            for at in (0..from).rev() {
+                match self.hook(&mut chunk, at).await {
+                    Ok(Passed::On) => {}
+                    Ok(Passed::Instead(chunks)) => {
+                        instead = Some((chunks, at));
+                        break;
+                    }
+                    Err(error) => {
+                        self.on_the_way.clear();
+                        return Err(error);
+                    }
+                }
+            }
+            match instead {
+                None => self.send(chunk).await?,
+                Some((chunks, at)) => {
                     let limit = self.request.shared.config.max_body_bytes;
                     let chunks = chunks.into_iter().rev().map(|event| (Chunk::new(event, limit), at));
                     self.on_the_way.extend(chunks);
-                }
-                Err(error) => {
-                    self.on_the_way.clear();
-                    return Err(error);
                 }
             }
         }
@@ -154,24 +187,13 @@ impl Flow<'_> {
 
     /// One chunk hook.
     async fn hook(&mut self, chunk: &mut Chunk, at: usize) -> Result<Passed, Error> {
-        let entry = self.request.snapshot.entries[at].clone();
-        let timeout = self.request.shared.config.post_hook_timeout;
-        let mut answer = Answer::default();
-        let called = call(
-            &entry,
-            at,
-            &mut self.request.context,
-            Subject::Chunk(chunk),
-            &mut answer,
-            timeout,
-            &mut self.clock,
-            Some(&self.request.cancel),
-        )
-        .await;
+        let entry = &self.snapshot.entries[at];
+        let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
+        let answer = &mut self.calls.answer;
         match called {
             Ok(DROP) => Ok(Passed::Instead(Vec::new())),
-            Ok(REPLACE) => Ok(Passed::Instead(answer.emitted)),
-            Ok(END) => match answer.said {
+            Ok(REPLACE) => Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
+            Ok(END) => match std::mem::take(&mut answer.said) {
                 Said::End(error) => Err(error),
                 // `Answer::check` has refused it.
                 _ => Err(chain::plugin_failure()),
@@ -214,27 +236,16 @@ impl Flow<'_> {
     /// before they are told (rule S4).
     async fn end(&mut self) {
         let mut report = self.report();
-        self.clock = Instant::now();
-        let timeout = self.request.shared.config.post_hook_timeout;
-        let snapshot = self.request.snapshot.clone();
+        let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
+        let snapshot = self.snapshot;
         for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
-            let mut answer = Answer::default();
-            let called = call(
-                entry,
-                at,
-                &mut self.request.context,
-                Subject::PostStream(&mut report),
-                &mut answer,
-                timeout,
-                &mut self.clock,
-                None,
-            )
-            .await;
+            let subject = Subject::PostStream(&mut report);
+            let called = calls.call(entry, at, &mut self.request.context, subject).await;
             let result = match called {
                 Ok(_) if report.ending == Ending::Completed => {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
-                    for event in answer.emitted {
+                    for event in std::mem::take(&mut calls.answer.emitted) {
                         result = self.pass(Chunk::new(event, limit), at).await;
                         if result.is_err() {
                             break;
@@ -314,8 +325,9 @@ fn named(data: String) -> Event {
 
 /// Does this text have a member `usage` that is an object? A sieve in front of parsing.
 fn states_usage(data: &[u8]) -> bool {
-    let name = b"\"usage\"";
-    memchr::memmem::find_iter(data, name).any(|at| {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    let name = NAME.needle();
+    NAME.find_iter(data).any(|at| {
         let rest = &data[at + name.len()..];
         rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
     })

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{
     error::{LibraryError, PluginError},
     manifest::Manifest,
-    verify::{VerifyOptions, verify},
+    signature::SignatureState,
+    verify::{VerifiedLibrary, VerifyOptions, verify},
 };
 
 /// A file with the platform's extension, and what became of reading it.
@@ -15,6 +16,10 @@ pub struct Found {
     pub path: PathBuf,
     /// Its manifest, or why this host would not load it.
     pub manifest: Result<Manifest, LibraryError>,
+    /// The SHA-256 of its bytes, where they could be read and trusted.
+    pub sha256: Option<String>,
+    /// What is known of its signature.
+    pub signature: Option<SignatureState>,
 }
 
 /// The extension of shared libraries here: `so`, `dylib` or `dll`.
@@ -29,8 +34,12 @@ pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Foun
     let mut found = Vec::new();
     for folder in folders {
         for path in files(folder)? {
-            let manifest = verify(&path, options).map(|library| library.manifest);
-            found.push(Found { path, manifest });
+            found.push(match verify(&path, options) {
+                Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
+                    Found { path, manifest: Ok(manifest), sha256: Some(sha256), signature: Some(signature) }
+                }
+                Err(error) => Found { path, manifest: Err(error), sha256: None, signature: None },
+            });
         }
     }
     Ok(found)

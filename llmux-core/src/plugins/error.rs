@@ -70,6 +70,14 @@ pub enum PluginError {
         /// The instance.
         name: String,
     },
+    /// Too many images have been loaded and left.
+    #[error(
+        "{max} images that no instance uses are mapped already, the limit (`max_retired_images`); restart the host to free them"
+    )]
+    TooManyRetired {
+        /// The limit.
+        max: u64,
+    },
     /// The file holds another plugin now.
     #[error("{}: holds the plugin `{found}` now, and its instances are of `{expected}`", path.display())]
     OtherPlugin {
@@ -79,6 +87,14 @@ pub enum PluginError {
         expected: String,
         /// The plugin in the file.
         found: String,
+    },
+    /// A library in the plugin folders was refused.
+    #[error("{}: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
     },
     /// The configuration does not fit the plugin's schema.
     #[error("configuration of `{name}` (plugin `{plugin}`): {message}")]
@@ -129,6 +145,15 @@ pub enum LibraryError {
         expected: String,
         /// The file's.
         found: String,
+    },
+    /// Its signature is missing, or not trusted.
+    #[error("its signature: {0}")]
+    Signature(String),
+    /// It is reached through a link that leaves the plugin folders.
+    #[error("is a symbolic link to {}, outside of the plugin folders", target.display())]
+    LeavesFolder {
+        /// Where it leads.
+        target: PathBuf,
     },
     /// It is no shared library, or a damaged one.
     #[error("is not a shared library: {0}")]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::atomic::Ordering, time::SystemTime};
 
 use serde::Serialize;
 
-use super::manifest::OnError;
+use super::{manifest::OnError, problem::Problem};
 use crate::{
     boundary::library::Retired,
     pipeline::{HookCounts, HookKind, stats::Stats},
@@ -37,8 +37,33 @@ pub struct PluginInfo {
     pub loaded_at: u64,
     /// Has the library's file gone? The image runs on (rule D6).
     pub file_missing: bool,
+    /// Why it failed, or why the last reload of its library was refused.
+    pub error: Option<String>,
     /// What its hooks have done; those never called are left out.
     pub hooks: Vec<HookInfo>,
+}
+
+impl PluginInfo {
+    /// What an operator sees of a library that was refused.
+    pub(super) fn refused(path: PathBuf, problem: Problem) -> Self {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self {
+            name: name.trim_start_matches(std::env::consts::DLL_PREFIX).to_owned(),
+            plugin: String::new(),
+            version: None,
+            kind: PluginKind::Library,
+            file_missing: !path.exists(),
+            library: Some(path),
+            state: PluginState::Failed,
+            priority: 0,
+            on_error: OnError::Continue,
+            generation: 0,
+            sha256: None,
+            loaded_at: problem.since,
+            error: Some(problem.why),
+            hooks: Vec::new(),
+        }
+    }
 }
 
 /// Is a plugin part of the host, or of a file?
@@ -61,6 +86,8 @@ pub enum PluginState {
     Disabled,
     /// Out of the pipeline; requests that entered before still use it.
     Draining,
+    /// A library that was refused: there is no instance.
+    Failed,
 }
 
 impl PluginState {
@@ -70,6 +97,7 @@ impl PluginState {
             PluginState::Active => "active",
             PluginState::Disabled => "disabled",
             PluginState::Draining => "draining",
+            PluginState::Failed => "failed",
         }
     }
 }

@@ -6,11 +6,15 @@
 
 mod discovery;
 mod error;
+mod event;
 mod image;
 mod listing;
 mod manifest;
+mod problem;
 mod registry;
+mod rescan;
 mod retire;
+mod signature;
 mod slot;
 mod source;
 mod stage;
@@ -18,9 +22,12 @@ mod verify;
 
 pub use discovery::{Found, discover};
 pub use error::{LibraryError, PluginError};
+pub use event::{Edition, PluginEvent, PluginEventKind};
 pub use listing::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages};
 pub use manifest::{Manifest, OnError, PanicStrategy};
 pub use registry::{Change, PluginsConfig, Registry};
+pub use rescan::Rescanned;
 pub use retire::{ShutdownReport, Unloaded};
+pub use signature::{SignatureState, TrustedKey};
 pub use source::{PluginSpec, Source};
 pub use verify::{VerifiedLibrary, VerifyOptions, verify};

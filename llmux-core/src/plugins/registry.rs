@@ -5,26 +5,32 @@
 //! Changes queue on one mutex; requests never wait for it. What leaves the pipeline goes to `retire`.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use llmux_abi::Compiled;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 
 use super::{
     discovery::{Found, discover},
     error::PluginError,
+    event::{PluginEvent, PluginEventKind, events},
     listing::{PluginInfo, RetiredImages},
     manifest::OnError,
+    problem::Problems,
     retire::{Retirement, ShutdownReport, Unloaded},
+    signature::TrustedKey,
     slot::Slot,
     source::{PluginSpec, Source},
     stage::Stage,
-    verify::VerifyOptions,
+    verify::{VerifyOptions, sha256},
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
@@ -38,20 +44,38 @@ pub struct PluginsConfig {
     pub dirs: Vec<PathBuf>,
     /// Load files and folders that others could change. Default `false`.
     pub allow_insecure_permissions: bool,
+    /// The keys whose signatures are trusted.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// Refuse libraries without a signature by one of them. Default `false`.
+    pub require_signature: bool,
+    /// How many images that no instance uses may stay mapped before loading is refused. Default 1 000.
+    pub max_retired_images: u64,
     /// How long an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { dirs: Vec::new(), allow_insecure_permissions: false, drain_timeout: Duration::from_secs(30) }
+        Self {
+            dirs: Vec::new(),
+            allow_insecure_permissions: false,
+            trusted_keys: Vec::new(),
+            require_signature: false,
+            max_retired_images: 1000,
+            drain_timeout: Duration::from_secs(30),
+        }
     }
 }
 
 impl PluginsConfig {
     pub(crate) fn verify_options(&self) -> VerifyOptions {
-        let allow_insecure_permissions = self.allow_insecure_permissions;
-        VerifyOptions { allow_insecure_permissions, ..VerifyOptions::default() }
+        VerifyOptions {
+            allow_insecure_permissions: self.allow_insecure_permissions,
+            trusted_keys: self.trusted_keys.clone(),
+            require_signature: self.require_signature,
+            folders: self.dirs.clone(),
+            ..VerifyOptions::default()
+        }
     }
 }
 
@@ -88,6 +112,9 @@ pub struct Registry {
     slots: Mutex<Vec<Slot>>,
     pub(super) retirement: Arc<Retirement>,
     retired: Arc<Retired>,
+    problems: Problems,
+    refused: AtomicU64,
+    events: broadcast::Sender<PluginEvent>,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
     config: PluginsConfig,
@@ -118,6 +145,9 @@ impl Registry {
             slots: Mutex::default(),
             retirement,
             retired,
+            problems: Problems::default(),
+            refused: AtomicU64::new(0),
+            events: broadcast::Sender::new(256),
             queue: AsyncMutex::new(Queue { stage, alive: Some(alive), all_gone }),
             config,
         })
@@ -160,8 +190,15 @@ impl Registry {
         let before = self.slots().clone();
         let mut after = before.clone();
         for change in changes {
+            let reloads = match &change {
+                Change::Reload(name) => Some(name.clone()),
+                _ => None,
+            };
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
+                if let Some(name) = reloads {
+                    self.reload_failed(&before, &name, &error);
+                }
                 return Err(error);
             }
         }
@@ -169,37 +206,68 @@ impl Registry {
         let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
         *self.slots() = after.clone();
         self.snapshot.store(Arc::new(snapshot));
-        let new = after.iter().filter(|slot| !before.iter().any(|old| Arc::ptr_eq(&old.entry, &slot.entry)));
-        let new = new.map(Slot::info).collect();
+        let events = events(&before, &after);
+        let is_changed = |slot: &&Slot| events.iter().any(|event| event.name == slot.name());
+        let changed: Vec<_> = after.iter().filter(is_changed).map(|slot| self.info(slot)).collect();
+        for path in after.iter().filter(is_changed).filter_map(Slot::path) {
+            self.problems.retain(|other| other != path);
+        }
+        for event in events {
+            // Nobody may be listening.
+            let _ = self.events.send(event);
+        }
         self.retire(Slot::missing(before, &after));
-        Ok(new)
+        Ok(changed)
     }
 
-    /// One instance of each library in the plugin folders that no instance uses, named as the plugin, with the
-    /// configuration `{}` (rule D8). Gives what became of each.
-    ///
-    /// # Errors
-    ///
-    /// When a folder cannot be read.
-    pub async fn autoload(&self) -> Result<Vec<Result<PluginInfo, PluginError>>, PluginError> {
-        let mut results = Vec::new();
-        let found = self.discover()?;
-        let ambiguities: Vec<_> = found
-            .iter()
-            .map(|one| one.manifest.as_ref().ok().and_then(|manifest| ambiguous(&found, &manifest.name)))
-            .collect();
-        for (Found { path, manifest }, ambiguity) in found.into_iter().zip(ambiguities) {
-            let used = self.slots().iter().any(|slot| slot.path().is_some_and(|used| used == path));
-            if used {
-                continue;
-            }
-            results.push(match (manifest, ambiguity) {
-                (Err(error), _) => Err(PluginError::Library { path, error }),
-                (Ok(_), Some(error)) => Err(error),
-                (Ok(_), None) => self.load(PluginSpec::path(path)).await,
-            });
+    /// Tells of every change from here on. A reader that falls far behind misses some.
+    pub fn subscribe(&self) -> broadcast::Receiver<PluginEvent> {
+        self.events.subscribe()
+    }
+
+    /// How many loads and reloads of libraries were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// A reload that failed: the old generation serves on, and the operator is told.
+    fn reload_failed(&self, slots: &[Slot], name: &str, error: &PluginError) {
+        if let Some(path) = slots.iter().find(|slot| slot.name() == name).and_then(Slot::path) {
+            let sha256 = std::fs::read(path).ok().map(|bytes| sha256(&bytes));
+            self.note_problem(path, sha256.as_deref(), error);
         }
-        Ok(results)
+    }
+
+    pub(super) fn note_problem(&self, path: &Path, sha256: Option<&str>, error: &PluginError) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.problems.note(path, sha256, error.to_string());
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self
+            .slots()
+            .iter()
+            .find(|slot| slot.path() == Some(path))
+            .map_or(name, |slot| slot.name().to_owned());
+        let error = Some(error.to_string());
+        let _ = self.events.send(PluginEvent {
+            kind: PluginEventKind::Failed,
+            name,
+            old: None,
+            new: None,
+            error,
+        });
+    }
+
+    pub(super) fn is_known_problem(&self, path: &Path, sha256: Option<&str>, why: Option<&str>) -> bool {
+        self.problems.knows(path, sha256, why)
+    }
+
+    pub(super) fn forget_problems(&self, keep: impl Fn(&Path) -> bool) {
+        self.problems.retain(keep);
+    }
+
+    fn info(&self, slot: &Slot) -> PluginInfo {
+        let error = slot.path().and_then(|path| self.problems.of(path)).map(|problem| problem.why);
+        PluginInfo { error, ..slot.info() }
     }
 
     /// The libraries in the plugin folders.
@@ -211,11 +279,17 @@ impl Registry {
         discover(&self.config.dirs, &self.config.verify_options())
     }
 
-    /// Every instance, in the order of the pipeline; those that are draining last.
+    /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were
+    /// refused.
     pub fn list(&self) -> Vec<PluginInfo> {
         let mut slots = self.slots().clone();
         slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
-        slots.iter().map(Slot::info).chain(self.retirement.list()).collect()
+        let mut list: Vec<_> = slots.iter().map(|slot| self.info(slot)).collect();
+        list.extend(self.retirement.list());
+        let unused = |path: &PathBuf| !slots.iter().any(|slot| slot.path() == Some(path));
+        let refused = self.problems.all().into_iter().filter(|(path, _)| unused(path));
+        list.extend(refused.map(|(path, problem)| PluginInfo::refused(path, problem)));
+        list
     }
 
     /// The images that no instance uses any more.
@@ -239,7 +313,7 @@ impl Registry {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+    pub(super) fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) sha256: Option<Arc<str>>,
     pub(super) config: Arc<Value>,
     pub(super) enabled: bool,
+    /// Did it come because its library lies in a plugin folder?
+    pub(super) autoloaded: bool,
     pub(super) entry: Arc<Entry>,
     pub(super) home: Home,
     pub(super) loaded_at: SystemTime,
@@ -66,9 +68,19 @@ impl Slot {
         &self.entry.lease
     }
 
+    /// Is it the same instance, whatever its place?
+    pub(super) fn is_same_instance(&self, other: &Slot) -> bool {
+        Arc::ptr_eq(self.lease(), other.lease())
+    }
+
+    /// Is it the same instance at the same place?
+    pub(super) fn is_same_entry(&self, other: &Slot) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry)
+    }
+
     /// Those of a list whose instance another list does not hold.
     pub(super) fn missing(slots: Vec<Slot>, others: &[Slot]) -> Vec<Slot> {
-        let kept = |slot: &Slot| others.iter().any(|other| Arc::ptr_eq(other.lease(), slot.lease()));
+        let kept = |slot: &Slot| others.iter().any(|other| other.is_same_instance(slot));
         slots.into_iter().filter(|slot| !kept(slot)).collect()
     }
 
@@ -88,6 +100,7 @@ impl Slot {
             sha256: library.map(|library| library.sha256.to_string()),
             loaded_at: listing::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| !library.path.exists()),
+            error: None,
             hooks: listing::hooks(&self.entry.stats),
         }
     }

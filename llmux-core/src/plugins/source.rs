@@ -16,6 +16,8 @@ pub struct PluginSpec {
     pub(crate) on_error: Option<OnError>,
     pub(crate) config: Value,
     pub(crate) sha256: Option<String>,
+    /// Did it come because its library lies in a plugin folder?
+    pub(crate) autoloaded: bool,
 }
 
 /// Where a plugin comes from.
@@ -46,6 +48,7 @@ impl PluginSpec {
             on_error: None,
             config: Value::Object(Map::new()),
             sha256: None,
+            autoloaded: false,
         }
     }
 
@@ -77,6 +80,11 @@ impl PluginSpec {
     ) -> Self {
         let make: Make = Box::new(move |name, host| llmux_abi::instance(name, host, make));
         Self::new(Source::ByHand(ByHand(make))).name(name)
+    }
+
+    pub(crate) fn autoloaded(mut self) -> Self {
+        self.autoloaded = true;
+        self
     }
 
     /// The instance's name. Default: the plugin's.

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     async fn load(&mut self, slots: &mut Vec<Slot>, spec: PluginSpec) -> Result<(), PluginError> {
-        let PluginSpec { name, source, priority, on_error, config, sha256 } = spec;
+        let PluginSpec { name, source, priority, on_error, config, sha256, autoloaded } = spec;
         if let Some(name) = &name {
             self.check_place(slots, name)?;
         }
@@ -144,6 +144,7 @@ impl Stage {
             sha256,
             config,
             enabled: true,
+            autoloaded,
             entry: Arc::new(entry),
             home,
             loaded_at: SystemTime::now(),
@@ -234,8 +235,8 @@ impl Stage {
         match source {
             Source::Path(path) => {
                 // One library serves several instances: the image that is in use is used again.
-                let used = slots.iter().filter_map(|slot| slot.library.as_ref());
-                let library = match used.filter(|library| library.path == path).next_back() {
+                let mut used = slots.iter().rev().filter_map(|slot| slot.library.as_ref());
+                let library = match used.find(|library| library.path == path) {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
@@ -273,6 +274,10 @@ impl Stage {
 
     /// Checks and loads a library, off the request path.
     async fn open(&mut self, path: &Path, sha256: Option<&str>) -> Result<Loaded, PluginError> {
+        let max = self.config.max_retired_images;
+        if self.retired.count.load(Ordering::Relaxed) >= max {
+            return Err(PluginError::TooManyRetired { max });
+        }
         let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
         let sha256 = sha256.map(str::to_owned);
         let options = VerifyOptions { sha256, ..self.config.verify_options() };

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     error::LibraryError,
     manifest::{Manifest, PanicStrategy},
+    signature::{self, SignatureState, TrustedKey},
 };
 
 /// What is asked of a library before it is loaded.
@@ -25,11 +26,24 @@ pub struct VerifyOptions {
     pub allow_insecure_permissions: bool,
     /// The largest file, in bytes. Default 256 MiB.
     pub max_size: u64,
+    /// The keys whose signatures are trusted. A signature that is there must be by one of them.
+    pub trusted_keys: Vec<TrustedKey>,
+    /// Refuse a library without a signature.
+    pub require_signature: bool,
+    /// The plugin folders: a symbolic link in one of them must not lead out of all of them.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { sha256: None, allow_insecure_permissions: false, max_size: 256 * 1024 * 1024 }
+        Self {
+            sha256: None,
+            allow_insecure_permissions: false,
+            max_size: 256 * 1024 * 1024,
+            trusted_keys: Vec::new(),
+            require_signature: false,
+            folders: Vec::new(),
+        }
     }
 }
 
@@ -44,6 +58,8 @@ pub struct VerifiedLibrary {
     pub sha256: String,
     /// What it says of itself.
     pub manifest: Manifest,
+    /// What is known of its signature.
+    pub signature: SignatureState,
 }
 
 /// Checks a library's file without running any of it.
@@ -53,16 +69,17 @@ pub struct VerifiedLibrary {
 /// One for each check, in the order of rule D2.
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
     let bytes = read(path, options)?;
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = sha256(&bytes);
     if let Some(expected) = &options.sha256
         && !expected.eq_ignore_ascii_case(&sha256)
     {
         return Err(LibraryError::Checksum { expected: expected.clone(), found: sha256 });
     }
+    let signature = signature::check(path, &bytes, &options.trusted_keys, options.require_signature)?;
     check_machine(&bytes)?;
     let manifest = Manifest::read(&bytes)?;
     check_manifest(&manifest)?;
-    Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest })
+    Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest, signature })
 }
 
 /// Would this host load a plugin of this manifest?
@@ -96,7 +113,22 @@ fn satisfies(host: &Version, plugin: &Version) -> bool {
     VersionReq { comparators: vec![comparator] }.matches(host)
 }
 
+/// Refuses a link that leads out of the plugin folders. A file elsewhere is the operator's own choice.
+fn check_link(path: &Path, folders: &[PathBuf]) -> Result<(), LibraryError> {
+    let folders: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    if !parent.is_some_and(|parent| folders.contains(&parent)) {
+        return Ok(());
+    }
+    let target = path.canonicalize().map_err(LibraryError::Read)?;
+    match folders.iter().any(|folder| target.starts_with(folder)) {
+        true => Ok(()),
+        false => Err(LibraryError::LeavesFolder { target }),
+    }
+}
+
 fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
+    check_link(path, &options.folders)?;
     let file = open(path).map_err(LibraryError::Read)?;
     let metadata = file.metadata().map_err(LibraryError::Read)?;
     if !metadata.is_file() {
@@ -189,8 +221,10 @@ fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
     Ok(())
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// What bytes are called: their SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
+    let bytes = Sha256::digest(bytes);
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -65,7 +65,8 @@ mod tests {
     fn a_wait_is_read_in_every_form_that_providers_send() {
         // 784_111_777 is 1994-11-06 08:49:37, the example of the RFC.
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let cases: &[(&[(&'static str, &'static str)], Option<f64>)] = &[
+        type Case = (&'static [(&'static str, &'static str)], Option<f64>);
+        let cases: &[Case] = &[
             (&[], None),
             (&[("retry-after", "7")], Some(7.0)),
             (&[("retry-after", " 1.5 ")], Some(1.5)),

@@ -1,7 +1,17 @@
 //! What tests of plugins, of embedders' programs and of LLMux itself stand on. Behind the feature `testing`.
 //!
-//! No code of the library itself calls it.
+//! A plugin's author wants [`Harness`]: see [`harness`] for a whole test. No code of the library itself calls
+//! any of this.
 
+mod chain;
+pub mod harness;
+mod logs;
+mod reply;
+mod script;
 mod upstream;
 
+pub use chain::Chain;
+pub use harness::{Harness, HarnessBuilder};
+pub use logs::Log;
+pub use reply::HarnessReply;
 pub use upstream::{Answer, Received, ScriptedUpstream};

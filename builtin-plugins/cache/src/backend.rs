@@ -1,0 +1,90 @@
+//! Where answers are kept: the trait, and the places behind it as the plugin sees them.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use llmux_abi::{Host, Result};
+
+use crate::{config::Config, entry::Entry, key::Key, memory::Memory, remote::Remote};
+
+/// A place of a host's own to keep answers in, for [`Builder::backend`](crate::Builder::backend).
+pub trait CacheBackend: Send + Sync + 'static {
+    /// Finds an answer. Called on a request's way to the provider: that request waits for it.
+    ///
+    /// An `Err` is logged and counts as a miss.
+    fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Arc<Entry>>>> + Send;
+
+    /// Keeps an answer, in place of what there is, for `ttl`. Called after the request is over; nobody waits
+    /// for it.
+    ///
+    /// An `Err` is logged; the answer is then not kept.
+    fn put(&self, key: &Key, entry: Arc<Entry>, ttl: Duration) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The place that an instance uses.
+pub(crate) enum Store {
+    Memory(Arc<Memory>),
+    Redis(Remote),
+    Own(Box<dyn Erased>),
+}
+
+impl Store {
+    pub(crate) fn memory(config: &Config, host: &Host) -> Self {
+        Store::Memory(Memory::new(config, host))
+    }
+
+    pub(crate) fn redis(config: &Config, host: &Host) -> Result<Self> {
+        Ok(Store::Redis(Remote::open(config, host)?))
+    }
+
+    pub(crate) fn own(backend: impl CacheBackend) -> Self {
+        Store::Own(Box::new(backend))
+    }
+
+    pub(crate) async fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        let found = match self {
+            Store::Memory(memory) => return memory.get(key),
+            Store::Redis(remote) => remote.get(key).await,
+            Store::Own(own) => own.get(key).await,
+        };
+        found.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the cache cannot be read");
+            None
+        })
+    }
+
+    pub(crate) async fn put(&self, key: &Key, entry: Arc<Entry>, ttl: Duration) {
+        match self {
+            Store::Memory(memory) => memory.put(key, entry),
+            Store::Redis(remote) => remote.put(key, &entry, ttl),
+            Store::Own(own) => {
+                if let Err(error) = own.put(key, entry, ttl).await {
+                    tracing::warn!(%error, "the cache cannot be written");
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        if let Store::Redis(remote) = self {
+            remote.close().await;
+        }
+    }
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// [`CacheBackend`], so that one type stands for all of them.
+pub(crate) trait Erased: Send + Sync {
+    fn get<'a>(&'a self, key: &'a Key) -> Boxed<'a, Result<Option<Arc<Entry>>>>;
+    fn put<'a>(&'a self, key: &'a Key, entry: Arc<Entry>, ttl: Duration) -> Boxed<'a, Result<()>>;
+}
+
+impl<B: CacheBackend> Erased for B {
+    fn get<'a>(&'a self, key: &'a Key) -> Boxed<'a, Result<Option<Arc<Entry>>>> {
+        Box::pin(CacheBackend::get(self, key))
+    }
+
+    fn put<'a>(&'a self, key: &'a Key, entry: Arc<Entry>, ttl: Duration) -> Boxed<'a, Result<()>> {
+        Box::pin(CacheBackend::put(self, key, entry, ttl))
+    }
+}

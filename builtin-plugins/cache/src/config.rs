@@ -1,0 +1,122 @@
+//! The configuration of the cache plugin: its shape, its defaults, and what is refused.
+//!
+//! Read by the host (schema) and by `Cache::new`.
+
+use std::time::Duration;
+
+use llmux_abi::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The configuration. `{}` keeps up to 10 000 answers in memory for an hour.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where answers are kept.
+    pub backend: Backend,
+    /// How long an answer is kept, as `1h`: one second to ten years.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub ttl: Duration,
+    /// How many answers are kept in memory.
+    #[schemars(range(min = 1))]
+    pub max_entries: u64,
+    /// How many bytes of answers are kept in memory. A small answer counts as `max_bytes / max_entries`, so
+    /// that one bound keeps both.
+    #[schemars(range(min = 1))]
+    pub max_bytes: u64,
+    /// A larger answer is not stored, in bytes.
+    #[schemars(range(min = 1))]
+    pub max_entry_bytes: usize,
+    /// May requests of different API keys share an answer?
+    pub shared: bool,
+    /// Do identical misses that are under way at the same time wait for one? Streams never wait.
+    pub coalesce: bool,
+    /// The Redis server, as `redis://[user:password@]host[:port][/database]`.
+    pub url: Option<String>,
+    /// What the names of this plugin's keys in Redis begin with.
+    pub prefix: String,
+    /// How long a look into Redis may take before it counts as a miss, as `250ms`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Memory,
+            ttl: Duration::from_secs(3_600),
+            max_entries: 10_000,
+            max_bytes: 256 << 20,
+            max_entry_bytes: 1 << 20,
+            shared: false,
+            coalesce: false,
+            url: None,
+            prefix: "llmux:cache:".to_owned(),
+            timeout: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Where answers are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// In this process.
+    Memory,
+    /// In Redis, shared by all hosts that use it.
+    Redis,
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<()> {
+        const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+        let refuse = |why: &str| Err(Error::new(why));
+        if !(Duration::from_secs(1)..=TEN_YEARS).contains(&self.ttl) {
+            return refuse("`ttl` must be between one second and ten years");
+        }
+        if self.max_entries == 0 || self.max_bytes == 0 || self.max_entry_bytes == 0 {
+            return refuse("`max_entries`, `max_bytes` and `max_entry_bytes` must be at least 1");
+        }
+        if self.backend == Backend::Redis && self.url.is_none() {
+            return refuse("backend `redis` needs a `url`");
+        }
+        if self.timeout.is_zero() {
+            return refuse("`timeout` must be more than nothing");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(config: serde_json::Value) -> Result<(), String> {
+        let config: Config = serde_json::from_value(config).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_configuration_is_a_configuration() {
+        check(json!({})).expect("the defaults");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        for (config, named) in [
+            (json!({"ttl": "0s"}), "ttl"),
+            (json!({"ttl": 3600}), "duration"),
+            (json!({"max_entries": 0}), "max_entries"),
+            (json!({"backend": "redis"}), "url"),
+            (json!({"backend": "disk"}), "disk"),
+            (json!({"tll": "1h"}), "tll"),
+        ] {
+            let error = check(config).expect_err(named);
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

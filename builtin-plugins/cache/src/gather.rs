@@ -1,0 +1,93 @@
+//! What passes of an answer, copied until the request is over, and then made an entry.
+
+use llmux_abi::convert::Assembler;
+use serde_json::Value;
+
+use crate::entry::{Entry, Event};
+
+/// What is there of an answer so far.
+#[derive(Default)]
+pub(crate) enum Gathered {
+    #[default]
+    Nothing,
+    /// A whole response, JSON text.
+    Response(String),
+    Stream {
+        events: Vec<Event>,
+        bytes: usize,
+    },
+}
+
+impl Gathered {
+    /// Takes in an event of a stream. `false` when they become more than `most` bytes; nothing is kept then.
+    pub(crate) fn push(&mut self, name: &str, data: &str, most: usize) -> bool {
+        if !matches!(self, Gathered::Stream { .. }) {
+            *self = Gathered::Stream { events: Vec::new(), bytes: 0 };
+        }
+        let Gathered::Stream { events, bytes } = self else { return false };
+        *bytes += name.len() + data.len();
+        if *bytes > most {
+            *self = Gathered::Nothing;
+            return false;
+        }
+        events.push(Event { name: name.to_owned(), data: data.to_owned() });
+        true
+    }
+
+    /// The entry, if the answer is whole and no error.
+    pub(crate) fn into_entry(self) -> Option<Entry> {
+        match self {
+            Gathered::Nothing => None,
+            Gathered::Response(response) => Some(Entry::from_response(response)),
+            Gathered::Stream { events, .. } => {
+                let mut assembler = Assembler::new();
+                for event in &events {
+                    let chunk: Value = serde_json::from_str(&event.data).ok()?;
+                    // Some providers say an error in the middle of a stream and then end it properly.
+                    if !chunk["error"].is_null() {
+                        return None;
+                    }
+                    assembler.push(&chunk);
+                }
+                // A stream that did not say how it ended was cut.
+                let response = assembler.finish()?;
+                Some(Entry::from_stream(response.to_string(), events))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(chunks: &[&str], most: usize) -> Option<Entry> {
+        let mut gathered = Gathered::default();
+        for chunk in chunks {
+            if !gathered.push("", chunk, most) {
+                break;
+            }
+        }
+        gathered.into_entry()
+    }
+
+    const FIRST: &str = r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}"#;
+    const MORE: &str = r#"{"choices":[{"index":0,"delta":{"content":"i"}}]}"#;
+    const LAST: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+
+    #[test]
+    fn a_whole_stream_serves_both_kinds() {
+        let entry = gathered(&[FIRST, MORE, LAST], 1_000).expect("an entry");
+        let response: Value = serde_json::from_str(entry.response()).expect("JSON");
+        assert_eq!(response["choices"][0]["message"]["content"], "hi");
+        assert_eq!(entry.events().expect("events")[1].data, MORE);
+    }
+
+    #[test]
+    fn cut_failed_and_large_streams_are_none() {
+        assert_eq!(gathered(&[FIRST, MORE], 1_000), None);
+        assert_eq!(gathered(&[FIRST, r#"{"error":{"message":"no"}}"#, LAST], 1_000), None);
+        assert_eq!(gathered(&[FIRST, MORE, LAST], 120), None);
+        assert_eq!(gathered(&[], 1_000), None);
+    }
+}

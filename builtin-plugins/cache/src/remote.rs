@@ -1,0 +1,81 @@
+//! Answers in Redis, shared by all hosts that use the server.
+//!
+//! An entry is JSON under `PREFIX` and the key, and expires in the server. A server that is away, slow or
+//! full of something else makes misses, never errors. Storing is sent off without waiting for the answer, at
+//! most 256 at a time; what goes beyond is dropped and counted.
+
+use std::{sync::Arc, time::Duration};
+
+use llmux_abi::{Counter, Host, Result};
+use llmux_redis_link::Link;
+
+use crate::{config::Config, entry::Entry, key::Key};
+
+/// The answers.
+pub(crate) struct Remote {
+    link: Link,
+    prefix: String,
+    dropped: Option<Counter>,
+}
+
+impl Remote {
+    pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
+        let help = "Answers that were not stored because Redis was away or busy";
+        let dropped = host.counter("llmux_cache_stores_dropped_total", help, &[]);
+        if let Err(error) = &dropped {
+            tracing::warn!(%error, "dropped stores are not counted");
+        }
+        Self::with(config, dropped.ok())
+    }
+
+    fn with(config: &Config, dropped: Option<Counter>) -> Result<Self> {
+        let url = config.url.as_deref().unwrap_or_default();
+        let link = Link::open(url, config.timeout).map_err(llmux_abi::Error::new)?;
+        Ok(Self { link, prefix: config.prefix.clone(), dropped })
+    }
+
+    fn name(&self, key: &Key) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Arc<Entry>>> {
+        // Away is logged when it begins, not at every request.
+        if !self.link.is_up() {
+            return Ok(None);
+        }
+        let name = self.name(key);
+        let found = self.link.call(async move |mut connection| {
+            redis::cmd("GET").arg(name).query_async::<Option<Vec<u8>>>(&mut connection).await
+        });
+        match found.await? {
+            None => Ok(None),
+            Some(text) => Ok(Some(Arc::new(serde_json::from_slice(&text)?))),
+        }
+    }
+
+    pub(crate) fn put(&self, key: &Key, entry: &Entry, ttl: Duration) {
+        let sent = self.link.is_up()
+            && serde_json::to_vec(entry).is_ok_and(|text| {
+                let name = self.name(key);
+                let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+                self.link.send(async move |mut connection| {
+                    let mut set = redis::cmd("SET");
+                    set.arg(name).arg(text).arg("PX").arg(millis);
+                    set.query_async::<()>(&mut connection).await
+                })
+            });
+        if !sent {
+            tracing::debug!("an answer is not stored: redis is away or busy");
+            if let Some(dropped) = &self.dropped {
+                dropped.increment(&[]);
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.link.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Names in bounded number: a client chooses model names, and a provider the types of its errors.
+//!
+//! The first names seen are kept; what comes when there is no more room is `other`. So is a name longer than
+//! 128 bytes. Names are never given up again, since metrics that were reported under them stay.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::request::RequestMetrics;
+
+/// What the names beyond the bound are called.
+pub(crate) const OTHER: &str = "other";
+/// What is said where there is no name.
+pub(crate) const NONE: &str = "none";
+
+const MAX_NAME: usize = 128;
+
+/// The names of each label.
+pub(crate) struct Labels {
+    names: Mutex<Names>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Names {
+    endpoints: HashSet<Arc<str>>,
+    models: HashSet<Arc<str>>,
+    providers: HashSet<Arc<str>>,
+    outcomes: HashSet<Arc<str>>,
+}
+
+/// The labels of one request, out of a bounded number of each.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bounded {
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) model: Arc<str>,
+    pub(crate) provider: Arc<str>,
+    pub(crate) outcome: Arc<str>,
+}
+
+impl Labels {
+    /// `most` names of each label, `other` besides.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { names: Mutex::default(), most }
+    }
+
+    pub(crate) fn bound(&self, request: &RequestMetrics) -> Bounded {
+        let names = &mut *self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        Bounded {
+            endpoint: self.name(&mut names.endpoints, &request.endpoint),
+            model: self.name(&mut names.models, &request.model),
+            provider: self.name(&mut names.providers, request.provider.as_deref().unwrap_or_default()),
+            outcome: self.name(&mut names.outcomes, request.outcome.as_str()),
+        }
+    }
+
+    fn name(&self, names: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
+        let name = if name.is_empty() { NONE } else { name };
+        if let Some(name) = names.get(name) {
+            return Arc::clone(name);
+        }
+        if names.len() >= self.most || name.len() > MAX_NAME {
+            return OTHER.into();
+        }
+        let name: Arc<str> = name.into();
+        names.insert(Arc::clone(&name));
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{RequestOutcome, testing::request};
+
+    fn model(labels: &Labels, model: &str) -> Arc<str> {
+        labels.bound(&request(model, RequestOutcome::Success, 1)).model
+    }
+
+    #[test]
+    fn the_names_of_a_label_are_bounded() {
+        let labels = Labels::new(1_000);
+        for at in 0..1_000 {
+            let name = format!("m{at}");
+            assert_eq!(*model(&labels, &name), *name);
+        }
+        assert_eq!(&*model(&labels, "one more"), OTHER);
+        assert_eq!(&*model(&labels, "m7"), "m7", "known names stay");
+    }
+
+    #[test]
+    fn long_and_missing_names_have_one_name() {
+        let labels = Labels::new(10);
+        assert_eq!(&*model(&labels, &"m".repeat(1_000)), OTHER);
+        assert_eq!(&*model(&labels, ""), NONE);
+    }
+}

@@ -1,0 +1,276 @@
+//! Whose limit a request counts against.
+//!
+//! A key has two forms. Its hash, made without writing anything, finds the bucket in this process. Its text
+//! names the key in Redis and to other plugins; it is written only where somebody reads it. Two different
+//! keys never have the same text: parts are joined by `|`, which is escaped inside of them.
+//!
+//! The hash is 64 bits of SipHash with a secret of the process: nobody outside can aim at another's bucket.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt::Write,
+    hash::{BuildHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use llmux_abi::{Context, Error, Result, Value};
+use sha2::{Digest, Sha256};
+
+use crate::config::KeyConfig;
+
+/// Headers that a host redacts: all requests would share one limit.
+const REDACTED: [&str; 8] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+];
+
+/// A longer text is replaced by its hash, so that a client cannot make keys of any size.
+const MAX_TEXT: usize = 200;
+
+type Closure = Arc<dyn Fn(&Context<'_>) -> String + Send + Sync>;
+
+/// How the key of a request is found.
+pub(crate) struct Key {
+    source: Source,
+    secret: RandomState,
+}
+
+enum Source {
+    Parts(Vec<Part>),
+    Closure(Closure),
+}
+
+#[derive(Debug, PartialEq)]
+enum Part {
+    Global,
+    ApiKey,
+    User,
+    Model,
+    /// Written `header:NAME`; the whole of it.
+    Header(String),
+    Value(String),
+}
+
+impl Part {
+    fn parse(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None => match text {
+                "global" => Ok(Part::Global),
+                "api_key" => Ok(Part::ApiKey),
+                "user" => Ok(Part::User),
+                "model" => Ok(Part::Model),
+                _ => Err(unknown(text)),
+            },
+            Some(("header", name)) => {
+                let name = name.to_ascii_lowercase();
+                let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+                if name.is_empty() || !name.bytes().all(is_token) {
+                    return Err(Error::new(format!("key `{text}`: that is no name of a header")));
+                }
+                if REDACTED.contains(&name.as_str()) {
+                    let why = "plugins see that header redacted, so all requests would share one limit; use `api_key`";
+                    return Err(Error::new(format!("key `{text}`: {why}")));
+                }
+                Ok(Part::Header(name))
+            }
+            Some(("value", name)) if !name.is_empty() => Ok(Part::Value(name.to_owned())),
+            Some(_) => Err(unknown(text)),
+        }
+    }
+
+    fn name(&self) -> (&'static str, &str) {
+        match self {
+            Part::Global => ("global", ""),
+            Part::ApiKey => ("api_key", ""),
+            Part::User => ("user", ""),
+            Part::Model => ("model", ""),
+            Part::Header(name) => ("header:", name),
+            Part::Value(name) => ("value:", name),
+        }
+    }
+
+    /// Calls `see` with what the request says for this part, if it says anything.
+    fn with_value<R>(&self, ctx: &Context<'_>, see: impl FnOnce(Option<&str>) -> R) -> R {
+        match self {
+            Part::Global => see(None),
+            Part::ApiKey => see(ctx.key_id()),
+            Part::User => see(ctx.user()),
+            Part::Model => see(Some(ctx.model())),
+            Part::Header(name) => see(ctx.header(name)),
+            Part::Value(name) => match ctx.get_str(name) {
+                Some(text) => see(Some(text)),
+                None => match ctx.get(name) {
+                    None => see(None),
+                    Some(Value::String(text)) => see(Some(&text)),
+                    Some(Value::Integer(integer)) => see(Some(&integer.to_string())),
+                    Some(Value::Float(float)) => see(Some(&float.to_string())),
+                    Some(Value::Boolean(boolean)) => see(Some(&boolean.to_string())),
+                    Some(Value::Json(json)) => see(Some(&json.to_string())),
+                },
+            },
+        }
+    }
+}
+
+fn unknown(text: &str) -> Error {
+    let known = "`global`, `api_key`, `user`, `model`, `header:NAME` and `value:NAME`";
+    Error::new(format!("key `{text}` is none of {known}"))
+}
+
+impl Key {
+    pub(crate) fn from_config(config: &KeyConfig) -> Result<Self> {
+        let parts = match config {
+            KeyConfig::One(part) => std::slice::from_ref(part),
+            KeyConfig::Many(parts) if parts.is_empty() => {
+                return Err(Error::new("`key` is an empty list; write `global` for one limit for all"));
+            }
+            KeyConfig::Many(parts) => parts,
+        };
+        let parts = parts.iter().map(|part| Part::parse(part)).collect::<Result<_>>()?;
+        Ok(Self { source: Source::Parts(parts), secret: RandomState::new() })
+    }
+
+    pub(crate) fn from_closure(closure: Closure) -> Self {
+        Self { source: Source::Closure(closure), secret: RandomState::new() }
+    }
+
+    /// The key's hash, which names its bucket in this process.
+    pub(crate) fn hash(&self, ctx: &Context<'_>) -> u64 {
+        let mut hasher = self.secret.build_hasher();
+        match &self.source {
+            // The parts are the same for all requests, so that only what they say needs hashing.
+            Source::Parts(parts) => {
+                for part in parts {
+                    part.with_value(ctx, |value| value.hash(&mut hasher));
+                }
+            }
+            Source::Closure(closure) => closure(ctx).hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    /// The key's text, at most [`MAX_TEXT`] bytes.
+    pub(crate) fn text(&self, ctx: &Context<'_>) -> String {
+        let mut text = String::with_capacity(64);
+        match &self.source {
+            Source::Parts(parts) => {
+                for part in parts {
+                    part.with_value(ctx, |value| push_part(&mut text, part, value));
+                }
+            }
+            Source::Closure(closure) => text = closure(ctx),
+        }
+        bounded(text)
+    }
+}
+
+/// Appends `name:value`, or the name alone where the request says nothing; of an API key, `global`.
+fn push_part(text: &mut String, part: &Part, value: Option<&str>) {
+    if !text.is_empty() {
+        text.push('|');
+    }
+    let (kind, name) = part.name();
+    let Some(value) = value else {
+        let is_api_key = matches!(part, Part::ApiKey);
+        text.push_str(if is_api_key { "global" } else { kind });
+        return escape(text, name);
+    };
+    text.push_str(kind);
+    escape(text, name);
+    text.push(':');
+    escape(text, value);
+}
+
+fn escape(text: &mut String, value: &str) {
+    if !value.contains(['|', ':', '%']) {
+        return text.push_str(value);
+    }
+    for character in value.chars() {
+        match character {
+            '|' => text.push_str("%7C"),
+            ':' => text.push_str("%3A"),
+            '%' => text.push_str("%25"),
+            other => text.push(other),
+        }
+    }
+}
+
+fn bounded(text: String) -> String {
+    if text.len() <= MAX_TEXT {
+        return text;
+    }
+    let mut hashed = String::from("sha256:");
+    for byte in Sha256::digest(&text) {
+        let _ = write!(hashed, "{byte:02x}");
+    }
+    hashed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(parts: &[(&str, Option<&str>)]) -> String {
+        let mut text = String::new();
+        for (part, value) in parts {
+            push_part(&mut text, &Part::parse(part).expect(part), *value);
+        }
+        text
+    }
+
+    #[test]
+    fn a_key_reads_as_what_it_is_made_of() {
+        assert_eq!(text(&[("api_key", Some("k1"))]), "api_key:k1");
+        assert_eq!(text(&[("api_key", None)]), "global");
+        assert_eq!(
+            text(&[("user", Some("ann")), ("header:X-Tenant", Some("t"))]),
+            "user:ann|header:x-tenant:t"
+        );
+    }
+
+    #[test]
+    fn no_value_makes_one_key_look_like_another() {
+        let pair = |user, model| text(&[("user", user), ("model", model)]);
+        let keys = [
+            pair(Some("a|model:b"), Some("c")),
+            pair(Some("a"), Some("b|model:c")),
+            pair(Some("a%7Cmodel%3Ab"), Some("c")),
+            pair(None, Some("c")),
+            pair(Some(""), Some("c")),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[at + 1..].contains(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_long_key_is_hashed() {
+        let (one, other) = (bounded("a".repeat(1_000)), bounded("a".repeat(1_001)));
+        assert_ne!(one, other);
+        assert!(one.starts_with("sha256:") && one.len() == 71, "{one}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_by_name() {
+        for key in [
+            "",
+            "apikey",
+            "header:",
+            "header:a b",
+            "value:",
+            "team:x",
+            "header:Authorization",
+            "header:cookie",
+        ] {
+            let error = Part::parse(key).expect_err(key);
+            assert!(error.message().contains(&format!("`{key}`")), "{error}");
+        }
+        assert!(Key::from_config(&KeyConfig::Many(Vec::new())).is_err());
+    }
+}

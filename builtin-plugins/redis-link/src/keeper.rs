@@ -1,0 +1,171 @@
+//! Keeps the connection up: connects, watches, reconnects with backoff. Runs on the link's own runtime.
+//!
+//! A connection that a command found broken is dropped at once and looked for again; an idle one is pinged
+//! every second, so that a server that went away and came back is found before the next request needs it.
+
+use std::{
+    collections::hash_map::RandomState,
+    future::Future,
+    hash::BuildHasher,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use crate::Error;
+
+const PING_EVERY: Duration = Duration::from_secs(1);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LAST_BACKOFF: Duration = Duration::from_secs(2);
+/// An attempt to connect is on nobody's path and may take longer than a command.
+const CONNECT_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// What the link and its keeper both see.
+pub(crate) struct Shared {
+    connection: Mutex<Option<Numbered>>,
+    up: AtomicBool,
+    lost: Notify,
+    timeout: Duration,
+}
+
+/// A connection, and which one it is: a late failure of an old one says nothing about the new one.
+#[derive(Clone)]
+struct Numbered {
+    number: u64,
+    connection: MultiplexedConnection,
+}
+
+impl Shared {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { connection: Mutex::new(None), up: AtomicBool::new(false), lost: Notify::new(), timeout }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire)
+    }
+
+    /// Takes the connection away, whichever it is.
+    pub(crate) fn take(&self) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *connection = None;
+        self.up.store(false, Ordering::Release);
+    }
+
+    fn put(&self, new: Numbered) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *connection = Some(new);
+        self.up.store(true, Ordering::Release);
+    }
+
+    fn current(&self) -> Option<Numbered> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lose(&self, number: u64) {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if connection.as_ref().is_some_and(|current| current.number == number) {
+            *connection = None;
+            self.up.store(false, Ordering::Release);
+            self.lost.notify_one();
+        }
+    }
+
+    /// Runs a command on the connection there is, in bounded time.
+    pub(crate) async fn run<T, F, A>(&self, command: F) -> Result<T, Error>
+    where
+        F: FnOnce(MultiplexedConnection) -> A,
+        A: Future<Output = RedisResult<T>>,
+    {
+        let Numbered { number, connection } = self.current().ok_or(Error::Away)?;
+        match timeout(self.timeout, command(connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                // What the server says about one command leaves the connection whole.
+                if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+                    self.lose(number);
+                }
+                Err(Error::Failed(error))
+            }
+            // A server that hangs is as good as away: only the first requests wait for it.
+            Err(_) => {
+                self.lose(number);
+                Err(Error::TimedOut)
+            }
+        }
+    }
+}
+
+/// Keeps a connection in `shared` for as long as it is polled. `first` is told when the first attempt is over.
+pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>) {
+    let mut backoff = FIRST_BACKOFF;
+    let mut reported = false;
+    for number in 0.. {
+        let attempt = connect(client, shared.timeout).await;
+        match attempt {
+            Ok(connection) => {
+                shared.put(Numbered { number, connection });
+                let _ = first.try_send(());
+                tracing::info!("connected to redis");
+                watch(shared).await;
+                shared.take();
+                tracing::warn!("lost the connection to redis, reconnecting");
+                (backoff, reported) = (FIRST_BACKOFF, false);
+                continue;
+            }
+            // Once for each time it goes away: the rest would only repeat it.
+            Err(error) if !reported => tracing::warn!(%error, "cannot connect to redis, trying on"),
+            Err(error) => tracing::debug!(%error, "cannot connect to redis, trying on"),
+        }
+        reported = true;
+        let _ = first.try_send(());
+        sleep(jittered(backoff)).await;
+        backoff = (backoff * 2).min(LAST_BACKOFF);
+    }
+}
+
+/// Between half of a backoff and all of it, so that many hosts do not come back in step.
+fn jittered(backoff: Duration) -> Duration {
+    let random = RandomState::new().hash_one(()) as u32;
+    backoff / 2 + (backoff / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+async fn connect(client: &Client, limit: Duration) -> Result<MultiplexedConnection, Error> {
+    // The limits are set around each use; the client's own would only add timers.
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let connected = async {
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // One that is still loading its data answers this with an error.
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        Ok(connection)
+    };
+    match timeout(limit.max(CONNECT_AT_LEAST), connected).await {
+        Ok(connected) => connected.map_err(Error::Failed),
+        Err(_) => Err(Error::TimedOut),
+    }
+}
+
+/// Returns once the connection is lost.
+async fn watch(shared: &Shared) {
+    while shared.is_up() {
+        tokio::select! {
+            () = shared.lost.notified() => {}
+            () = sleep(PING_EVERY) => {
+                let ping = shared.run(async |mut connection| {
+                    redis::cmd("PING").query_async::<()>(&mut connection).await
+                });
+                if ping.await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The plugins by name, each in both of its kinds: compiled into this program, and as a library.
+//!
+//! The libraries are built by cargo when a test first asks for one, in the profile that this crate itself is
+//! built in. Cargo says where they are; its own lock keeps two test programs from building at once, and each
+//! program keeps copies, so that a build that follows does not touch what it loads.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use llmux_core::PluginSpec;
+use llmux_plugin_cache::Cache;
+use llmux_plugin_logging::Logging;
+use llmux_plugin_metrics::Metrics;
+use llmux_plugin_rate_limit::RateLimit;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// One of the four.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Builtin {
+    RateLimit,
+    Cache,
+    Metrics,
+    Logging,
+}
+
+/// Where a plugin comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// From this program.
+    Compiled,
+    /// From a library.
+    Loaded,
+}
+
+/// One of the four ways in which a test runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Where the plugins come from.
+    pub kind: Kind,
+    /// Do the requests stream?
+    pub stream: bool,
+}
+
+impl Builtin {
+    /// All of them, in the order of their turns.
+    pub const ALL: [Builtin; 4] = [Builtin::RateLimit, Builtin::Cache, Builtin::Metrics, Builtin::Logging];
+
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Builtin::RateLimit => "rate-limit",
+            Builtin::Cache => "cache",
+            Builtin::Metrics => "metrics",
+            Builtin::Logging => "logging",
+        }
+    }
+
+    /// An instance to make, with a configuration.
+    pub fn spec(self, kind: Kind, config: Value) -> PluginSpec {
+        let spec = match (kind, self) {
+            (Kind::Loaded, _) => PluginSpec::path(self.library()),
+            (Kind::Compiled, Builtin::RateLimit) => PluginSpec::compiled::<RateLimit>(),
+            (Kind::Compiled, Builtin::Cache) => PluginSpec::compiled::<Cache>(),
+            (Kind::Compiled, Builtin::Metrics) => PluginSpec::compiled::<Metrics>(),
+            (Kind::Compiled, Builtin::Logging) => PluginSpec::compiled::<Logging>(),
+        };
+        spec.config(config)
+    }
+
+    /// The library's file, built if need be.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be built.
+    pub fn library(self) -> PathBuf {
+        static LIBRARIES: OnceLock<(TempDir, HashMap<String, PathBuf>)> = OnceLock::new();
+        let (_, libraries) = LIBRARIES.get_or_init(build);
+        libraries[&self.package().replace('-', "_")].clone()
+    }
+
+    fn package(self) -> String {
+        format!("llmux-plugin-{}", self.name())
+    }
+}
+
+/// Builds the four libraries and copies them; by the name of their crate.
+fn build() -> (TempDir, HashMap<String, PathBuf>) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--message-format=json"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    for plugin in Builtin::ALL {
+        command.args(["--package", &plugin.package()]);
+    }
+    let output = command.stderr(Stdio::inherit()).output().expect("cargo runs");
+    assert!(output.status.success(), "the libraries of the plugins build");
+    let folder = TempDir::new().expect("a folder for the libraries");
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let libraries = messages.filter_map(|message| copy(&folder, message)).collect();
+    (folder, libraries)
+}
+
+/// Copies the library that a message of cargo is about, if it is about one.
+fn copy(folder: &TempDir, message: &[u8]) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_slice(message).ok()?;
+    let name = message["target"]["name"].as_str()?.replace('-', "_");
+    let is_library = |file: &&str| file.ends_with(std::env::consts::DLL_SUFFIX);
+    let file = message["filenames"].as_array()?.iter().filter_map(Value::as_str).find(is_library)?;
+    // Not only the plugins: cargo reports the libraries of procedural macros as well.
+    if !name.starts_with("llmux_plugin_") {
+        return None;
+    }
+    let copied = folder.path().join(format!("{name}{}", std::env::consts::DLL_SUFFIX));
+    std::fs::copy(file, &copied).expect("a library is copied");
+    Some((name, copied))
+}

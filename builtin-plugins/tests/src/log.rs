@@ -1,0 +1,144 @@
+//! What is logged on one thread, as a test sees it.
+//!
+//! A compiled-in plugin's events carry their fields; a loaded one's reach the host as one line of text with
+//! the fields behind the message. Both are read into the same [`Event`].
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tracing::{
+    Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+    subscriber::{DefaultGuard, Interest},
+};
+
+/// One event of a plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Event {
+    /// As `INFO`.
+    pub level: String,
+    /// As `request completed`.
+    pub message: String,
+    /// The fields, as text: strings without quotes.
+    pub fields: BTreeMap<String, String>,
+    /// All that was written, whatever it is called.
+    pub whole: String,
+}
+
+impl Event {
+    /// A field, or nothing for none.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(String::as_str)
+    }
+}
+
+/// The log of this thread for as long as this lives.
+pub struct Log {
+    events: Arc<Mutex<Vec<Event>>>,
+    _guard: DefaultGuard,
+}
+
+impl Log {
+    /// Begins to listen, to events of this level (`tracing`'s order) and more important ones.
+    pub fn listen(most: tracing::Level) -> Self {
+        let events = Arc::<Mutex<Vec<Event>>>::default();
+        let recorder = Recorder { events: Arc::clone(&events), most };
+        Self { events, _guard: tracing::subscriber::set_default(recorder) }
+    }
+
+    /// The events of plugins so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Those with this message.
+    pub fn said(&self, message: &str) -> Vec<Event> {
+        self.events().into_iter().filter(|event| event.message == message).collect()
+    }
+}
+
+struct Recorder {
+    events: Arc<Mutex<Vec<Event>>>,
+    most: tracing::Level,
+}
+
+impl Subscriber for Recorder {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // Each test has its own.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("llmux") && *metadata.level() <= self.most
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let target = event.metadata().target();
+        if target != "llmux::plugin" && !target.starts_with("llmux_plugin") {
+            return;
+        }
+        let mut seen = Event { level: event.metadata().level().to_string(), ..Event::default() };
+        event.record(&mut seen);
+        seen.whole = format!("{} {:?}", seen.message, seen.fields);
+        if target == "llmux::plugin" {
+            split(&mut seen);
+        }
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Visit for Event {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.insert(field.name().to_owned(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => {
+                self.fields.insert(name.to_owned(), format!("{value:?}"));
+            }
+        }
+    }
+}
+
+/// Takes the fields ` name=value` off the end of a line.
+fn split(event: &mut Event) {
+    let line = std::mem::take(&mut event.message);
+    let mut words = line.split(' ');
+    let message: Vec<&str> = words.by_ref().take_while(|word| !word.contains('=')).collect();
+    event.message = message.join(" ");
+    let mut rest = line.get(event.message.len()..).unwrap_or_default();
+    while let Some((name, after)) = rest.trim_start().split_once('=') {
+        let end = match after.strip_prefix('"') {
+            // A quoted value is written as Rust writes strings: it ends at a quote that is not escaped.
+            Some(inside) => {
+                let mut escaped = false;
+                let quote = inside.find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                quote.map_or(after.len(), |at| at + 2)
+            }
+            None => after.find(' ').unwrap_or(after.len()),
+        };
+        let (value, after) = after.split_at(end);
+        let unquoted = serde_json::from_str::<String>(value);
+        let plain = || value.trim_matches('"').replace("\\\"", "\"");
+        event.fields.insert(name.to_owned(), unquoted.unwrap_or_else(|_| plain()));
+        rest = after;
+    }
+}

@@ -1,0 +1,106 @@
+//! Which requests the cache takes for the same.
+
+use llmux_builtin_tests::{Builtin, Way, World, ask};
+use llmux_core::{Endpoint, Request};
+use serde_json::{Value, json};
+
+async fn world(way: Way, config: Value) -> World {
+    World::new([Builtin::Cache.spec(way.kind, config)]).await
+}
+
+async fn what_cannot_change_the_answer_does_not_count(way: Way) {
+    let world = world(way, json!({})).await;
+    world.send(ask(way.stream).with("temperature", json!(1))).await;
+    for (member, value) in [
+        ("user", json!("ann")),
+        ("metadata", json!({"a": "b"})),
+        ("stream_options", json!({"include_usage": true})),
+        ("stream", json!(!way.stream)),
+    ] {
+        let asked = ask(way.stream).with("temperature", json!(1)).with(member, value);
+        assert!(world.send(asked).await.hit, "{member}");
+    }
+    assert_eq!(world.upstream.calls(), 1);
+}
+
+async fn the_order_of_members_and_white_space_do_not_count(way: Way) {
+    let world = world(way, json!({})).await;
+    let bodies = [
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"top_p":0.5}"#,
+        "{ \"top_p\": 0.5,\n\"messages\": [ {\"content\":\"hi\", \"role\":\"user\"} ], \"model\" : \"m\" }",
+    ];
+    for body in bodies {
+        let request = Request::new(Endpoint::ChatCompletions, body).expect("a request");
+        if way.stream {
+            let mut chunks = world.client.stream(request).await.result.expect("a stream");
+            while chunks.next().await.is_some() {}
+        } else {
+            world.client.send(request).await.result.expect("an answer");
+        }
+        world.settle().await;
+    }
+    assert_eq!(world.upstream.calls(), 1);
+}
+
+async fn what_can_change_the_answer_counts(way: Way) {
+    let world = world(way, json!({})).await;
+    let with = |member: &str, value: Value| ask(way.stream).with(member, value);
+    let all = [
+        ask(way.stream),
+        ask(way.stream).model("other"),
+        with("temperature", json!(0)),
+        with("temperature", json!(0.1)),
+        with("tools", json!([{"type": "function", "function": {"name": "f"}}])),
+        with("tools", json!([{"type": "function", "function": {"name": "g"}}])),
+        with("tool_choice", json!("none")),
+        with("response_format", json!({"type": "json_object"})),
+        with("messages", json!([{"role": "system", "content": "hello"}])),
+        with("max_tokens", json!(1)),
+        with("seed", json!(1)),
+        with("n", json!(2)),
+        with("something_new", json!(1)),
+        ask(way.stream).key("a"),
+        ask(way.stream).key("b"),
+    ];
+    for (at, asked) in all.iter().enumerate() {
+        assert!(!world.send(asked.clone()).await.hit, "{}", asked.body);
+        assert_eq!(world.upstream.calls(), at + 1);
+    }
+    for asked in all {
+        assert!(world.send(asked.clone()).await.hit, "{}", asked.body);
+    }
+}
+
+async fn tenants_share_only_where_the_operator_says_so(way: Way) {
+    for shared in [false, true] {
+        let world = world(way, json!({"shared": shared})).await;
+        world.send(ask(way.stream).key("a")).await;
+        assert_eq!(world.send(ask(way.stream).key("b")).await.hit, shared);
+        assert_eq!(world.send(ask(way.stream)).await.hit, shared);
+        assert!(world.send(ask(way.stream).key("a")).await.hit);
+    }
+}
+
+async fn another_endpoint_is_another_request(way: Way) {
+    let world = world(way, json!({})).await;
+    let body = r#"{"model":"m","prompt":"hi","messages":[]}"#;
+    for endpoint in [Endpoint::ChatCompletions, Endpoint::Completions] {
+        let request = Request::new(endpoint, body).expect("a request");
+        if way.stream {
+            let mut chunks = world.client.stream(request).await.result.expect("a stream");
+            while chunks.next().await.is_some() {}
+        } else {
+            world.client.send(request).await.result.expect("an answer");
+        }
+        world.settle().await;
+    }
+    assert_eq!(world.upstream.calls(), 2);
+}
+
+in_every_way! {
+    what_cannot_change_the_answer_does_not_count
+    the_order_of_members_and_white_space_do_not_count
+    what_can_change_the_answer_counts
+    tenants_share_only_where_the_operator_says_so
+    another_endpoint_is_another_request
+}

@@ -1,0 +1,54 @@
+//! Plugins around the built-in ones: what an operator's own would do.
+
+use llmux_abi::prelude::*;
+use llmux_core::PluginSpec;
+
+/// Puts the request header `x-seat` into the context, as a plugin does that knows who sits where.
+pub(crate) struct Seats;
+
+impl Plugin for Seats {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: Host) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn pre_hook(&self, ctx: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        if let Some(seat) = ctx.header("x-seat").map(str::to_owned) {
+            ctx.set("seat", seat)?;
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// Before all others on the way in, after all others on the way out.
+pub(crate) fn seats() -> PluginSpec {
+    PluginSpec::of::<Seats>("seats").priority(1)
+}
+
+/// Turns every answer into an error, on the way out behind the built-in plugins.
+pub(crate) struct Censor;
+
+impl Plugin for Censor {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: Host) -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn post_hook(&self, _: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
+        outcome.fail(Error::forbidden("not that"))
+    }
+
+    async fn on_stream_chunk(&self, _: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
+        match chunk.finish_reason() {
+            Some(_) => Ok(ChunkFlow::End(Error::forbidden("not that"))),
+            None => Ok(ChunkFlow::Forward),
+        }
+    }
+}
+
+/// The censor, behind the built-in plugins.
+pub(crate) fn censor() -> PluginSpec {
+    PluginSpec::of::<Censor>("censor").priority(1)
+}

@@ -1,0 +1,15 @@
+//! A look into Prometheus' text.
+
+use llmux_builtin_tests::World;
+
+/// The value of a metric with these labels, others ignored; the sum where several have them.
+pub(crate) fn value(world: &World, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let text = world.client.render_metrics();
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?.strip_prefix('{')?;
+        let (found, value) = rest.rsplit_once("} ")?;
+        pairs.iter().all(|pair| found.split(',').any(|there| there == pair)).then(|| value.parse().ok())?
+    });
+    values.fold(None, |sum, value: f64| Some(sum.unwrap_or(0.0) + value))
+}

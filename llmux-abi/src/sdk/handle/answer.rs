@@ -1,0 +1,75 @@
+//! Where a hook's answer goes.
+
+use abi_stable::sabi_types::RMut;
+
+use super::context::with_raw_value;
+use crate::{
+    raw::flow::{AnswerObject, ERROR, PANIC, RawAnswer},
+    sdk::{context::Value, flow::BoxedSource, host::Host, shim},
+};
+
+/// Where a hook's answer goes.
+pub(crate) struct Answer<'a> {
+    raw: RawAnswer<'a>,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn new(raw: RawAnswer<'a>) -> Self {
+        Self { raw }
+    }
+
+    fn object(&mut self) -> RMut<'_, AnswerObject> {
+        self.raw.object.reborrow()
+    }
+
+    pub(crate) fn respond(&mut self, json: &str) {
+        let respond = self.raw.table.respond();
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { respond(self.object(), json.into()) }
+    }
+
+    pub(crate) fn respond_stream(&mut self, source: Box<dyn BoxedSource>, host: &Host) {
+        let respond_stream = self.raw.table.respond_stream();
+        // SAFETY: the host's table and object belong together, see the head. The stream is a fresh one, and
+        // the host owns it from here on.
+        unsafe { respond_stream(self.object(), shim::stream(source, host)) }
+    }
+
+    pub(crate) fn reject(&mut self, error: &str, allow_fallback: bool) {
+        let reject = self.raw.table.reject();
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { reject(self.object(), error.into(), allow_fallback) }
+    }
+
+    pub(crate) fn metadata(&mut self, key: &str, value: &Value) {
+        let metadata = self.raw.table.metadata();
+        // SAFETY: the host's table and object belong together, see the head.
+        with_raw_value(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
+    }
+
+    pub(crate) fn emit(&mut self, event: &str, data: &str) {
+        let emit = self.raw.table.emit();
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { emit(self.object(), event.into(), data.into()) }
+    }
+
+    pub(crate) fn end_stream(&mut self, error: &str) {
+        let end_stream = self.raw.table.end_stream();
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { end_stream(self.object(), error.into()) }
+    }
+
+    pub(crate) fn failed(&mut self, message: &str) {
+        self.say_failed(ERROR, message);
+    }
+
+    pub(crate) fn panicked(&mut self, message: &str) {
+        self.say_failed(PANIC, message);
+    }
+
+    fn say_failed(&mut self, kind: u32, message: &str) {
+        let failed = self.raw.table.failed();
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { failed(self.object(), kind, message.into()) }
+    }
+}

@@ -1,0 +1,128 @@
+//! A request's context: its texts, numbers and values, and the state an instance keeps in it.
+
+use abi_stable::std_types::RStr;
+
+use crate::{
+    raw::{
+        context::{self, RawContext, StateObject},
+        value::{self, RawValue},
+    },
+    sdk::{
+        context::{State, Value},
+        error::{Error, Result},
+    },
+};
+
+/// A context.
+pub(crate) struct ContextHandle<'a> {
+    raw: RawContext<'a>,
+}
+
+impl<'a> ContextHandle<'a> {
+    pub(crate) fn new(raw: RawContext<'a>) -> Self {
+        Self { raw }
+    }
+
+    pub(crate) fn text(&self, which: u32) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let text = unsafe { self.raw.table.text()(self.raw.object.as_rref(), which) };
+        text.into_option().map(|text| text.as_str())
+    }
+
+    pub(crate) fn number(&self, which: u32) -> Option<i64> {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.number()(self.raw.object.as_rref(), which) }.into_option()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let value = unsafe { self.raw.table.header()(self.raw.object.as_rref(), name.into()) };
+        value.into_option().map(|text| text.as_str())
+    }
+
+    fn raw_value(&self, key: &str) -> Option<RawValue<'_>> {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.value()(self.raw.object.as_rref(), key.into()) }.into_option()
+    }
+
+    pub(crate) fn string(&self, key: &str) -> Option<&str> {
+        self.raw_value(key).filter(|value| value.kind == value::STRING).map(|value| value.text.as_str())
+    }
+
+    pub(crate) fn value(&self, key: &str) -> Option<Value> {
+        let raw = self.raw_value(key)?;
+        Some(match raw.kind {
+            value::STRING => Value::String(raw.text.as_str().to_owned()),
+            value::INTEGER => Value::Integer(raw.bits as i64),
+            value::FLOAT => Value::Float(f64::from_bits(raw.bits)),
+            value::BOOLEAN => Value::Boolean(raw.bits != 0),
+            value::JSON => Value::Json(serde_json::from_str(raw.text.as_str()).ok()?),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn set_value(&mut self, key: &str, value: &Value) -> Result<()> {
+        let code = with_raw_value(value, |raw| {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { self.raw.table.set_value()(self.raw.object.reborrow(), key.into(), raw) }
+        });
+        changed(code, "value", key)
+    }
+
+    pub(crate) fn set_response_header(&mut self, name: &str, value: &str) -> Result<()> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let code = unsafe {
+            self.raw.table.set_response_header()(self.raw.object.reborrow(), name.into(), value.into())
+        };
+        changed(code, "response header", name)
+    }
+
+    /// The instance's state for this request, made on first use.
+    pub(crate) fn state(&mut self) -> &mut State {
+        // SAFETY: the host's table and object belong together, see the head.
+        let slot = unsafe { self.raw.table.state()(self.raw.object.reborrow()) }.into_mut();
+        if slot.is_null() {
+            *slot = Box::into_raw(Box::<State>::default()).cast::<StateObject>();
+        }
+        // SAFETY: only this function fills the slot, so it holds a `State`; the host keeps the slot for this
+        // instance and request alone, and one hook of them runs at a time (`&mut self`). Freed by
+        // `drop_state` after the last hook.
+        unsafe { &mut *slot.cast::<State>() }
+    }
+}
+
+/// Frees what [`ContextHandle::state`] made.
+///
+/// # Safety
+///
+/// The pointer comes from that slot and is not used again.
+pub(crate) unsafe fn drop_state(state: *mut StateObject) {
+    // SAFETY: made by `Box::into_raw` in `state`, and passed here once.
+    drop(unsafe { Box::from_raw(state.cast::<State>()) });
+}
+
+fn changed(code: u32, what: &str, name: &str) -> Result<()> {
+    let why = match code {
+        context::OK => return Ok(()),
+        context::INVALID => "its name or value is not allowed",
+        context::TOO_LARGE => "the host keeps no more for one request",
+        context::READ_ONLY => "the request is complete",
+        _ => "the host refuses it",
+    };
+    Err(Error::new(format!("cannot set the {what} `{name}`: {why}")))
+}
+
+/// Lends a value to one call.
+pub(super) fn with_raw_value<R>(value: &Value, use_raw: impl FnOnce(RawValue<'_>) -> R) -> R {
+    let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
+    match value {
+        Value::String(text) => use_raw(RawValue { kind: value::STRING, bits: 0, text: text.as_str().into() }),
+        Value::Integer(integer) => use_raw(scalar(value::INTEGER, *integer as u64)),
+        Value::Float(float) => use_raw(scalar(value::FLOAT, float.to_bits())),
+        Value::Boolean(boolean) => use_raw(scalar(value::BOOLEAN, u64::from(*boolean))),
+        Value::Json(json) => {
+            let text = json.to_string();
+            use_raw(RawValue { kind: value::JSON, bits: 0, text: text.as_str().into() })
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A JSON document that the host owns.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    raw::document::{self, RawDocument},
+    sdk::error::{Error, Result},
+};
+
+/// A JSON document that the host owns: read and edited by JSON Pointer (RFC 6901).
+///
+/// `""` is the whole document, `/messages/0/content` a place in it; in a last segment, `-` is the place
+/// after an array's last element. Requests, responses and chunks are all documents: their views deref to
+/// this.
+pub struct Document<'a> {
+    raw: RawDocument<'a>,
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn new(raw: RawDocument<'a>) -> Self {
+        Self { raw }
+    }
+
+    /// The JSON text of a place, `None` where there is none.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let text = unsafe { self.raw.table.get()(self.raw.object.as_rref(), pointer.into()) };
+        text.into_option().map(|text| text.as_str())
+    }
+
+    /// The content of a string, `None` where there is none, or something else.
+    pub fn get_str(&self, pointer: &str) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let text = unsafe { self.raw.table.get_str()(self.raw.object.as_rref(), pointer.into()) };
+        text.into_option().map(|text| text.as_str())
+    }
+
+    /// A value of any type that serde reads, `None` where there is none, or it is of another type.
+    pub fn get<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
+        serde_json::from_str(self.text(pointer)?).ok()
+    }
+
+    /// How many members an object or elements an array has; `None` for anything else.
+    pub fn len(&self, pointer: &str) -> Option<usize> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let len = unsafe { self.raw.table.len()(self.raw.object.as_rref(), pointer.into()) };
+        len.into_option().and_then(|len| len.try_into().ok())
+    }
+
+    /// The whole document as a type of the caller's choice, for instance one of [`types`](crate::types).
+    ///
+    /// # Errors
+    ///
+    /// Those of serde, which name the member.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        Ok(serde_json::from_str(self.text("").unwrap_or("null"))?)
+    }
+
+    /// Adds a member or replaces it; replaces an element, or with `-` appends one. The parent must exist.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such place, the document is for reading, or it would become too large.
+    pub fn set(&mut self, pointer: &str, value: impl Serialize) -> Result<()> {
+        self.set_text(pointer, &serde_json::to_string(&value)?)
+    }
+
+    /// The same, with JSON text.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set), and when the text is not JSON.
+    pub fn set_text(&mut self, pointer: &str, json: &str) -> Result<()> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let code = unsafe { self.raw.table.set()(self.raw.object.reborrow(), pointer.into(), json.into()) };
+        edited(code, pointer)
+    }
+
+    /// Inserts an element before the one that the pointer names, shifting what follows; into an object, sets
+    /// a member.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn insert(&mut self, pointer: &str, value: impl Serialize) -> Result<()> {
+        let json = serde_json::to_string(&value)?;
+        // SAFETY: the host's table and object belong together, see the head.
+        let code = unsafe {
+            self.raw.table.insert()(self.raw.object.reborrow(), pointer.into(), json.as_str().into())
+        };
+        edited(code, pointer)
+    }
+
+    /// Removes a member or an element. `false` where there was none.
+    ///
+    /// # Errors
+    ///
+    /// When the document is for reading.
+    pub fn remove(&mut self, pointer: &str) -> Result<bool> {
+        // SAFETY: the host's table and object belong together, see the head.
+        match unsafe { self.raw.table.remove()(self.raw.object.reborrow(), pointer.into()) } {
+            document::NO_SUCH_PLACE => Ok(false),
+            code => edited(code, pointer).map(|()| true),
+        }
+    }
+
+    /// Replaces the whole document.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn replace(&mut self, value: impl Serialize) -> Result<()> {
+        self.set("", value)
+    }
+}
+
+pub(super) fn edited(code: u32, pointer: &str) -> Result<()> {
+    let why = match code {
+        document::OK => return Ok(()),
+        document::NO_SUCH_PLACE => "there is no such place",
+        document::INVALID_JSON => "the value is not JSON",
+        document::READ_ONLY => "this document is for reading",
+        document::TOO_LARGE => "the document would become too large",
+        _ => "the host refuses the edit",
+    };
+    Err(Error::new(format!("cannot edit `{pointer}`: {why}")))
+}

@@ -1,0 +1,71 @@
+//! What came of a request, and how it ended.
+
+use super::document::{Document, edited};
+use crate::{
+    raw::outcome::{RawOutcome, RawReport},
+    sdk::error::Result,
+};
+
+/// An outcome.
+pub(crate) struct OutcomeHandle<'a> {
+    raw: RawOutcome<'a>,
+}
+
+impl<'a> OutcomeHandle<'a> {
+    pub(crate) fn new(raw: RawOutcome<'a>) -> Self {
+        Self { raw }
+    }
+
+    pub(crate) fn kind(&self) -> u32 {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.kind()(self.raw.object.as_rref()) }
+    }
+
+    pub(crate) fn body(&mut self) -> Document<'_> {
+        // SAFETY: the host's table and object belong together, see the head.
+        Document::new(unsafe { self.raw.table.body()(self.raw.object.reborrow()) })
+    }
+
+    pub(crate) fn request(&self) -> Document<'_> {
+        // SAFETY: the host's table and object belong together, see the head.
+        Document::new(unsafe { self.raw.table.request()(self.raw.object.as_rref()) })
+    }
+
+    pub(crate) fn recover(&mut self, response: &str) -> Result<()> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let code = unsafe { self.raw.table.recover()(self.raw.object.reborrow(), response.into()) };
+        edited(code, "")
+    }
+
+    pub(crate) fn fail(&mut self, error: &str) -> Result<()> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let code = unsafe { self.raw.table.fail()(self.raw.object.reborrow(), error.into()) };
+        edited(code, "")
+    }
+}
+
+/// A report.
+pub(crate) struct ReportHandle<'a> {
+    raw: RawReport<'a>,
+}
+
+impl<'a> ReportHandle<'a> {
+    pub(crate) fn new(raw: RawReport<'a>) -> Self {
+        Self { raw }
+    }
+
+    pub(crate) fn kind(&self) -> u32 {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.kind()(self.raw.object) }
+    }
+
+    pub(crate) fn number(&self, which: u32) -> Option<i64> {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.number()(self.raw.object, which) }.into_option()
+    }
+
+    pub(crate) fn document(&self, which: u32) -> Option<Document<'_>> {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.document()(self.raw.object, which) }.into_option().map(Document::new)
+    }
+}

@@ -1,0 +1,193 @@
+//! The hooks of the contract, each one call of the trait's method.
+
+use abi_stable::{sabi_types::RRef, std_types::RStr};
+use async_ffi::FfiContext;
+
+use super::{
+    Shell,
+    contain::{caught, start},
+};
+use crate::{
+    raw::{
+        context::{RawContext, StateObject},
+        document::RawDocument,
+        flow::{CONTINUE, FAILED, HookPoll, RawAnswer},
+        outcome::{RawOutcome, RawReport},
+        plugin::InstanceObject,
+    },
+    sdk::{
+        chunk::Chunk,
+        context::Context,
+        error::Error,
+        handle::{Answer, ContextHandle, Document, OutcomeHandle, ReportHandle, drop_state},
+        outcome::{Completion, Outcome, StreamEnd},
+        plugin::Plugin,
+        request::Request,
+        tracing,
+    },
+};
+
+/// A hook's error becomes a failure.
+fn fail(error: &Error, answer: &mut Answer<'_>) -> u32 {
+    answer.failed(error.message());
+    FAILED
+}
+
+/// The instance behind an object.
+///
+/// # Safety
+///
+/// The object is one that `instance::<P>` made, and not dropped before `'a` ends.
+unsafe fn shell<'a, P>(object: RRef<'a, InstanceObject>) -> &'a Shell<P> {
+    // SAFETY: promised by the caller.
+    unsafe { object.transmute_into_ref::<Shell<P>>() }
+}
+
+pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    request: RawDocument<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let mut request = Request::new(Document::new(request));
+        plugin.pre_hook(&mut context, &mut request).await
+    };
+    start(host, answer, waker, hook, |flow, answer| match flow {
+        Ok(flow) => flow.answer(answer),
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    request: RawDocument<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let mut request = Request::new(Document::new(request));
+        (host, plugin.pre_stream_hook(&mut context, &mut request).await)
+    };
+    start(host, answer, waker, hook, |(host, flow), answer| match flow {
+        Ok(flow) => flow.answer(host, answer),
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    outcome: RawOutcome<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let mut outcome = Outcome::new(OutcomeHandle::new(outcome));
+        plugin.post_hook(&mut context, &mut outcome).await
+    };
+    start(host, answer, waker, hook, |done, answer| match done {
+        Ok(()) => CONTINUE,
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    event: RStr<'a>,
+    chunk: RawDocument<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let event = event.as_str();
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let mut chunk = Chunk::new(event, Document::new(chunk));
+        (event, plugin.on_stream_chunk(&mut context, &mut chunk).await)
+    };
+    start(host, answer, waker, hook, |(event, flow), answer| match flow {
+        Ok(flow) => flow.answer(event, answer),
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    report: RawReport<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let mut end = StreamEnd::new(ReportHandle::new(report));
+        let done = plugin.post_stream_hook(&mut context, &mut end).await;
+        (done, end.emitted)
+    };
+    start(host, answer, waker, hook, |(done, emitted), answer| match done {
+        Ok(()) => {
+            for (event, data) in emitted {
+                answer.emit(&event, &data);
+            }
+            CONTINUE
+        }
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    context: RawContext<'a>,
+    report: RawReport<'a>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = async move {
+        let mut context = Context::new(ContextHandle::new(context));
+        let completion = Completion::new(ReportHandle::new(report));
+        plugin.on_complete(&mut context, &completion).await;
+    };
+    start(host, answer, waker, hook, |(), _| CONTINUE)
+}
+
+pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table goes with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    start(host, answer, waker, plugin.cleanup(), |done, answer| match done {
+        Ok(()) => CONTINUE,
+        Err(error) => fail(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn drop_state_caught(state: *mut StateObject) {
+    // SAFETY: the host passes what `ContextTable::state` held, once.
+    let _ = caught(|| unsafe { drop_state(state) });
+}
+
+pub(super) unsafe extern "C" fn drop_instance<P: Plugin>(object: *mut InstanceObject) {
+    // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host gives it back once, after the last hook.
+    let Shell { plugin, host } = *unsafe { Box::from_raw(object.cast::<Shell<P>>()) };
+    let _ = caught(|| tracing::scope(&host, || drop(plugin)));
+}

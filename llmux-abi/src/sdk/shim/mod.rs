@@ -1,0 +1,160 @@
+//! From the contract's `extern "C"` functions to the trait, and from a panic to an answer.
+//!
+//! # Why this is sound
+//!
+//! An instance is a `Box<Shell<P>>` whose pointer the host gets from `create` and gives back to `drop`, after
+//! its last hook: until then every hook may borrow it. What a hook call is lent lives for `'a`, and the
+//! future that the call hands out carries `'a`.
+//!
+//! No function here unwinds. A hook's future is wrapped in [`Contained`](contain::Contained), which catches a panic of its `poll`
+//! and of its `drop`; [`caught`](contain::caught) also contains a payload that panics when it is dropped. What runs outside of
+//! those is code of this crate that does not panic.
+
+#![allow(unsafe_code)]
+
+mod contain;
+mod hooks;
+mod stream;
+
+use std::marker::PhantomData;
+
+use abi_stable::{
+    prefix_type::WithMetadata,
+    std_types::{RNone, ROption, RSome, RStr},
+};
+
+pub(crate) use contain::{guarded_task, panic_message};
+pub(crate) use stream::stream;
+
+use self::contain::caught;
+use super::{
+    handle::{Answer, HostHandle, LogTarget},
+    host::Host,
+    manifest::Exported,
+    plugin::Plugin,
+    tracing,
+};
+use crate::raw::{
+    flow::{CONTINUE, FAILED, RawAnswer},
+    host::RawHost,
+    plugin::{InstanceObject, PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
+};
+
+/// A plugin compiled into the host: its manifest and its module.
+#[derive(Clone)]
+pub struct Compiled {
+    /// The manifest, as JSON.
+    pub manifest: String,
+    /// The way to instances.
+    pub module: PluginModuleRef,
+}
+
+/// A plugin that was compiled into the host, for the host to make instances of.
+pub fn compiled<P: Plugin + Exported>() -> Compiled {
+    Compiled { manifest: P::MANIFEST.json(), module: module::<P>() }
+}
+
+/// The module of a plugin.
+pub const fn module<P: Plugin>() -> PluginModuleRef {
+    PluginModuleRef(Tables::<P>::MODULE.as_prefix())
+}
+
+/// An instance made by hand, of a plugin compiled into the host: `make` is given the host as the plugin
+/// sees it.
+///
+/// # Errors
+///
+/// Those of `make`, and its panic.
+pub fn instance<P: Plugin>(
+    name: &str,
+    host: RawHost,
+    make: impl FnOnce(Host) -> super::error::Result<P>,
+) -> Result<RawInstance, String> {
+    let host = Host::new(HostHandle::retain(host), name);
+    let plugin = caught(|| tracing::scope(&host, || make(host.clone())))
+        .map_err(|panic| format!("panicked: {panic}"))?
+        .map_err(|error| error.to_string())?;
+    let shell = Box::new(Shell { plugin, host });
+    let object = Box::into_raw(shell).cast::<InstanceObject>();
+    Ok(RawInstance { object, table: PluginTableRef(Tables::<P>::HOOKS.as_prefix()) })
+}
+
+/// What an `InstanceObject` is.
+struct Shell<P> {
+    plugin: P,
+    host: Host,
+}
+
+struct Tables<P>(PhantomData<P>);
+
+impl<P: Plugin> Tables<P> {
+    abi_stable::staticref! {
+        const MODULE: WithMetadata<PluginModule> = WithMetadata::new(PluginModule {
+            create: create::<P>,
+            config_schema: config_schema::<P>,
+            attach,
+        });
+        const HOOKS: WithMetadata<PluginTable> = WithMetadata::new(PluginTable {
+            drop_state: hooks::drop_state_caught,
+            drop: hooks::drop_instance::<P>,
+            pre_hook: hooks::pre_hook::<P>,
+            post_hook: hooks::post_hook::<P>,
+            pre_stream_hook: hooks::pre_stream_hook::<P>,
+            on_stream_chunk: hooks::on_stream_chunk::<P>,
+            post_stream_hook: hooks::post_stream_hook::<P>,
+            on_complete: hooks::on_complete::<P>,
+            cleanup: hooks::cleanup::<P>,
+        });
+    }
+}
+
+unsafe extern "C" fn create<P: Plugin>(
+    name: RStr<'_>,
+    config: RStr<'_>,
+    host: RawHost,
+    answer: RawAnswer<'_>,
+) -> ROption<RawInstance> {
+    let made = instance::<P>(name.as_str(), host, |host| {
+        let config = serde_json::from_str(config.as_str())
+            .map_err(|error| super::error::Error::new(format!("configuration: {error}")))?;
+        P::new(config, host)
+    });
+    match made {
+        Ok(instance) => RSome(instance),
+        Err(message) => {
+            Answer::new(answer).failed(&message);
+            RNone
+        }
+    }
+}
+
+unsafe extern "C" fn config_schema<P: Plugin>(answer: RawAnswer<'_>) -> u32 {
+    let mut answer = Answer::new(answer);
+    let schema = caught(|| schemars::schema_for!(P::Config).as_value().to_string());
+    match schema {
+        Ok(schema) => {
+            answer.respond(&schema);
+            CONTINUE
+        }
+        Err(panic) => {
+            answer.panicked(&panic);
+            FAILED
+        }
+    }
+}
+
+unsafe extern "C" fn attach(host: RawHost) {
+    let _ = caught(|| tracing::install(HostHandle::retain(host)));
+}
+
+/// Where an instance's events go.
+pub(crate) fn log_target(host: &Host) -> LogTarget {
+    // SAFETY: `tracing::scope` borrows the host for as long as the target is in use.
+    unsafe { LogTarget::of(host.handle()) }
+}
+
+/// Where events go that belong to no instance.
+pub(crate) fn image_log_target(host: &HostHandle) -> LogTarget {
+    // SAFETY: `tracing::install` keeps the handle in a static beside the target, or drops both.
+    unsafe { LogTarget::of(host) }
+}

@@ -1,0 +1,59 @@
+//! A stream of a plugin's own: the contract's producer over the SDK's source.
+
+use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut};
+use async_ffi::FfiContext;
+
+use super::contain::{caught, start};
+use crate::{
+    raw::{
+        flow::{CONTINUE, END, HookPoll, REPLACE, RawAnswer},
+        outcome::{RawStream, StreamObject, StreamTable, StreamTableRef},
+    },
+    sdk::{flow::BoxedSource, host::Host, tracing},
+};
+
+/// A producer, as the contract has it.
+pub(crate) fn stream(source: Box<dyn BoxedSource>, host: &Host) -> RawStream {
+    let source = Source { source, host: host.clone() };
+    let object = Box::into_raw(Box::new(source)).cast::<StreamObject>();
+    RawStream { object, table: StreamTableRef(Source::TABLE.as_prefix()) }
+}
+
+/// What a `StreamObject` is.
+struct Source {
+    source: Box<dyn BoxedSource>,
+    host: Host,
+}
+
+impl Source {
+    abi_stable::staticref! {
+        const TABLE: WithMetadata<StreamTable> =
+            WithMetadata::new(StreamTable { next: next_chunk, drop: drop_stream });
+    }
+}
+
+unsafe extern "C" fn next_chunk<'a>(
+    object: RMut<'a, StreamObject>,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: made by `stream`, and the host calls `next` one at a time, before `drop`.
+    let Source { source, host } = unsafe { object.transmute_into_mut::<Source>() };
+    start(host, answer, waker, source.next_event(), |event, answer| match event {
+        None => CONTINUE,
+        Some(Ok((name, data))) => {
+            answer.emit(&name, &data);
+            REPLACE
+        }
+        Some(Err(error)) => {
+            answer.end_stream(&error.to_document());
+            END
+        }
+    })
+}
+
+unsafe extern "C" fn drop_stream(object: *mut StreamObject) {
+    // SAFETY: made by `Box::into_raw` in `stream`; the host gives it back once.
+    let Source { source, host } = *unsafe { Box::from_raw(object.cast::<Source>()) };
+    let _ = caught(|| tracing::scope(&host, || drop(source)));
+}

@@ -1,0 +1,138 @@
+//! Looks at the plugin folders again: loads what came, reloads what changed, unloads what went (rules D6, D8).
+//!
+//! Called at start, and by whoever watches the folders. A file that is refused is refused once: it is tried
+//! again when its bytes change.
+
+use std::path::Path;
+
+use super::{
+    discovery::Found,
+    error::PluginError,
+    listing::PluginInfo,
+    registry::{Change, Registry, ambiguous},
+    source::PluginSpec,
+};
+
+/// What became of one library in the folders.
+#[derive(Debug)]
+pub struct Rescanned {
+    /// The instances that are new or changed, or why the library was refused.
+    pub result: Result<Vec<PluginInfo>, PluginError>,
+}
+
+impl Registry {
+    /// One instance of each library in the plugin folders that no instance uses, named as the plugin, with the
+    /// configuration `{}` (rule D8), of those that `wanted` says yes to.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read.
+    pub async fn autoload(&self, wanted: impl Fn(&Found) -> bool) -> Result<Vec<Rescanned>, PluginError> {
+        let found = self.discover()?;
+        let mut results = Vec::new();
+        for one in found.iter().filter(|one| wanted(one)) {
+            if self.users(&one.path).is_empty()
+                && let Some(result) = self.come(one, &found).await
+            {
+                results.push(Rescanned { result });
+            }
+        }
+        Ok(results)
+    }
+
+    /// The same, and reloads the instances of libraries whose bytes changed, and unloads autoloaded ones whose
+    /// file has gone. With `autoload` off, only libraries in use are looked at.
+    ///
+    /// # Errors
+    ///
+    /// When a folder cannot be read.
+    pub async fn rescan(
+        &self,
+        autoload: bool,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> Result<Vec<Rescanned>, PluginError> {
+        let mut results = Vec::new();
+        for name in self.orphans() {
+            let result = self.change(vec![Change::Unload(name)]).await;
+            results.push(Rescanned { result });
+        }
+        let found = self.discover()?;
+        self.forget_problems(|path| found.iter().any(|one| one.path == path));
+        for one in &found {
+            let users = self.users(&one.path);
+            let result = match users.first() {
+                Some((name, sha256)) => self.changed(one, name, sha256).await,
+                None if autoload && wanted(one) => self.come(one, &found).await,
+                None => None,
+            };
+            if let Some(result) = result {
+                results.push(Rescanned { result });
+            }
+        }
+        Ok(results)
+    }
+
+    /// A library that no instance uses.
+    async fn come(&self, one: &Found, all: &[Found]) -> Option<Result<Vec<PluginInfo>, PluginError>> {
+        let refused = match &one.manifest {
+            Err(error) => Some(error.to_string()),
+            Ok(manifest) => ambiguous(all, &manifest.name).map(|error| error.to_string()),
+        };
+        if let Some(why) = refused {
+            return self.refuse(one, &why).map(Err);
+        }
+        if self.is_known_problem(&one.path, one.sha256.as_deref(), None) {
+            return None;
+        }
+        let loaded = self.change(vec![Change::Load(PluginSpec::path(&one.path).autoloaded())]).await;
+        if let Err(error) = &loaded {
+            self.note_problem(&one.path, one.sha256.as_deref(), error);
+        }
+        Some(loaded)
+    }
+
+    /// A library that instances use, whose file may hold other bytes now.
+    async fn changed(
+        &self,
+        one: &Found,
+        name: &str,
+        running: &str,
+    ) -> Option<Result<Vec<PluginInfo>, PluginError>> {
+        match (&one.manifest, &one.sha256) {
+            (Err(error), _) => Some(Err(self.refuse(one, &error.to_string())?)),
+            (Ok(_), Some(sha256)) if sha256 == running => {
+                self.forget_problems(|path| path != one.path);
+                None
+            }
+            (Ok(_), sha256) if self.is_known_problem(&one.path, sha256.as_deref(), None) => None,
+            (Ok(_), _) => Some(self.change(vec![Change::Reload(name.to_owned())]).await),
+        }
+    }
+
+    /// Takes note of a file that is refused before it is loaded; `None` if that is known.
+    fn refuse(&self, one: &Found, why: &str) -> Option<PluginError> {
+        if self.is_known_problem(&one.path, one.sha256.as_deref(), Some(why)) {
+            return None;
+        }
+        let error = PluginError::Refused { path: one.path.clone(), why: why.to_owned() };
+        self.note_problem(&one.path, one.sha256.as_deref(), &error);
+        Some(error)
+    }
+
+    /// The instances of a library, and the SHA-256 of the bytes they run.
+    fn users(&self, path: &Path) -> Vec<(String, String)> {
+        let slots = self.slots();
+        let used = slots.iter().filter_map(|slot| Some((slot, slot.library.as_ref()?)));
+        used.filter(|(_, library)| library.path == path)
+            .map(|(slot, library)| (slot.name().to_owned(), library.sha256.to_string()))
+            .collect()
+    }
+
+    /// The autoloaded instances whose file has gone.
+    fn orphans(&self) -> Vec<String> {
+        let slots = self.slots();
+        let gone =
+            slots.iter().filter(|slot| slot.autoloaded && slot.path().is_some_and(|path| !path.exists()));
+        gone.map(|slot| slot.name().to_owned()).collect()
+    }
+}

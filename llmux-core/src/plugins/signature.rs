@@ -1,0 +1,104 @@
+//! Signatures of libraries: the `minisign` tool's own format, in `NAME.so.minisig` beside the file.
+
+use std::{
+    ffi::OsString,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use minisign_verify::{PublicKey, Signature};
+use serde::Serialize;
+
+use super::error::LibraryError;
+
+/// The longest signature file that is read.
+const MAX_SIGNATURE: u64 = 16 * 1024;
+
+/// A public key whose signatures are trusted.
+#[derive(Clone)]
+pub struct TrustedKey {
+    text: String,
+    key: PublicKey,
+}
+
+impl TrustedKey {
+    /// A key as the `minisign` tool prints it: the base64 line, or the whole file with its comment.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let key = PublicKey::decode(text).or_else(|_| PublicKey::from_base64(text));
+        let key =
+            key.map_err(|_| format!("`{text}` is no minisign public key (a line that begins with RW)"))?;
+        let text = text.lines().last().unwrap_or_default().to_owned();
+        Ok(Self { text, key })
+    }
+}
+
+impl fmt::Debug for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What is known of a library's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "state", content = "key")]
+pub enum SignatureState {
+    /// There is none.
+    Missing,
+    /// There is one, and no key to check it with.
+    Unchecked,
+    /// It is by this trusted key, and of exactly these bytes.
+    Valid(String),
+}
+
+/// Where a library's signature stands.
+pub(crate) fn path_of(library: &Path) -> PathBuf {
+    let mut name: OsString = library.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+/// Checks the signature of a library's bytes. A signature that is there must be good if there are keys to
+/// check it with.
+pub(crate) fn check(
+    library: &Path,
+    bytes: &[u8],
+    keys: &[TrustedKey],
+    required: bool,
+) -> Result<SignatureState, LibraryError> {
+    let path = path_of(library);
+    let text = match read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match required {
+                true => Err(LibraryError::Signature(format!("there is none ({})", path.display()))),
+                false => Ok(SignatureState::Missing),
+            };
+        }
+        Err(error) => return Err(LibraryError::Signature(format!("{}: {error}", path.display()))),
+    };
+    if keys.is_empty() {
+        return match required {
+            true => Err(LibraryError::Signature("no `trusted_keys` are configured to check it with".into())),
+            false => Ok(SignatureState::Unchecked),
+        };
+    }
+    let signature = Signature::decode(&text)
+        .map_err(|_| LibraryError::Signature(format!("{} is no minisign signature", path.display())))?;
+    let trusted = keys.iter().find(|key| key.key.verify(bytes, &signature, true).is_ok());
+    trusted
+        .map(|key| SignatureState::Valid(key.text.clone()))
+        .ok_or_else(|| LibraryError::Signature("it is by no trusted key, or not of these bytes".to_owned()))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > MAX_SIGNATURE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "is no signature file"));
+    }
+    fs::read_to_string(path)
+}

@@ -1,0 +1,329 @@
+//! Runs a plugin through the real chain, without a server and without a provider.
+//!
+//! A common test is five lines, of which three are the plugin's:
+//!
+//! ```
+//! # use llmux_abi::prelude::*;
+//! # #[derive(Deserialize, JsonSchema)]
+//! # struct Config { prompt: String }
+//! # struct SystemPrompt { prompt: String }
+//! # impl Plugin for SystemPrompt {
+//! #     type Config = Config;
+//! #     fn new(config: Config, _: Host) -> Result<Self> { Ok(Self { prompt: config.prompt }) }
+//! #     async fn pre_hook(&self, _: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+//! #         request.prepend_message("system", &self.prompt)?;
+//! #         Ok(Flow::Continue)
+//! #     }
+//! # }
+//! # export_plugin!(SystemPrompt, name: "system-prompt");
+//! use llmux_core::testing::Harness;
+//! use serde_json::json;
+//!
+//! # /*
+//! #[tokio::test]
+//! # */
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() { adds_the_prompt().await }
+//! async fn adds_the_prompt() {
+//!     let harness = Harness::new::<SystemPrompt>(json!({"prompt": "Be brief."})).await;
+//!     harness.chat("Hello!").await.assert_text("Hello!");
+//!     harness.assert_sent("/messages/0/content", "Be brief.");
+//! }
+//! ```
+//!
+//! The upstream repeats what it is asked unless it is told otherwise ([`Harness::respond_text`],
+//! [`Harness::stream_text`], [`Harness::fail`], …). Everything else is as in production: the configuration is
+//! checked against the schema, hooks have their timeouts, a failed one is rolled back. One thing is not: a
+//! provider's failure is not retried, so that one answer of the script is one attempt.
+//!
+//! Write `#[tokio::test(start_paused = true)]` and timeouts pass at once. Logs are those of the test's own
+//! thread, so leave the runtime single-threaded, as `#[tokio::test]` makes it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use llmux_abi::{Exported, Plugin, convert::Assembler};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tracing::{Dispatch, instrument::WithSubscriber, subscriber::DefaultGuard};
+
+use super::{
+    logs::{Log, Logs},
+    reply::{Answer, HarnessReply},
+    script::Script,
+};
+use crate::{Client, Endpoint, Request};
+
+mod builder;
+
+pub use builder::HarnessBuilder;
+
+/// The model that a harness serves, and asks where a request names none.
+pub const MODEL: &str = "test-model";
+
+/// Plugins, the chain around them, and an upstream that does as told.
+pub struct Harness {
+    client: Client,
+    script: Script,
+    logs: Logs,
+    dispatch: Dispatch,
+    /// For what runs beside the requests, as `on_complete` does.
+    _subscriber: DefaultGuard,
+}
+
+/// The script, on the harness and on its builder.
+macro_rules! script {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*);)*) => {
+        impl Harness {$(
+            $(#[$doc])*
+            pub fn $name(&self, $($argument: $type),*) -> &Self {
+                self.script.$name($($argument),*);
+                self
+            }
+        )*}
+
+        impl HarnessBuilder {$(
+            $(#[$doc])*
+            pub fn $name(self, $($argument: $type),*) -> Self {
+                self.script.$name($($argument),*);
+                self
+            }
+        )*}
+    };
+}
+
+script! {
+    /// The upstream's next answer: this JSON. A request that streams gets it as chunks.
+    respond(response: Value);
+    /// The upstream's next answer: a chat response with this text. Its usage counts words.
+    respond_text(text: &str);
+    /// The upstream's next answer: these chunks. A request that does not stream gets what they say together.
+    stream(chunks: Vec<Value>);
+    /// The upstream's next answer: a chat stream of these texts, a chunk each, then the reason for its end and the
+    /// usage.
+    stream_text(texts: &[&str]);
+    /// The upstream's next answer: a chat stream of these texts, which then breaks off.
+    stream_cut(texts: &[&str], message: &str);
+    /// The upstream's next answer: an error, with a status from 400 to 599.
+    fail(status: u16, message: &str);
+    /// The upstream's next answer never comes: for a caller that goes away (`tokio::time::timeout` around the call).
+    hang();
+}
+
+impl Harness {
+    /// A plugin compiled into the test, as `export_plugin!` describes it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start with this configuration, saying why.
+    pub async fn new<P: Plugin + Exported>(config: impl Serialize) -> Self {
+        Self::builder().plugin::<P>(config).build().await
+    }
+
+    /// A plugin in a compiled library.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be loaded, or does not start with this configuration, saying why.
+    pub async fn library(path: impl Into<PathBuf>, config: impl Serialize) -> Self {
+        Self::builder().library(path, config).build().await
+    }
+
+    /// A builder: several plugins, instances made by hand, settings.
+    pub fn builder() -> HarnessBuilder {
+        HarnessBuilder::default()
+    }
+
+    /// A chat request: a text, as the message of a user, or a whole body (JSON, or a struct that serde writes). The
+    /// model is [`MODEL`] where the body names none. Headers, identity and fallbacks can be added to it, for
+    /// [`send`](Self::send) and [`stream_request`](Self::stream_request).
+    ///
+    /// # Panics
+    ///
+    /// When it is no request.
+    #[track_caller]
+    pub fn request(body: impl Serialize) -> Request {
+        let mut body = value_of("a request", body);
+        if let Value::String(text) = body {
+            body = json!({"messages": [{"role": "user", "content": text}]});
+        }
+        if let Some(body) = body.as_object_mut() {
+            body.entry("model").or_insert_with(|| MODEL.into());
+        }
+        Request::of(Endpoint::ChatCompletions, &body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// Sends a chat request, as [`request`](Self::request) makes it, and waits for the whole answer.
+    pub async fn chat(&self, body: impl Serialize) -> HarnessReply {
+        self.send(Self::request(body)).await
+    }
+
+    /// Sends a chat request, as [`request`](Self::request) makes it, and reads the stream to its end.
+    pub async fn chat_stream(&self, body: impl Serialize) -> HarnessReply {
+        self.stream_request(Self::request(body)).await
+    }
+
+    /// Sends any request and waits for the whole answer.
+    pub async fn send(&self, request: Request) -> HarnessReply {
+        let before = self.logs.failures().len();
+        let reply = self.client.send(request).with_subscriber(self.dispatch.clone()).await;
+        let document = reply.result.as_ref().ok().and_then(|document| document.get(""));
+        HarnessReply {
+            body: document.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+            chunks: Vec::new(),
+            error: reply.result.as_ref().err().cloned(),
+            failures: self.logs.failures().split_off(before),
+            answer: Answer::Whole(reply),
+        }
+    }
+
+    /// Sends any request and reads the stream to its end.
+    pub async fn stream_request(&self, request: Request) -> HarnessReply {
+        let before = self.logs.failures().len();
+        let read = async {
+            let mut reply = self.client.stream(request).await;
+            let (mut chunks, mut error) = (Vec::new(), None);
+            match &mut reply.result {
+                Ok(stream) => {
+                    while let Some(chunk) = stream.next().await {
+                        match chunk {
+                            Ok(chunk) => chunks.push(json_of(&chunk.data())),
+                            Err(last) => error = Some(last),
+                        }
+                    }
+                }
+                Err(refused) => error = Some(refused.clone()),
+            }
+            (reply, chunks, error)
+        };
+        let (reply, chunks, error) = read.with_subscriber(self.dispatch.clone()).await;
+        let mut assembler = Assembler::new();
+        chunks.iter().for_each(|chunk| assembler.push(chunk));
+        HarnessReply {
+            body: assembler.finish().unwrap_or_default(),
+            chunks,
+            error,
+            failures: self.logs.failures().split_off(before),
+            answer: Answer::Stream(reply),
+        }
+    }
+
+    /// The bodies that went upstream, in order.
+    pub fn sent(&self) -> Vec<Value> {
+        self.script.sent()
+    }
+
+    /// What the plugins logged, in order.
+    pub fn logs(&self) -> Vec<Log> {
+        self.logs.plugins()
+    }
+
+    /// The hooks that failed since the harness was made, a sentence each.
+    pub fn failures(&self) -> Vec<String> {
+        self.logs.failures()
+    }
+
+    /// Every metric, in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        self.client.render_metrics()
+    }
+
+    /// A metric's value: the sum of its series that have these labels; `None` where there is none.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let metrics = self.metrics();
+        let values = metrics.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (there, pairs) = series.split_once('{').unwrap_or((series, ""));
+            let has = |(label, value): &(&str, &str)| {
+                let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+                let pair = format!("{label}=\"{value}\"");
+                pairs.starts_with(&pair) || pairs.contains(&format!(",{pair}"))
+            };
+            (there == name && labels.iter().all(has)).then(|| value.parse::<f64>().ok())?
+        });
+        values.reduce(|sum, value| sum + value)
+    }
+
+    /// Waits until every request is over and the `on_complete` hooks have run.
+    ///
+    /// # Panics
+    ///
+    /// After a minute of waiting.
+    pub async fn completed(&self) {
+        let idle = async {
+            // Every request holds the pipeline as it was when it entered; two are ours and the registry's.
+            while Arc::strong_count(&self.client.plugins().snapshot()) > 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), idle).await;
+        assert!(
+            ended.is_ok(),
+            "requests are still under way: is a stream neither read to its end nor dropped?"
+        );
+    }
+
+    /// Waits for the requests under way, and unloads every plugin: `cleanup` runs, its logs can still be read.
+    ///
+    /// # Panics
+    ///
+    /// When a cleanup fails, saying whose and why.
+    pub async fn unload(&self) {
+        let report =
+            self.client.shutdown(Duration::from_secs(60)).with_subscriber(self.dispatch.clone()).await;
+        let errors: Vec<_> = report.errors.iter().map(|(name, why)| format!("`{name}`: {why}")).collect();
+        assert!(errors.is_empty(), "the cleanup failed of {}", errors.join(", "));
+    }
+
+    /// The client itself, for what this harness has no method for: other endpoints, a stream that is left.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asserts that the last body that went upstream has this value at this JSON Pointer; `null` asserts that there
+    /// is none.
+    #[track_caller]
+    pub fn assert_sent(&self, pointer: &str, expected: impl Into<Value>) -> &Self {
+        let (sent, expected) = (self.sent(), expected.into());
+        let Some(last) = sent.last() else {
+            panic!("nothing went upstream{}", self.why());
+        };
+        let found = last.pointer(pointer).unwrap_or(&Value::Null);
+        assert!(
+            *found == expected,
+            "`{pointer}` went upstream as {found}, not {expected}; the whole body: {last}{}",
+            self.why()
+        );
+        self
+    }
+
+    /// Asserts that nothing went upstream: a plugin answered each time.
+    #[track_caller]
+    pub fn assert_nothing_sent(&self) -> &Self {
+        let sent = self.sent();
+        assert!(sent.is_empty(), "{} bodies went upstream, the first: {}", sent.len(), sent[0]);
+        self
+    }
+
+    /// Asserts that a plugin logged something that contains this text.
+    #[track_caller]
+    pub fn assert_logged(&self, text: &str) -> &Self {
+        let logs = self.logs();
+        let found = logs.iter().any(|log| log.to_string().contains(text));
+        let all: String = logs.iter().map(|log| format!("\n  {log}")).collect();
+        assert!(found, "no plugin logged {text:?}; there is:{all}{}", self.why());
+        self
+    }
+
+    fn why(&self) -> String {
+        self.failures().iter().map(|failure| format!("\n  failed: {failure}")).collect()
+    }
+}
+
+#[track_caller]
+fn value_of(what: &str, value: impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_else(|error| panic!("{what} cannot be written as JSON: {error}"))
+}
+
+fn json_of(data: &[u8]) -> Value {
+    serde_json::from_slice(data).unwrap_or_else(|_| String::from_utf8_lossy(data).into())
+}

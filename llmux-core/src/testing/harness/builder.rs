@@ -1,0 +1,95 @@
+//! Makes a harness: which plugins, in which pipeline.
+
+use std::{path::PathBuf, sync::Arc};
+
+use llmux_abi::{Exported, Plugin};
+use serde::Serialize;
+use tracing::{Dispatch, instrument::WithSubscriber};
+
+use super::{Harness, Logs, MODEL, Script, value_of};
+use crate::{
+    PluginSpec,
+    client::{BuildError, ClientBuilder, RetryConfig},
+    pipeline::PipelineConfig,
+    plugins::PluginsConfig,
+};
+
+/// Makes a [`Harness`] of several plugins, or with settings.
+#[must_use = "a builder does nothing until it builds"]
+#[derive(Default)]
+pub struct HarnessBuilder {
+    client: ClientBuilder,
+    models: Vec<String>,
+    pub(super) script: Script,
+    insecure: bool,
+}
+
+impl HarnessBuilder {
+    /// Adds a plugin compiled into the test, with its manifest's priority and `on_error`.
+    #[track_caller]
+    pub fn plugin<P: Plugin + Exported>(self, config: impl Serialize) -> Self {
+        self.spec(PluginSpec::compiled::<P>().config(value_of("a configuration", config)))
+    }
+
+    /// Adds the plugin in a compiled library.
+    #[track_caller]
+    pub fn library(mut self, path: impl Into<PathBuf>, config: impl Serialize) -> Self {
+        // A file that was just built lies in nobody's plugin folder.
+        self.insecure = true;
+        self.spec(PluginSpec::path(path).config(value_of("a configuration", config)))
+    }
+
+    /// Adds an instance with settings of its own: another name or priority, one made by hand.
+    pub fn spec(mut self, spec: PluginSpec) -> Self {
+        self.client = self.client.plugin(spec);
+        self
+    }
+
+    /// How the pipeline treats its plugins.
+    pub fn pipeline(mut self, config: PipelineConfig) -> Self {
+        self.client = self.client.pipeline(config);
+        self
+    }
+
+    /// Models that the upstream serves, beside [`MODEL`].
+    pub fn models<M: Into<String>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
+        self.models.extend(models.into_iter().map(Into::into));
+        self
+    }
+
+    /// The models to try, in order, when this one fails.
+    pub fn fallbacks(mut self, model: &str, fallbacks: &[&str]) -> Self {
+        self.client = self.client.fallbacks(model, fallbacks.iter().copied());
+        self
+    }
+
+    /// Makes the harness.
+    ///
+    /// # Panics
+    ///
+    /// When a plugin is refused, saying why.
+    pub async fn build(self) -> Harness {
+        self.try_build().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Makes the harness, for tests of what is refused.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin that was refused.
+    pub async fn try_build(self) -> Result<Harness, BuildError> {
+        let Self { client, models, script, insecure } = self;
+        let logs = Logs::default();
+        let dispatch = Dispatch::new(logs.clone());
+        let subscriber = tracing::dispatcher::set_default(&dispatch);
+        let models = models.into_iter().chain([MODEL.to_owned()]);
+        let client = client
+            .provider("scripted", Arc::new(script.clone()), models)
+            .retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .plugins(PluginsConfig { allow_insecure_permissions: insecure, ..PluginsConfig::default() })
+            .build()
+            .with_subscriber(dispatch.clone())
+            .await?;
+        Ok(Harness { client, script, logs, dispatch, _subscriber: subscriber })
+    }
+}

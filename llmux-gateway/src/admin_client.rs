@@ -1,0 +1,122 @@
+//! Talks to the admin API of a running server: finds its token, sends requests, makes one line of what goes wrong.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::{
+    local_token,
+    problem::{Problem, Result},
+};
+
+/// The token, where neither a file nor this machine gives one.
+const TOKEN_VARIABLE: &str = "LLMUX_ADMIN_TOKEN";
+
+/// The admin API of a server.
+pub(crate) struct AdminClient {
+    base: Url,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl AdminClient {
+    /// For the server at this URL.
+    pub(crate) fn new(base: &str, token_file: Option<&Path>) -> Result<Self> {
+        let wrong = |why: &dyn std::fmt::Display| {
+            Problem::new(format!("--admin {base}: {why}; a URL is like http://127.0.0.1:8081"))
+        };
+        let url = Url::parse(base).map_err(|error| wrong(&error))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(wrong(&"it is no URL of a server"));
+        }
+        let token = token(&url, token_file)?;
+        // reqwest is built without a choice of cryptography. Whoever chose before stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            // An unload waits for requests to end, and a load for a plugin to start.
+            .timeout(Duration::from_secs(600))
+            .build()
+            .map_err(|error| Problem::new(format!("cannot make an HTTP client: {error}")))?;
+        Ok(Self { base: url, token, http })
+    }
+
+    /// Sends a request below `/admin/plugins`. Gives the status and the body, `null` where there is none.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        below: &[&str],
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["admin", "plugins"]).extend(below);
+        }
+        let mut request = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let base = self.base.as_str().trim_end_matches('/');
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                return Problem::new(format!(
+                    "no server answers at {base} ({}); start one with `llmux serve`, or say where it is with --admin",
+                    innermost(&error)
+                ));
+            }
+            Problem::new(format!("{base}: {}", innermost(&error)))
+        })?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| Problem::new(format!("{base}: {error}")))?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() {
+            return Ok((status, body));
+        }
+        Err(match body["error"]["message"].as_str() {
+            Some(message) if status == StatusCode::UNAUTHORIZED && self.token.is_none() => {
+                Problem::new(format!("{message}; set {TOKEN_VARIABLE}, or name a file with --token-file"))
+            }
+            Some(message) => Problem::new(message),
+            None => {
+                Problem::new(format!("{base} answered with status {status}, and is no admin API of llmux"))
+            }
+        })
+    }
+}
+
+/// The token: from the file that is named, the environment, or the file that a server of this user left here.
+fn token(url: &Url, file: Option<&Path>) -> Result<Option<String>> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Problem::new(format!("token file {}: {error}", file.display())))?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    if let Ok(token) = std::env::var(TOKEN_VARIABLE)
+        && !token.trim().is_empty()
+    {
+        return Ok(Some(token.trim().to_owned()));
+    }
+    // This machine's token is for this machine's server only.
+    let host = url.host_str().unwrap_or_default();
+    let number = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let is_here = number.map_or(host == "localhost", |number| number.is_loopback());
+    match url.port_or_known_default() {
+        Some(port) if is_here => local_token::find(port),
+        _ => Ok(None),
+    }
+}
+
+/// What went wrong at the bottom: the outer errors only say that something did.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,260 @@
+//! The command line: every command, flag and its help. What they do is in the file of each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde_json::Value;
+
+use crate::config::LogFormat;
+
+/// A server for language models with a pipeline of plugins around every call.
+#[derive(Parser)]
+#[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux serve                                   serve the offline `echo` provider on 127.0.0.1:8080
+  llmux serve --config llmux.toml               serve what the file says
+  llmux chat 'Say hello'                        one request, no server
+  llmux plugin inspect ./libmine.so             what a library says of itself; nothing of it runs
+  llmux plugin load ./libmine.so                put it into the running server")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Serve(Serve),
+    Chat(Chat),
+    Plugin(Plugin),
+    /// Write a completion script for a shell
+    #[command(after_help = "Examples:
+  llmux completions bash > ~/.local/share/bash-completion/completions/llmux
+  llmux completions zsh > ~/.zfunc/_llmux
+  llmux completions fish > ~/.config/fish/completions/llmux.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Serve the OpenAI API, and the admin API beside it
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux serve
+  llmux serve --plugin-dir target/release
+  llmux serve --config /etc/llmux/llmux.toml --log-format json
+  llmux serve --listen 0.0.0.0:8080 --admin-listen off
+
+Without --config, ./llmux.toml is used if there is one. Without that, the `echo` provider answers offline.
+SIGTERM, SIGINT and SIGHUP drain and clean up; a second signal ends the process at once.")]
+pub(crate) struct Serve {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A folder of plugins; each library found in it gets an instance (repeatable)
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// Where to serve [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Where to serve the admin API, or `off` [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// Send one chat request through the pipeline, without a server
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux chat 'Say hello'
+  llmux chat --model gpt-4o --stream --system 'Be brief.' 'Why is the sky blue?'
+  llmux chat --model echo-request --plugin './libsystem_prompt.so={\"prompt\":\"Be brief.\"}' 'Hello'")]
+pub(crate) struct Chat {
+    /// The model [default: `echo`, or the first that the configuration serves]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Print the answer as it comes
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// A system message
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// The configuration file; without it ./llmux.toml, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A library to put into the pipeline, with its configuration in JSON (repeatable)
+    #[arg(long = "plugin", value_name = "FILE[=JSON]", value_parser = library_and_config)]
+    pub(crate) plugins: Vec<(PathBuf, Value)>,
+    /// What to say
+    pub(crate) text: String,
+}
+
+/// Look at plugins in files, and change those of a running server
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux plugin list
+  llmux plugin inspect ./libmine.so
+  llmux plugin load ./libmine.so --name mine --config '{\"limit\": 10}'
+  llmux plugin unload mine
+
+The token for changes is found by itself where the server runs on this machine as this user; elsewhere it is read
+from the environment variable LLMUX_ADMIN_TOKEN or from --token-file.")]
+pub(crate) struct Plugin {
+    /// The admin API of the server
+    #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
+    #[arg(default_value = "http://127.0.0.1:8081", hide_default_value = false)]
+    pub(crate) admin: String,
+    /// A file that holds the admin token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the instances of a running server, or the libraries in folders
+    #[command(after_help = "Examples:
+  llmux plugin list
+  llmux plugin list --json
+  llmux plugin list --dir target/release       no server, and nothing in the files runs")]
+    List {
+        /// List the libraries in this folder instead (repeatable)
+        #[arg(long, value_name = "DIR")]
+        dir: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a library says of itself, without running any of it
+    #[command(after_help = "Examples:
+  llmux plugin inspect ./libmine.so
+  llmux plugin inspect ./libmine.so --json")]
+    Inspect {
+        /// The library
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whether this host would load a library, without running any of it
+    #[command(after_help = "Examples:
+  llmux plugin verify ./libmine.so
+  llmux plugin verify ./libmine.so --sha256 4f0c…")]
+    Verify {
+        /// The library
+        file: PathBuf,
+        /// The SHA-256 that it must have, in hexadecimal
+        #[arg(long, value_name = "HASH")]
+        sha256: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load a plugin into a running server
+    #[command(after_help = "Examples:
+  llmux plugin load ./libmine.so
+  llmux plugin load ./libmine.so --name mine --priority 20 --on-error fail --config '{\"limit\": 10}'
+  llmux plugin load system-prompt      one that the server finds by its name")]
+    Load {
+        /// The library's file (with a `/` in it or the extension of a library), or a plugin's name
+        #[arg(value_name = "FILE|PLUGIN")]
+        what: String,
+        /// The instance's name [default: the plugin's]
+        #[arg(long)]
+        name: Option<String>,
+        /// Its place in the pipeline, lowest first [default: the plugin's]
+        #[arg(long, allow_negative_numbers = true)]
+        priority: Option<i32>,
+        /// What becomes of a request when a hook fails [default: the plugin's]
+        #[arg(long, value_enum)]
+        on_error: Option<OnErrorArg>,
+        /// Its configuration, a JSON object
+        #[arg(long, value_name = "JSON", value_parser = json)]
+        config: Option<Value>,
+        /// The SHA-256 that the library must have, in hexadecimal
+        #[arg(long, value_name = "HASH")]
+        sha256: Option<String>,
+    },
+    /// Load an instance's library anew, for all of its instances
+    #[command(after_help = "Examples:
+  llmux plugin reload mine")]
+    Reload {
+        /// The instance
+        name: String,
+    },
+    /// Take an instance out, for good
+    #[command(after_help = "Examples:
+  llmux plugin unload mine")]
+    Unload {
+        /// The instance
+        name: String,
+    },
+    /// Put a disabled instance back into the pipeline
+    #[command(after_help = "Examples:
+  llmux plugin enable mine")]
+    Enable {
+        /// The instance
+        name: String,
+    },
+    /// Take an instance out of the pipeline and keep it alive
+    #[command(after_help = "Examples:
+  llmux plugin disable mine")]
+    Disable {
+        /// The instance
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum OnErrorArg {
+    /// The request goes on without what the hook did
+    Continue,
+    /// The request fails
+    Fail,
+}
+
+impl OnErrorArg {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            OnErrorArg::Continue => "continue",
+            OnErrorArg::Fail => "fail",
+        }
+    }
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    if value.is_object() { Ok(value) } else { Err("a configuration is a JSON object".to_owned()) }
+}
+
+/// `FILE`, or `FILE={…}`; a `=` that no `{` follows is part of the file's name.
+fn library_and_config(text: &str) -> Result<(PathBuf, Value), String> {
+    match text.split_once("={") {
+        Some((file, config)) => Ok((file.into(), json(&format!("{{{config}"))?)),
+        None => Ok((text.into(), Value::Object(serde_json::Map::new()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_library_may_bring_its_configuration() {
+        let parsed = library_and_config(r#"a=b.so={"x": 1}"#).expect("parsed");
+        assert_eq!(parsed, ("a=b.so".into(), serde_json::json!({"x": 1})));
+        assert!(library_and_config("a.so={x").is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! What commands print: tables and JSON. Colors are for terminals; a pipe gets plain text.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+
+use crate::problem::{Problem, Result};
+
+/// Prints text, as it is. A reader that has seen enough (`head`) is no failure.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Problem::new(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Problem::new(format!("cannot write JSON: {error}")))?;
+    print(&(text + "\n"))
+}
+
+/// Is this stream for a person who wants colors? See <https://no-color.org>.
+pub(crate) fn colors(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How a cell is meant.
+#[derive(Clone, Copy)]
+pub(crate) enum Tone {
+    Plain,
+    Good,
+    Muted,
+    Bad,
+}
+
+/// Prints rows under a header, or without one.
+pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    // A row is a line, whatever its length: `grep` finds it, and a terminal wraps it better than a narrow column does.
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    match colors(&std::io::stdout()) {
+        true => {
+            table.style_text_only();
+            table.enforce_styling()
+        }
+        false => table.force_no_tty(),
+    };
+    if !header.is_empty() {
+        table.set_header(header.iter().map(|title| Cell::new(title).fg(Color::DarkGrey)));
+    }
+    for row in rows {
+        table.add_row(row.into_iter().map(|(text, tone)| match tone {
+            Tone::Plain => Cell::new(text),
+            Tone::Good => Cell::new(text).fg(Color::Green),
+            Tone::Muted => Cell::new(text).fg(Color::DarkGrey),
+            Tone::Bad => Cell::new(text).fg(Color::Red),
+        }));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut text = String::new();
+    for line in table.to_string().lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    print(&text)
+}

@@ -1,0 +1,220 @@
+//! `llmux serve`: starts everything or nothing, serves until it is told to stop, and leaves no request behind.
+//!
+//! The order of the end: `/readyz` says 503, the listeners close, requests end (bounded), plugins are cleaned up.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use llmux_core::Client;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{
+    admin::{self, Admin},
+    api::{self, Api},
+    auth::{AdminTokens, ApiKeys},
+    cli::Serve,
+    config::Loaded,
+    local_token::LocalToken,
+    logging, output,
+    problem::{Problem, Result},
+    server::{self, Phase},
+    setup,
+};
+
+/// What plugins get to hear of how requests ended, after the last of these is gone.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs the command.
+pub(crate) async fn run(options: Serve) -> Result<()> {
+    let mut loaded = Loaded::read(options.config.as_deref())?;
+    apply(&mut loaded, &options)?;
+    let config = &loaded.config;
+    let log = logging::start(config.log.level.as_deref().unwrap_or("info"), config.log.format)?;
+    log.report_drops();
+    let result = serve(&loaded).await;
+    log.end();
+    result
+}
+
+/// The command line's word counts for more than the file's.
+fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
+    // A folder on the command line is meant from where the command is given.
+    let dirs = options.plugin_dirs.iter().map(|dir| {
+        std::path::absolute(dir).map_err(|error| Problem::new(format!("{}: {error}", dir.display())))
+    });
+    let dirs = dirs.collect::<Result<Vec<_>>>()?;
+    let config = &mut loaded.config;
+    config.plugins.autoload |= !dirs.is_empty();
+    config.plugins.dirs.extend(dirs);
+    if let Some(listen) = &options.listen {
+        config.server.listen.clone_from(listen);
+    }
+    if let Some(admin) = &options.admin_listen {
+        config.server.admin.clone_from(admin);
+    }
+    if let Some(format) = options.log_format {
+        config.log.format = format;
+    }
+    Ok(())
+}
+
+async fn serve(loaded: &Loaded) -> Result<()> {
+    let config = &loaded.config;
+    // Whatever can be refused is refused before a plugin runs.
+    let builder = setup::client(loaded, Vec::new())?;
+    let keys = ApiKeys::of(loaded)?;
+    let tokens = AdminTokens::of(loaded)?;
+    let listener = server::bind(&config.server.listen, "--listen", "listen").await?;
+    let address = server::address(&listener)?;
+    let admin = match &*config.server.admin {
+        "off" => None,
+        admin => Some(guarded(admin, tokens).await?),
+    };
+    let mut signals = Signals::new()?;
+    let client = tokio::select! {
+        client = setup::build(loaded, builder) => client?,
+        signal = signals.next() => return Err(Problem::new(format!("{signal} while it started"))),
+    };
+    match &loaded.path {
+        Some(path) => tracing::info!("configuration: {}", path.display()),
+        None => tracing::info!("no configuration file: the offline provider `echo` answers"),
+    }
+    if config.plugins.autoload
+        && let Err(problem) = setup::autoload(loaded, &client).await
+    {
+        clean_up(&client).await;
+        return Err(problem);
+    }
+    if config.plugins.watch {
+        tracing::warn!("[plugins] watch: folders are not watched yet; use `llmux plugin load` and `reload`");
+    }
+
+    let (phase, phases) = watch::channel(Phase::Running);
+    let (alive, mut all_gone) = mpsc::channel(1);
+    let read_timeout = config.server.read_timeout;
+    let api = Api {
+        client: client.clone(),
+        keys,
+        phase: phases.clone(),
+        read_timeout,
+        keep_alive: config.server.keep_alive,
+    };
+    let router = api::router(Arc::new(api));
+    let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
+    let mut listeners = vec![tokio::spawn(served)];
+    let mut at = format!("http://{address}");
+    let local_token = admin.and_then(|Guarded { listener, address, tokens, local_token }| {
+        let router = admin::router(Arc::new(Admin { client: client.clone(), tokens, address, read_timeout }));
+        listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
+        at += &format!(", admin API on http://{address}");
+        local_token
+    });
+    drop(alive);
+    let count = client.plugins().list().len();
+    let plugins = if count == 1 { "plugin" } else { "plugins" };
+    output::print(&format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION")))?;
+
+    let signal = signals.next().await;
+    tracing::info!("{signal}: shutting down; a second signal ends the process at once");
+    let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
+    let end = async {
+        let _ = phase.send(Phase::Leaving);
+        tokio::time::sleep(delay).await;
+        let _ = phase.send(Phase::Draining);
+        for listener in listeners {
+            let _ = listener.await;
+        }
+        if timeout(drain, all_gone.recv()).await.is_err() {
+            tracing::warn!("requests did not end within {drain:?}, and are dropped");
+        }
+        let _ = phase.send(Phase::Over);
+        clean_up(&client).await;
+    };
+    let result = tokio::select! {
+        () = end => Ok(()),
+        signal = signals.next() => Err(Problem::new(format!("{signal} again: ended before everything was cleaned up"))),
+    };
+    drop(local_token);
+    result
+}
+
+/// The admin listener with what guards it.
+struct Guarded {
+    listener: TcpListener,
+    address: SocketAddr,
+    tokens: AdminTokens,
+    /// Where no token is configured: the one that this user's command line finds.
+    local_token: Option<LocalToken>,
+}
+
+async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
+    let listener = server::bind(admin, "--admin-listen", "admin").await?;
+    let address = server::address(&listener)?;
+    tokens.check_listener(address)?;
+    if !tokens.is_empty() {
+        return Ok(Guarded { listener, address, tokens, local_token: None });
+    }
+    let local_token = LocalToken::create(address.port())?;
+    let tokens = AdminTokens::local(local_token.token());
+    Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
+}
+
+async fn clean_up(client: &Client) {
+    let report = client.shutdown(LAST_WORDS).await;
+    for (instance, error) in &report.errors {
+        tracing::error!(instance, "cleanup: {error}");
+    }
+    match report.drained {
+        true => tracing::info!("every request has ended, and every plugin is cleaned up"),
+        false => tracing::warn!("some requests had not ended"),
+    }
+}
+
+/// The signals that end the program.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|error| Problem::new(format!("signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            // It would end the process anyway, and leave the token's file and the plugins behind.
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}
+
+/// The signals that end the program.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let _ = tokio::signal::ctrl_c().await;
+        "Ctrl-C"
+    }
+}

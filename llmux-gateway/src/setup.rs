@@ -1,0 +1,284 @@
+//! Makes a client of a configuration: providers with their keys, fallbacks, plugins.
+//!
+//! `serve` and `chat` call it, so that both send requests the same way. Nothing is started where anything is wrong.
+
+use std::{path::PathBuf, sync::Arc};
+
+use llmux_core::{
+    Client, ClientBuilder, PluginSpec,
+    client::{BuildError, RetryConfig},
+    pipeline::PipelineConfig,
+    plugins::{Found, Manifest, PluginError, PluginsConfig, TrustedKey},
+    provider::{self, Echo, ProviderSettings, Secret},
+};
+use serde_json::Value;
+use toml::Spanned;
+
+use crate::{
+    auth,
+    config::{Instance, Loaded, Provider},
+    problem::{Problem, Result},
+};
+
+/// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
+const ECHO_ERRORS: [u16; 14] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529];
+
+/// A builder with everything that the configuration says, and the plugins of the command line.
+pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBuilder> {
+    let config = &loaded.config;
+    loaded.unique("a provider", config.providers.iter().map(|provider| &provider.name))?;
+    loaded.unique("a plugin instance", config.instances.iter().map(|instance| &instance.name))?;
+    loaded.unique("a fallback for the model", config.fallbacks.iter().map(|fallback| &fallback.model))?;
+    let mut builder =
+        Client::builder().pipeline(pipeline(loaded)).plugins(folders(loaded)?).retry(retry(loaded));
+    if config.providers.is_empty() {
+        let errors = ECHO_ERRORS.iter().map(|status| format!("echo-error-{status}"));
+        let models = ["echo", "echo-request"].map(str::to_owned).into_iter().chain(errors);
+        builder = builder.provider("echo", Arc::new(Echo::new()), models);
+    }
+    for settings in &config.providers {
+        builder = provider(loaded, settings, builder)?;
+    }
+    for fallback in &config.fallbacks {
+        let models = fallback.to.as_slice().iter().map(String::as_str);
+        builder = builder.fallbacks(fallback.model.get_ref(), models);
+    }
+    for instance in &config.instances {
+        // One that is not enabled is not even opened: loading a library runs its initializers.
+        let spec = spec(loaded, instance)?;
+        if instance.enabled != Some(false) {
+            builder = builder.plugin(spec);
+        }
+    }
+    Ok(more.into_iter().fold(builder, ClientBuilder::plugin))
+}
+
+/// Builds the client; an error names the place in the file where it can.
+pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Client> {
+    let client = builder.build().await.map_err(|error| {
+        let name = match &error {
+            BuildError::Plugin(
+                PluginError::Config { name, .. }
+                | PluginError::Construction { name, .. }
+                | PluginError::InvalidName { name }
+                | PluginError::DuplicatePlugin { name },
+            ) => Some(name),
+            _ => None,
+        };
+        let instances = &loaded.config.instances;
+        let instance =
+            name.and_then(|name| instances.iter().find(|instance| instance.name.get_ref() == name));
+        match instance {
+            Some(instance) => loaded.problem(Some(instance.name.span()), error),
+            None => Problem::new(error),
+        }
+    })?;
+    // No error: a plugin may answer for such a model, or give it another name.
+    let served = client.models();
+    for fallback in &loaded.config.fallbacks {
+        for model in fallback.to.as_slice().iter().filter(|model| !served.iter().any(|(it, _)| it == *model))
+        {
+            tracing::warn!(
+                "the fallback of `{}` names the model `{model}`, which no provider serves",
+                fallback.model.get_ref()
+            );
+        }
+    }
+    Ok(client)
+}
+
+fn pipeline(loaded: &Loaded) -> PipelineConfig {
+    let settings = &loaded.config.pipeline;
+    let default = PipelineConfig::default();
+    PipelineConfig {
+        pre_hook_timeout: settings.pre_hook_timeout.unwrap_or(default.pre_hook_timeout),
+        post_hook_timeout: settings.post_hook_timeout.unwrap_or(default.post_hook_timeout),
+        propagate_errors: settings.propagate_errors.unwrap_or(default.propagate_errors),
+        max_plugins: settings.max_plugins.unwrap_or(default.max_plugins),
+        max_body_bytes: loaded.config.server.max_body_bytes,
+        max_waiting_completions: settings.max_waiting_completions.unwrap_or(default.max_waiting_completions),
+        stream_idle_timeout: settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout),
+    }
+}
+
+fn retry(loaded: &Loaded) -> RetryConfig {
+    let settings = &loaded.config.retry;
+    let default = RetryConfig::default();
+    RetryConfig {
+        max_retries: settings.max_retries.unwrap_or(default.max_retries),
+        initial_backoff: settings.initial_backoff.unwrap_or(default.initial_backoff),
+        max_backoff: settings.max_backoff.unwrap_or(default.max_backoff),
+    }
+}
+
+fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
+    let settings = &loaded.config.plugins;
+    let dirs: Vec<PathBuf> = settings.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<_>>()?;
+    for dir in &dirs {
+        std::fs::read_dir(dir)
+            .map_err(|error| Problem::new(format!("plugin folder {}: {error}", dir.display())))?;
+    }
+    let keys = settings.trusted_keys.iter().map(|key| {
+        TrustedKey::parse(key.get_ref()).map_err(|message| loaded.problem(Some(key.span()), message))
+    });
+    let trusted_keys = keys.collect::<Result<_>>()?;
+    let default = PluginsConfig::default();
+    Ok(PluginsConfig {
+        dirs,
+        allow_insecure_permissions: settings.allow_insecure_permissions,
+        trusted_keys,
+        require_signature: settings.require_signature,
+        max_retired_images: settings.max_retired_images.unwrap_or(default.max_retired_images),
+        drain_timeout: settings.drain_timeout.unwrap_or(default.drain_timeout),
+    })
+}
+
+fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {
+    let name = settings.name.get_ref();
+    let kind = settings.kind.get_ref();
+    let Some(kind) = provider::TYPES.iter().find(|known| known.name == kind) else {
+        let known = provider::TYPES.iter().map(|known| format!("`{}` ({})", known.name, known.about));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let message = format!("unknown provider type `{kind}`; the types are {known}");
+        return Err(loaded.problem(Some(settings.kind.span()), message));
+    };
+    if settings.models.get_ref().is_empty() {
+        let message = format!("provider `{name}` serves no models; name at least one");
+        return Err(loaded.problem(Some(settings.models.span()), message));
+    }
+    let made = (kind.build)(&ProviderSettings {
+        base_url: settings.base_url.clone(),
+        api_key: api_key(loaded, settings)?,
+        headers: settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect(),
+        connect_timeout: settings.connect_timeout,
+        timeout: settings.timeout,
+        idle_timeout: settings.idle_timeout,
+        max_response_bytes: settings.max_response_bytes,
+        stream_usage: settings.stream_usage.unwrap_or(true),
+        chunk_delay: settings.chunk_delay,
+        ..ProviderSettings::new(name)
+    });
+    let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
+    let models = settings.models.get_ref().iter().map(|model| model.names());
+    Ok(builder.provider(name, made, models))
+}
+
+/// The key of a provider, from the environment or from a file of its own: never from the configuration itself.
+fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
+    let name = settings.name.get_ref();
+    let (place, from, text) = match (&settings.api_key_env, &settings.api_key_file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(file)) => {
+            let message =
+                format!("provider `{name}` has both `api_key_env` and `api_key_file`; keep one of them");
+            return Err(loaded.problem(Some(file.span()), message));
+        }
+        (Some(variable), None) => {
+            let from = format!("the environment variable {}", variable.get_ref());
+            (variable.span(), from, std::env::var(variable.get_ref()).map_err(|error| error.to_string()))
+        }
+        (None, Some(file)) => {
+            let path = loaded.resolve(file.get_ref())?;
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            (file.span(), format!("the file {}", path.display()), text)
+        }
+    };
+    let refused = |why: &str| {
+        let message = format!("provider `{name}` takes its key from {from}: {why}");
+        loaded.problem(Some(place.clone()), message)
+    };
+    match text {
+        Ok(text) if text.trim().is_empty() => Err(refused("it is empty")),
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
+    let name = instance.name.get_ref();
+    let mut spec = match (&instance.path, &instance.plugin) {
+        (Some(_), Some(plugin)) => {
+            let message = format!(
+                "the instance `{name}` has both `path` and `plugin`; a library is found by one of them"
+            );
+            return Err(loaded.problem(Some(plugin.span()), message));
+        }
+        (Some(path), None) => PluginSpec::path(loaded.resolve(path)?),
+        (None, plugin) => {
+            PluginSpec::plugin(plugin.as_ref().map_or(name.as_str(), |plugin| plugin.get_ref().as_str()))
+        }
+    };
+    spec = spec.name(name);
+    if let Some(priority) = instance.priority {
+        spec = spec.priority(priority);
+    }
+    if let Some(on_error) = instance.on_error {
+        spec = spec.on_error(on_error);
+    }
+    if let Some(sha256) = &instance.sha256 {
+        check_hash(loaded, sha256)?;
+        spec = spec.sha256(sha256.get_ref());
+    }
+    if let Some(config) = &instance.config {
+        let value = to_json(toml::Value::Table(config.get_ref().clone()))
+            .map_err(|message| loaded.problem(Some(config.span()), message))?;
+        spec = spec.config(value);
+    }
+    Ok(spec)
+}
+
+/// A SHA-256 in hexadecimal.
+pub(crate) fn check_hash(loaded: &Loaded, text: &Spanned<String>) -> Result<auth::Hash> {
+    auth::parse_hash(text.get_ref()).ok_or_else(|| {
+        loaded.problem(Some(text.span()), "a SHA-256 is 64 hexadecimal digits, as `sha256sum` prints it")
+    })
+}
+
+/// TOML as JSON: dates become strings, and numbers that JSON does not have are refused.
+fn to_json(value: toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Float(number) => serde_json::Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| format!("a configuration is handed over as JSON, which has no number {number}"))?,
+        toml::Value::Array(items) => items.into_iter().map(to_json).collect::<Result<_, _>>()?,
+        toml::Value::Table(members) => members
+            .into_iter()
+            .map(|(name, member)| Ok((name, to_json(member)?)))
+            .collect::<Result<_, String>>()?,
+    })
+}
+
+/// One instance of every library in the plugin folders that the configuration does not name. A library that cannot
+/// start with its default configuration is reported and left out.
+pub(crate) async fn autoload(loaded: &Loaded, client: &Client) -> Result<()> {
+    // What is configured and not enabled must not come in by this door.
+    let disabled = loaded.config.instances.iter().filter(|instance| instance.enabled == Some(false));
+    let mut paths = Vec::new();
+    let mut names = Vec::new();
+    for instance in disabled {
+        match &instance.path {
+            Some(path) => paths.push(loaded.resolve(path)?),
+            None => names.push(instance.plugin.as_ref().unwrap_or(&instance.name).get_ref().clone()),
+        }
+    }
+    let wanted = |found: &Found| {
+        let is_named = |manifest: &Manifest| names.contains(&manifest.name);
+        !paths.contains(&found.path) && !found.manifest.as_ref().is_ok_and(is_named)
+    };
+    let results = client.plugins().autoload(wanted).await;
+    for rescanned in results.map_err(|error| Problem::new(format!("plugin folder {error}")))? {
+        match rescanned.result {
+            Ok(loaded) => {
+                for info in loaded {
+                    tracing::info!(instance = info.name, version = info.version, "plugin loaded");
+                }
+            }
+            Err(error) => tracing::warn!("left out: {error}"),
+        }
+    }
+    Ok(())
+}

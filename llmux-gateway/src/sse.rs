@@ -1,0 +1,193 @@
+//! Server-sent events out of a reply's chunks (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//!
+//! One chunk is one write, and chunks that are there together go together. The client that goes away drops the
+//! body, and with it the stream and the upstream's connection.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::Frame;
+use llmux_core::{Endpoint, Error, ReplyStream, pipeline::Chunk};
+use serde_json::json;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What is ready goes out together up to this size, in bytes.
+const TOGETHER: usize = 16 * 1024;
+
+/// A response's body: the chunks of a stream, an error if one ends it, comments while it is silent.
+pub(crate) struct Events {
+    /// `None` once it has ended.
+    stream: Option<ReplyStream>,
+    endpoint: Endpoint,
+    /// What is ready to go. Its memory is used again once the connection has written it.
+    ready: BytesMut,
+    sent: u64,
+    keep_alive: Option<KeepAlive>,
+}
+
+struct KeepAlive {
+    every: Duration,
+    last: Instant,
+    /// Not moved at every chunk: it looks at `last` when it wakes.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Events {
+    /// Zero for `keep_alive` means no comments.
+    pub(crate) fn new(stream: ReplyStream, endpoint: Endpoint, keep_alive: Duration) -> Self {
+        let keep_alive = (!keep_alive.is_zero()).then(|| KeepAlive {
+            every: keep_alive,
+            last: Instant::now(),
+            timer: Box::pin(sleep(keep_alive)),
+        });
+        Self { stream: Some(stream), endpoint, ready: BytesMut::new(), sent: 0, keep_alive }
+    }
+
+    fn finish(&mut self, error: Option<&Error>) {
+        self.stream = None;
+        match error {
+            Some(error) if self.endpoint == Endpoint::Responses => {
+                let body = responses_error(error, self.sent);
+                write_event(&mut self.ready, Some("error"), body.as_bytes());
+            }
+            Some(error) => write_event(&mut self.ready, None, &error.body()),
+            None if self.endpoint.ends_with_done() => write_event(&mut self.ready, None, b"[DONE]"),
+            None => {}
+        }
+    }
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        while let Some(stream) = &mut this.stream
+            && this.ready.len() < TOGETHER
+        {
+            match Pin::new(stream).poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    write_chunk(&mut this.ready, &chunk);
+                    this.sent += 1;
+                }
+                Poll::Ready(Some(Err(error))) => this.finish(Some(&error)),
+                Poll::Ready(None) => this.finish(None),
+                Poll::Pending => break,
+            }
+        }
+        if this.ready.is_empty() && this.stream.is_some() {
+            if !this.keep_alive.as_mut().is_some_and(|keep_alive| keep_alive.is_due(cx)) {
+                return Poll::Pending;
+            }
+            this.ready.put_slice(b": keep-alive\n\n");
+        }
+        if this.ready.is_empty() {
+            return Poll::Ready(None);
+        }
+        if let Some(keep_alive) = &mut this.keep_alive {
+            keep_alive.last = Instant::now();
+        }
+        Poll::Ready(Some(Ok(Frame::data(this.ready.split().freeze()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_none() && self.ready.is_empty()
+    }
+}
+
+impl KeepAlive {
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.last + self.every;
+            let now = Instant::now();
+            if due <= now {
+                self.timer.as_mut().reset(now + self.every);
+                // Woken again for the next one, whoever polls in between.
+                let _ = self.timer.as_mut().poll(cx);
+                return true;
+            }
+            self.timer.as_mut().reset(due);
+        }
+        false
+    }
+}
+
+fn write_chunk(out: &mut BytesMut, chunk: &Chunk) {
+    write_event(out, chunk.event(), &chunk.data());
+}
+
+/// One event. A line end in the data begins another `data:` line; one in the name would begin another field, so
+/// such a name is left out.
+fn write_event(out: &mut BytesMut, name: Option<&str>, data: &[u8]) {
+    out.reserve(data.len() + name.map_or(0, str::len) + 32);
+    if let Some(name) = name.filter(|name| !name.contains(['\n', '\r'])) {
+        out.put_slice(b"event: ");
+        out.put_slice(name.as_bytes());
+        out.put_u8(b'\n');
+    }
+    let mut rest = data;
+    loop {
+        out.put_slice(b"data: ");
+        match memchr::memchr2(b'\n', b'\r', rest) {
+            None => {
+                out.put_slice(rest);
+                out.put_slice(b"\n\n");
+                return;
+            }
+            Some(at) => {
+                out.put_slice(&rest[..at]);
+                out.put_u8(b'\n');
+                rest = &rest[at + if rest[at..].starts_with(b"\r\n") { 2 } else { 1 }..];
+            }
+        }
+    }
+}
+
+/// An error in the shape of the responses API's own `error` event
+/// (<https://platform.openai.com/docs/api-reference/responses-streaming/error>), and `error` as everywhere else.
+fn responses_error(error: &Error, sequence_number: u64) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&error.body()).unwrap_or_default();
+    json!({
+        "type": "error",
+        "code": body["error"]["code"],
+        "message": error.message(),
+        "param": body["error"]["param"],
+        "sequence_number": sequence_number,
+        "error": body["error"],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_framed() {
+        let cases: [(Option<&str>, &str, &str); 7] = [
+            (None, "{}", "data: {}\n\n"),
+            (Some("ping"), "{}", "event: ping\ndata: {}\n\n"),
+            (None, "a\nb", "data: a\ndata: b\n\n"),
+            (None, "a\r\nb\rc", "data: a\ndata: b\ndata: c\n\n"),
+            (None, "a\n", "data: a\ndata: \n\n"),
+            (None, "", "data: \n\n"),
+            (Some("a\ndata: forged"), "x", "data: x\n\n"),
+        ];
+        for (name, data, expected) in cases {
+            let mut out = BytesMut::new();
+            write_event(&mut out, name, data.as_bytes());
+            assert_eq!(out, expected, "{name:?} {data:?}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: against a server, on files, and one request without a server.
+
+use serde_json::Value;
+
+use crate::support::{Server, llmux, system_prompt, text};
+
+async fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = llmux(folder.path()).args(arguments).output().await.expect("llmux runs");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn a_plugin_is_loaded_shown_and_unloaded_with_nothing_to_set_up() {
+    let server = Server::start().await;
+    let config = r#"{"prompt": "Be brief."}"#;
+    let load =
+        ["plugin", "load", system_prompt(), "--name", "mine", "--priority", "-3", "--on-error", "fail"];
+    let loaded = server.llmux(&[&load[..], &["--config", config]].concat()).await;
+    assert!(loaded.status.success(), "{}", text(&loaded.stderr));
+    assert_eq!(
+        text(&loaded.stdout),
+        "loaded mine (system-prompt 0.1.0, priority -3, generation 1, active)\n"
+    );
+    assert_eq!(server.upstream_body().await["messages"][0]["content"], "Be brief.");
+
+    let list = text(&server.llmux(&["plugin", "list"]).await.stdout);
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines.len(), 2, "{list}");
+    assert!(lines[0].starts_with("NAME") && lines[1].starts_with("mine "), "{list}");
+    assert!(!list.contains('\u{1b}'), "a pipe gets no colors: {list:?}");
+    let json: Value =
+        serde_json::from_slice(&server.llmux(&["plugin", "list", "--json"]).await.stdout).expect("JSON");
+    assert_eq!(json["plugins"][0]["on_error"], "fail");
+
+    for (command, said) in [("disable", "disabled"), ("enable", "active"), ("reload", "generation 2")] {
+        let output = server.llmux(&["plugin", command, "mine"]).await;
+        assert!(text(&output.stdout).contains(said), "{}{}", text(&output.stdout), text(&output.stderr));
+    }
+    assert_eq!(text(&server.llmux(&["plugin", "unload", "mine"]).await.stdout), "unloaded mine\n");
+    let again = server.llmux(&["plugin", "unload", "mine"]).await;
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(text(&again.stderr), "llmux: there is no instance named `mine`\n");
+}
+
+#[tokio::test]
+async fn files_are_looked_at_without_a_server() {
+    let (code, out, _) = run(&["plugin", "inspect", system_prompt()]).await;
+    assert_eq!(code, Some(0));
+    assert!(out.contains("system-prompt") && out.contains("loads here   yes"), "{out}");
+    let (code, out, _) = run(&["plugin", "inspect", "--json", system_prompt()]).await;
+    let json: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &json["manifest"]["name"]), (Some(0), &Value::from("system-prompt")));
+
+    let (code, out, _) = run(&["plugin", "verify", system_prompt()]).await;
+    assert_eq!(code, Some(0), "{out}");
+    let wrong = "0".repeat(64);
+    let (code, out, error) = run(&["plugin", "verify", "--json", "--sha256", &wrong, system_prompt()]).await;
+    let json: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &json["error"]["code"]), (Some(1), &Value::from("wrong_checksum")));
+    assert!(error.starts_with("llmux: ") && error.lines().count() == 1, "{error}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::support::copy_of_system_prompt(folder.path());
+    let (code, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy()]).await;
+    assert_eq!(code, Some(0));
+    assert_eq!(out.lines().count(), 2, "{out}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_one_line() {
+    let (code, _, error) = run(&["plugin", "list", "--admin", "http://127.0.0.1:1"]).await;
+    assert_eq!(code, Some(1));
+    assert!(error.starts_with("llmux: no server answers at http://127.0.0.1:1 ("), "{error}");
+    let (code, _, error) = run(&["plugin", "list", "--admin", "nowhere"]).await;
+    assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
+    let (code, _, error) = run(&["plugin", "inspect", "/"]).await;
+    assert_eq!((code, &*error), (Some(1), "llmux: /: is not a regular file\n"));
+    assert_eq!(run(&["plugin", "load", "x", "--config", "5"]).await.0, Some(2));
+    assert_eq!(run(&["nothing"]).await.0, Some(2));
+    let (code, out, _) = run(&["--version"]).await;
+    assert_eq!((code, out.trim()), (Some(0), concat!("llmux ", env!("CARGO_PKG_VERSION"))));
+}
+
+#[tokio::test]
+async fn chat_sends_one_request_through_the_same_pipeline() {
+    let (code, out, error) = run(&["chat", "Hello there"]).await;
+    assert_eq!((code, &*out, &*error), (Some(0), "Hello there\n", ""));
+    assert_eq!(run(&["chat", "--stream", "Hello there"]).await.1, "Hello there\n");
+    let plugin = format!("{}={{\"prompt\": \"Be brief.\"}}", system_prompt());
+    let (_, out, _) =
+        run(&["chat", "--model", "echo-request", "--plugin", &plugin, "--system", "Be kind.", "Hi"]).await;
+    let body: Value = serde_json::from_str(&out).expect("JSON");
+    let contents: Vec<_> =
+        body["messages"].as_array().expect("messages").iter().map(|it| &it["content"]).collect();
+    assert_eq!(contents, ["Be brief.", "Be kind.", "Hi"]);
+    let (code, _, error) = run(&["chat", "--model", "echo-error-403", "Hi"]).await;
+    assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
+}
+
+#[tokio::test]
+async fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = run(&["completions", shell]).await;
+        assert_eq!(code, Some(0));
+        assert!(out.contains("llmux"), "{shell}");
+    }
+}

@@ -1,0 +1,69 @@
+//! The end of the program: requests finish, plugins are cleaned up, and a second signal ends it at once.
+
+use serde_json::json;
+
+use crate::support::{Server, error, http, send};
+
+/// A stream of 40 chunks that takes a second.
+const SLOW: &str =
+    "[[provider]]\nname = \"slow\"\ntype = \"echo\"\nmodels = [\"slow\"]\nchunk_delay = \"25ms\"\n";
+
+async fn begin_stream(server: &Server) -> reqwest::Response {
+    let words = "word ".repeat(40);
+    let body = json!({"model": "slow", "stream": true, "messages": [{"role": "user", "content": words}]});
+    let mut response = send(server.post("/v1/chat/completions", &body)).await;
+    response.chunk().await.expect("a chunk").expect("not the end");
+    response
+}
+
+#[tokio::test]
+async fn l3_a_stream_under_way_ends_before_the_program_does() {
+    let server = Server::with(SLOW, &[]).await;
+    let response = begin_stream(&server).await;
+    server.signal("-TERM").await;
+    let rest = response.text().await.expect("the rest");
+    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("every request has ended"), "{log}");
+}
+
+#[tokio::test]
+async fn l3_the_drain_is_bounded() {
+    let configuration = format!("[server]\ndrain_timeout = \"100ms\"\n{SLOW}");
+    let server = Server::with(&configuration, &[]).await;
+    let response = begin_stream(&server).await;
+    server.signal("-TERM").await;
+    assert!(!response.text().await.is_ok_and(|rest| rest.contains("[DONE]")));
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("requests did not end within 100ms"), "{log}");
+}
+
+#[tokio::test]
+async fn a_host_that_leaves_is_not_ready_and_says_so_for_as_long_as_it_is_told() {
+    let server = Server::with("[server]\nshutdown_delay = \"10s\"", &[]).await;
+    server.signal("-TERM").await;
+    let url = format!("{}/readyz", server.api);
+    while send(http().get(&url)).await.status() == 200 {}
+    assert_eq!(error(http().get(&url)).await.0, 503);
+    server.signal("-INT").await;
+    let (code, log) = server.end().await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("llmux: SIGINT again: "), "{log}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_the_program_back() {
+    let server = Server::start().await;
+    let _silent = server.connect().await;
+    let mut idle = server.connect().await;
+    tokio::io::AsyncWriteExt::write_all(&mut idle, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .expect("sent");
+    tokio::io::AsyncReadExt::read(&mut idle, &mut [0; 1024]).await.expect("read");
+    let started = std::time::Instant::now();
+    server.signal("-TERM").await;
+    assert_eq!(server.end().await.0, Some(0));
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}

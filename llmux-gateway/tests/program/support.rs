@@ -1,0 +1,210 @@
+//! Servers on free ports, the command line, and the example plugin as a library.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// Longer than anything here takes.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// A running `llmux serve`. It ends when this is dropped.
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) api: String,
+    pub(crate) admin: String,
+    /// Its configuration, its local token.
+    pub(crate) folder: TempDir,
+}
+
+impl Server {
+    /// Without a configuration.
+    pub(crate) async fn start() -> Self {
+        Self::with("", &[]).await
+    }
+
+    /// With a configuration, if not empty, and more arguments.
+    pub(crate) async fn with(configuration: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = serve(&folder, configuration);
+        let mut child = command.args(arguments).spawn().expect("llmux starts");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
+        if line.is_empty() {
+            let mut error = String::new();
+            let stderr = child.stderr.as_mut().expect("piped");
+            stderr.read_to_string(&mut error).await.expect("text");
+            panic!("the server did not start: {error}");
+        }
+        let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http://")).map(str::to_owned);
+        let api = urls.next().expect("the address");
+        Self { child, api, admin: urls.next().unwrap_or_default(), folder }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        http().get(format!("{}{path}", self.api))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        http().post(format!("{}{path}", self.api)).json(body)
+    }
+
+    /// What the model `echo-request` was asked, plugins' changes included.
+    pub(crate) async fn upstream_body(&self) -> Value {
+        let body = json!({"model": "echo-request", "messages": [{"role": "user", "content": "Hello"}]});
+        let (status, answer) = read(self.post("/v1/chat/completions", &body)).await;
+        assert_eq!(status, 200, "{answer}");
+        let text = answer["choices"][0]["message"]["content"].as_str().expect("text");
+        serde_json::from_str(text).expect("JSON")
+    }
+
+    /// The token in the file that the server wrote.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        let port = self.admin.rsplit(':').next().expect("a port");
+        self.folder.path().join(format!("llmux/admin-{port}.token"))
+    }
+
+    /// A request to the admin API, with the local token.
+    pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        let token = std::fs::read_to_string(self.token_file()).expect("a token");
+        http().request(method, format!("{}{path}", self.admin)).bearer_auth(token)
+    }
+
+    /// Runs a command against this server.
+    pub(crate) async fn llmux(&self, arguments: &[&str]) -> Output {
+        let mut command = llmux(self.folder.path());
+        command.args(arguments).env("LLMUX_ADMIN", &self.admin);
+        timeout(LONG, command.output()).await.expect("in time").expect("llmux runs")
+    }
+
+    /// A connection to the main listener, to write to by hand.
+    pub(crate) async fn connect(&self) -> TcpStream {
+        let address = self.api.strip_prefix("http://").expect("a URL");
+        TcpStream::connect(address).await.expect("connected")
+    }
+
+    /// Sends text to the main listener, and reads until it closes the connection.
+    pub(crate) async fn raw(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        // A reset is an end too: what a server has not read when it closes is lost that way.
+        let _ = timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time");
+        String::from_utf8(answer).expect("text")
+    }
+
+    pub(crate) async fn signal(&self, signal: &str) {
+        let id = self.child.id().expect("running").to_string();
+        let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// What it logged, once it has ended.
+    pub(crate) async fn end(mut self) -> (Option<i32>, String) {
+        let status = timeout(LONG, self.child.wait()).await.expect("in time").expect("ended");
+        let mut log = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut log).await.expect("text");
+        (status.code(), log)
+    }
+}
+
+/// `llmux` with this folder for everything that it looks for by itself.
+pub(crate) fn llmux(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_llmux"));
+    for variable in ["LLMUX_ADMIN", "LLMUX_ADMIN_TOKEN", "RUST_LOG", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command.env("XDG_RUNTIME_DIR", folder).current_dir(folder).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// `llmux serve` with this configuration, on free ports.
+pub(crate) fn serve(folder: &TempDir, configuration: &str) -> Command {
+    let mut command = llmux(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    if !configuration.contains("admin =") {
+        command.args(["--admin-listen", "127.0.0.1:0"]);
+    }
+    if !configuration.is_empty() {
+        std::fs::write(folder.path().join("llmux.toml"), configuration).expect("written");
+    }
+    command
+}
+
+pub(crate) fn http() -> &'static reqwest::Client {
+    // A connection of one test's runtime must not be used in another's: none are kept.
+    static HTTP: OnceLock<reqwest::Client> = OnceLock::new();
+    HTTP.get_or_init(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(LONG);
+        builder.build().expect("a client")
+    })
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Response {
+    request.send().await.expect("an answer")
+}
+
+/// The status and the JSON of an answer; `null` where there is no body.
+pub(crate) async fn read(request: RequestBuilder) -> (u16, Value) {
+    let response = send(request).await;
+    let status = response.status().as_u16();
+    let text = response.text().await.expect("text");
+    (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
+}
+
+/// The `error` object of an answer, whose shape is OpenAI's, and its status.
+pub(crate) async fn error(request: RequestBuilder) -> (u16, Value) {
+    let (status, body) = read(request).await;
+    let error = &body["error"];
+    assert!(error["message"].is_string() && error["type"].is_string(), "{body}");
+    assert!(error.get("param").is_some() && error.get("code").is_some(), "{body}");
+    (status, error.clone())
+}
+
+/// The example plugin of the SDK as a library: built once.
+pub(crate) fn system_prompt() -> &'static str {
+    static LIBRARY: OnceLock<String> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let built = std::process::Command::new(cargo)
+            .current_dir(workspace)
+            .args(["build", "--package", "llmux-abi", "--example", "system_prompt", "--message-format=json"])
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo runs");
+        assert!(built.status.success());
+        let messages = built.stdout.split(|byte| *byte == b'\n');
+        let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        let built = messages.filter(|message| message["target"]["name"] == "system_prompt");
+        let files = built.filter_map(|message| message["filenames"].as_array().cloned()).flatten();
+        let file = files.last().expect("a library");
+        file.as_str().expect("a path").to_owned()
+    })
+}
+
+/// The library alone in a folder, as `--plugin-dir` wants it.
+pub(crate) fn copy_of_system_prompt(folder: &Path) -> PathBuf {
+    let copy = folder.join(format!("libsystem_prompt.{}", std::env::consts::DLL_EXTENSION));
+    std::fs::copy(system_prompt(), &copy).expect("copied");
+    copy
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
