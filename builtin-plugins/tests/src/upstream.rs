@@ -109,13 +109,13 @@ impl Provider for Upstream {
             let (number, model) = self.enter(&call).await?;
             let (prompt, completion) = TOKENS;
             let chunk = |rest: &str| {
-                let data = format!("{{ \"id\":\"n-{number}\",\"object\":\"chat.completion.chunk\",\"created\":1, \"model\":\"{model}\",{rest} }}");
+                let data = format!(
+                    "{{ \"id\":\"n-{number}\",\"object\":\"chat.completion.chunk\",\"created\":1, \"model\":\"{model}\",{rest} }}"
+                );
                 Ok(Event { name: None, data: Bytes::from(data) })
             };
             let delta = |delta: &str, reason: &str| {
-                chunk(&format!(
-                    "\"choices\":[{{\"index\":0, \"delta\":{delta},\"finish_reason\":{reason}}}]"
-                ))
+                chunk(&format!("\"choices\":[{{\"index\":0, \"delta\":{delta},\"finish_reason\":{reason}}}]"))
             };
             let usage = format!(
                 "\"choices\":[],\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\"total_tokens\":{}}}",

@@ -22,7 +22,17 @@ pub struct World {
 
 /// The models that the upstream serves.
 const MODELS: [&str; 12] = [
-    "m", "other", "gated", "gated-fail", "gated-fail-once", "fail", "fail-once", "cut", "hang", "long", "spare",
+    "m",
+    "other",
+    "gated",
+    "gated-fail",
+    "gated-fail-once",
+    "fail",
+    "fail-once",
+    "cut",
+    "hang",
+    "long",
+    "spare",
     "hang-once",
 ];
 
@@ -74,9 +84,10 @@ impl World {
                 limit_key: text(reply.value("limit_key")),
                 cache_key: text(reply.value("cache_key")),
                 attempts: reply.attempts(),
-                bodies: reply.result.as_ref().map_or(Vec::new(), |body| {
-                    vec![String::from_utf8_lossy(&body.to_bytes()).into_owned()]
-                }),
+                bodies: reply
+                    .result
+                    .as_ref()
+                    .map_or(Vec::new(), |body| vec![String::from_utf8_lossy(&body.to_bytes()).into_owned()]),
                 error: reply.result.err(),
                 stream,
             };

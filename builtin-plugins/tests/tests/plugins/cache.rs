@@ -197,9 +197,11 @@ async fn a_hosts_own_backend_and_key_are_used() {
         assert!(!is_hit(&world.send(ask(stream).with("messages", without)).await), "no key, no answer");
         let entries = own.entries.lock().expect("entries");
         assert_eq!(entries.len(), 2);
-        assert!(entries.values().all(|(entry, ttl)| {
-            entry.events().is_some() == stream && *ttl == Duration::from_secs(60)
-        }));
+        assert!(
+            entries.values().all(|(entry, ttl)| {
+                entry.events().is_some() == stream && *ttl == Duration::from_secs(60)
+            })
+        );
     }
 }
 

@@ -15,7 +15,12 @@ async fn world(kind: Kind, coalesce: bool) -> Arc<World> {
 }
 
 /// Sends so many requests at once and lets all of them get as far as they can.
-async fn send(world: &Arc<World>, model: &'static str, stream: bool, count: usize) -> Vec<JoinHandle<Answer>> {
+async fn send(
+    world: &Arc<World>,
+    model: &'static str,
+    stream: bool,
+    count: usize,
+) -> Vec<JoinHandle<Answer>> {
     let send = |_| {
         let world = Arc::clone(world);
         tokio::spawn(async move { world.send_only(ask(stream).model(model)).await })

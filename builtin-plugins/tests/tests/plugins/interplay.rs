@@ -31,7 +31,9 @@ async fn a_miss_a_hit_and_a_rejection_are_told_apart_by_all(way: Way) {
     let outcome = |outcome| value(&world, "llmux_requests_total", &[("outcome", outcome)]);
     assert_eq!((outcome("success"), outcome("rate_limit_exceeded")), (Some(2.0), Some(1.0)));
     let text = world.client.render_metrics();
-    for line in ["llmux_cache_hits_total{plugin=\"metrics\"} 1", "llmux_rate_limited_total{plugin=\"metrics\"} 1"] {
+    for line in
+        ["llmux_cache_hits_total{plugin=\"metrics\"} 1", "llmux_rate_limited_total{plugin=\"metrics\"} 1"]
+    {
         assert!(text.contains(line), "{line}: {text}");
     }
     assert_eq!(value(&world, "llmux_tokens_total", &[]), Some(7.0), "a hit uses none");

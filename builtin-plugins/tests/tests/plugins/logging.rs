@@ -177,7 +177,8 @@ async fn every_attempt_is_logged_and_one_end(way: Way) {
     let answer = world.send(ask(way.stream).model("fail").fallback("spare")).await;
     assert_eq!((answer.is_ok(), answer.attempts), (true, 2));
     let starts = log.said("request started");
-    let attempts: Vec<_> = starts.iter().map(|start| start.field("attempt").zip(start.field("model"))).collect();
+    let attempts: Vec<_> =
+        starts.iter().map(|start| start.field("attempt").zip(start.field("model"))).collect();
     assert_eq!(attempts, [Some(("1", "fail")), Some(("2", "spare"))]);
     let end = one(&log, "request completed");
     assert_eq!((end.field("attempt"), end.field("model")), (Some("2"), Some("spare")));

@@ -59,7 +59,12 @@ async fn keys_of_every_kind_have_their_own_limits(way: Way) {
         (json!("api_key"), base().key("a"), base().key("b"), "api_key:a"),
         (json!("user"), base().user("a"), base().user("b"), "user:a"),
         (json!("model"), base(), base().model("other"), "model:m"),
-        (json!("header:X-Tenant"), base().header("x-tenant", "a"), base().header("x-tenant", "b"), "header:x-tenant:a"),
+        (
+            json!("header:X-Tenant"),
+            base().header("x-tenant", "a"),
+            base().header("x-tenant", "b"),
+            "header:x-tenant:a",
+        ),
         (json!("value:seat"), base().header("x-seat", "a"), base().header("x-seat", "b"), "value:seat:a"),
         (json!(["user", "model"]), base().user("a"), base().user("a").model("other"), "user:a|model:m"),
         (json!(["user", "model"]), base().user("a"), base().user("b"), "user:a|model:m"),
@@ -127,7 +132,8 @@ in_every_way! {
 }
 
 async fn a_redacted_header_is_no_key(kind: Kind) {
-    for header in ["Authorization", "x-api-key", "cookie", "proxy-authorization", "API-Key", "x-goog-api-key"] {
+    for header in ["Authorization", "x-api-key", "cookie", "proxy-authorization", "API-Key", "x-goog-api-key"]
+    {
         let key = format!("header:{header}");
         for key in [json!(key), json!(["user", key])] {
             let refused = World::build([Builtin::RateLimit.spec(kind, json!({"key": key}))]).await;

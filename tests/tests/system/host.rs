@@ -1,0 +1,157 @@
+//! A running `llmux`, with a slow model beside the quick ones.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(60);
+
+const CONFIGURATION: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+
+[[provider]]
+name = "quick"
+type = "echo"
+models = ["echo", "echo-request"]
+
+[[provider]]
+name = "slow"
+type = "echo"
+models = [{ name = "slow", upstream = "echo" }]
+chunk_delay = "300ms"
+"#;
+
+pub(crate) struct Host {
+    child: Child,
+    pub(crate) api: String,
+    admin: String,
+    token: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Host {
+    pub(crate) async fn start() -> Self {
+        // For the clients: theirs is built without a choice.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("llmux.toml"), CONFIGURATION).expect("written");
+        let mut child = Command::new(program())
+            .args(["serve", "--config", "llmux.toml"])
+            .current_dir(folder.path())
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("llmux starts");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
+        let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http://")).map(str::to_owned);
+        let (api, admin) = (urls.next().expect("an address"), urls.next().expect("another"));
+        let port = admin.rsplit(':').next().expect("a port");
+        let token = folder.path().join(format!("llmux/admin-{port}.token"));
+        let token = std::fs::read_to_string(token).expect("a token");
+        Self { child, api, admin, token, _folder: folder }
+    }
+
+    /// A request to the admin API: the status and the JSON of its answer.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        timeout(LONG, self.admin_request(method, path, body)).await.expect("in time")
+    }
+
+    pub(crate) fn admin_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> impl Future<Output = (u16, Value)> + Send + 'static {
+        let method = method.parse::<Method>().expect("a method");
+        let mut request = reqwest::Client::new().request(method, format!("{}{path}", self.admin));
+        request = request.bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        async move {
+            let response = request.send().await.expect("an answer");
+            let status = response.status().as_u16();
+            let text = response.text().await.expect("text");
+            (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        }
+    }
+
+    /// A stream over a connection of one's own: its head, and its events.
+    pub(crate) async fn raw_stream(&self, model: &str, text: &str) -> (String, String) {
+        let body = json!({"model": model, "stream": true, "messages": [{"role": "user", "content": text}]});
+        let body = body.to_string();
+        let address = self.api.strip_prefix("http://").expect("a URL");
+        let mut connection = TcpStream::connect(address).await.expect("connected");
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.0\r\nhost: {address}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        timeout(LONG, connection.read_to_string(&mut answer)).await.expect("in time").expect("text");
+        let (head, events) = answer.split_once("\r\n\r\n").expect("a head");
+        (head.to_owned(), events.to_owned())
+    }
+
+    /// Asks again until it is so.
+    pub(crate) async fn until(&self, is_so: impl AsyncFn() -> bool) {
+        let asked = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, asked).await.expect("in time");
+    }
+
+    /// Ends it gracefully; what it logged.
+    pub(crate) async fn stop(mut self) -> String {
+        let id = self.child.id().expect("running").to_string();
+        Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("piped");
+        timeout(LONG, stderr.read_to_string(&mut log)).await.expect("in time").expect("text");
+        let status = timeout(LONG, self.child.wait()).await.expect("in time").expect("ended");
+        assert!(status.success(), "{log}");
+        log
+    }
+}
+
+/// The program, built once for each run.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let arguments = ["build", "--quiet", "--locked", "-p", "llmux-gateway", "--message-format=json"];
+        let built = std::process::Command::new(cargo).current_dir(workspace).args(arguments).output();
+        let built = built.expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let lines = built.stdout.split(|byte| *byte == b'\n');
+        let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+        programs.next_back().expect("the program")
+    })
+}
