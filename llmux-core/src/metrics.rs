@@ -4,8 +4,8 @@
 //! some label values (a model's name): each label keeps a bounded number of them, the rest read `other`.
 
 use std::{
-    collections::HashSet,
-    sync::{PoisonError, RwLock},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use prometheus::{
@@ -27,6 +27,24 @@ const OWNER: &str = "plugin";
 #[derive(Default)]
 pub(crate) struct Metrics {
     registry: Registry,
+    /// What each instance has registered, by its name and the metric's. A new generation of an instance is made
+    /// before the old one goes: while both are there they share a metric of one shape, and it counts on.
+    held: Mutex<HashMap<(String, String), Held>>,
+}
+
+/// A metric, and how many generations of its instance hold it.
+struct Held {
+    shape: Shape,
+    metric: PluginMetric,
+    holders: usize,
+}
+
+/// What two generations must agree on to share a metric.
+#[derive(PartialEq)]
+struct Shape {
+    kind: u8,
+    buckets: Vec<f64>,
+    labels: Vec<String>,
 }
 
 /// The shape of a metric.
@@ -38,12 +56,15 @@ pub(crate) enum MetricKind<'a> {
 }
 
 /// A metric that a plugin has registered.
+#[derive(Clone)]
 pub(crate) struct PluginMetric {
+    key: (String, String),
     family: Family,
     /// The values that each label has had.
-    seen: Vec<RwLock<HashSet<Box<str>>>>,
+    seen: Arc<[RwLock<HashSet<Box<str>>>]>,
 }
 
+#[derive(Clone)]
 enum Family {
     Counter(CounterVec),
     Gauge(GaugeVec),
@@ -70,6 +91,13 @@ impl Metrics {
         help: &str,
         labels: &[&str],
     ) -> Result<PluginMetric, prometheus::Error> {
+        let key = (owner.to_owned(), name.to_owned());
+        let shape = Shape::of(&kind, labels);
+        let mut all = self.held();
+        if let Some(held) = all.get_mut(&key).filter(|held| held.shape == shape) {
+            held.holders += 1;
+            return Ok(held.metric.clone());
+        }
         let opts = Opts::new(name, help).const_label(OWNER, owner);
         let family = match kind {
             MetricKind::Counter => Family::Counter(CounterVec::new(opts, labels)?),
@@ -83,12 +111,37 @@ impl Metrics {
             }
         };
         self.registry.register(family.collector())?;
-        Ok(PluginMetric { family, seen: labels.iter().map(|_| RwLock::default()).collect() })
+        let seen = labels.iter().map(|_| RwLock::default()).collect();
+        let metric = PluginMetric { key: key.clone(), family, seen };
+        all.insert(key, Held { shape, metric: metric.clone(), holders: 1 });
+        Ok(metric)
     }
 
+    /// Lets go of a metric, once for each time it was registered; the last one removes it.
     pub(crate) fn unregister(&self, metric: &PluginMetric) {
-        // Only one that was registered is ever unregistered, and twice does no harm.
-        let _ = self.registry.unregister(metric.family.collector());
+        let mut all = self.held();
+        let Some(held) = all.get_mut(&metric.key) else { return };
+        held.holders -= 1;
+        if held.holders == 0 {
+            all.remove(&metric.key);
+            // What is held is registered.
+            let _ = self.registry.unregister(metric.family.collector());
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<(String, String), Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shape {
+    fn of(kind: &MetricKind<'_>, labels: &[&str]) -> Self {
+        let (kind, buckets) = match kind {
+            MetricKind::Counter => (0, Vec::new()),
+            MetricKind::Gauge => (1, Vec::new()),
+            MetricKind::Histogram(buckets) => (2, buckets.to_vec()),
+        };
+        Self { kind, buckets, labels: labels.iter().map(|label| (*label).to_owned()).collect() }
     }
 }
 
@@ -221,7 +274,7 @@ impl PluginMetric {
         }
         let mut bounded = [""; 16];
         let Some(bounded) = bounded.get_mut(..labels.len()) else { return };
-        for ((bounded, label), seen) in bounded.iter_mut().zip(labels).zip(&self.seen) {
+        for ((bounded, label), seen) in bounded.iter_mut().zip(labels).zip(self.seen.iter()) {
             *bounded = if admit(seen, label) { label } else { OTHER };
         }
         match &self.family {
@@ -290,6 +343,22 @@ mod tests {
         let text = metrics.render(Vec::new());
         assert!(!text.contains("plugin=\"a\"") && text.contains("depth{plugin=\"b\"} 2"), "{text}");
         assert!(register("a").is_ok(), "the name is free again");
+    }
+
+    #[test]
+    fn d4_two_generations_of_an_instance_share_a_metric_until_both_are_gone() {
+        let metrics = Metrics::default();
+        let register =
+            || metrics.register("a", MetricKind::Counter, "n_total", "N", &[]).expect("registered");
+        let old = register();
+        old.record(&[], 1.0);
+        let new = register();
+        new.record(&[], 1.0);
+        metrics.unregister(&old);
+        let text = metrics.render(Vec::new());
+        assert!(text.contains("n_total{plugin=\"a\"} 2"), "{text}");
+        metrics.unregister(&new);
+        assert_eq!(metrics.render(Vec::new()), "");
     }
 
     #[test]

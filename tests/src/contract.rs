@@ -1,7 +1,11 @@
 //! Other versions of the contract: copies of `llmux-abi` that a release before or after this one could have been, to
 //! build plugins against.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::fixtures::{read, write};
 
@@ -38,47 +42,101 @@ impl Contract {
         }
     }
 
-    /// Changes one file of the copy.
-    fn patch(self, file: &str, text: String) -> String {
-        match (self, file) {
-            (Contract::Older, "raw/plugin.rs") => {
-                let text = cut(text, "    /// Called once for each loaded image", "}\n\n/// The hooks of an");
-                cut(text, "    /// Once for every client request", "") + "}\n"
-            }
-            (Contract::Older, "raw/host.rs") => {
-                cut(text, "    /// Registers a metric and gives its id", "}\n\n/// What to register.")
-            }
-            (Contract::Older, "sdk/shim.rs") => {
-                let text = swap(text, "            on_complete: on_complete::<P>,\n", "");
-                let text = swap(text, "            cleanup: cleanup::<P>,\n", "");
-                swap(text, "            attach,\n", "")
-            }
-            (Contract::Older, "sdk/handle.rs") => {
-                let text = swap(
-                    text,
-                    "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })",
-                    "{ let _ = metric; None }",
+    /// Makes this version of the sources. What is changed is found by its text, wherever it stands.
+    fn patch(self, sources: &mut Sources) {
+        match self {
+            Contract::Older => {
+                sources.cut("    /// Called once for each loaded image", "}\n\n/// The hooks of an");
+                sources.cut(
+                    "    /// Once for every client request, after the caller has its answer. `CONTINUE`",
+                    "}\n",
                 );
-                cut(
-                    text,
+                sources.cut("    /// Registers a metric and gives its id", "}\n\n/// What to register.");
+                for filled in
+                    ["on_complete: hooks::on_complete::<P>,", "cleanup: hooks::cleanup::<P>,", "attach,"]
+                {
+                    sources.swap(&format!("            {filled}\n"), "");
+                }
+                let call =
+                    "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
+                sources.swap(call, "{ let _ = metric; None }");
+                sources.cut(
                     "        if let Some(record) = self.raw.table.record()",
                     "    }\n\n    /// The host of a raw",
-                )
+                );
             }
-            (Contract::Newer, "raw/version.rs") => swap(text, "\"0.1.0\"", "\"0.2.0\""),
-            (Contract::Newer, "raw/plugin.rs") => {
-                let end = text.rfind('}').expect("a table");
-                let field = "    /// Once in a while.\n    pub on_idle: unsafe extern \"C\" fn(RRef<'_, InstanceObject>) -> u32,\n}\n";
-                text[..end].to_owned() + field
+            Contract::Newer => {
+                sources.swap("ABI_VERSION: &str = \"0.1.0\"", "ABI_VERSION: &str = \"0.2.0\"");
+                let last = "        RRef<'a, InstanceObject>,\n        RawAnswer<'a>,\n        \
+                            &mut FfiContext<'_>,\n    ) -> HookPoll<'a>,\n}";
+                let field = "\n    /// Once in a while.\n    \
+                             pub on_idle: unsafe extern \"C\" fn(RRef<'_, InstanceObject>) -> u32,\n}";
+                sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
+                let last = "            cleanup: hooks::cleanup::<P>,\n";
+                sources.swap(last, &format!("{last}            on_idle,\n"));
+                let before = "struct Tables<P>";
+                let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) \
+                            -> u32 {\n    0\n}\n\n";
+                sources.swap(before, &format!("{idle}{before}"));
             }
-            (Contract::Newer, "sdk/shim.rs") => {
-                let filled = "            cleanup: cleanup::<P>,\n            on_idle,\n";
-                swap(text, "            cleanup: cleanup::<P>,\n", filled)
-                    + "\nunsafe extern \"C\" fn on_idle(_: RRef<'_, InstanceObject>) -> u32 {\n    CONTINUE\n}\n"
-            }
-            (Contract::Changed, "raw/document.rs") => swap(text, "ROption<u64>", "ROption<u32>"),
-            _ => text,
+            Contract::Changed => sources.swap("RStr<'_>) -> ROption<u64>", "RStr<'_>) -> ROption<u32>"),
         }
+    }
+}
+
+/// The files of a copy, by their paths below `src`.
+struct Sources(BTreeMap<PathBuf, String>);
+
+impl Sources {
+    fn read(folder: &Path) -> Self {
+        let mut sources = BTreeMap::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(part) = folders.pop() {
+            for file in fs::read_dir(folder.join(&part)).expect("the contract's sources") {
+                let file = file.expect("a file");
+                let name = part.join(file.file_name());
+                match file.path().is_dir() {
+                    true => folders.push(name),
+                    false => drop(sources.insert(name, read(&file.path()))),
+                }
+            }
+        }
+        Self(sources)
+    }
+
+    /// Writes them, and removes what was there before and is none of them.
+    fn write(&self, folder: &Path) {
+        if folder.exists() {
+            for old in Self::read(folder).0.into_keys().filter(|old| !self.0.contains_key(old)) {
+                fs::remove_file(folder.join(old)).expect("an old file goes");
+            }
+        }
+        for (name, text) in &self.0 {
+            write(&folder.join(name), text);
+        }
+    }
+
+    /// The one file that holds a part.
+    fn holding(&mut self, part: &str) -> &mut String {
+        let mut holding = self.0.values_mut().filter(|text| text.contains(part));
+        let found = holding.next();
+        assert!(holding.next().is_none(), "several sources of the contract hold `{part}`: adapt the patch");
+        found.unwrap_or_else(|| panic!("no source of the contract holds `{part}`: adapt the patch"))
+    }
+
+    /// Replaces a part.
+    fn swap(&mut self, part: &str, by: &str) {
+        let text = self.holding(part);
+        *text = text.replacen(part, by, 1);
+    }
+
+    /// Cuts from one part up to another that follows it.
+    fn cut(&mut self, from: &str, to: &str) {
+        let text = self.holding(from);
+        let start = text.find(from).expect("the file holds it");
+        let rest =
+            text[start..].find(to).unwrap_or_else(|| panic!("no `{to}` follows `{from}`: adapt the patch"));
+        text.replace_range(start..start + rest, "");
     }
 }
 
@@ -89,16 +147,9 @@ pub(crate) fn write_copy(root: &Path, contract: Contract, folder: &Path) {
     write(&folder.join("Cargo.toml"), &manifest(&read(&from.join("Cargo.toml")), &host, contract));
     write(&folder.join("build.rs"), &read(&from.join("build.rs")));
     write(&folder.join("examples/system_prompt.rs"), &read(&from.join("examples/system_prompt.rs")));
-    for part in ["", "raw", "sdk"] {
-        for file in fs::read_dir(from.join("src").join(part)).expect("the contract's sources") {
-            let path = file.expect("a file").path();
-            if path.is_file() {
-                let name = Path::new(part).join(path.file_name().expect("a name"));
-                let name = name.to_str().expect("a name of UTF-8");
-                write(&folder.join("src").join(name), &contract.patch(name, read(&path)));
-            }
-        }
-    }
+    let mut sources = Sources::read(&from.join("src"));
+    contract.patch(&mut sources);
+    sources.write(&folder.join("src"));
 }
 
 /// The copy's manifest: it belongs to no workspace, so what it had from this one is written out.
@@ -123,25 +174,4 @@ fn manifest(manifest: &str, host: &str, contract: Contract) -> String {
     }
     lines.push("[workspace]\n".to_owned());
     lines.join("\n")
-}
-
-/// Replaces a part that must be there.
-fn swap(text: String, part: &str, by: &str) -> String {
-    assert_eq!(
-        text.matches(part).count(),
-        1,
-        "the contract's sources have changed: adapt the patch of `{part}`"
-    );
-    text.replace(part, by)
-}
-
-/// Cuts from one part to another (to the end, if that is empty).
-fn cut(text: String, from: &str, to: &str) -> String {
-    let changed = "the contract's sources have changed: adapt the patch of";
-    let start = text.find(from).unwrap_or_else(|| panic!("{changed} `{from}`"));
-    let rest = match to {
-        "" => "",
-        to => &text[start + text[start..].find(to).unwrap_or_else(|| panic!("{changed} `{to}`"))..],
-    };
-    text[..start].to_owned() + rest
 }

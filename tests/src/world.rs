@@ -131,6 +131,13 @@ impl World {
         panic!("`{line}` was not written {times} times; what was: {:#?}", self.lines());
     }
 
+    /// Waits until a line is there, while something blocks a thread: the clock stands then.
+    pub async fn spin_for(&self, line: &str) {
+        while self.count(line) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Runs a request until a line is there, and leaves it.
     ///
     /// # Panics

@@ -74,12 +74,13 @@ impl HostServices {
         }
     }
 
-    /// Refuses further tasks, aborts those there are, and removes the instance's metrics.
+    /// Refuses further tasks and metrics, aborts the tasks there are, and lets go of the instance's metrics. Does
+    /// so once.
     pub(crate) fn close(&self) -> Option<JoinSet<()>> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         for metric in self.metrics.iter().filter_map(OnceLock::get) {
             self.shared.metrics.unregister(metric);
         }
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         tasks.abort_all();
         Some(tasks)
     }
@@ -100,6 +101,11 @@ impl HostServices {
     }
 
     fn register(&self, metric: &RawMetric<'_>) -> u64 {
+        // Held to the end: what is registered is let go of by the `close` that comes after.
+        let open = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            return 0;
+        }
         let kind = match metric.kind {
             COUNTER => MetricKind::Counter,
             GAUGE => MetricKind::Gauge,

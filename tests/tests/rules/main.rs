@@ -2,8 +2,15 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod changes;
+mod client;
+mod completion;
+mod context;
 mod failures;
+mod libraries;
 mod order;
 mod panics;
+mod pipeline;
 mod post_hooks;
 mod pre_hooks;
+mod streams;

@@ -1,0 +1,268 @@
+//! The contract's layout, pinned: size, alignment, and the place of every field of every type that crosses.
+//!
+//! Plugins that exist were built with these numbers. A table may grow at its end; nothing else may change without a
+//! new ABI version. What a function takes and gives is checked by the host when it loads a library.
+
+#![cfg(target_pointer_width = "64")]
+
+use std::mem::{align_of, offset_of, size_of};
+
+use llmux_abi::raw::{context, document, entry, flow, host, outcome, plugin, value, version};
+
+const ADVICE: &str = "the contract has changed: if a field was appended to a table, add it here and raise the minor \
+    of ABI_VERSION (the patch, in 0.x); anything else breaks every plugin there is. See ABI.md";
+
+/// Checks one type; does not compile when a field is missing here.
+macro_rules! pinned {
+    ($name:ident, $module:ident::$type:ident, size $size:literal, align $align:literal, { $($field:ident $offset:literal)* }) => {
+        #[test]
+        fn $name() {
+            use $module::$type as Type;
+            #[allow(dead_code)]
+            fn no_field_is_missing(it: &Type) {
+                let Type { $($field: _),* } = it;
+            }
+            let places = [$((stringify!($field), offset_of!(Type, $field), $offset)),*];
+            for (field, found, expected) in places {
+                assert_eq!(found, expected, "the place of `{}.{field}`: {ADVICE}", stringify!($type));
+            }
+            assert_eq!(size_of::<Type>(), $size, "the size of `{}`: {ADVICE}", stringify!($type));
+            assert_eq!(align_of::<Type>(), $align, "the alignment of `{}`: {ADVICE}", stringify!($type));
+        }
+    };
+}
+
+pinned!(entry, entry::Entry, size 56, align 8, {
+    header 0
+    layout 40
+    module 48
+});
+pinned!(raw_instance, plugin::RawInstance, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(plugin_module, plugin::PluginModule, size 24, align 8, {
+    create 0
+    config_schema 8
+    attach 16
+});
+pinned!(plugin_table, plugin::PluginTable, size 72, align 8, {
+    drop_state 0
+    drop 8
+    pre_hook 16
+    post_hook 24
+    pre_stream_hook 32
+    on_stream_chunk 40
+    post_stream_hook 48
+    on_complete 56
+    cleanup 64
+});
+pinned!(raw_document, document::RawDocument, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(document_table, document::DocumentTable, size 48, align 8, {
+    get 0
+    get_str 8
+    len 16
+    set 24
+    insert 32
+    remove 40
+});
+pinned!(raw_context, context::RawContext, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(context_table, context::ContextTable, size 56, align 8, {
+    text 0
+    number 8
+    header 16
+    value 24
+    set_value 32
+    set_response_header 40
+    state 48
+});
+pinned!(raw_host, host::RawHost, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(host_table, host::HostTable, size 80, align 8, {
+    retain 0
+    release 8
+    log_enabled 16
+    log 24
+    now 32
+    spawn 40
+    sleep 48
+    http 56
+    metric 64
+    record 72
+});
+pinned!(raw_metric, host::RawMetric, size 72, align 8, {
+    kind 0
+    name 8
+    help 24
+    labels 40
+    buckets 56
+});
+pinned!(raw_header, host::RawHeader, size 32, align 8, {
+    name 0
+    value 16
+});
+pinned!(raw_http_request, host::RawHttpRequest, size 72, align 8, {
+    method 0
+    url 16
+    headers 32
+    body 48
+    timeout 64
+});
+pinned!(raw_http_response, host::RawHttpResponse, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(http_response_table, host::HttpResponseTable, size 32, align 8, {
+    status 0
+    header 8
+    body 16
+    drop 24
+});
+pinned!(raw_outcome, outcome::RawOutcome, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(outcome_table, outcome::OutcomeTable, size 40, align 8, {
+    kind 0
+    body 8
+    request 16
+    recover 24
+    fail 32
+});
+pinned!(raw_report, outcome::RawReport, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(report_table, outcome::ReportTable, size 24, align 8, {
+    kind 0
+    number 8
+    document 16
+});
+pinned!(raw_stream, outcome::RawStream, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(stream_table, outcome::StreamTable, size 16, align 8, {
+    next 0
+    drop 8
+});
+pinned!(raw_answer, flow::RawAnswer, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(answer_table, flow::AnswerTable, size 56, align 8, {
+    respond 0
+    respond_stream 8
+    reject 16
+    metadata 24
+    emit 32
+    end_stream 40
+    failed 48
+});
+pinned!(raw_value, value::RawValue, size 32, align 8, {
+    kind 0
+    bits 8
+    text 16
+});
+pinned!(raw_field, value::RawField, size 48, align 8, {
+    name 0
+    value 16
+});
+
+#[test]
+fn hook_poll() {
+    type Type = flow::HookPoll<'static>;
+    assert_eq!((size_of::<Type>(), align_of::<Type>()), (32, 8), "`HookPoll`: {ADVICE}");
+}
+
+/// The numbers that cross: only ever added to.
+#[test]
+fn codes_keep_their_numbers() {
+    let codes = [
+        ("context::REQUEST_ID", context::REQUEST_ID, 0),
+        ("context::ENDPOINT", context::ENDPOINT, 1),
+        ("context::MODEL", context::MODEL, 2),
+        ("context::PROVIDER", context::PROVIDER, 3),
+        ("context::DEPLOYMENT", context::DEPLOYMENT, 4),
+        ("context::KEY_ID", context::KEY_ID, 5),
+        ("context::USER", context::USER, 6),
+        ("context::TEAM", context::TEAM, 7),
+        ("context::ATTEMPT", context::ATTEMPT, 0),
+        ("context::IS_STREAMING", context::IS_STREAMING, 1),
+        ("context::STARTED", context::STARTED, 2),
+        ("context::REMAINING", context::REMAINING, 3),
+        ("context::OK", context::OK, 0),
+        ("context::INVALID", context::INVALID, 1),
+        ("context::TOO_LARGE", context::TOO_LARGE, 2),
+        ("context::READ_ONLY", context::READ_ONLY, 3),
+        ("document::OK", document::OK, 0),
+        ("document::NO_SUCH_PLACE", document::NO_SUCH_PLACE, 1),
+        ("document::INVALID_JSON", document::INVALID_JSON, 2),
+        ("document::READ_ONLY", document::READ_ONLY, 3),
+        ("document::TOO_LARGE", document::TOO_LARGE, 4),
+        ("flow::CONTINUE", flow::CONTINUE, 0),
+        ("flow::SHORT_CIRCUIT", flow::SHORT_CIRCUIT, 1),
+        ("flow::DROP", flow::DROP, 2),
+        ("flow::REPLACE", flow::REPLACE, 3),
+        ("flow::END", flow::END, 4),
+        ("flow::FAILED", flow::FAILED, 5),
+        ("flow::ERROR", flow::ERROR, 0),
+        ("flow::PANIC", flow::PANIC, 1),
+        ("host::ERROR", host::ERROR, 1),
+        ("host::WARN", host::WARN, 2),
+        ("host::INFO", host::INFO, 3),
+        ("host::DEBUG", host::DEBUG, 4),
+        ("host::TRACE", host::TRACE, 5),
+        ("host::COUNTER", host::COUNTER, 0),
+        ("host::GAUGE", host::GAUGE, 1),
+        ("host::HISTOGRAM", host::HISTOGRAM, 2),
+        ("outcome::COMPLETED", outcome::COMPLETED, 0),
+        ("outcome::FAILED", outcome::FAILED, 1),
+        ("outcome::CANCELLED", outcome::CANCELLED, 2),
+        ("outcome::REQUEST", outcome::REQUEST, 0),
+        ("outcome::RESPONSE", outcome::RESPONSE, 1),
+        ("outcome::ERROR", outcome::ERROR, 2),
+        ("outcome::LATENCY", outcome::LATENCY, 0),
+        ("outcome::FIRST_CHUNK", outcome::FIRST_CHUNK, 1),
+        ("outcome::PROMPT_TOKENS", outcome::PROMPT_TOKENS, 2),
+        ("outcome::COMPLETION_TOKENS", outcome::COMPLETION_TOKENS, 3),
+        ("outcome::TOTAL_TOKENS", outcome::TOTAL_TOKENS, 4),
+        ("outcome::STATUS", outcome::STATUS, 5),
+        ("outcome::CHUNKS", outcome::CHUNKS, 6),
+        ("value::STRING", value::STRING, 0),
+        ("value::INTEGER", value::INTEGER, 1),
+        ("value::FLOAT", value::FLOAT, 2),
+        ("value::BOOLEAN", value::BOOLEAN, 3),
+        ("value::JSON", value::JSON, 4),
+    ];
+    for (name, found, expected) in codes {
+        assert_eq!(
+            found, expected,
+            "`{name}` is a number that plugins were built with: add another. See ABI.md"
+        );
+    }
+}
+
+#[test]
+fn what_a_host_looks_for_in_a_file_stays() {
+    assert_eq!((entry::SECTION, entry::MACHO_SECTION), (".llmux", ("__DATA", "__llmux")));
+    assert_eq!(
+        (&entry::MAGIC, entry::MAX_MANIFEST, entry::ENTRY_PREFIX),
+        (b"LLMUXPLG", 65_536, "llmux_plugin_")
+    );
+}
+
+#[test]
+fn the_version_table_names_this_version() {
+    let table = include_str!("../ABI.md");
+    let row = format!("| {} |", version::ABI_VERSION);
+    assert!(table.contains(&row), "ABI.md has no row for ABI {}", version::ABI_VERSION);
+}

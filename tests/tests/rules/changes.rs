@@ -1,0 +1,177 @@
+//! Rules D3 to D7: reload, unload, disable, and what becomes of a loaded plugin whose file changes.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use llmux_core::{
+    PluginSpec,
+    plugins::{Change, PluginError, PluginInfo, PluginState, PluginsConfig, Unloaded},
+};
+use llmux_tests::{
+    Fixtures, Kind, Scripted, Turn, World, both,
+    world::{builder, built, chat, read, said},
+};
+use serde_json::json;
+
+fn info(client: &llmux_core::Client, name: &str) -> PluginInfo {
+    client.plugins().list().into_iter().find(|info| info.name == name).expect("an instance")
+}
+
+/// A probe from a copy of its library that the test may change.
+fn from_copy(world: &World, name: &str, scripts: serde_json::Value) -> (PathBuf, PluginSpec) {
+    let path = world.path("copy.so");
+    if !path.exists() {
+        fs::copy(Fixtures::get().probe(), &path).expect("a copy");
+    }
+    (path.clone(), PluginSpec::path(path).name(name).config(world.scripts(scripts)))
+}
+
+both! {
+    async fn d3_a_failed_load_leaves_the_pipeline_as_it_was(world: World) {
+        let provider = Scripted::new([]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
+        let fails = world.probe("b", 2, json!({"new": [{"do": "fail", "message": "no"}]}));
+        assert!(matches!(client.plugins().load(fails).await, Err(PluginError::Construction { .. })));
+        client.send(chat("m")).await;
+        assert_eq!(world.chain(), ["a.pre", "a.post"]);
+    }
+
+    async fn d4_a_change_of_configuration_makes_a_new_instance_on_the_same_image(world: World) {
+        let provider = Scripted::new([]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;
+        let before = info(&client, "a");
+        let config = world.scripts(json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]}));
+        let update = |config| Change::Update { name: "a".into(), priority: None, on_error: None, config: Some(config) };
+        client.plugins().change(vec![update(config)]).await.expect("changed");
+        world.wait_for("a.drop", 1).await;
+        client.send(chat("m")).await;
+        let after = info(&client, "a");
+        assert_eq!((after.generation, after.sha256), (before.generation, before.sha256), "the image");
+        assert_eq!((world.count("a.new"), world.count("a.cleanup")), (2, 1), "the instances");
+        let metrics = client.render_metrics();
+        assert!(metrics.contains("seen_total{label=\"x\",plugin=\"a\"} 1"), "its metrics: {metrics}");
+        let refused = client.plugins().change(vec![update(json!({"pre": 7}))]).await;
+        assert!(matches!(refused, Err(PluginError::Config { .. })), "{refused:?}");
+        client.send(chat("m")).await;
+        assert!(client.render_metrics().contains("seen_total{label=\"x\",plugin=\"a\"} 2"), "it serves on");
+    }
+
+    async fn d5_unload_cleans_up_ends_the_tasks_and_drops(world: World) {
+        let provider = Scripted::new([]);
+        let scripts = json!({
+            "counter": "gone_total",
+            "pre": [{"do": "spawn", "task": "tick"}, {"do": "count", "label": "x"}],
+        });
+        let client = world.client(&provider, [world.probe("a", 1, scripts)]).await;
+        client.send(chat("m")).await;
+        world.wait_for("a.task tick", 3).await;
+        assert!(client.render_metrics().contains("gone_total"), "its metric is there");
+        assert_eq!(client.plugins().unload("a").await.expect("unloaded"), Unloaded::Gone);
+        let end: Vec<String> = world.lines().into_iter().filter(|line| !line.contains("tick")).collect();
+        assert_eq!(end[end.len() - 3..], ["a.cleanup", "a.task ended", "a.drop"], "{end:?}");
+        let ticks = world.count("a.task tick");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.count("a.task tick"), ticks, "its task runs on");
+        assert!(!client.render_metrics().contains("gone_total"), "its metrics are gone");
+        assert_eq!(said(&client.send(chat("m")).await), "again");
+        assert_eq!(world.count("a.pre"), 1, "it acts on no request any more");
+    }
+
+    async fn d5_an_unload_answers_draining_at_its_timeout_and_goes_on(world: World) {
+        let provider = Scripted::new([Turn::Paced(vec![json!("one"), json!("two")])]);
+        let config = PluginsConfig { drain_timeout: Duration::from_secs(7), ..PluginsConfig::default() };
+        let client = built(builder(&provider).plugins(config), [world.probe("a", 1, json!({}))]).await;
+        let mut stream = client.stream(chat("m")).await.result.expect("a stream");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(client.plugins().unload("a").await.expect("unloaded"), Unloaded::Draining);
+        assert_eq!(begun.elapsed().as_secs(), 7, "seconds of a clock that is held");
+        assert_eq!(info(&client, "a").state, PluginState::Draining);
+        read(&mut stream).await;
+        drop(stream);
+        world.wait_for("a.drop", 1).await;
+        assert_eq!(world.of("cleanup"), ["a"]);
+        assert_eq!(PluginsConfig::default().drain_timeout.as_secs(), 30, "the default");
+    }
+
+    async fn d7_disable_keeps_an_instance_alive_and_enable_puts_it_back(world: World) {
+        let provider = Scripted::new([]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
+        client.plugins().change(vec![Change::Disable("a".into())]).await.expect("disabled");
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), Vec::<String>::new());
+        assert_eq!(info(&client, "a").state, PluginState::Disabled);
+        client.plugins().change(vec![Change::Enable("a".into())]).await.expect("enabled");
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), ["a"]);
+        assert_eq!((world.count("a.new"), world.count("a.cleanup")), (1, 0), "the same instance throughout");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_reload_swaps_all_instances_of_a_library_and_retires_the_old_image() {
+    let world = World::new(Kind::Loaded);
+    let provider = Scripted::new([]);
+    let counts = json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]});
+    let (path, first) = from_copy(&world, "a", counts);
+    let (_, second) = from_copy(&world, "b", json!({}));
+    let client = world.client(&provider, [first, second, world.guard(json!({}))]).await;
+    client.send(chat("m")).await;
+    client.plugins().change(vec![Change::Reload("b".into())]).await.expect("reloaded");
+    world.wait_for("a.drop", 1).await;
+    world.wait_for("b.drop", 1).await;
+    client.send(chat("m")).await;
+    let generations = ["a", "b", "guard"].map(|name| info(&client, name).generation);
+    assert_eq!(generations, [2, 2, 1], "another library is left alone");
+    assert_eq!(client.plugins().retired().count, 1, "retired images");
+    assert_eq!(client.plugins().retired().bytes, fs::metadata(path).expect("a file").len(), "and their size");
+    let metrics = client.render_metrics();
+    assert!(
+        metrics.contains("seen_total{label=\"x\",plugin=\"a\"} 2"),
+        "the new generation's metrics: {metrics}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_reload_that_fails_leaves_the_old_generation() {
+    let world = World::new(Kind::Loaded);
+    let provider = Scripted::new([]);
+    let (path, spec) = from_copy(&world, "a", json!({}));
+    let client = world.client(&provider, [spec]).await;
+    let reload = || client.plugins().change(vec![Change::Reload("a".into())]);
+    fs::copy(Fixtures::get().guard(), &path).expect("another plugin");
+    assert!(matches!(reload().await, Err(PluginError::OtherPlugin { .. })));
+    fs::write(&path, "garbage").expect("garbage");
+    assert!(matches!(reload().await, Err(PluginError::Library { .. })));
+    fs::remove_file(&path).expect("removed");
+    assert!(matches!(reload().await, Err(PluginError::Library { .. })));
+    client.send(chat("m")).await;
+    assert_eq!((world.of("pre").len(), info(&client, "a").generation), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn d4_a_compiled_in_plugin_cannot_be_reloaded() {
+    let world = World::new(Kind::Compiled);
+    let client = world.client(&Scripted::new([]), [world.probe("a", 1, json!({}))]).await;
+    let refused = client.plugins().change(vec![Change::Reload("a".into())]).await;
+    assert!(matches!(refused, Err(PluginError::NotALibrary { .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn d6_what_happens_to_its_file_does_not_touch_a_running_image() {
+    let world = World::new(Kind::Loaded);
+    let provider = Scripted::new([]);
+    let (path, spec) = from_copy(&world, "a", json!({"pre": [{"do": "tell", "what": "model"}]}));
+    let client = world.client(&provider, [spec]).await;
+    let serves = async |what: &str, times: usize| {
+        assert_eq!(said(&client.send(chat("m")).await), "again", "after it was {what}");
+        assert_eq!(world.count("a.pre model = m"), times, "after it was {what}");
+    };
+    let length = fs::metadata(&path).expect("a file").len() as usize;
+    fs::write(&path, vec![0xcc; length]).expect("overwritten");
+    serves("overwritten", 1).await;
+    fs::write(&path, "").expect("truncated");
+    serves("truncated", 2).await;
+    assert!(!info(&client, "a").file_missing);
+    fs::remove_file(&path).expect("deleted");
+    serves("deleted", 3).await;
+    assert!(info(&client, "a").file_missing, "it says that its file is missing");
+}

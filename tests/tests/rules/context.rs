@@ -1,0 +1,139 @@
+//! Rules X1 to X5: what the hooks of a request share.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use llmux_core::pipeline::{Identity, Value};
+use llmux_tests::{
+    Scripted, Turn, both,
+    provider::Shared,
+    world::{all, builder, built, chat, header, said},
+};
+use serde_json::{Value as Json, json};
+
+fn tell(what: &[&str]) -> Json {
+    what.iter().map(|what| json!({"do": "tell", "what": what})).collect()
+}
+
+both! {
+    async fn x1_the_context_is_whole_before_the_first_hook_for_streams_too(world: World) {
+        let what = [
+            "request_id", "endpoint", "model", "provider", "deployment", "attempt", "streaming", "started",
+            "key_id", "user", "team", "header:X-Tenant", "header:authorization", "header:none",
+        ];
+        for streams in [false, true] {
+            let provider = Scripted::new([]);
+            let name = format!("it.{streams}");
+            let hooks = if streams { ["pre_stream", "chunk", "post_stream", "complete"] } else { ["pre", "pre", "post", "complete"] };
+            let scripts: serde_json::Map<_, _> = hooks.iter().map(|hook| ((*hook).to_owned(), tell(&what))).collect();
+            let client = world.client(&provider, [world.probe(&name, 1, Json::Object(scripts))]).await;
+            let mut headers = HeaderMap::new();
+            headers.insert("x-tenant", HeaderValue::from_static("acme"));
+            headers.insert("authorization", HeaderValue::from_static("Bearer sk-secret"));
+            let identity =
+                Identity { key_id: "key-1".into(), user: Some("ann".into()), team: Some("red".into()) };
+            let request = chat("m").headers(headers).identity(Some(Arc::new(identity))).request_id("id-7");
+            if streams {
+                all(client.stream(request).await).await;
+            } else {
+                client.send(request).await;
+            }
+            world.finish(&client).await;
+            let streaming = format!("streaming = {streams}");
+            let expected = [
+                "request_id = id-7", "endpoint = chat/completions", "model = m", "provider = p", "deployment = p/m",
+                "attempt = 1", &streaming, "started = true", "key_id = key-1", "user = ann", "team = red",
+                "header:X-Tenant = acme", "header:authorization = [redacted]", "header:none = -",
+            ];
+            for hook in hooks {
+                for line in expected {
+                    assert_eq!(world.count(&format!("{name}.{hook} {line}")), 1, "{hook}: {line}; {:#?}", world.of(hook));
+                }
+            }
+        }
+    }
+
+    async fn x2_values_keep_their_type_and_give_nothing_as_another(world: World) {
+        let provider = Scripted::new([]);
+        let set = |key: &str, value: Json| json!({"do": "value", "key": key, "value": value});
+        let sets = json!({"pre": [
+            set("s", json!("text")), set("i", json!(-7)), set("f", json!(1.5)), set("b", json!(true)),
+            set("j", json!({"a": [1]})),
+        ]});
+        let sees = json!({"pre": tell(&["typed:s", "typed:i", "typed:f", "typed:b", "typed:j", "typed:missing"])});
+        let client = world.client(&provider, [world.probe("a", 1, sets), world.probe("b", 2, sees)]).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!(world.of("pre").split_off(2), [
+            "b typed:s = Some(\"text\") None None None None",
+            "b typed:i = None Some(-7) None None None",
+            "b typed:f = None None Some(1.5) None None",
+            "b typed:b = None None None Some(true) None",
+            "b typed:j = None None None None Some(\"{\\\"a\\\":[1]}\")",
+            "b typed:missing = None None None None None",
+        ]);
+        assert_eq!(reply.value("i"), Some(&Value::Integer(-7)), "an embedder reads them too");
+    }
+
+    async fn x3_plugins_add_response_headers(world: World) {
+        let provider = Scripted::new([]);
+        let sets = json!({
+            "pre": [{"do": "header", "name": "x-cache", "value": "miss"}, {"do": "header", "name": "x-pre", "value": "1"}],
+            "post": [{"do": "header", "name": "X-Cache", "value": "hit"}],
+        });
+        let client = world.client(&provider, [world.probe("a", 1, sets)]).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!(header(reply.headers(), "x-cache"), Some("hit"), "the last one counts");
+        let reply = client.stream(chat("m")).await;
+        assert_eq!(header(reply.headers(), "x-pre"), Some("1"), "a stream's headers are there before its chunks");
+    }
+
+    async fn x3_the_servers_own_headers_are_refused(world: World) {
+        let provider = Scripted::new([]);
+        let sets = json!({"pre": [{"do": "header", "name": "content-length", "value": "0"}]});
+        let client = world.client(&provider, [world.probe("a", 1, sets)]).await;
+        let reply = client.send(chat("m")).await;
+        assert!(reply.headers().is_empty(), "{:?}", reply.headers());
+    }
+
+    async fn x4_each_instance_has_a_state_of_its_own_for_each_request(world: World) {
+        let provider = Scripted::new([Turn::error(500, "down")]);
+        let state = json!([{"do": "state"}]);
+        let counts = json!({"pre": state, "post": state, "complete": state});
+        let plugins = [world.probe("a", 1, counts), world.probe("b", 2, json!({"post": state, "complete": state}))];
+        let client = built(builder(&provider).fallbacks("m", ["n"]), plugins).await;
+        client.send(chat("m")).await;
+        world.finish(&client).await;
+        let of = |name: &str| -> Vec<String> {
+            let state = |line: &String| line.starts_with(name) && line.contains("state");
+            world.lines().into_iter().filter(state).collect()
+        };
+        assert_eq!(of("a"), [
+            "a.pre state = 1", "a.post state = 2", "a.pre state = 3", "a.post state = 4", "a.complete state = 5",
+            "a.state dropped at 5",
+        ], "kept over attempts, dropped once, after on_complete");
+        assert_eq!(of("b"), ["b.post state = 1", "b.post state = 2", "b.complete state = 3", "b.state dropped at 3"]);
+    }
+
+    async fn x4_a_state_is_dropped_before_its_instance(world: World) {
+        let provider = Scripted::new([]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({"complete": [{"do": "state"}]}))]).await;
+        client.send(chat("m")).await;
+        world.finish(&client).await;
+        let end = world.lines().split_off(4);
+        assert_eq!(end, ["a.complete state = 1", "a.state dropped at 1", "a.cleanup", "a.drop"]);
+    }
+
+    async fn x5_provider_and_deployment_are_the_current_choice(world: World) {
+        let (first, second) = (Scripted::new([Turn::error(503, "down")]), Scripted::new([]));
+        let what = tell(&["provider", "deployment"]);
+        let other: Arc<dyn llmux_core::provider::Provider> = Arc::new(Shared(second.clone()));
+        let builder = builder(&first).provider("q", other, [("m", "m-there")]);
+        let client = built(builder, [world.probe("a", 1, json!({"pre": what, "post": what}))]).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!((said(&reply).as_str(), reply.deployment()), ("again", Some("q/m-there")));
+        assert_eq!(world.of("pre"), ["a", "a provider = p", "a deployment = p/m"], "the first choice");
+        assert_eq!(world.of("post"), ["a", "a provider = q", "a deployment = q/m-there"], "the retry elsewhere");
+        client.send(chat("nobody-serves-it")).await;
+        assert_eq!(world.of("post").split_off(3), ["a", "a provider = -", "a deployment = -"], "none");
+    }
+}
