@@ -68,4 +68,7 @@ macro_rules! export_plugin {
             static ENTRY: $crate::export::Entry = $crate::export::entry::<$plugin>();
         };
     };
+    ($plugin:ty $(,)?) => {
+        ::core::compile_error!("a plugin has a name: `export_plugin!(Type, name: \"its-name\");`");
+    };
 }

@@ -32,7 +32,7 @@ use super::{
 pub trait Plugin: Sized + Send + Sync + 'static {
     /// The configuration: any type that serde reads and whose JSON Schema is known. The host checks the
     /// operator's configuration against that schema before it makes an instance. [`NoConfig`] for none.
-    type Config: DeserializeOwned + JsonSchema;
+    type Config: Configuration;
 
     /// Makes an instance. Called once for each, off the request path, at most 10 s.
     ///
@@ -125,6 +125,17 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         async { Ok(()) }
     }
 }
+
+/// What may be a plugin's configuration: whatever derives `Deserialize` and `JsonSchema`. Never implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a plugin's configuration",
+    label = "cannot be read from the operator's configuration, or has no JSON Schema",
+    note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members"
+)]
+pub trait Configuration: DeserializeOwned + JsonSchema {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema> Configuration for T {}
 
 /// The configuration of a plugin that has none: `{}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
