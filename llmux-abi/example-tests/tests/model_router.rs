@@ -1,22 +1,35 @@
 //! `model_router`: the prompt's size picks the model.
 
 use llmux_core::testing::Harness;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[path = "../../examples/model_router.rs"]
 pub mod model_router;
 
+mod support;
+
 use model_router::ModelRouter;
 
+fn config() -> Value {
+    json!({"routes": [{"model": "small", "up_to_tokens": 100}, {"model": "large"}]})
+}
+
 async fn new() -> Harness {
-    let routes = json!([{"model": "small", "up_to_tokens": 100}, {"model": "large"}]);
-    let builder = Harness::builder().plugin::<ModelRouter>(json!({ "routes": routes }));
-    builder.models(["small", "large"]).build().await
+    Harness::builder().plugin::<ModelRouter>(config()).models(["small", "large"]).build().await
 }
 
 #[tokio::test]
 async fn short_prompts_go_to_the_small_model_and_long_ones_to_the_large() {
-    let harness = new().await;
+    routes_by_size(new().await).await;
+}
+
+#[tokio::test]
+async fn so_they_do_from_a_library() {
+    let builder = Harness::builder().library(support::library("model_router"), config());
+    routes_by_size(builder.models(["small", "large"]).build().await).await;
+}
+
+async fn routes_by_size(harness: Harness) {
     for (words, model) in [(1, "small"), (200, "large")] {
         let messages = json!([{"role": "user", "content": "word ".repeat(words)}]);
         let body = json!({"model": "auto", "messages": messages});
@@ -25,7 +38,7 @@ async fn short_prompts_go_to_the_small_model_and_long_ones_to_the_large() {
         harness.chat_stream(&body).await.assert_ok().assert_header("x-routed-model", model);
         harness.assert_sent("/model", model);
     }
-    harness.assert_logged("model=large");
+    harness.assert_logged("DEBUG model_router").assert_logged("routed tokens=").assert_logged(" model=large");
 }
 
 #[tokio::test]

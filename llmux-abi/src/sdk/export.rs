@@ -32,6 +32,11 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, name: $name:expr $(, $key:ident : $value:expr)* $(,)?) => {
+        // A second one in this module is an error that says so, before the linker finds two symbols of one name.
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        const A_LIBRARY_HOLDS_ONE_PLUGIN: () = ();
+
         #[allow(unsafe_code)]
         const _: () = {
             impl $crate::Exported for $plugin {

@@ -132,10 +132,27 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     label = "cannot be read from the operator's configuration, or has no JSON Schema",
     note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members"
 )]
-pub trait Configuration: DeserializeOwned + JsonSchema {}
+// Without supertraits: a compiler would complain of those instead, and never show this note.
+pub trait Configuration: Sized {
+    /// Reads it from JSON.
+    #[doc(hidden)]
+    fn read(json: &str) -> serde_json::Result<Self>;
+
+    /// Its JSON Schema, as JSON.
+    #[doc(hidden)]
+    fn schema() -> String;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + JsonSchema> Configuration for T {}
+impl<T: DeserializeOwned + JsonSchema> Configuration for T {
+    fn read(json: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(json)
+    }
+
+    fn schema() -> String {
+        schemars::schema_for!(T).as_value().to_string()
+    }
+}
 
 /// The configuration of a plugin that has none: `{}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
