@@ -130,7 +130,7 @@ unsafe extern "C" fn create<P: Plugin>(
 
 unsafe extern "C" fn config_schema<P: Plugin>(answer: RawAnswer<'_>) -> u32 {
     let mut answer = Answer::new(answer);
-    let schema = caught(|| <P::Config as Configuration>::schema());
+    let schema = caught(<P::Config as Configuration>::schema);
     match schema {
         Ok(schema) => {
             answer.respond(&schema);
