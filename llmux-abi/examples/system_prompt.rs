@@ -1,12 +1,14 @@
 //! Adds a system prompt to every request.
 use llmux_abi::prelude::*;
 
+/// Its configuration.
 #[derive(Deserialize, JsonSchema)]
-struct Config {
+pub struct Config {
     prompt: String,
 }
 
-struct SystemPrompt {
+/// Puts a prompt before all messages.
+pub struct SystemPrompt {
     prompt: String,
 }
 

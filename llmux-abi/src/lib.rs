@@ -25,10 +25,10 @@ pub mod types;
 #[doc(hidden)]
 pub use sdk::export;
 pub use sdk::{
-    Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Context, Counter, Document, Ending, Error, Exported,
-    Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig, OnError, Outcome,
-    Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed,
-    Usage, Value, compiled, instance, module,
+    Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Configuration, Context, Counter, Document, Ending,
+    Error, Exported, Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig,
+    OnError, Outcome, Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd,
+    StreamFlow, Streamed, Usage, Value, compiled, instance, module,
 };
 
 /// Everything that a plugin's file uses.

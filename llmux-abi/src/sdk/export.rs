@@ -32,6 +32,11 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, name: $name:expr $(, $key:ident : $value:expr)* $(,)?) => {
+        // A second one in this module is an error that says so, before the linker finds two symbols of one name.
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        const A_LIBRARY_HOLDS_ONE_PLUGIN: () = ();
+
         #[allow(unsafe_code)]
         const _: () = {
             impl $crate::Exported for $plugin {
@@ -67,5 +72,8 @@ macro_rules! export_plugin {
             #[unsafe(export_name = ::core::concat!("llmux_plugin_", ::core::env!("CARGO_CRATE_NAME")))]
             static ENTRY: $crate::export::Entry = $crate::export::entry::<$plugin>();
         };
+    };
+    ($plugin:ty $(,)?) => {
+        ::core::compile_error!("a plugin has a name: `export_plugin!(Type, name: \"its-name\");`");
     };
 }

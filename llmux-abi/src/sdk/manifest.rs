@@ -74,6 +74,7 @@ pub struct Encoded {
 
 impl Encoded {
     /// Encodes a manifest. Does not compile for a name that is not allowed, or a text that is too long.
+    #[track_caller]
     pub const fn of(manifest: &Manifest) -> Self {
         check_name(manifest.name.as_bytes());
         let mut encoded = Self { bytes: [0; HEADER + MAX_MANIFEST], len: 0 };
@@ -191,6 +192,7 @@ impl Encoded {
     }
 }
 
+#[track_caller]
 const fn check_name(name: &[u8]) {
     assert!(!name.is_empty() && name.len() <= 64, "a plugin's name has 1 to 64 characters");
     let mut at = 0;

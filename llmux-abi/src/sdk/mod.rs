@@ -28,7 +28,7 @@ pub use handle::Document;
 pub use host::{Counter, Gauge, Histogram, Host, HttpRequest, HttpResponse};
 pub use manifest::{Exported, Manifest, OnError};
 pub use outcome::{Completion, Ending, Outcome, StreamEnd};
-pub use plugin::{NoConfig, Plugin};
+pub use plugin::{Configuration, NoConfig, Plugin};
 pub use request::{Message, Request};
 pub use response::{Response, Usage};
 pub use shim::{Compiled, compiled, instance, module};

@@ -32,7 +32,7 @@ use super::{
 pub trait Plugin: Sized + Send + Sync + 'static {
     /// The configuration: any type that serde reads and whose JSON Schema is known. The host checks the
     /// operator's configuration against that schema before it makes an instance. [`NoConfig`] for none.
-    type Config: DeserializeOwned + JsonSchema;
+    type Config: Configuration;
 
     /// Makes an instance. Called once for each, off the request path, at most 10 s.
     ///
@@ -123,6 +123,34 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// Default: does nothing. An `Err` is reported.
     fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
+    }
+}
+
+/// What may be a plugin's configuration: whatever derives `Deserialize` and `JsonSchema`. Never implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a plugin's configuration",
+    label = "cannot be read from the operator's configuration, or has no JSON Schema",
+    note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members"
+)]
+// Without supertraits: a compiler would complain of those instead, and never show this note.
+pub trait Configuration: Sized {
+    /// Reads it from JSON.
+    #[doc(hidden)]
+    fn read(json: &str) -> serde_json::Result<Self>;
+
+    /// Its JSON Schema, as JSON.
+    #[doc(hidden)]
+    fn schema() -> String;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema> Configuration for T {
+    fn read(json: &str) -> serde_json::Result<Self> {
+        serde_json::from_str(json)
+    }
+
+    fn schema() -> String {
+        schemars::schema_for!(T).as_value().to_string()
     }
 }
 

@@ -84,9 +84,12 @@ impl Subscriber for Logs {
             let source = record.take("source").unwrap_or_default();
             self.records().plugins.push(log(&source, record.message));
         } else if is_of(target, "llmux_core") {
-            if let (Some(instance), Some(hook)) = (record.take("instance"), record.take("hook")) {
-                let failure = format!("`{instance}` in {hook}: {}", record.message);
-                self.records().failures.push(failure);
+            // Only a failure says of what kind it is: other warnings are about plugins, and end nothing.
+            if let (Some(instance), Some(hook), Some(_)) =
+                (record.take("instance"), record.take("hook"), record.take("failure"))
+            {
+                let why = record.message.strip_prefix("a plugin failed: ").unwrap_or(&record.message);
+                self.records().failures.push(format!("`{instance}` in {hook}: {why}"));
             }
         } else if !HOST.iter().any(|root| is_of(target, root)) {
             self.records().plugins.push(log(target, record.into_text()));

@@ -31,7 +31,7 @@ use super::{
     handle::{Answer, HostHandle, LogTarget},
     host::Host,
     manifest::Exported,
-    plugin::Plugin,
+    plugin::{Configuration, Plugin},
     tracing,
 };
 use crate::raw::{
@@ -115,7 +115,7 @@ unsafe extern "C" fn create<P: Plugin>(
     answer: RawAnswer<'_>,
 ) -> ROption<RawInstance> {
     let made = instance::<P>(name.as_str(), host, |host| {
-        let config = serde_json::from_str(config.as_str())
+        let config = <P::Config as Configuration>::read(config.as_str())
             .map_err(|error| super::error::Error::new(format!("configuration: {error}")))?;
         P::new(config, host)
     });
@@ -130,7 +130,7 @@ unsafe extern "C" fn create<P: Plugin>(
 
 unsafe extern "C" fn config_schema<P: Plugin>(answer: RawAnswer<'_>) -> u32 {
     let mut answer = Answer::new(answer);
-    let schema = caught(|| schemars::schema_for!(P::Config).as_value().to_string());
+    let schema = caught(<P::Config as Configuration>::schema);
     match schema {
         Ok(schema) => {
             answer.respond(&schema);

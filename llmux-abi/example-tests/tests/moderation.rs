@@ -1,0 +1,87 @@
+//! `moderation`: what the service flags is refused, and so is everything while the service does not answer.
+
+use std::time::Duration;
+
+use llmux_core::testing::{Answer, Harness, HarnessReply, ScriptedUpstream};
+use serde_json::json;
+
+#[path = "../../examples/moderation.rs"]
+pub mod moderation;
+
+use moderation::Moderation;
+
+fn verdict(flagged: bool) -> Answer {
+    Answer::json(200, json!({"results": [{"flagged": flagged}]}).to_string())
+}
+
+/// The plugin in front of a service that answers this.
+async fn with(answers: Vec<Answer>) -> (Harness, ScriptedUpstream) {
+    let service = ScriptedUpstream::start(answers).await;
+    let config = json!({"url": service.base_url(), "api_key": "sk-1", "timeout_ms": 200});
+    (Harness::new::<Moderation>(config).await, service)
+}
+
+fn assert_refused(reply: &HarnessReply) {
+    reply.assert_rejected(400);
+    let error = reply.error().expect("an error");
+    assert_eq!(error.code(), Some("content_policy_violation"));
+}
+
+#[tokio::test]
+async fn what_is_not_flagged_passes() {
+    let (harness, service) = with(vec![verdict(false), verdict(false)]).await;
+    harness.chat("hello").await.assert_text("hello");
+    harness.chat_stream("hello").await.assert_text("hello");
+    let asked = &service.requests()[0];
+    assert_eq!(asked.header("authorization"), Some("Bearer sk-1"));
+    assert_eq!(asked.body, json!({"input": ["hello"]}).to_string());
+}
+
+#[tokio::test]
+async fn what_is_flagged_is_refused_counted_and_never_sent() {
+    let (harness, _service) = with(vec![verdict(true), verdict(true)]).await;
+    assert_refused(&harness.chat("evil").await);
+    assert_refused(&harness.chat_stream("evil").await);
+    harness.assert_nothing_sent().assert_logged("refused");
+    assert_eq!(harness.metric("moderation_flagged_total", &[("plugin", "moderation")]), Some(2.0));
+}
+
+#[tokio::test]
+async fn every_message_is_shown_to_the_service() {
+    let (harness, service) = with(vec![verdict(false)]).await;
+    let messages = json!([{"role": "user", "content": "one"}, {"role": "user", "content": [{"type": "text", "text": "two"}]}]);
+    harness.chat(json!({"messages": messages})).await.assert_ok();
+    assert_eq!(service.requests()[0].body, json!({"input": ["one", "two"]}).to_string());
+}
+
+#[tokio::test]
+async fn a_service_that_breaks_lets_nothing_through() {
+    let broken = [
+        Answer::json(500, "{}"),
+        Answer::json(200, "not JSON"),
+        Answer::json(200, r#"{"results": []}"#),
+        Answer::hang(),
+    ];
+    for answer in broken {
+        let (harness, _service) = with(vec![answer]).await;
+        let reply = harness.chat("hello").await;
+        reply.assert_rejected(500);
+        assert_eq!(reply.error().expect("an error").error_type(), "plugin_failure");
+        assert_eq!(reply.failures().len(), 1, "{:?}", reply.failures());
+        harness.assert_nothing_sent();
+    }
+}
+
+#[tokio::test]
+async fn neither_does_a_hook_that_runs_past_its_timeout() {
+    let service = ScriptedUpstream::start([Answer::hang()]).await;
+    let pipeline = llmux_core::pipeline::PipelineConfig {
+        pre_hook_timeout: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let config = json!({"url": service.base_url(), "timeout_ms": 60_000});
+    let harness = Harness::builder().plugin::<Moderation>(config).pipeline(pipeline).build().await;
+    let reply = harness.chat("hello").await;
+    reply.assert_rejected(500);
+    assert!(reply.failures()[0].contains("timeout"), "{:?}", reply.failures());
+}

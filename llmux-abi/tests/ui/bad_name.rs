@@ -1,0 +1,16 @@
+//! A plugin's name that is not allowed.
+use llmux_abi::prelude::*;
+
+struct Named;
+
+impl Plugin for Named {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: Host) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+export_plugin!(Named, name: "My Plugin");
+
+fn main() {}

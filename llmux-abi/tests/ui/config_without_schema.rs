@@ -1,0 +1,20 @@
+//! A configuration whose schema nobody knows.
+use llmux_abi::prelude::*;
+
+#[derive(Deserialize)]
+struct Config {
+    prompt: String,
+}
+
+struct NoSchema;
+
+impl Plugin for NoSchema {
+    type Config = Config;
+
+    fn new(config: Config, _: Host) -> Result<Self> {
+        let _ = config.prompt;
+        Ok(Self)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+//! A plugin that is to be compiled in by its manifest, and has none.
+use llmux_abi::prelude::*;
+
+struct Bare;
+
+impl Plugin for Bare {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: Host) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+fn main() {
+    llmux_abi::compiled::<Bare>();
+}
