@@ -1,22 +1,17 @@
 //! Adds a system prompt to every request.
 use llmux_abi::prelude::*;
 
-/// Its configuration.
+/// The plugin, which is its own configuration.
 #[derive(Deserialize, JsonSchema)]
-pub struct Config {
-    prompt: String,
-}
-
-/// Puts a prompt before all messages.
 pub struct SystemPrompt {
     prompt: String,
 }
 
 impl Plugin for SystemPrompt {
-    type Config = Config;
+    type Config = Self;
 
-    fn new(config: Config, _host: Host) -> Result<Self> {
-        Ok(Self { prompt: config.prompt })
+    fn new(config: Self, _host: Host) -> Result<Self> {
+        Ok(config)
     }
 
     async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {

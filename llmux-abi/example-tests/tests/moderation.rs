@@ -16,8 +16,13 @@ fn verdict(flagged: bool) -> Answer {
 
 /// The plugin in front of a service that answers this.
 async fn with(answers: Vec<Answer>) -> (Harness, ScriptedUpstream) {
+    within(10_000, answers).await
+}
+
+/// The same, which waits so many milliseconds.
+async fn within(timeout_ms: u64, answers: Vec<Answer>) -> (Harness, ScriptedUpstream) {
     let service = ScriptedUpstream::start(answers).await;
-    let config = json!({"url": service.base_url(), "api_key": "sk-1", "timeout_ms": 200});
+    let config = json!({"url": service.base_url(), "api_key": "sk-1", "timeout_ms": timeout_ms});
     (Harness::new::<Moderation>(config).await, service)
 }
 
@@ -57,13 +62,13 @@ async fn every_message_is_shown_to_the_service() {
 #[tokio::test]
 async fn a_service_that_breaks_lets_nothing_through() {
     let broken = [
-        Answer::json(500, "{}"),
-        Answer::json(200, "not JSON"),
-        Answer::json(200, r#"{"results": []}"#),
-        Answer::hang(),
+        (10_000, Answer::json(500, "{}")),
+        (10_000, Answer::json(200, "not JSON")),
+        (10_000, Answer::json(200, r#"{"results": []}"#)),
+        (50, Answer::hang()),
     ];
-    for answer in broken {
-        let (harness, _service) = with(vec![answer]).await;
+    for (timeout_ms, answer) in broken {
+        let (harness, _service) = within(timeout_ms, vec![answer]).await;
         let reply = harness.chat("hello").await;
         reply.assert_rejected(500);
         assert_eq!(reply.error().expect("an error").error_type(), "plugin_failure");

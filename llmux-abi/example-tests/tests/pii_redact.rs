@@ -1,6 +1,6 @@
 //! `pii_redact`: nothing personal goes upstream, all of it comes back, wherever chunks are cut.
 
-use llmux_core::testing::Harness;
+use llmux_core::{Endpoint, Request, testing::Harness};
 use serde_json::{Value, json};
 
 #[path = "../../examples/pii_redact.rs"]
@@ -116,6 +116,21 @@ async fn what_is_and_what_is_not_personal() {
     ] {
         harness.chat(text).await.assert_text(text);
         harness.assert_sent("/messages/0/content", masked);
+    }
+}
+
+#[tokio::test]
+async fn other_endpoints_are_guarded_too() {
+    let harness = new().await;
+    for (endpoint, member) in [(Endpoint::Responses, "input"), (Endpoint::Completions, "prompt")] {
+        let body = json!({"model": "test-model", member: "ask ann@example.com twice"});
+        let request = || Request::of(endpoint, &body).expect("a request");
+        harness.send(request()).await.assert_text("ask ann@example.com twice");
+        harness.assert_sent(&format!("/{member}"), "ask [EMAIL_1] twice");
+        let reply = harness.stream_request(request()).await;
+        reply.assert_text("ask ann@example.com twice");
+        harness.assert_sent(&format!("/{member}"), "ask [EMAIL_1] twice");
+        assert!(!json!(reply.chunks()).to_string().contains("EMAIL"), "{:?}", reply.chunks());
     }
 }
 

@@ -5,11 +5,10 @@
 //! ```
 //! # use llmux_abi::prelude::*;
 //! # #[derive(Deserialize, JsonSchema)]
-//! # struct Config { prompt: String }
 //! # struct SystemPrompt { prompt: String }
 //! # impl Plugin for SystemPrompt {
-//! #     type Config = Config;
-//! #     fn new(config: Config, _: Host) -> Result<Self> { Ok(Self { prompt: config.prompt }) }
+//! #     type Config = Self;
+//! #     fn new(config: Self, _: Host) -> Result<Self> { Ok(config) }
 //! #     async fn pre_hook(&self, _: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
 //! #         request.prepend_message("system", &self.prompt)?;
 //! #         Ok(Flow::Continue)
