@@ -1,17 +1,20 @@
 //! Adds a system prompt to every request.
 use llmux_abi::prelude::*;
 
-/// The plugin, which is its own configuration.
 #[derive(Deserialize, JsonSchema)]
-pub struct SystemPrompt {
+struct Config {
+    prompt: String,
+}
+
+struct SystemPrompt {
     prompt: String,
 }
 
 impl Plugin for SystemPrompt {
-    type Config = Self;
+    type Config = Config;
 
-    fn new(config: Self, _host: Host) -> Result<Self> {
-        Ok(config)
+    fn new(config: Config, _host: Host) -> Result<Self> {
+        Ok(Self { prompt: config.prompt })
     }
 
     async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {

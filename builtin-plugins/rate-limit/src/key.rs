@@ -13,22 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use llmux_abi::{Context, Error, Result, Value};
+use llmux_abi::{Context, Error, REDACTED_HEADERS, Result, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::KeyConfig;
-
-/// Headers that a host redacts: all requests would share one limit.
-const REDACTED: [&str; 8] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "set-cookie",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-auth-token",
-];
 
 /// A longer text is replaced by its hash, so that a client cannot make keys of any size.
 const MAX_TEXT: usize = 200;
@@ -73,7 +61,7 @@ impl Part {
                 if name.is_empty() || !name.bytes().all(is_token) {
                     return Err(Error::new(format!("key `{text}`: that is no name of a header")));
                 }
-                if REDACTED.contains(&name.as_str()) {
+                if REDACTED_HEADERS.contains(&name.as_str()) {
                     let why = "plugins see that header redacted, so all requests would share one limit; use `api_key`";
                     return Err(Error::new(format!("key `{text}`: {why}")));
                 }

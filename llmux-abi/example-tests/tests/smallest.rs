@@ -1,14 +1,14 @@
-//! `system_prompt`: the smallest useful plugin, compiled in and from its library.
+//! `smallest` compiled in and from its library, and `system_prompt`, which does the same, from its own.
 
 use llmux_core::testing::Harness;
 use serde_json::{Value, json};
 
-#[path = "../../examples/system_prompt.rs"]
-pub mod system_prompt;
+#[path = "../../examples/smallest.rs"]
+pub mod smallest;
 
 mod support;
 
-use system_prompt::SystemPrompt;
+use smallest::Smallest;
 
 async fn says_the_prompt_first(harness: Harness) {
     harness.chat("Hello!").await.assert_text("Hello!");
@@ -20,25 +20,27 @@ async fn says_the_prompt_first(harness: Harness) {
 
 #[tokio::test]
 async fn the_prompt_goes_before_all_messages() {
-    says_the_prompt_first(Harness::new::<SystemPrompt>(json!({"prompt": "Be brief."})).await).await;
+    says_the_prompt_first(Harness::new::<Smallest>(json!({"prompt": "Be brief."})).await).await;
 }
 
 #[tokio::test]
 async fn so_it_does_from_a_library() {
-    let library = support::library("system_prompt");
-    says_the_prompt_first(Harness::library(library, json!({"prompt": "Be brief."})).await).await;
+    for library in ["smallest", "system_prompt"] {
+        let library = support::library(library);
+        says_the_prompt_first(Harness::library(library, json!({"prompt": "Be brief."})).await).await;
+    }
 }
 
 #[tokio::test]
 async fn a_body_without_messages_is_left_alone() {
-    let harness = Harness::new::<SystemPrompt>(json!({"prompt": "Be brief."})).await;
+    let harness = Harness::new::<Smallest>(json!({"prompt": "Be brief."})).await;
     harness.chat(json!({"input": "Hello!"})).await.assert_ok();
     harness.assert_sent("/messages", Value::Null);
 }
 
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_by_its_member() {
-    let builder = Harness::builder().plugin::<SystemPrompt>(json!({"prompt": 7}));
+    let builder = Harness::builder().plugin::<Smallest>(json!({"prompt": 7}));
     let error = builder.try_build().await.err().expect("refused").to_string();
     assert!(error.contains("prompt") && error.contains("string"), "{error}");
 }
