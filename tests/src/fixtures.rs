@@ -22,8 +22,11 @@ struct Crate {
     source: &'static str,
     contract: Option<Contract>,
     /// More dependencies, and what replaces `lib.rs`'s last line.
-    twist: Option<fn(String) -> (String, &'static str)>,
+    twist: Option<Twist>,
 }
+
+/// From a source to another, with the dependencies that it needs besides.
+type Twist = fn(String) -> (String, &'static str);
 
 const fn plain(name: &'static str, source: &'static str) -> Crate {
     Crate { name, source, contract: None, twist: None }
