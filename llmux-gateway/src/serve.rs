@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use llmux_core::Client;
+use llmux_core::{Client, plugins::PluginState};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -130,7 +130,8 @@ async fn serve(loaded: Loaded, options: Serve) -> Result<()> {
         at += &format!(", admin API on http://{address}");
     }
     drop(alive);
-    let count = client.plugins().list().len();
+    let list = client.plugins().list();
+    let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
     output::print(&format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION")))?;
 
