@@ -51,6 +51,7 @@ async fn main() -> Result<()> {
 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("llmux.toml"), "[plugins]\nmax_retired_images = 1000000\n")?;
     let mut server = Command::new(program)
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .current_dir(folder.path())
@@ -77,8 +78,13 @@ async fn main() -> Result<()> {
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| tokio::spawn(client(http.clone(), api.clone(), tally.clone()))).collect();
-    // Connections, threads and caches are there before anything is measured.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Connections, threads and caches are there before anything is measured: a reload takes a connection and a
+    // thread that stay for the next one.
+    for _ in 0..20 {
+        http.post(format!("{plugins}/edition/reload")).bearer_auth(&token).send().await?.error_for_status()?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let before = Figures::of(id)?;
     println!("before:  {before}");
 
