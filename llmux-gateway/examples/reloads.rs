@@ -81,7 +81,11 @@ async fn main() -> Result<()> {
     // Connections, threads and caches are there before anything is measured: a reload takes a connection and a
     // thread that stay for the next one.
     for _ in 0..20 {
-        http.post(format!("{plugins}/edition/reload")).bearer_auth(&token).send().await?.error_for_status()?;
+        http.post(format!("{plugins}/edition/reload"))
+            .bearer_auth(&token)
+            .send()
+            .await?
+            .error_for_status()?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;

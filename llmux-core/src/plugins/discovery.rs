@@ -25,8 +25,11 @@ pub struct Found {
     pub signature: Option<SignatureState>,
 }
 
-/// The extension of shared libraries here: `so`, `dylib` or `dll`.
-const EXTENSION: &str = std::env::consts::DLL_EXTENSION;
+/// The extensions of shared libraries, on whatever system.
+pub(super) const EVERYWHERE: &[&str] = &["so", "dylib", "dll"];
+
+/// The extension of shared libraries here.
+const HERE: &[&str] = &[std::env::consts::DLL_EXTENSION];
 
 /// Every library in the folders, sorted by path. A file that cannot be read hinders nothing else.
 ///
@@ -34,7 +37,7 @@ const EXTENSION: &str = std::env::consts::DLL_EXTENSION;
 ///
 /// When a folder itself cannot be read.
 pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Found>, PluginError> {
-    each_file(folders, |path| match verify(&path, options) {
+    each_file(folders, HERE, |path| match verify(&path, options) {
         Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
             Found { path, manifest: Ok(manifest), sha256: Some(sha256), signature: Some(signature) }
         }
@@ -42,15 +45,16 @@ pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Foun
     })
 }
 
-/// Looks at every library in the folders, sorted by path, on as many threads as the machine has cores: reading and
+/// Looks at every file of these extensions in the folders, sorted by path, on as many threads as the machine has cores: reading and
 /// hashing is all there is to it, and a folder may hold a thousand.
 pub(super) fn each_file<T: Send>(
     folders: &[PathBuf],
+    extensions: &[&str],
     look: impl Fn(PathBuf) -> T + Sync,
 ) -> Result<Vec<T>, PluginError> {
     let mut paths = Vec::new();
     for folder in folders {
-        paths.extend(files(folder)?);
+        paths.extend(files(folder, extensions)?);
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
     if threads <= 1 {
@@ -73,14 +77,14 @@ pub(super) fn each_file<T: Send>(
     Ok(seen.into_iter().map(|(_, one)| one).collect())
 }
 
-/// The files of a folder that have the platform's extension.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, PluginError> {
+/// The files of a folder that have one of these extensions.
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, PluginError> {
     let unreadable =
         |error| PluginError::Library { path: folder.to_owned(), error: LibraryError::Read(error) };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if path.extension().is_some_and(|it| extensions.iter().any(|extension| it == *extension)) {
             files.push(path);
         }
     }

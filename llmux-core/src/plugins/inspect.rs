@@ -72,13 +72,13 @@ pub fn inspect(path: &Path, options: &VerifyOptions) -> Inspection {
     seen
 }
 
-/// Looks at every library in the folders, sorted by path.
+/// Looks at every library in the folders, of whatever system, sorted by path.
 ///
 /// # Errors
 ///
 /// When a folder itself cannot be read.
 pub fn inspect_folders(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Inspection>, PluginError> {
-    discovery::each_file(folders, |path| inspect(&path, options))
+    discovery::each_file(folders, discovery::EVERYWHERE, |path| inspect(&path, options))
 }
 
 /// The checks of a library that need no loading, in the order in which they are made (rule D2).
@@ -157,6 +157,110 @@ impl LibraryError {
             | LibraryError::Dlopen(_)
             | LibraryError::NoEntry { .. }
             | LibraryError::Layout(_) => Check::Loading,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use llmux_abi::raw::{entry::MAGIC, version::ABI_VERSION};
+
+    use super::*;
+
+    fn section(target: &str) -> Vec<u8> {
+        let json = format!(
+            r#"{{"name":"foreign","version":"1.2.3","description":"","authors":"","license":"MIT","abi":"{ABI_VERSION}","sdk":"0.1.0","rustc":"rustc","target":"{target}","panic":"unwind","entry":"llmux_plugin_foreign","priority":5}}"#
+        );
+        [&MAGIC[..], &(json.len() as u32).to_le_bytes(), json.as_bytes()].concat()
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn padded(name: &str, length: usize) -> Vec<u8> {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.resize(length, 0);
+        bytes
+    }
+
+    /// A dynamic library with one segment of one section (Apple's `mach-o/loader.h`).
+    fn mach_o(target: &str) -> Vec<u8> {
+        let data = section(target);
+        let size = data.len() as u32;
+        [
+            words(&[0xfeed_facf, 0x0100_000c, 0, 6, 1, 152, 0, 0]),
+            words(&[0x19, 152]),
+            padded("__DATA", 16),
+            words(&[0, 0, size, 0, 184, 0, size, 0, 3, 3, 1, 0]),
+            padded("__llmux", 16),
+            padded("__DATA", 16),
+            words(&[0, 0, size, 0, 184, 0, 0, 0, 0, 0, 0, 0]),
+            data,
+        ]
+        .concat()
+    }
+
+    /// A DLL with one section (Microsoft's "PE Format").
+    fn pe(target: &str) -> Vec<u8> {
+        let data = section(target);
+        let size = data.len() as u32;
+        let mut dos = padded("MZ", 64);
+        dos[60] = 64;
+        let mut optional = vec![0; 240];
+        optional[..2].copy_from_slice(&0x20b_u16.to_le_bytes());
+        optional[108] = 16;
+        [
+            dos,
+            b"PE\0\0".to_vec(),
+            words(&[0x0001_8664, 0, 0, 0, 0x2022_00f0]),
+            optional,
+            padded(".llmux", 8),
+            words(&[size, 0x1000, size, 368, 0, 0, 0, 0x4000_0040]),
+            data,
+        ]
+        .concat()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn d1_a_manifest_is_read_whatever_the_machine_and_refused_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cases = [
+            ("libforeign.dylib", mach_o("aarch64-apple-darwin")),
+            ("foreign.dll", pe("x86_64-pc-windows-msvc")),
+        ];
+        for (name, bytes) in cases {
+            let path = folder.path().join(name);
+            std::fs::write(&path, &bytes).expect("written");
+            let seen = inspect(&path, &VerifyOptions::default());
+            assert_eq!(seen.manifest.map(|manifest| manifest.name).as_deref(), Some("foreign"), "{name}");
+            assert_eq!(seen.size, Some(bytes.len() as u64));
+            assert_eq!(seen.signature, Some(SignatureState::Missing));
+            assert_eq!(
+                seen.refused.as_ref().map(LibraryError::check),
+                Some(Check::Machine),
+                "{:?}",
+                seen.refused
+            );
+        }
+    }
+
+    #[test]
+    fn libraries_of_every_system_are_listed_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["c.so", "a.dylib", "b.dll", "d.txt"] {
+            std::fs::write(folder.path().join(name), "").expect("written");
+        }
+        let seen = inspect_folders(&[folder.path().to_owned()], &VerifyOptions::default()).expect("listed");
+        let names: Vec<_> = seen.iter().filter_map(|one| one.path.file_name()?.to_str()).collect();
+        assert_eq!(names, ["a.dylib", "b.dll", "c.so"]);
+    }
+
+    #[test]
+    fn every_check_is_known_by_its_name() {
+        for check in Check::ALL {
+            assert_eq!(serde_json::to_value(check).expect("JSON"), check.as_str());
         }
     }
 }
