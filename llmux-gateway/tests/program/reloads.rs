@@ -34,6 +34,8 @@ async fn l2_a_difference_is_taken_over_as_one_and_the_answer_says_what_it_is() {
     let by_hand =
         json!({"path": system_prompt(), "name": "by-hand", "priority": 9, "config": {"prompt": "H"}});
     assert_eq!(read(server.admin(Method::POST, "/admin/plugins").json(&by_hand)).await.0, 201);
+    let missing = server.admin(Method::POST, "/admin/plugins").json(&json!({"path": "/nowhere/lib.so"}));
+    assert_eq!(error(missing).await.0, 422);
     assert_eq!(prompts(&server).await, ["H", "B", "A", "Hello"]);
 
     let after = format!(
@@ -72,6 +74,13 @@ async fn l2_a_difference_is_taken_over_as_one_and_the_answer_says_what_it_is() {
     server.signal("-TERM").await;
     let (_, log) = server.end().await;
     assert!(log.contains("configuration reloaded: ") && log.contains("who=\"local\""), "{log}");
+    let loaded = log.lines().find(|line| line.contains("plugin loaded") && line.contains("by-hand"));
+    let loaded = loaded.expect("an audit line");
+    assert!(loaded.contains("llmux::audit") && loaded.contains("who=\"local\""), "{loaded}");
+    assert!(
+        log.lines().any(|line| line.contains("what=\"load\"") && line.contains("/nowhere/lib.so")),
+        "{log}"
+    );
 }
 
 #[tokio::test]
