@@ -1,44 +1,40 @@
-//! The admin API, on a listener of its own: see the plugins, change them.
+//! The admin API, on a listener of its own: its door, its routes, and the reload of the configuration.
 //!
 //! ```text
-//! door (Host, Origin, query, token) ──► list │ load │ unload │ update │ reload, enable, disable
+//! door (Host, Origin, query, token) ──► admin_plugins (list, load, …) │ reload
 //! ```
 //!
 //! Loading a file runs its code, so the door is narrow: see [`refuse_web_pages`]. Changes run to their end even if
-//! who asked leaves. Every change is a line in the log.
+//! who asked leaves.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::{
     Extension, Router,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{get, patch, post},
 };
 use http::{HeaderValue, Method, StatusCode, header, uri::Authority};
-use llmux_core::{
-    Client, PluginSpec,
-    plugins::{Change, OnError, PluginError, Unloaded},
-};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use llmux_core::Client;
 
 use crate::{
+    admin_plugins::{disable, enable, list, load, reload_library, show, unload, update},
     api::metrics_of,
     auth::{AdminTokens, Denied},
     body,
-    plugin_error::refused,
+    reload::Reloader,
     reply,
 };
-
-/// The largest body, in bytes: a configuration.
-const MAX_BODY: usize = 1024 * 1024;
 
 /// What every request needs.
 pub(crate) struct Admin {
     pub(crate) client: Client,
-    pub(crate) tokens: AdminTokens,
+    /// Exchanged when the configuration is reloaded.
+    pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
+    pub(crate) reloader: Arc<Reloader>,
     /// The listener's address.
     pub(crate) address: SocketAddr,
     pub(crate) read_timeout: Duration,
@@ -46,16 +42,17 @@ pub(crate) struct Admin {
 
 /// The name of the token that came with a request.
 #[derive(Clone)]
-struct Who(Arc<str>);
+pub(crate) struct Who(pub(crate) Arc<str>);
 
 /// The routes of the admin listener.
 pub(crate) fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/admin/plugins", get(list).post(load))
         .route("/admin/plugins/{name}", patch(update).get(show).delete(unload))
-        .route("/admin/plugins/{name}/reload", post(reload))
+        .route("/admin/plugins/{name}/reload", post(reload_library))
         .route("/admin/plugins/{name}/enable", post(enable))
         .route("/admin/plugins/{name}/disable", post(disable))
+        .route("/admin/reload", post(reload))
         .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client)))
         .fallback(reply::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
@@ -67,7 +64,7 @@ async fn door(State(admin): State<Arc<Admin>>, mut request: Request, next: Next)
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
     let refused = match refuse_web_pages(&request, admin.address) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
-        Ok(()) => match admin.tokens.allow(request.headers(), is_change) {
+        Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
             Ok(who) => {
                 request.extensions_mut().insert(Who(who));
                 return next.run(request).await;
@@ -130,210 +127,26 @@ fn is_own(host: &str, address: SocketAddr) -> bool {
     }
 }
 
-async fn list(State(admin): State<Arc<Admin>>) -> Response {
-    let plugins = admin.client.plugins();
-    let value = json!({"plugins": plugins.list(), "retired": plugins.retired()});
-    reply::json_value(StatusCode::OK, &value)
-}
-
-async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
-    describe(&admin, &name)
-}
-
-fn describe(admin: &Admin, name: &str) -> Response {
-    match admin.client.plugins().list().iter().find(|info| info.name == name) {
-        Some(info) => reply::json_value(StatusCode::OK, info),
-        None => refused(&PluginError::PluginNotFound { name: name.to_owned() }),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Load {
-    name: Option<String>,
-    path: Option<PathBuf>,
-    plugin: Option<String>,
-    priority: Option<i32>,
-    on_error: Option<OnError>,
-    config: Option<Value>,
-    sha256: Option<String>,
-}
-
-async fn load(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>, request: Request) -> Response {
-    let load: Load = match read(&admin, request).await {
-        Ok(load) => load,
-        Err(response) => return response,
-    };
-    let mut spec = match (load.path, load.plugin) {
-        (Some(path), None) if path.is_absolute() => PluginSpec::path(path),
-        (Some(path), None) => {
-            let message = format!("`path` is absolute; `{}` is not", path.display());
-            return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_path", message);
-        }
-        (None, Some(plugin)) => PluginSpec::plugin(plugin),
-        _ => {
-            let message = "the body has either `path`, a library's file, or `plugin`, a plugin's name";
-            return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
-        }
-    };
-    if let Some(name) = load.name {
-        spec = spec.name(name);
-    }
-    if let Some(priority) = load.priority {
-        spec = spec.priority(priority);
-    }
-    if let Some(on_error) = load.on_error {
-        spec = spec.on_error(on_error);
-    }
-    if let Some(config) = load.config {
-        spec = spec.config(config);
-    }
-    if let Some(sha256) = load.sha256 {
-        spec = spec.sha256(sha256);
-    }
-    let client = admin.client.clone();
-    match to_the_end(async move { client.plugins().load(spec).await }).await {
-        Ok(info) => {
-            let sha256 = info.sha256.as_deref();
-            tracing::info!(
-                who = &*who.0,
-                instance = info.name,
-                version = info.version,
-                sha256,
-                "plugin loaded"
-            );
-            reply::json_value(StatusCode::CREATED, &info)
-        }
-        Err(error) => refused_change(&who, "load", &error),
-    }
-}
-
-async fn unload(
-    State(admin): State<Arc<Admin>>,
-    Extension(who): Extension<Who>,
-    Path(name): Path<String>,
-) -> Response {
-    let (client, instance) = (admin.client.clone(), name.clone());
-    match to_the_end(async move { client.plugins().unload(&instance).await }).await {
-        Ok(unloaded) => {
-            tracing::info!(
-                who = &*who.0,
-                instance = name,
-                drained = unloaded == Unloaded::Gone,
-                "plugin unloaded"
-            );
-            match unloaded {
-                Unloaded::Gone => {
-                    let mut response = Response::default();
-                    *response.status_mut() = StatusCode::NO_CONTENT;
-                    response
-                }
-                Unloaded::Draining => reply::json_text(StatusCode::ACCEPTED, r#"{"state":"draining"}"#),
-            }
-        }
-        Err(error) => refused_change(&who, "unload", &error),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Update {
-    priority: Option<i32>,
-    on_error: Option<OnError>,
-    config: Option<Value>,
-}
-
-async fn update(
-    State(admin): State<Arc<Admin>>,
-    Extension(who): Extension<Who>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
-    let Update { priority, on_error, config } = match read(&admin, request).await {
-        Ok(update) => update,
-        Err(response) => return response,
-    };
-    let change = Change::Update { name: name.clone(), priority, on_error, config };
-    make(&admin, &who, &name, "update", change).await
-}
-
+/// Reads the configuration file again.
 async fn reload(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, "reload", Change::Reload).await
-}
-
-async fn enable(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, "enable", Change::Enable).await
-}
-
-async fn disable(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, "disable", Change::Disable).await
-}
-
-/// A change that needs no body; one of a form is refused all the same.
-async fn make_bare(
     State(admin): State<Arc<Admin>>,
     Extension(who): Extension<Who>,
-    Path(name): Path<String>,
     request: Request,
-    what: &'static str,
-    change: fn(String) -> Change,
 ) -> Response {
-    match body::check_type(request.headers(), true) {
-        Ok(()) => make(&admin, &who, &name, what, change(name.clone())).await,
-        Err(error) => reply::error(&error),
+    if let Err(error) = body::check_type(request.headers(), true) {
+        return reply::error(&error);
     }
-}
-
-async fn make(admin: &Admin, who: &Who, name: &str, what: &'static str, change: Change) -> Response {
-    let client = admin.client.clone();
-    match to_the_end(async move { client.plugins().change(vec![change]).await }).await {
-        Ok(_) => {
-            tracing::info!(who = &*who.0, instance = name, change = what, "plugin changed");
-            describe(admin, name)
-        }
-        Err(error) => refused_change(who, what, &error),
+    // Half of a reload would be left if its caller took it along.
+    let reloaded = tokio::spawn(async move { admin.reloader.reload(&who.0).await }).await;
+    match reloaded {
+        Ok(Ok(reloaded)) => reply::json_value(StatusCode::OK, &reloaded),
+        Ok(Err(problem)) => reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", problem),
+        Err(_) => reply::refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the reload ended before its time; the log says why",
+        ),
     }
-}
-
-/// Runs a change in a task of its own: half of one would be left if its caller took it along.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, PluginError>> + Send + 'static,
-) -> Result<T, PluginError> {
-    tokio::spawn(change).await.unwrap_or(Err(PluginError::PipelineClosed))
-}
-
-/// The body, JSON of a known shape.
-async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T, Response> {
-    let (parts, body) = request.into_parts();
-    let text = async {
-        body::check_type(&parts.headers, false)?;
-        body::read(&parts.headers, body, MAX_BODY, admin.read_timeout).await
-    };
-    let text = text.await.map_err(|error| reply::error(&error))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
-        reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body: {error}"))
-    })
-}
-
-fn refused_change(who: &Who, what: &str, error: &PluginError) -> Response {
-    tracing::warn!(who = &*who.0, change = what, "a change of the plugins was refused: {error}");
-    refused(error)
 }
 
 #[cfg(test)]

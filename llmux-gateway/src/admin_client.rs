@@ -51,9 +51,19 @@ impl AdminClient {
         below: &[&str],
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value)> {
+        self.send_to(method, &[&["admin", "plugins"], below].concat(), body).await
+    }
+
+    /// Sends a request to any path.
+    pub(crate) async fn send_to(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value)> {
         let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["admin", "plugins"]).extend(below);
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
         }
         let mut request = self.http.request(method, url);
         if let Some(token) = &self.token {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     body::Body,
@@ -32,7 +33,8 @@ const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
 /// What every request needs.
 pub(crate) struct Api {
     pub(crate) client: Client,
-    pub(crate) keys: ApiKeys,
+    /// Exchanged when the configuration is reloaded.
+    pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) read_timeout: Duration,
     pub(crate) keep_alive: Duration,
@@ -76,7 +78,7 @@ async fn door(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> 
     };
     let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match api.keys.identify(request.headers()) {
+    let mut response = match api.keys.load().identify(request.headers()) {
         Err(()) if !is_health => {
             let (parts, body) = request.into_parts();
             body::discard(&parts.headers, body).await;

@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Serve(Serve),
     Chat(Chat),
     Plugin(Plugin),
+    Reload(Reload),
     /// Write a completion script for a shell
     #[command(after_help = "Examples:
   llmux completions bash > ~/.local/share/bash-completion/completions/llmux
@@ -47,12 +48,12 @@ pub(crate) enum Command {
   llmux serve --listen 0.0.0.0:8080 --admin-listen off
 
 Without --config, ./llmux.toml is used if there is one. Without that, the `echo` provider answers offline.
-SIGTERM, SIGINT and SIGHUP drain and clean up; a second signal ends the process at once.")]
+SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reads the file again.")]
 pub(crate) struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A folder of plugins; each library found in it gets an instance (repeatable)
+    /// A folder of plugins, watched; each library found in it gets an instance (repeatable)
     #[arg(long = "plugin-dir", value_name = "DIR")]
     pub(crate) plugin_dirs: Vec<PathBuf>,
     /// Where to serve [default: 127.0.0.1:8080]
@@ -92,6 +93,26 @@ pub(crate) struct Chat {
     pub(crate) text: String,
 }
 
+/// Make a running server read its configuration file again
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux reload
+  llmux reload --admin http://127.0.0.1:9081
+
+What is different is applied as one change, or not at all. SIGHUP does the same, and answers in the log.")]
+pub(crate) struct Reload {
+    /// The admin API of the server
+    #[arg(long, env = "LLMUX_ADMIN", value_name = "URL")]
+    #[arg(default_value = "http://127.0.0.1:8081")]
+    pub(crate) admin: String,
+    /// A file that holds the admin token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Look at plugins in files, and change those of a running server
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
@@ -126,6 +147,8 @@ pub(crate) enum PluginCommand {
         /// List the libraries in this folder instead (repeatable)
         #[arg(long, value_name = "DIR")]
         dir: Vec<PathBuf>,
+        #[command(flatten)]
+        keys: Keys,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -137,6 +160,8 @@ pub(crate) enum PluginCommand {
     Inspect {
         /// The library
         file: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -144,13 +169,18 @@ pub(crate) enum PluginCommand {
     /// Check whether this host would load a library, without running any of it
     #[command(after_help = "Examples:
   llmux plugin verify ./libmine.so
-  llmux plugin verify ./libmine.so --sha256 4f0c…")]
+  llmux plugin verify ./libmine.so --sha256 4f0c…
+  llmux plugin verify ./libmine.so --key minisign.pub
+
+With --key, the library must be signed by one of the keys (NAME.so.minisig beside it).")]
     Verify {
         /// The library
         file: PathBuf,
         /// The SHA-256 that it must have, in hexadecimal
         #[arg(long, value_name = "HASH")]
         sha256: Option<String>,
+        #[command(flatten)]
+        keys: Keys,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -187,6 +217,24 @@ pub(crate) enum PluginCommand {
         /// The instance
         name: String,
     },
+    /// Change an instance's settings; what is not named stays
+    #[command(after_help = "Examples:
+  llmux plugin set mine --priority 20
+  llmux plugin set mine --config '{\"limit\": 20}' --on-error fail")]
+    #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)))]
+    Set {
+        /// The instance
+        name: String,
+        /// Its place in the pipeline, lowest first
+        #[arg(long, allow_negative_numbers = true, group = "settings")]
+        priority: Option<i32>,
+        /// What becomes of a request when a hook fails
+        #[arg(long, value_enum, group = "settings")]
+        on_error: Option<OnErrorArg>,
+        /// Its configuration, a JSON object, in place of all of the old one
+        #[arg(long, value_name = "JSON", value_parser = json, group = "settings")]
+        config: Option<Value>,
+    },
     /// Take an instance out, for good
     #[command(after_help = "Examples:
   llmux plugin unload mine")]
@@ -208,6 +256,13 @@ pub(crate) enum PluginCommand {
         /// The instance
         name: String,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    /// A public key of minisign that is trusted: the line that begins with RW, or the file (repeatable)
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -266,6 +266,11 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// The file as it is written, without defaults.
+    pub(crate) fn table(&self) -> Result<toml::Table> {
+        self.text.parse().map_err(|error: toml::de::Error| self.problem(error.span(), error.message()))
+    }
+
     /// A problem with a place in the file.
     pub(crate) fn problem(&self, place: Option<Range<usize>>, message: impl std::fmt::Display) -> Problem {
         let file = self.path.as_deref().unwrap_or(Path::new("configuration")).display();

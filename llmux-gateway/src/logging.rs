@@ -26,7 +26,8 @@ pub(crate) struct Log {
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<Log> {
     let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let directives = directives.as_deref().unwrap_or(level);
-    let filter = EnvFilter::try_new(directives).map_err(|error| {
+    // Who changed what is logged at every level, unless the directives speak of it themselves.
+    let filter = EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| {
         Problem::new(format!(
             "log level `{directives}`: {error}; one of error, warn, info, debug, trace, or directives as RUST_LOG takes them"
         ))

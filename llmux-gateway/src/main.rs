@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cli ──► serve ──► setup (configuration ──► client) ──► server (connections) ──► api    (/v1/…)
-//!    │                                                                        └─► admin  (/admin/…)
+//!    │                 ├─► watch  (plugin folders)                            └─► admin  (/admin/…)
+//!    │                 └─► reload (SIGHUP, /admin/reload) ──► difference
 //!    ├──► chat          one request through the same pipeline
 //!    └──► plugin_cmd ──► plugin_files (no server)  ·  admin_client (a running one)
 //! ```
@@ -12,12 +13,14 @@
 
 mod admin;
 mod admin_client;
+mod admin_plugins;
 mod api;
 mod auth;
 mod body;
 mod chat;
 mod cli;
 mod config;
+mod difference;
 mod local_token;
 mod logging;
 mod output;
@@ -25,11 +28,13 @@ mod plugin_cmd;
 mod plugin_error;
 mod plugin_files;
 mod problem;
+mod reload;
 mod reply;
 mod serve;
 mod server;
 mod setup;
 mod sse;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -66,6 +71,7 @@ fn run(cli: Cli) -> Result<()> {
             Command::Serve(options) => serve::run(options).await,
             Command::Chat(options) => chat::run(options).await,
             Command::Plugin(options) => plugin_cmd::run(options).await,
+            Command::Reload(options) => reload::ask(options).await,
             Command::Completions { .. } => Ok(()),
         }
     });

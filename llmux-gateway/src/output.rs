@@ -72,3 +72,31 @@ pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Re
     }
     print(&text)
 }
+
+/// A time in seconds since the Unix epoch, in UTC, to the second. (Days to dates: Howard Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`.)
+pub(crate) fn time(seconds: u64) -> String {
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_date_in_utc() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(time(4_102_444_799), "2099-12-31T23:59:59Z");
+    }
+}

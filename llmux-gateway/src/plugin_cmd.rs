@@ -17,10 +17,12 @@ use crate::{
 pub(crate) async fn run(options: Plugin) -> Result<()> {
     let admin = || AdminClient::new(&options.admin, options.token_file.as_deref());
     match options.command {
-        PluginCommand::List { dir, json } if !dir.is_empty() => plugin_files::list(&dir, json),
+        PluginCommand::List { dir, keys, json } if !dir.is_empty() => plugin_files::list(&dir, &keys, json),
         PluginCommand::List { json, .. } => list(&admin()?, json).await,
-        PluginCommand::Inspect { file, json } => plugin_files::inspect(&file, json),
-        PluginCommand::Verify { file, sha256, json } => plugin_files::verify(&file, sha256, json),
+        PluginCommand::Inspect { file, keys, json } => plugin_files::inspect(&file, &keys, json),
+        PluginCommand::Verify { file, sha256, keys, json } => {
+            plugin_files::verify(&file, sha256, &keys, json)
+        }
         PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
             let mut body = Map::new();
             match is_file(&what) {
@@ -44,6 +46,15 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded").await,
         PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled").await,
         PluginCommand::Disable { name } => change(&admin()?, &name, "disable", "disabled").await,
+        PluginCommand::Set { name, priority, on_error, config } => {
+            let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
+            let settings =
+                [("priority", priority.map(Value::from)), ("on_error", on_error), ("config", config)];
+            let given = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            let body = Value::Object(given.collect());
+            let (_, info) = admin()?.send(Method::PATCH, &[&name], Some(&body)).await?;
+            said("changed", &info)
+        }
         PluginCommand::Unload { name } => {
             let (status, _) = admin()?.send(Method::DELETE, &[&name], None).await?;
             match status {
@@ -103,16 +114,39 @@ async fn list(admin: &AdminClient, json: bool) -> Result<()> {
         "PRIORITY",
         "ON ERROR",
         "GENERATION",
+        "SINCE",
         "CALLS",
         "FAILURES",
+        "TIMEOUTS",
+        "PANICS",
+        "P50/P99 US",
         "LIBRARY",
+        "ERROR",
     ];
     output::print_table(&header, rows)?;
     let retired = &value["retired"];
     if retired["count"] != json!(0) {
         output::print(&format!("retired images: {} ({} bytes)\n", retired["count"], retired["bytes"]))?;
     }
+    if let Some(refused) = value["refused"].as_u64().filter(|refused| *refused > 0) {
+        output::print(&format!("refused loads and reloads: {refused}\n"))?;
+    }
     Ok(())
+}
+
+/// A number that should be 0.
+fn count(number: u64) -> (String, Tone) {
+    (number.to_string(), if number > 0 { Tone::Bad } else { Tone::Plain })
+}
+
+/// Half of a hook's calls took no longer, and all but a hundredth of them.
+fn latencies(hooks: &[Value]) -> String {
+    let latency = |hook: &Value| {
+        let time = |member: &str| hook[member].as_f64().unwrap_or_default();
+        Some(format!("{} {:.1}/{:.1}", hook["hook"].as_str()?, time("p50_us"), time("p99_us")))
+    };
+    let latencies = hooks.iter().filter_map(latency).collect::<Vec<_>>().join(", ");
+    if latencies.is_empty() { "-".to_owned() } else { latencies }
 }
 
 fn row(plugin: &Value) -> Vec<(String, Tone)> {
@@ -138,8 +172,13 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         (text("priority"), Tone::Plain),
         (text("on_error"), Tone::Plain),
         (text("generation"), Tone::Plain),
+        (plugin["loaded_at"].as_u64().map(output::time).unwrap_or_default(), Tone::Muted),
         (sum("calls").to_string(), Tone::Plain),
-        (failures.to_string(), if failures > 0 { Tone::Bad } else { Tone::Plain }),
+        count(failures),
+        count(sum("timeouts")),
+        count(sum("panics")),
+        (latencies(hooks), Tone::Muted),
         (text("library"), Tone::Muted),
+        (text("error"), if plugin["error"].is_null() { Tone::Muted } else { Tone::Bad }),
     ]
 }

@@ -1,71 +1,86 @@
 //! `llmux plugin list --dir`, `inspect` and `verify`: looks at libraries without a server and without running
 //! anything of them (rule D1).
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use llmux_core::plugins::{LibraryError, Manifest, VerifyOptions, discover};
+use llmux_core::plugins::{
+    Check, Inspection, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
+    inspect_folders,
+};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{
+    cli::Keys,
     output::{self, Tone},
     plugin_error::library_code,
     problem::{Problem, Result},
 };
 
 /// Lists the libraries in folders.
-pub(crate) fn list(folders: &[PathBuf], json: bool) -> Result<()> {
-    let found = discover(folders, &VerifyOptions::default()).map_err(Problem::new)?;
+pub(crate) fn list(folders: &[PathBuf], keys: &Keys, json: bool) -> Result<()> {
+    let options = VerifyOptions { folders: folders.to_vec(), ..options(keys)? };
+    let found = inspect_folders(folders, &options).map_err(Problem::new)?;
     if json {
-        let found = found.iter().map(|one| match &one.manifest {
-            Ok(manifest) => json!({"path": one.path, "loadable": true, "error": null, "manifest": manifest}),
-            Err(error) => {
-                json!({"path": one.path, "loadable": false, "error": said(error), "manifest": null})
-            }
-        });
-        return output::print_json(&json!({"libraries": found.collect::<Vec<_>>()}));
+        return output::print_json(&json!({"libraries": found.iter().map(value).collect::<Vec<_>>()}));
     }
     let rows = found.iter().map(|one| {
         let file = one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned();
-        let cells = match &one.manifest {
-            Ok(manifest) => [
-                (manifest.name.clone(), Tone::Plain),
-                (manifest.version.to_string(), Tone::Plain),
-                (manifest.abi.to_string(), Tone::Plain),
-                (manifest.priority.to_string(), Tone::Plain),
-                ("yes".to_owned(), Tone::Good),
-                (manifest.description.clone(), Tone::Muted),
-            ],
-            Err(error) => {
-                let [name, version, abi, priority] = [(); 4].map(|()| ("-".to_owned(), Tone::Muted));
-                [name, version, abi, priority, ("no".to_owned(), Tone::Bad), (error.to_string(), Tone::Bad)]
-            }
+        let said = |what: &dyn Fn(&llmux_core::plugins::Manifest) -> String| match &one.manifest {
+            Some(manifest) => (what(manifest), Tone::Plain),
+            None => ("-".to_owned(), Tone::Muted),
         };
-        [(file, Tone::Plain)].into_iter().chain(cells).collect()
+        let loads = match &one.refused {
+            None => ("yes".to_owned(), Tone::Good),
+            Some(error) => (format!("no: {error}"), Tone::Bad),
+        };
+        vec![
+            (file, Tone::Plain),
+            said(&|it| it.name.clone()),
+            said(&|it| it.version.to_string()),
+            said(&|it| it.abi.to_string()),
+            said(&|it| it.target.clone()),
+            said(&|it| it.priority.to_string()),
+            (one.size.map_or("-".to_owned(), |size| size.to_string()), Tone::Plain),
+            // Enough to tell one from another; `--json` has it all.
+            (one.sha256.as_deref().map_or("-", |sha256| &sha256[..12]).to_owned(), Tone::Muted),
+            (signature(one).to_owned(), Tone::Plain),
+            said(&|it| it.description.clone()),
+            loads,
+        ]
     });
-    output::print_table(
-        &["FILE", "PLUGIN", "VERSION", "ABI", "PRIORITY", "LOADS HERE", "DESCRIPTION"],
-        rows.collect(),
-    )
+    let header = [
+        "FILE",
+        "PLUGIN",
+        "VERSION",
+        "ABI",
+        "TARGET",
+        "PRIORITY",
+        "SIZE",
+        "SHA-256",
+        "SIGNATURE",
+        "DESCRIPTION",
+        "LOADS HERE",
+    ];
+    output::print_table(&header, rows.collect())
 }
 
 /// Shows what a library says of itself, and whether this host would load it.
-pub(crate) fn inspect(file: &Path, json: bool) -> Result<()> {
-    let refused = |error: &LibraryError| Problem::new(format!("{}: {error}", file.display()));
-    let bytes = read(file).map_err(|error| refused(&error))?;
-    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let manifest = Manifest::read(&bytes).map_err(|error| refused(&error))?;
-    let verdict = llmux_core::plugins::verify(file, &VerifyOptions::default()).err();
-    if json {
-        return output::print_json(&json!({
-            "path": file, "size": bytes.len(), "sha256": sha256, "loadable": verdict.is_none(),
-            "error": verdict.as_ref().map(said), "manifest": manifest,
-        }));
+pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
+    let seen = look(file, &options(keys)?);
+    // Where there is nothing to show, why is all there is to say.
+    if seen.manifest.is_none()
+        && let Some(error) = &seen.refused
+    {
+        if json {
+            output::print_json(&value(&seen))?;
+        }
+        return Err(Problem::new(format!("{}: {error}", file.display())));
     }
+    if json {
+        return output::print_json(&value(&seen));
+    }
+    let signature = signature(&seen);
+    let Inspection { size, sha256, manifest: Some(manifest), refused, .. } = seen else { return Ok(()) };
     let on_error = manifest.on_error.map(|on_error| json!(on_error)).unwrap_or_default();
     let panic = json!(manifest.panic);
     let mut rows = [
@@ -82,59 +97,103 @@ pub(crate) fn inspect(file: &Path, json: bool) -> Result<()> {
         ("panic", panic.as_str().unwrap_or_default().to_owned()),
         ("priority", manifest.priority.to_string()),
         ("on error", on_error.as_str().unwrap_or("the pipeline's").to_owned()),
-        ("size", format!("{} bytes", bytes.len())),
-        ("sha256", sha256),
+        ("size", format!("{} bytes", size.unwrap_or_default())),
+        ("sha256", sha256.unwrap_or_default()),
+        ("signature", signature.to_owned()),
     ]
     .map(|(name, value)| vec![(name.to_owned(), Tone::Muted), (value, Tone::Plain)])
     .to_vec();
-    rows.push(match verdict {
+    rows.push(match refused {
         None => vec![("loads here".to_owned(), Tone::Muted), ("yes".to_owned(), Tone::Good)],
         Some(error) => vec![("loads here".to_owned(), Tone::Muted), (format!("no: {error}"), Tone::Bad)],
     });
     output::print_table(&[], rows)
 }
 
-/// Makes every check of a library that needs no loading.
-pub(crate) fn verify(file: &Path, sha256: Option<String>, json: bool) -> Result<()> {
-    let options = VerifyOptions { sha256, ..VerifyOptions::default() };
-    match llmux_core::plugins::verify(file, &options) {
-        Ok(library) => match json {
-            true => output::print_json(&json!({
-                "path": file, "ok": true, "error": null, "sha256": library.sha256, "manifest": library.manifest,
-            })),
-            false => output::print(&format!(
-                "{}: {} {} may be loaded here, SHA-256 {}\n",
-                file.display(),
-                library.manifest.name,
-                library.manifest.version,
-                library.sha256
-            )),
+/// Makes every check of a library that needs no loading, and says what came of each.
+pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: bool) -> Result<()> {
+    let options = options(keys)?;
+    // Who names keys wants a signature by one of them.
+    let require_signature = !options.trusted_keys.is_empty();
+    let seen = look(file, &VerifyOptions { sha256: sha256.clone(), require_signature, ..options });
+    let failed = seen.refused.as_ref().map(LibraryError::check);
+    let state = |check: Check| match failed {
+        Some(failed) if check == failed => "failed",
+        Some(failed) if check > failed => "not reached",
+        _ => match check {
+            Check::Checksum if sha256.is_none() => "not asked for",
+            Check::Signature if !require_signature => signature(&seen),
+            _ => "passed",
         },
-        Err(error) => {
-            if json {
-                output::print_json(&json!({"path": file, "ok": false, "error": said(&error)}))?;
-            }
-            Err(Problem::new(format!("{}: {error}", file.display())))
-        }
+    };
+    let verdict = match &seen.refused {
+        Some(error) => Err(Problem::new(format!("{}: {error}", file.display()))),
+        None => Ok(()),
+    };
+    if json {
+        let checks = Check::ALL.map(|check| json!({"check": check, "result": state(check)}));
+        output::print_json(&json!({
+            "path": file, "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
+            "sha256": seen.sha256, "manifest": seen.manifest,
+        }))?;
+        return verdict;
     }
+    let rows = Check::ALL.map(|check| {
+        let (state, error) = (state(check), seen.refused.as_ref().filter(|_| Some(check) == failed));
+        let tone = match state {
+            "passed" => Tone::Good,
+            "failed" => Tone::Bad,
+            _ => Tone::Muted,
+        };
+        let why = error.map(ToString::to_string).unwrap_or_default();
+        vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
+    });
+    output::print_table(&[], rows.to_vec())?;
+    if let (Ok(()), Some(manifest)) = (&verdict, &seen.manifest) {
+        output::print(&format!(
+            "{}: {} {} may be loaded here, SHA-256 {}\n",
+            file.display(),
+            manifest.name,
+            manifest.version,
+            seen.sha256.as_deref().unwrap_or_default()
+        ))?;
+    }
+    verdict
+}
+
+fn options(keys: &Keys) -> Result<VerifyOptions> {
+    let keys = keys.keys.iter().map(|key| {
+        let text = match TrustedKey::parse(key) {
+            Ok(key) => return Ok(key),
+            Err(_) => std::fs::read_to_string(key).map_err(|error| {
+                Problem::new(format!(
+                    "--key {key}: no public key of minisign (RW…), nor a file with one: {error}"
+                ))
+            })?,
+        };
+        TrustedKey::parse(&text).map_err(|message| Problem::new(format!("--key {key}: {message}")))
+    });
+    Ok(VerifyOptions { trusted_keys: keys.collect::<Result<_>>()?, ..VerifyOptions::default() })
+}
+
+fn value(one: &Inspection) -> Value {
+    json!({
+        "path": one.path, "size": one.size, "sha256": one.sha256, "signature": signature(one),
+        "loadable": one.refused.is_none(), "error": one.refused.as_ref().map(said), "manifest": one.manifest,
+    })
 }
 
 /// The check that failed, and why.
 fn said(error: &LibraryError) -> Value {
-    json!({"code": library_code(error), "message": error.to_string()})
+    json!({"code": library_code(error), "check": error.check(), "message": error.to_string()})
 }
 
-/// The bytes of a file, which may be anything: a pipe would be waited for, and a large file has no end.
-fn read(file: &Path) -> Result<Vec<u8>, LibraryError> {
-    let max = VerifyOptions::default().max_size;
-    let metadata = std::fs::metadata(file).map_err(LibraryError::Read)?;
-    if !metadata.is_file() {
-        return Err(LibraryError::NotAFile);
+fn signature(one: &Inspection) -> &'static str {
+    match (&one.signature, &one.refused) {
+        (Some(SignatureState::Missing), _) => "none",
+        (Some(SignatureState::Unchecked), _) => "unchecked",
+        (Some(SignatureState::Valid(_)), _) => "valid",
+        (None, _) if one.sha256.is_some() => "invalid",
+        (None, _) => "-",
     }
-    if metadata.len() > max {
-        return Err(LibraryError::TooLarge { size: metadata.len(), max });
-    }
-    let mut bytes = Vec::new();
-    File::open(file).and_then(|file| file.take(max).read_to_end(&mut bytes)).map_err(LibraryError::Read)?;
-    Ok(bytes)
 }

@@ -4,7 +4,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use llmux_core::Client;
+use arc_swap::ArcSwap;
+use llmux_core::{Client, plugins::PluginState};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -20,8 +21,9 @@ use crate::{
     local_token::LocalToken,
     logging, output,
     problem::{Problem, Result},
+    reload::{Doors, Reloader},
     server::{self, Phase},
-    setup,
+    setup, watch as folders,
 };
 
 /// What plugins get to hear of how requests ended, after the last of these is gone.
@@ -34,13 +36,13 @@ pub(crate) async fn run(options: Serve) -> Result<()> {
     let config = &loaded.config;
     let log = logging::start(config.log.level.as_deref().unwrap_or("info"), config.log.format)?;
     log.report_drops();
-    let result = serve(&loaded).await;
+    let result = serve(loaded, options).await;
     log.end();
     result
 }
 
 /// The command line's word counts for more than the file's.
-fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
+pub(crate) fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
     // A folder on the command line is meant from where the command is given.
     let dirs = options.plugin_dirs.iter().map(|dir| {
         std::path::absolute(dir).map_err(|error| Problem::new(format!("{}: {error}", dir.display())))
@@ -48,6 +50,7 @@ fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
     let dirs = dirs.collect::<Result<Vec<_>>>()?;
     let config = &mut loaded.config;
     config.plugins.autoload |= !dirs.is_empty();
+    config.plugins.watch |= !dirs.is_empty();
     config.plugins.dirs.extend(dirs);
     if let Some(listen) = &options.listen {
         config.server.listen.clone_from(listen);
@@ -61,21 +64,21 @@ fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
     Ok(())
 }
 
-async fn serve(loaded: &Loaded) -> Result<()> {
+async fn serve(loaded: Loaded, options: Serve) -> Result<()> {
     let config = &loaded.config;
     // Whatever can be refused is refused before a plugin runs.
-    let builder = setup::client(loaded, Vec::new())?;
-    let keys = ApiKeys::of(loaded)?;
-    let tokens = AdminTokens::of(loaded)?;
+    let builder = setup::client(&loaded, Vec::new())?;
+    let keys = ApiKeys::of(&loaded)?;
+    let tokens = AdminTokens::of(&loaded)?;
     let listener = server::bind(&config.server.listen, "--listen", "listen").await?;
     let address = server::address(&listener)?;
     let admin = match &*config.server.admin {
         "off" => None,
         admin => Some(guarded(admin, tokens).await?),
     };
-    let mut signals = Signals::new()?;
+    let (mut signals, mut hangups) = (Signals::new()?, Hangups::new()?);
     let client = tokio::select! {
-        client = setup::build(loaded, builder) => client?,
+        client = setup::build(&loaded, builder) => client?,
         signal = signals.next() => return Err(Problem::new(format!("{signal} while it started"))),
     };
     match &loaded.path {
@@ -83,43 +86,66 @@ async fn serve(loaded: &Loaded) -> Result<()> {
         None => tracing::info!("no configuration file: the offline provider `echo` answers"),
     }
     if config.plugins.autoload
-        && let Err(problem) = setup::autoload(loaded, &client).await
+        && let Err(problem) = setup::autoload(&loaded, &client).await
     {
         clean_up(&client).await;
         return Err(problem);
     }
-    if config.plugins.watch {
-        tracing::warn!("[plugins] watch: folders are not watched yet; use `llmux plugin load` and `reload`");
-    }
+    let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
+    let (read_timeout, keep_alive) = (config.server.read_timeout, config.server.keep_alive);
+    let (watches, autoload) = (config.plugins.watch, config.plugins.autoload);
+    let dirs = config.plugins.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<Vec<_>>>()?;
+    let (admin_listener, tokens, local_token) = match admin {
+        Some(Guarded { listener, address, tokens, local_token }) => {
+            (Some((listener, address)), tokens, local_token)
+        }
+        None => (None, AdminTokens::of(&loaded)?, None),
+    };
+    let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
+    let doors = Doors { keys: share(keys), tokens: share(tokens) };
+    let reloader = Reloader::new(client.clone(), doors.clone(), options, loaded, admin_address, local_token)?;
+    let reloader = Arc::new(reloader);
 
     let (phase, phases) = watch::channel(Phase::Running);
     let (alive, mut all_gone) = mpsc::channel(1);
-    let read_timeout = config.server.read_timeout;
-    let api = Api {
-        client: client.clone(),
-        keys,
-        phase: phases.clone(),
-        read_timeout,
-        keep_alive: config.server.keep_alive,
-    };
+    if watches {
+        tokio::spawn(folders::run(reloader.clone(), dirs, autoload, phases.clone()));
+    }
+    let api =
+        Api { client: client.clone(), keys: doors.keys, phase: phases.clone(), read_timeout, keep_alive };
     let router = api::router(Arc::new(api));
     let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
     let mut listeners = vec![tokio::spawn(served)];
     let mut at = format!("http://{address}");
-    let local_token = admin.and_then(|Guarded { listener, address, tokens, local_token }| {
-        let router = admin::router(Arc::new(Admin { client: client.clone(), tokens, address, read_timeout }));
+    if let Some((listener, address)) = admin_listener {
+        let (tokens, reloader) = (doors.tokens, reloader.clone());
+        let router = admin::router(Arc::new(Admin {
+            client: client.clone(),
+            tokens,
+            reloader,
+            address,
+            read_timeout,
+        }));
         listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
         at += &format!(", admin API on http://{address}");
-        local_token
-    });
+    }
     drop(alive);
-    let count = client.plugins().list().len();
+    let list = client.plugins().list();
+    let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
     output::print(&format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION")))?;
 
-    let signal = signals.next().await;
+    let signal = loop {
+        tokio::select! {
+            signal = signals.next() => break signal,
+            () = hangups.next() => {
+                // What came of it is in the log.
+                let reloader = reloader.clone();
+                tokio::spawn(async move { reloader.reload("config").await });
+            }
+        }
+    };
     tracing::info!("{signal}: shutting down; a second signal ends the process at once");
-    let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
     let end = async {
         let _ = phase.send(Phase::Leaving);
         tokio::time::sleep(delay).await;
@@ -137,8 +163,12 @@ async fn serve(loaded: &Loaded) -> Result<()> {
         () = end => Ok(()),
         signal = signals.next() => Err(Problem::new(format!("{signal} again: ended before everything was cleaned up"))),
     };
-    drop(local_token);
+    reloader.close();
     result
+}
+
+fn share<T>(value: T) -> Arc<ArcSwap<T>> {
+    Arc::new(ArcSwap::from_pointee(value))
 }
 
 /// The admin listener with what guards it.
@@ -178,7 +208,6 @@ async fn clean_up(client: &Client) {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -186,19 +215,13 @@ impl Signals {
     fn new() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).map_err(|error| Problem::new(format!("signals: {error}")));
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            // It would end the process anyway, and leave the token's file and the plugins behind.
-            hangup: listen(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }
@@ -216,5 +239,38 @@ impl Signals {
     async fn next(&mut self) -> &'static str {
         let _ = tokio::signal::ctrl_c().await;
         "Ctrl-C"
+    }
+}
+
+/// The signal that asks for the configuration to be read again.
+#[cfg(unix)]
+struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    fn new() -> Result<Self> {
+        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+        signal.map(Self).map_err(|error| Problem::new(format!("signals: {error}")))
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// There is none here; `llmux reload` asks for the same.
+#[cfg(not(unix))]
+struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    fn new() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
     }
 }

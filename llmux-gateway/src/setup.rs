@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{Found, Manifest, PluginError, PluginsConfig, TrustedKey},
+    plugins::{Found, Manifest, PluginError, PluginsConfig, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use serde_json::Value;
@@ -55,25 +55,33 @@ pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBui
 
 /// Builds the client; an error names the place in the file where it can.
 pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Client> {
-    let client = builder.build().await.map_err(|error| {
-        let name = match &error {
-            BuildError::Plugin(
-                PluginError::Config { name, .. }
-                | PluginError::Construction { name, .. }
-                | PluginError::InvalidName { name }
-                | PluginError::DuplicatePlugin { name },
-            ) => Some(name),
-            _ => None,
-        };
-        let instances = &loaded.config.instances;
-        let instance =
-            name.and_then(|name| instances.iter().find(|instance| instance.name.get_ref() == name));
-        match instance {
-            Some(instance) => loaded.problem(Some(instance.name.span()), error),
-            None => Problem::new(error),
-        }
+    let client = acting_as("config", builder.build()).await.map_err(|error| match &error {
+        BuildError::Plugin(error) => plugin_problem(loaded, error),
+        _ => Problem::new(error),
     })?;
-    // No error: a plugin may answer for such a model, or give it another name.
+    warn_of_fallbacks(loaded, &client);
+    Ok(client)
+}
+
+/// A refused plugin, with the place of its instance in the file where there is one.
+pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> Problem {
+    let name = match error {
+        PluginError::Config { name, .. }
+        | PluginError::Construction { name, .. }
+        | PluginError::InvalidName { name }
+        | PluginError::DuplicatePlugin { name } => Some(name),
+        _ => None,
+    };
+    let instances = &loaded.config.instances;
+    let instance = name.and_then(|name| instances.iter().find(|instance| instance.name.get_ref() == name));
+    match instance {
+        Some(instance) => loaded.problem(Some(instance.name.span()), error),
+        None => Problem::new(error),
+    }
+}
+
+/// No error: a plugin may answer for such a model, or give it another name.
+pub(crate) fn warn_of_fallbacks(loaded: &Loaded, client: &Client) {
     let served = client.models();
     for fallback in &loaded.config.fallbacks {
         for model in fallback.to.as_slice().iter().filter(|model| !served.iter().any(|(it, _)| it == *model))
@@ -84,7 +92,6 @@ pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Cli
             );
         }
     }
-    Ok(client)
 }
 
 fn pipeline(loaded: &Loaded) -> PipelineConfig {
@@ -194,7 +201,8 @@ fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
     }
 }
 
-fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
+/// The instance that a table of the file asks for.
+pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
     let name = instance.name.get_ref();
     let mut spec = match (&instance.path, &instance.plugin) {
         (Some(_), Some(plugin)) => {
@@ -219,12 +227,16 @@ fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
         check_hash(loaded, sha256)?;
         spec = spec.sha256(sha256.get_ref());
     }
-    if let Some(config) = &instance.config {
-        let value = to_json(toml::Value::Table(config.get_ref().clone()))
-            .map_err(|message| loaded.problem(Some(config.span()), message))?;
-        spec = spec.config(value);
+    Ok(spec.config(instance_config(loaded, instance)?))
+}
+
+/// The configuration of an instance: `{}` where the file gives none.
+pub(crate) fn instance_config(loaded: &Loaded, instance: &Instance) -> Result<Value> {
+    match &instance.config {
+        Some(config) => to_json(toml::Value::Table(config.get_ref().clone()))
+            .map_err(|message| loaded.problem(Some(config.span()), message)),
+        None => Ok(Value::Object(serde_json::Map::new())),
     }
-    Ok(spec)
 }
 
 /// A SHA-256 in hexadecimal.
@@ -252,32 +264,42 @@ fn to_json(value: toml::Value) -> Result<Value, String> {
     })
 }
 
+/// What is configured and not enabled: it must not come in by the door of the plugin folders.
+pub(crate) struct Unwanted {
+    paths: Vec<PathBuf>,
+    plugins: Vec<String>,
+}
+
+impl Unwanted {
+    pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
+        let mut unwanted = Self { paths: Vec::new(), plugins: Vec::new() };
+        for instance in loaded.config.instances.iter().filter(|instance| instance.enabled == Some(false)) {
+            match &instance.path {
+                Some(path) => unwanted.paths.push(loaded.resolve(path)?),
+                None => {
+                    let plugin = instance.plugin.as_ref().unwrap_or(&instance.name);
+                    unwanted.plugins.push(plugin.get_ref().clone());
+                }
+            }
+        }
+        Ok(unwanted)
+    }
+
+    pub(crate) fn contains(&self, found: &Found) -> bool {
+        let is_named = |manifest: &Manifest| self.plugins.contains(&manifest.name);
+        self.paths.contains(&found.path) || found.manifest.as_ref().is_ok_and(is_named)
+    }
+}
+
 /// One instance of every library in the plugin folders that the configuration does not name. A library that cannot
 /// start with its default configuration is reported and left out.
 pub(crate) async fn autoload(loaded: &Loaded, client: &Client) -> Result<()> {
-    // What is configured and not enabled must not come in by this door.
-    let disabled = loaded.config.instances.iter().filter(|instance| instance.enabled == Some(false));
-    let mut paths = Vec::new();
-    let mut names = Vec::new();
-    for instance in disabled {
-        match &instance.path {
-            Some(path) => paths.push(loaded.resolve(path)?),
-            None => names.push(instance.plugin.as_ref().unwrap_or(&instance.name).get_ref().clone()),
-        }
-    }
-    let wanted = |found: &Found| {
-        let is_named = |manifest: &Manifest| names.contains(&manifest.name);
-        !paths.contains(&found.path) && !found.manifest.as_ref().is_ok_and(is_named)
-    };
-    let results = client.plugins().autoload(wanted).await;
+    let unwanted = Unwanted::of(loaded)?;
+    let autoload = client.plugins().autoload(|found| !unwanted.contains(found));
+    let results = acting_as("config", autoload).await;
     for rescanned in results.map_err(|error| Problem::new(format!("plugin folder {error}")))? {
-        match rescanned.result {
-            Ok(loaded) => {
-                for info in loaded {
-                    tracing::info!(instance = info.name, version = info.version, "plugin loaded");
-                }
-            }
-            Err(error) => tracing::warn!("left out: {error}"),
+        if let Err(error) = rescanned.result {
+            tracing::warn!("left out: {error}");
         }
     }
     Ok(())

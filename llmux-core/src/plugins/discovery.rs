@@ -1,6 +1,9 @@
 //! Finds libraries in the plugin folders, without running any of them (rule D1).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::{
     error::{LibraryError, PluginError},
@@ -22,8 +25,11 @@ pub struct Found {
     pub signature: Option<SignatureState>,
 }
 
-/// The extension of shared libraries here: `so`, `dylib` or `dll`.
-const EXTENSION: &str = std::env::consts::DLL_EXTENSION;
+/// The extensions of shared libraries, on whatever system.
+pub(super) const EVERYWHERE: &[&str] = &["so", "dylib", "dll"];
+
+/// The extension of shared libraries here.
+const HERE: &[&str] = &[std::env::consts::DLL_EXTENSION];
 
 /// Every library in the folders, sorted by path. A file that cannot be read hinders nothing else.
 ///
@@ -31,28 +37,54 @@ const EXTENSION: &str = std::env::consts::DLL_EXTENSION;
 ///
 /// When a folder itself cannot be read.
 pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Found>, PluginError> {
-    let mut found = Vec::new();
-    for folder in folders {
-        for path in files(folder)? {
-            found.push(match verify(&path, options) {
-                Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
-                    Found { path, manifest: Ok(manifest), sha256: Some(sha256), signature: Some(signature) }
-                }
-                Err(error) => Found { path, manifest: Err(error), sha256: None, signature: None },
-            });
+    each_file(folders, HERE, |path| match verify(&path, options) {
+        Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
+            Found { path, manifest: Ok(manifest), sha256: Some(sha256), signature: Some(signature) }
         }
-    }
-    Ok(found)
+        Err(error) => Found { path, manifest: Err(error), sha256: None, signature: None },
+    })
 }
 
-/// The files of a folder that have the platform's extension.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, PluginError> {
+/// Looks at every file of these extensions in the folders, sorted by path, on as many threads as the machine has cores: reading and
+/// hashing is all there is to it, and a folder may hold a thousand.
+pub(super) fn each_file<T: Send>(
+    folders: &[PathBuf],
+    extensions: &[&str],
+    look: impl Fn(PathBuf) -> T + Sync,
+) -> Result<Vec<T>, PluginError> {
+    let mut paths = Vec::new();
+    for folder in folders {
+        paths.extend(files(folder, extensions)?);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+    if threads <= 1 {
+        return Ok(paths.into_iter().map(look).collect());
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let at = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < paths.len());
+        std::iter::from_fn(at).map(|at| (at, look(paths[at].clone()))).collect::<Vec<_>>()
+    };
+    let mut seen = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let seen = threads.into_iter().map(|thread| match thread.join() {
+            Ok(seen) => seen,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        seen.flatten().collect::<Vec<_>>()
+    });
+    seen.sort_by_key(|(at, _)| *at);
+    Ok(seen.into_iter().map(|(_, one)| one).collect())
+}
+
+/// The files of a folder that have one of these extensions.
+fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, PluginError> {
     let unreadable =
         |error| PluginError::Library { path: folder.to_owned(), error: LibraryError::Read(error) };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if path.extension().is_some_and(|it| extensions.iter().any(|extension| it == *extension)) {
             files.push(path);
         }
     }

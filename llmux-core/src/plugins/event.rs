@@ -1,6 +1,9 @@
-//! What changed: told to whoever subscribes, and the matter of an operator's audit log.
+//! What changed: told to whoever subscribes, and written into the log at the target `llmux::audit`.
+//!
+//! Who makes a change is known where it begins, and is carried to its end by [`acting_as`]: a reload of a whole
+//! configuration and a single command are told the same way.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
@@ -17,8 +20,78 @@ pub struct PluginEvent {
     pub old: Option<Edition>,
     /// What it is now.
     pub new: Option<Edition>,
+    /// What was asked for, where it was refused: `load`, `reload`, `unload`, `enable`, `disable` or `update`.
+    pub attempted: Option<&'static str>,
     /// Why it was refused.
     pub error: Option<String>,
+    /// Who asked for it; `None` where the host does not say (see [`acting_as`]).
+    pub by: Option<String>,
+}
+
+tokio::task_local! {
+    static ACTOR: Arc<str>;
+}
+
+/// Runs changes in somebody's name: their events and their lines in the audit log carry it. It holds for the
+/// future itself, not for tasks that it spawns.
+pub async fn acting_as<F: Future>(who: impl Into<Arc<str>>, changes: F) -> F::Output {
+    ACTOR.scope(who.into(), changes).await
+}
+
+/// In whose name this runs.
+fn actor() -> Option<String> {
+    ACTOR.try_with(|who| who.to_string()).ok()
+}
+
+impl PluginEvent {
+    /// A change that was refused.
+    pub(super) fn refused(
+        attempted: &'static str,
+        name: String,
+        running: Option<&Slot>,
+        error: String,
+    ) -> Self {
+        Self {
+            kind: PluginEventKind::Failed,
+            name,
+            old: running.map(Edition::of),
+            new: None,
+            attempted: Some(attempted),
+            error: Some(error),
+            by: actor(),
+        }
+    }
+
+    /// Writes its line into the audit log. Written here and not by a subscriber, who may fall behind and miss some.
+    pub(super) fn audit(&self) {
+        let who = self.by.as_deref().unwrap_or("host");
+        let version = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.version.clone());
+        let sha256 = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.sha256.clone());
+        let (old_version, old_sha256) = (version(&self.old), sha256(&self.old));
+        match &self.error {
+            Some(error) => tracing::warn!(
+                target: "llmux::audit",
+                who,
+                what = self.attempted.unwrap_or("change"),
+                instance = self.name,
+                old_version,
+                old_sha256,
+                "refused: {error}"
+            ),
+            None => tracing::info!(
+                target: "llmux::audit",
+                who,
+                what = self.kind.as_str(),
+                instance = self.name,
+                old_version,
+                old_sha256,
+                new_version = version(&self.new),
+                new_sha256 = sha256(&self.new),
+                "plugin {}",
+                self.kind.as_str()
+            ),
+        }
+    }
 }
 
 /// What happened to an instance.
@@ -37,8 +110,23 @@ pub enum PluginEventKind {
     Disabled,
     /// It is back.
     Enabled,
-    /// A load or reload was refused; what ran before runs on.
+    /// A change was refused; what ran before runs on.
     Failed,
+}
+
+impl PluginEventKind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PluginEventKind::Loaded => "loaded",
+            PluginEventKind::Unloaded => "unloaded",
+            PluginEventKind::Reloaded => "reloaded",
+            PluginEventKind::Updated => "updated",
+            PluginEventKind::Disabled => "disabled",
+            PluginEventKind::Enabled => "enabled",
+            PluginEventKind::Failed => "failed",
+        }
+    }
 }
 
 /// Which edition of a plugin an instance runs.
@@ -77,7 +165,9 @@ pub(super) fn events(before: &[Slot], after: &[Slot]) -> Vec<PluginEvent> {
         name: name.to_owned(),
         old: old.map(Edition::of),
         new: new.map(Edition::of),
+        attempted: None,
         error: None,
+        by: actor(),
     };
     let gone = before.iter().filter(|slot| find(after, slot.name()).is_none());
     let mut events: Vec<_> =

@@ -16,12 +16,15 @@ use std::{
 use arc_swap::ArcSwap;
 use llmux_abi::Compiled;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
+use tokio::{
+    sync::{Mutex as AsyncMutex, broadcast, mpsc},
+    task::spawn_blocking,
+};
 
 use super::{
     discovery::{Found, discover},
     error::PluginError,
-    event::{PluginEvent, PluginEventKind, events},
+    event::{PluginEvent, events},
     listing::{PluginInfo, RetiredImages},
     manifest::OnError,
     problem::Problems,
@@ -30,7 +33,7 @@ use super::{
     slot::Slot,
     source::{PluginSpec, Source},
     stage::Stage,
-    verify::{VerifyOptions, sha256},
+    verify::{self, VerifyOptions, sha256},
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
@@ -103,6 +106,20 @@ pub enum Change {
         /// Its configuration.
         config: Option<Value>,
     },
+}
+
+impl Change {
+    /// What it is called, and the instance or library that it is about.
+    fn title(&self) -> (&'static str, String) {
+        match self {
+            Change::Load(spec) => ("load", spec.title()),
+            Change::Unload(name) => ("unload", name.clone()),
+            Change::Reload(name) => ("reload", name.clone()),
+            Change::Disable(name) => ("disable", name.clone()),
+            Change::Enable(name) => ("enable", name.clone()),
+            Change::Update { name, .. } => ("update", name.clone()),
+        }
+    }
 }
 
 /// All plugins of a client, and the way to change them.
@@ -190,15 +207,16 @@ impl Registry {
         let before = self.slots().clone();
         let mut after = before.clone();
         for change in changes {
-            let reloads = match &change {
-                Change::Reload(name) => Some(name.clone()),
-                _ => None,
-            };
+            let (attempted, name) = change.title();
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
-                if let Some(name) = reloads {
-                    self.reload_failed(&before, &name, &error);
+                let running = before.iter().find(|slot| slot.name() == name);
+                if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
+                    // The old generation serves on; the operator sees why in the list.
+                    let sha256 = hash_of(path.to_owned()).await;
+                    self.note_problem(path, sha256.as_deref(), &error);
                 }
+                self.tell(PluginEvent::refused(attempted, name, running, error.to_string()));
                 return Err(error);
             }
         }
@@ -213,8 +231,7 @@ impl Registry {
             self.problems.retain(|other| other != path);
         }
         for event in events {
-            // Nobody may be listening.
-            let _ = self.events.send(event);
+            self.tell(event);
         }
         self.retire(Slot::missing(before, &after));
         Ok(changed)
@@ -230,31 +247,18 @@ impl Registry {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// A reload that failed: the old generation serves on, and the operator is told.
-    fn reload_failed(&self, slots: &[Slot], name: &str, error: &PluginError) {
-        if let Some(path) = slots.iter().find(|slot| slot.name() == name).and_then(Slot::path) {
-            let sha256 = std::fs::read(path).ok().map(|bytes| sha256(&bytes));
-            self.note_problem(path, sha256.as_deref(), error);
+    /// Tells the log and whoever listens.
+    pub(super) fn tell(&self, event: PluginEvent) {
+        if matches!(event.attempted, Some("load" | "reload")) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
+        event.audit();
+        // Nobody may be listening.
+        let _ = self.events.send(event);
     }
 
     pub(super) fn note_problem(&self, path: &Path, sha256: Option<&str>, error: &PluginError) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
         self.problems.note(path, sha256, error.to_string());
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let name = self
-            .slots()
-            .iter()
-            .find(|slot| slot.path() == Some(path))
-            .map_or(name, |slot| slot.name().to_owned());
-        let error = Some(error.to_string());
-        let _ = self.events.send(PluginEvent {
-            kind: PluginEventKind::Failed,
-            name,
-            old: None,
-            new: None,
-            error,
-        });
     }
 
     pub(super) fn is_known_problem(&self, path: &Path, sha256: Option<&str>, why: Option<&str>) -> bool {
@@ -270,13 +274,28 @@ impl Registry {
         PluginInfo { error, ..slot.info() }
     }
 
-    /// The libraries in the plugin folders.
+    /// The libraries in the plugin folders. Reads and hashes every file, on a thread that may block.
     ///
     /// # Errors
     ///
     /// When a folder cannot be read.
-    pub fn discover(&self) -> Result<Vec<Found>, PluginError> {
-        discover(&self.config.dirs, &self.config.verify_options())
+    pub async fn discover(&self) -> Result<Vec<Found>, PluginError> {
+        discover_blocking(&self.config).await
+    }
+
+    /// The same, with a folder that cannot be read in the place of its libraries: the others still count.
+    pub(super) async fn discover_what_is_there(&self) -> Vec<Found> {
+        let mut found = Vec::new();
+        for dir in &self.config.dirs {
+            match discover_in(vec![dir.clone()], self.config.verify_options()).await {
+                Ok(more) => found.extend(more),
+                Err(PluginError::Library { path, error }) => {
+                    found.push(Found { path, manifest: Err(error), sha256: None, signature: None });
+                }
+                Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
+            }
+        }
+        found
     }
 
     /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were
@@ -331,11 +350,27 @@ pub(super) fn ambiguous(found: &[Found], name: &str) -> Option<PluginError> {
 }
 
 /// The source that a name stands for: a library in the folders, or `None` for what is compiled in (rule D8).
-pub(super) fn find(config: &PluginsConfig, name: &str) -> Result<Option<Source>, PluginError> {
-    let found = discover(&config.dirs, &config.verify_options())?;
+pub(super) async fn find(config: &PluginsConfig, name: &str) -> Result<Option<Source>, PluginError> {
+    let found = discover_blocking(config).await?;
     if let Some(error) = ambiguous(&found, name) {
         return Err(error);
     }
     let named = |found: &Found| found.manifest.as_ref().is_ok_and(|manifest| manifest.name == name);
     Ok(found.into_iter().find(named).map(|found| Source::Path(found.path)))
+}
+
+async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<Found>, PluginError> {
+    discover_in(config.dirs.clone(), config.verify_options()).await
+}
+
+/// Files are read and hashed here, which takes its time: requests must not wait behind it.
+async fn discover_in(dirs: Vec<PathBuf>, options: VerifyOptions) -> Result<Vec<Found>, PluginError> {
+    let found = spawn_blocking(move || discover(&dirs, &options)).await;
+    found.unwrap_or(Err(PluginError::PipelineClosed))
+}
+
+/// What a file's bytes are called now, if they can be read.
+async fn hash_of(path: PathBuf) -> Option<String> {
+    let hash = move || Some(sha256(&verify::read_file(&path, VerifyOptions::default().max_size).ok()?));
+    spawn_blocking(hash).await.ok().flatten()
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::{
     discovery::Found,
     error::PluginError,
+    event::PluginEvent,
     listing::PluginInfo,
     registry::{Change, Registry, ambiguous},
     source::PluginSpec,
@@ -28,7 +29,7 @@ impl Registry {
     ///
     /// When a folder cannot be read.
     pub async fn autoload(&self, wanted: impl Fn(&Found) -> bool) -> Result<Vec<Rescanned>, PluginError> {
-        let found = self.discover()?;
+        let found = self.discover().await?;
         let mut results = Vec::new();
         for one in found.iter().filter(|one| wanted(one)) {
             if self.users(&one.path).is_empty()
@@ -41,22 +42,15 @@ impl Registry {
     }
 
     /// The same, and reloads the instances of libraries whose bytes changed, and unloads autoloaded ones whose
-    /// file has gone. With `autoload` off, only libraries in use are looked at.
-    ///
-    /// # Errors
-    ///
-    /// When a folder cannot be read.
-    pub async fn rescan(
-        &self,
-        autoload: bool,
-        wanted: impl Fn(&Found) -> bool,
-    ) -> Result<Vec<Rescanned>, PluginError> {
+    /// file has gone. With `autoload` off, only libraries in use are looked at. A folder that cannot be read is
+    /// refused like a library, and hinders no other.
+    pub async fn rescan(&self, autoload: bool, wanted: impl Fn(&Found) -> bool) -> Vec<Rescanned> {
         let mut results = Vec::new();
         for name in self.orphans() {
             let result = self.change(vec![Change::Unload(name)]).await;
             results.push(Rescanned { result });
         }
-        let found = self.discover()?;
+        let found = self.discover_what_is_there().await;
         self.forget_problems(|path| found.iter().any(|one| one.path == path));
         for one in &found {
             let users = self.users(&one.path);
@@ -69,7 +63,7 @@ impl Registry {
                 results.push(Rescanned { result });
             }
         }
-        Ok(results)
+        results
     }
 
     /// A library that no instance uses.
@@ -116,6 +110,14 @@ impl Registry {
         }
         let error = PluginError::Refused { path: one.path.clone(), why: why.to_owned() };
         self.note_problem(&one.path, one.sha256.as_deref(), &error);
+        let slots = self.slots().clone();
+        let running = slots.iter().find(|slot| slot.path() == Some(&one.path));
+        let name = match running {
+            Some(slot) => slot.name().to_owned(),
+            None => one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned(),
+        };
+        let attempted = if running.is_some() { "reload" } else { "load" };
+        self.tell(PluginEvent::refused(attempted, name, running, error.to_string()));
         Some(error)
     }
 

@@ -82,6 +82,18 @@ impl PluginSpec {
         Self::new(Source::ByHand(ByHand(make))).name(name)
     }
 
+    /// What it is about: the instance's name, or what it would be made of.
+    pub(super) fn title(&self) -> String {
+        match (&self.name, &self.source) {
+            (Some(name), _) => name.clone(),
+            (None, Source::Path(path)) => {
+                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+            }
+            (None, Source::Plugin(plugin)) => plugin.clone(),
+            (None, _) => String::new(),
+        }
+    }
+
     pub(crate) fn autoloaded(mut self) -> Self {
         self.autoloaded = true;
         self

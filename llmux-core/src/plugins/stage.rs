@@ -250,7 +250,7 @@ impl Stage {
                     by_hand: None,
                 })
             }
-            Source::Plugin(plugin) => match find(&self.config, &plugin)? {
+            Source::Plugin(plugin) => match find(&self.config, &plugin).await? {
                 Some(source) => Box::pin(self.find(slots, source, name, sha256)).await,
                 None => match self.compiled.get(&plugin) {
                     Some((compiled, manifest)) => Ok(compiled_plugin(compiled, manifest.clone())),

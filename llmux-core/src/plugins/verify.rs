@@ -70,16 +70,27 @@ pub struct VerifiedLibrary {
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
     let bytes = read(path, options)?;
     let sha256 = sha256(&bytes);
-    if let Some(expected) = &options.sha256
-        && !expected.eq_ignore_ascii_case(&sha256)
-    {
-        return Err(LibraryError::Checksum { expected: expected.clone(), found: sha256 });
-    }
-    let signature = signature::check(path, &bytes, &options.trusted_keys, options.require_signature)?;
-    check_machine(&bytes)?;
-    let manifest = Manifest::read(&bytes)?;
-    check_manifest(&manifest)?;
+    let (manifest, signature) = check_bytes(path, &bytes, &sha256, options)?;
     Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest, signature })
+}
+
+/// The checks of bytes that were read.
+pub(super) fn check_bytes(
+    path: &Path,
+    bytes: &[u8],
+    sha256: &str,
+    options: &VerifyOptions,
+) -> Result<(Manifest, SignatureState), LibraryError> {
+    if let Some(expected) = &options.sha256
+        && !expected.eq_ignore_ascii_case(sha256)
+    {
+        return Err(LibraryError::Checksum { expected: expected.clone(), found: sha256.to_owned() });
+    }
+    let signature = signature::check(path, bytes, &options.trusted_keys, options.require_signature)?;
+    check_machine(bytes)?;
+    let manifest = Manifest::read(bytes)?;
+    check_manifest(&manifest)?;
+    Ok((manifest, signature))
 }
 
 /// Would this host load a plugin of this manifest?
@@ -127,17 +138,31 @@ fn check_link(path: &Path, folders: &[PathBuf]) -> Result<(), LibraryError> {
     }
 }
 
-fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
+pub(super) fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
     check_link(path, &options.folders)?;
-    let file = open(path).map_err(LibraryError::Read)?;
-    let metadata = file.metadata().map_err(LibraryError::Read)?;
-    if !metadata.is_file() {
-        return Err(LibraryError::NotAFile);
-    }
+    let (file, metadata) = open_regular(path)?;
     if !options.allow_insecure_permissions {
         check_permissions(path, &metadata)?;
     }
-    let (size, max) = (metadata.len(), options.max_size);
+    read_open(file, metadata.len(), options.max_size)
+}
+
+/// The bytes of a regular file, whoever may change it.
+pub(super) fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
+    let (file, metadata) = open_regular(path)?;
+    read_open(file, metadata.len(), max)
+}
+
+fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata), LibraryError> {
+    let file = open(path).map_err(LibraryError::Read)?;
+    let metadata = file.metadata().map_err(LibraryError::Read)?;
+    match metadata.is_file() {
+        true => Ok((file, metadata)),
+        false => Err(LibraryError::NotAFile),
+    }
+}
+
+fn read_open(file: File, size: u64, max: u64) -> Result<Vec<u8>, LibraryError> {
     if size > max {
         return Err(LibraryError::TooLarge { size, max });
     }

@@ -5,7 +5,11 @@
 mod admin;
 mod api;
 mod configuration;
+mod folders;
+mod hostile;
 mod plugin_commands;
+mod reloads;
 mod shutdown;
 mod streams;
 mod support;
+mod trust;

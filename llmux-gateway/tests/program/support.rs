@@ -62,6 +62,13 @@ impl Server {
         http().post(format!("{}{path}", self.api)).json(body)
     }
 
+    /// An instance, or a refused library, as the admin API lists it; `null` where it does not.
+    pub(crate) async fn plugin(&self, name: &str) -> Value {
+        let (_, list) = read(http().get(format!("{}/admin/plugins", self.admin))).await;
+        let plugins = list["plugins"].as_array().expect("a list");
+        plugins.iter().find(|plugin| plugin["name"] == name).cloned().unwrap_or_default()
+    }
+
     /// What the model `echo-request` was asked, plugins' changes included.
     pub(crate) async fn upstream_body(&self) -> Value {
         let body = json!({"model": "echo-request", "messages": [{"role": "user", "content": "Hello"}]});
@@ -179,23 +186,80 @@ pub(crate) async fn error(request: RequestBuilder) -> (u16, Value) {
 /// The example plugin of the SDK as a library: built once.
 pub(crate) fn system_prompt() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let built = std::process::Command::new(cargo)
-            .current_dir(workspace)
-            .args(["build", "--package", "llmux-abi", "--example", "system_prompt", "--message-format=json"])
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(built.status.success());
-        let messages = built.stdout.split(|byte| *byte == b'\n');
-        let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        let built = messages.filter(|message| message["target"]["name"] == "system_prompt");
-        let files = built.filter_map(|message| message["filenames"].as_array().cloned()).flatten();
-        let file = files.last().expect("a library");
-        file.as_str().expect("a path").to_owned()
-    })
+    LIBRARY.get_or_init(|| build("llmux-abi", "system_prompt"))
+}
+
+fn build(package: &str, example: &str) -> String {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let built = std::process::Command::new(cargo)
+        .current_dir(workspace)
+        .args(["build", "--package", package, "--example", example, "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success());
+    let messages = built.stdout.split(|byte| *byte == b'\n');
+    let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let built = messages.filter(|message| message["target"]["name"] == example);
+    let files = built.filter_map(|message| message["filenames"].as_array().cloned()).flatten();
+    let file = files.last().expect("a library");
+    file.as_str().expect("a path").to_owned()
+}
+
+/// The example `edition`: a plugin that says which edition of it ran. Two editions of one build, which differ in
+/// their marker and in the version of their manifest: `one` is 0.1.0, `two` is 0.2.0.
+pub(crate) fn edition(which: &str) -> Vec<u8> {
+    static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
+    let one = LIBRARY.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (built, small) = (build("llmux-gateway", "edition"), folder.path().join("small"));
+        // Without what is for debuggers, which is most of it; a machine without the tool does without.
+        let strip = std::process::Command::new("strip").arg("-o").arg(&small).arg(&built).status();
+        let stripped = strip.is_ok_and(|status| status.success());
+        std::fs::read(if stripped { small } else { built.into() }).expect("the library")
+    });
+    match which {
+        "one" => one.clone(),
+        which => {
+            let two = replaced(
+                one,
+                b"llmux-edition-marker-one",
+                format!("llmux-edition-marker-{which}").as_bytes(),
+            );
+            replaced(&two, b"\"version\":\"0.1.0\"", b"\"version\":\"0.2.0\"")
+        }
+    }
+}
+
+/// Bytes with every occurrence of some replaced by as many others.
+pub(crate) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<_> = memchr::memmem::find_iter(&bytes, from).collect();
+    assert!(!places.is_empty(), "{} is not there", String::from_utf8_lossy(from));
+    for at in places {
+        bytes[at..at + from.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+/// Puts a library into a folder as it should be done: under another name first, then in one step.
+pub(crate) fn drop_in(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(format!("{name}.{}", std::env::consts::DLL_EXTENSION));
+    let new = folder.join(format!(".{name}.new"));
+    std::fs::write(&new, bytes).expect("written");
+    std::fs::rename(&new, &path).expect("renamed");
+    path
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !is_so().await {
+        assert!(std::time::Instant::now() < end, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
 }
 
 /// The library alone in a folder, as `--plugin-dir` wants it.

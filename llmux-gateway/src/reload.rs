@@ -1,0 +1,215 @@
+//! Takes over another configuration while requests run: all of it, or nothing.
+//!
+//! `SIGHUP` and `POST /admin/reload` end here, and `llmux reload` asks for it. Everything that can be refused is
+//! refused first; the plugins follow as one change, which may still be refused; what comes after that cannot fail.
+//! `watch` shares what is known of the configuration.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use llmux_core::{
+    Client,
+    plugins::{PluginInfo, PluginState, acting_as},
+};
+use reqwest::Method;
+use serde::Serialize;
+use toml::Table;
+
+use crate::{
+    admin_client::AdminClient,
+    auth::{AdminTokens, ApiKeys},
+    cli::{Reload, Serve},
+    config::Loaded,
+    difference::{self, Line},
+    local_token::LocalToken,
+    output,
+    problem::Result,
+    serve::apply,
+    setup::{self, Unwanted},
+};
+
+/// What a reload came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reloaded {
+    /// What is different.
+    changed: Vec<Line>,
+    /// What stays as it is until the program is started again.
+    needs_restart: Vec<String>,
+    /// The instances that are new or changed.
+    plugins: Vec<PluginInfo>,
+}
+
+/// Who may do what: exchanged as a whole.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
+    pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
+}
+
+/// The configuration that runs, and the way to another.
+pub(crate) struct Reloader {
+    pub(crate) client: Client,
+    pub(crate) doors: Doors,
+    options: Serve,
+    /// The admin listener's.
+    address: Option<SocketAddr>,
+    local_token: Mutex<Option<LocalToken>>,
+    /// What the program was started with.
+    started: Table,
+    /// Held for the length of a reload: one at a time.
+    current: tokio::sync::Mutex<Loaded>,
+    unwanted: ArcSwap<Unwanted>,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        client: Client,
+        doors: Doors,
+        options: Serve,
+        loaded: Loaded,
+        address: Option<SocketAddr>,
+        local_token: Option<LocalToken>,
+    ) -> Result<Self> {
+        Ok(Self {
+            client,
+            doors,
+            options,
+            address,
+            local_token: Mutex::new(local_token),
+            started: loaded.table()?,
+            unwanted: ArcSwap::from_pointee(Unwanted::of(&loaded)?),
+            current: tokio::sync::Mutex::new(loaded),
+        })
+    }
+
+    /// Reads the file again and takes it over, in somebody's name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; everything is then as it was.
+    pub(crate) async fn reload(&self, who: &str) -> Result<Reloaded> {
+        let result = acting_as(who, self.take_over()).await;
+        match &result {
+            Ok(Reloaded { changed, needs_restart, .. }) => {
+                let changed: Vec<_> = changed.iter().map(Line::to_string).collect();
+                let changed =
+                    if changed.is_empty() { "nothing is different".into() } else { changed.join("; ") };
+                let needs_restart = (!needs_restart.is_empty()).then(|| needs_restart.join(", "));
+                tracing::info!(target: "llmux::audit", who, what = "configuration", needs_restart, "configuration reloaded: {changed}");
+            }
+            Err(problem) => {
+                tracing::warn!(target: "llmux::audit", who, what = "configuration", "configuration refused, everything is as it was: {problem}");
+            }
+        }
+        result
+    }
+
+    async fn take_over(&self) -> Result<Reloaded> {
+        let mut current = self.current.lock().await;
+        let named = current.path.as_deref().or(self.options.config.as_deref());
+        let mut new = Loaded::read(named)?;
+        apply(&mut new, &self.options)?;
+        let (before, after) = (current.table()?, new.table()?);
+        // Everything that can be refused.
+        let builder = setup::client(&new, Vec::new())?;
+        let keys = ApiKeys::of(&new)?;
+        let tokens = self.tokens(&new)?;
+        let unwanted = Unwanted::of(&new)?;
+        let list = self.client.plugins().list();
+        let runs = |name: &str| {
+            list.iter().any(|info| {
+                info.name == name && matches!(info.state, PluginState::Active | PluginState::Disabled)
+            })
+        };
+        let changes = difference::changes(&current, &new, runs)?;
+        let plugins = match changes.is_empty() {
+            true => Vec::new(),
+            false => {
+                let changed = self.client.plugins().change(changes).await;
+                changed.map_err(|error| setup::plugin_problem(&new, &error))?
+            }
+        };
+        // From here on nothing fails.
+        self.client.reconfigure(builder);
+        setup::warn_of_fallbacks(&new, &self.client);
+        self.doors.keys.store(Arc::new(keys));
+        if let Some((tokens, local_token)) = tokens {
+            self.doors.tokens.store(Arc::new(tokens));
+            *self.local_token.lock().unwrap_or_else(PoisonError::into_inner) = local_token;
+        }
+        self.unwanted.store(Arc::new(unwanted));
+        *current = new;
+        Ok(Reloaded {
+            changed: difference::lines(&before, &after),
+            needs_restart: difference::restart(&self.started, &after),
+            plugins,
+        })
+    }
+
+    /// The admin listener's tokens, where they change: the configured ones, or a local one where there are none.
+    fn tokens(&self, new: &Loaded) -> Result<Option<(AdminTokens, Option<LocalToken>)>> {
+        let tokens = AdminTokens::of(new)?;
+        let Some(address) = self.address else { return Ok(None) };
+        tokens.check_listener(address)?;
+        if !tokens.is_empty() {
+            return Ok(Some((tokens, None)));
+        }
+        let is_local = self.local_token.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_local {
+            return Ok(None);
+        }
+        let local_token = LocalToken::create(address.port())?;
+        Ok(Some((AdminTokens::local(local_token.token()), Some(local_token))))
+    }
+
+    /// Looks at the plugin folders again.
+    pub(crate) async fn rescan(&self, autoload: bool) {
+        let unwanted = self.unwanted.load_full();
+        let rescan = self.client.plugins().rescan(autoload, |found| !unwanted.contains(found));
+        for rescanned in acting_as("watcher", rescan).await {
+            match rescanned.result {
+                Ok(changed) => {
+                    for info in changed {
+                        let version = info.version.as_deref().unwrap_or("-");
+                        tracing::info!("plugin folders: {} runs {} {version}", info.name, info.plugin);
+                    }
+                }
+                Err(error) => tracing::warn!("plugin folders: {error}"),
+            }
+        }
+    }
+
+    /// The end: the file of the local token goes.
+    pub(crate) fn close(&self) {
+        *self.local_token.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// `llmux reload`: asks a running server.
+pub(crate) async fn ask(options: Reload) -> Result<()> {
+    let admin = AdminClient::new(&options.admin, options.token_file.as_deref())?;
+    let (_, answer) = admin.send_to(Method::POST, &["admin", "reload"], None).await?;
+    if options.json {
+        return output::print_json(&answer);
+    }
+    let list = |member: &str| answer[member].as_array().map(Vec::as_slice).unwrap_or_default().to_vec();
+    let mut text = String::new();
+    for line in list("changed") {
+        let word = |member: &str| line[member].as_str().unwrap_or_default().to_owned();
+        let members = line["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let members: Vec<_> = members.iter().filter_map(|member| member.as_str()).collect();
+        let members = if members.is_empty() { String::new() } else { format!(" ({})", members.join(", ")) };
+        let name = line["name"].as_str().map(|name| format!(" `{name}`")).unwrap_or_default();
+        text += &format!("{}{name} {}{members}\n", word("what"), word("change"));
+    }
+    if text.is_empty() {
+        text += "nothing is different\n";
+    }
+    for member in list("needs_restart") {
+        text += &format!("{} takes effect after a restart\n", member.as_str().unwrap_or_default());
+    }
+    output::print(&text)
+}
