@@ -260,7 +260,7 @@ async fn d1_discovery_lists_every_library_and_a_bad_one_hinders_nothing() {
     fs::write(folder.join("a.so"), "no library").expect("a file");
     fs::write(folder.join("readme.txt"), "no library").expect("a file");
     let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), []).await;
-    let found = client.plugins().discover().expect("a folder");
+    let found = client.plugins().discover().await.expect("a folder");
     let found: Vec<_> = found
         .into_iter()
         .map(|one| {
