@@ -34,8 +34,8 @@ impl fmt::Display for Log {
 /// The target of what a host logs for a loaded plugin.
 const FORWARDED: &str = "llmux::plugin";
 /// The host's own records, and those of the libraries it stands on.
-const HOST: [&str; 9] =
-    ["llmux_core", "hyper", "hyper_util", "reqwest", "rustls", "h2", "mio", "tokio", "want"];
+const HOST: [&str; 10] =
+    ["llmux_core", "llmux::audit", "hyper", "hyper_util", "reqwest", "rustls", "h2", "mio", "tokio", "want"];
 
 /// The records of one harness.
 #[derive(Clone, Default)]
