@@ -93,7 +93,13 @@ impl Builtin {
 fn build() -> (TempDir, HashMap<String, PathBuf>) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--message-format=json"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["build", "--quiet", "--locked", "--message-format=json"]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // A folder of their own: a library's file bears no hash, and built with other features it would take the
+    // place of the one that this very run links to.
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"));
+    command.arg("--target-dir").arg(target.join("libraries"));
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
