@@ -63,6 +63,7 @@ fn a_generated_plugin_builds_and_passes_its_test_and_lints_elsewhere() {
         run(cargo().current_dir(&project).env("CARGO_TARGET_DIR", &target).args(arguments));
     };
     in_project(&["test", "--quiet"]);
+    in_project(&["build", "--quiet"]);
     in_project(&["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]);
     in_project(&["fmt", "--check"]);
     let name = format!("{}my_signer{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
