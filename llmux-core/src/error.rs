@@ -104,24 +104,25 @@ impl Error {
         Self { kind, document: Document::from_value(&document) }
     }
 
-    /// An error from an error document, as a plugin gives it.
+    /// An error from the text of an error document, as a plugin gives it.
     ///
     /// # Errors
     ///
-    /// Says what is wrong when `error` is no object with a `message`, or `status` is not 400 to 599.
-    pub fn from_document(kind: ErrorKind, document: Document) -> Result<Self, String> {
-        let error = Self { kind, document };
-        match error.document.get("/status").map(|status| status.parse::<u16>()) {
-            Some(Ok(400..=599)) => {}
-            _ => return Err("an error's status is a number from 400 to 599".into()),
-        }
-        if error.document.get_str("/error/message").is_none() {
-            return Err("an error document has the member error.message, a string".into());
-        }
-        Ok(error)
+    /// Says what is wrong when the text is not JSON, `error` is no object with a `message`, or `status` is not 400 to
+    /// 599.
+    pub fn from_json(kind: ErrorKind, text: &str) -> Result<Self, String> {
+        let (document, [status, message]) = Document::glance(text, [&["status"], &["error", "message"]])
+            .map_err(|error| format!("the error: {error}"))?;
+        check(status, message)?;
+        Ok(Self { kind, document })
     }
 
-    /// An error from a document that has been an error's, or has passed [`from_document`](Self::from_document).
+    /// Is a document still that of an error, after a plugin has edited it? Says what is wrong with it.
+    pub(crate) fn check(document: &Document) -> Result<(), String> {
+        check(document.get("/status"), document.get("/error/message"))
+    }
+
+    /// An error from a document that has been an error's, or has passed [`check`](Self::check).
     pub(crate) fn of_checked(kind: ErrorKind, document: Document) -> Self {
         Self { kind, document }
     }
@@ -184,6 +185,18 @@ impl Error {
     /// The error document, to keep.
     pub(crate) fn into_document(self) -> Document {
         self.document
+    }
+}
+
+/// Are these the status and the message of an error?
+fn check(status: Option<&str>, message: Option<&str>) -> Result<(), String> {
+    match status.map(str::parse::<u16>) {
+        Some(Ok(400..=599)) => {}
+        _ => return Err("an error's status is a number from 400 to 599".into()),
+    }
+    match message {
+        Some(message) if message.starts_with('"') => Ok(()),
+        _ => Err("an error document has the member error.message, a string".into()),
     }
 }
 

@@ -85,23 +85,16 @@ fn push_duration(text: &mut String, duration: Duration) {
     push_number(text, seconds % 60);
     if part > 0 && seconds < 60 {
         text.push('.');
-        let digits = [part / 100, part / 10 % 10, part % 10];
-        let zeros = digits.iter().rev().take_while(|digit| **digit == 0).count();
-        digits[..3 - zeros].iter().for_each(|digit| push_number(text, *digit));
+        let digits = [part / 100, part / 10 % 10, part % 10].map(|digit| b'0' + digit as u8);
+        let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+        text.extend(digits[..3 - zeros].iter().copied().map(char::from));
     }
     text.push('s');
 }
 
-/// Appends a number. Every response has three, and `format` costs as much as the decision itself.
+/// Appends a number.
 fn push_number(text: &mut String, number: u64) {
-    let mut place = 1;
-    while number / place >= 10 {
-        place *= 10;
-    }
-    while place > 0 {
-        text.push(char::from(b'0' + (number / place % 10) as u8));
-        place /= 10;
-    }
+    text.push_str(itoa::Buffer::new().format(number));
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ impl RateLimit {
         let Some(remote) = &self.remote else {
             return Some(self.local.decide(hash));
         };
-        match remote.decide(text.unwrap_or_default()).await {
+        // Boxed, so that the hook's own future stays small where no server is asked.
+        match Box::pin(remote.decide(text.unwrap_or_default())).await {
             Ok(decision) => Some(decision),
             Err(error) => {
                 debug!(%error, "the shared limit cannot be asked");

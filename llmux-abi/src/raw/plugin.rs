@@ -50,8 +50,8 @@ pub struct PluginModule {
     pub attach: unsafe extern "C" fn(RawHost),
 }
 
-/// The hooks of an instance, implemented by the plugin. A missing hook does nothing; a missing
-/// `pre_stream_hook` is `pre_hook`.
+/// The hooks of an instance, implemented by the plugin. A missing hook, or an empty one, does nothing and is
+/// not called; in the place of a missing `pre_stream_hook`, `pre_hook` is.
 ///
 /// Each hook is polled once by the call itself, with the host's waker, and answers `Ready` or hands out the
 /// rest as a future. All that a call is lent stays valid and in place until it is ready or that future is
@@ -67,59 +67,73 @@ pub struct PluginTable {
     #[sabi(last_prefix_field)]
     pub drop: unsafe extern "C" fn(*mut InstanceObject),
     /// Before the provider: `CONTINUE`, `SHORT_CIRCUIT` or `FAILED`.
-    pub pre_hook: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RawDocument<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub pre_hook: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RawDocument<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// After the provider: `CONTINUE` or `FAILED`.
-    pub post_hook: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RawOutcome<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub post_hook: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RawOutcome<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// In `pre_hook`'s place when the request streams.
-    pub pre_stream_hook: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RawDocument<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub pre_stream_hook: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RawDocument<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// For every chunk: the event's name (empty for none), its data. `CONTINUE`, `DROP`, `REPLACE`, `END` or
     /// `FAILED`.
-    pub on_stream_chunk: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RStr<'a>,
-        RawDocument<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub on_stream_chunk: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RStr<'a>,
+            RawDocument<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// Once for every stream, with how it ended; may `emit` last chunks. `CONTINUE` or `FAILED`.
-    pub post_stream_hook: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RawReport<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub post_stream_hook: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RawReport<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// Once for every client request, after the caller has its answer. `CONTINUE` or `FAILED`.
-    pub on_complete: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawContext<'a>,
-        RawReport<'a>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub on_complete: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawContext<'a>,
+            RawReport<'a>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
     /// Once for every instance, after its last hook. `CONTINUE` or `FAILED`.
-    pub cleanup: for<'a> unsafe extern "C" fn(
-        RRef<'a, InstanceObject>,
-        RawAnswer<'a>,
-        &mut FfiContext<'_>,
-    ) -> HookPoll<'a>,
+    pub cleanup: Option<
+        for<'a> unsafe extern "C" fn(
+            RRef<'a, InstanceObject>,
+            RawAnswer<'a>,
+            &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
 }

@@ -13,11 +13,13 @@ use super::{
     host::Host,
     outcome::{Completion, Outcome, StreamEnd},
     request::Request,
+    shim::{Absent, AsPreHook},
 };
 
 /// A plugin: how an instance is made, and what it does at each hook.
 ///
-/// Every hook has a default that does nothing, and is written as a plain `async fn`. Hooks of one instance
+/// Every hook has a default that does nothing, which the host does not even call, and is written as a plain
+/// `async fn`. Hooks of one instance
 /// run concurrently for different requests, so shared state goes behind a lock or an atomic of the plugin's;
 /// what belongs to one request goes into [`Context::state`].
 ///
@@ -51,7 +53,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         request: &mut Request<'_>,
     ) -> impl Future<Output = Result<Flow>> + Send {
         let _ = (ctx, request);
-        async { Ok(Flow::Continue) }
+        Absent::new()
     }
 
     /// After the provider (or a short circuit) has answered: may edit the response or the error, recover
@@ -65,7 +67,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         outcome: &mut Outcome<'_>,
     ) -> impl Future<Output = Result<()>> + Send {
         let _ = (ctx, outcome);
-        async { Ok(()) }
+        Absent::new()
     }
 
     /// In [`pre_hook`](Plugin::pre_hook)'s place when the request streams.
@@ -77,7 +79,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         ctx: &mut Context<'_>,
         request: &mut Request<'_>,
     ) -> impl Future<Output = Result<StreamFlow>> + Send {
-        async { Ok(self.pre_hook(ctx, request).await?.into()) }
+        AsPreHook(self.pre_hook(ctx, request))
     }
 
     /// For every chunk of a stream, on its way to the client.
@@ -89,7 +91,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         chunk: &mut Chunk<'_>,
     ) -> impl Future<Output = Result<ChunkFlow>> + Send {
         let _ = (ctx, chunk);
-        async { Ok(ChunkFlow::Forward) }
+        Absent::new()
     }
 
     /// Once for every stream whose pre chain reached this instance, with how it ended. May emit last chunks
@@ -102,7 +104,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         end: &mut StreamEnd<'_>,
     ) -> impl Future<Output = Result<()>> + Send {
         let _ = (ctx, end);
-        async { Ok(()) }
+        Absent::new()
     }
 
     /// Once for every request of a client, whether this instance's turn came or not, after the caller has
@@ -115,14 +117,14 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         completion: &Completion<'_>,
     ) -> impl Future<Output = ()> + Send {
         let _ = (ctx, completion);
-        async {}
+        Absent::new()
     }
 
     /// Once, after the last hook has returned: when the instance is unloaded, or the host shuts down.
     ///
     /// Default: does nothing. An `Err` is reported.
     fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
-        async { Ok(()) }
+        Absent::new()
     }
 }
 

@@ -46,15 +46,15 @@ fn answer<'a>(object: RMut<'a, AnswerObject>) -> &'a mut Answer {
     unsafe { object.transmute_into_mut() }
 }
 
-/// The document of a text that a plugin gave; a failure of the hook if there is none.
-fn parse(answer: &mut Answer, what: &str, json: RStr<'_>) -> Option<Document> {
+/// The document of a response that a plugin gave; a failure of the hook if there is none.
+fn parse_response(answer: &mut Answer, json: RStr<'_>) -> Option<Document> {
     if !answer.has_room(json.len()) {
         return None;
     }
     match Document::parse(Bytes::copy_from_slice(json.as_bytes())) {
         Ok(document) => Some(document),
         Err(error) => {
-            answer.failure = Some(Failure::error(format!("{what}: {error}")));
+            answer.failure = Some(Failure::error(format!("the response: {error}")));
             None
         }
     }
@@ -62,8 +62,10 @@ fn parse(answer: &mut Answer, what: &str, json: RStr<'_>) -> Option<Document> {
 
 /// The error of an error document that a plugin gave; a failure of the hook if there is none.
 fn parse_error(answer: &mut Answer, json: RStr<'_>) -> Option<Error> {
-    let document = parse(answer, "the error", json)?;
-    match Error::from_document(ErrorKind::Rejected, document) {
+    if !answer.has_room(json.len()) {
+        return None;
+    }
+    match Error::from_json(ErrorKind::Rejected, json.as_str()) {
         Ok(error) => Some(error),
         Err(why) => {
             answer.failure = Some(Failure::error(why));
@@ -74,7 +76,7 @@ fn parse_error(answer: &mut Answer, json: RStr<'_>) -> Option<Error> {
 
 unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
     let answer = answer(object);
-    if let Some(document) = parse(answer, "the response", json) {
+    if let Some(document) = parse_response(answer, json) {
         if document.is_object() {
             answer.said = Said::Respond(document);
         } else {

@@ -108,7 +108,7 @@ pub(super) fn owned(raw: RawValue<'_>) -> Option<Value> {
 
 unsafe extern "C" fn set_value(object: RMut<'_, ContextObject>, key: RStr<'_>, raw: RawValue<'_>) -> u32 {
     change(object, |context| match owned(raw) {
-        Some(value) => context.collected_mut().set_value(key.as_str(), value),
+        Some(value) => context.collected.set_value(key.as_str(), value),
         None => Err(Refused::Invalid),
     })
 }
@@ -118,7 +118,7 @@ unsafe extern "C" fn set_response_header(
     name: RStr<'_>,
     value: RStr<'_>,
 ) -> u32 {
-    change(object, |context| context.collected_mut().set_response_header(name.as_str(), value.as_str()))
+    change(object, |context| context.collected.set_response_header(name.as_str(), value.as_str()))
 }
 
 fn change(
@@ -156,6 +156,10 @@ unsafe impl Sync for StateSlot {}
 impl StateSlot {
     pub(super) fn new(table: PluginTableRef) -> Self {
         Self { state: std::ptr::null_mut(), table }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.is_null()
     }
 }
 

@@ -14,7 +14,9 @@ use llmux_abi::raw::{
 use super::{
     StateSlot, answer, context, document, host::HostServices, library::Image, outcome, stream::Calling,
 };
-use crate::pipeline::hook::{Answer, Failure, FailureKind, Frame, Hooks, Started, Subject};
+use crate::pipeline::hook::{
+    Answer, Failure, FailureKind, Frame, HookKind, HookSet, Hooks, Started, Subject,
+};
 
 /// A function that makes an instance by hand.
 pub(crate) type Make = Box<dyn FnOnce(&str, RawHost) -> Result<RawInstance, String> + Send>;
@@ -75,7 +77,7 @@ impl Instance {
     /// The instance's last call, after all others: `cleanup`, then the end of its tasks.
     pub(crate) async fn clean_up(&self, timeout: Duration) -> Result<(), Failure> {
         let mut answer = Answer::default();
-        let result = match self.raw.table.cleanup() {
+        let result = match self.raw.table.cleanup().flatten() {
             None => Ok(CONTINUE),
             Some(cleanup) => {
                 let object = self.object();
@@ -118,24 +120,29 @@ impl Hooks for Instance {
                 match subject {
                     Subject::Pre(body) => table
                         .pre_hook()
+                        .flatten()
                         .map(|hook| hook(object, context, document::handle(body), answer, waker)),
                     // A missing one is `pre_hook` (rule S1).
                     Subject::PreStream(body) => table
                         .pre_stream_hook()
-                        .or(table.pre_hook())
+                        .flatten()
+                        .or(table.pre_hook().flatten())
                         .map(|hook| hook(object, context, document::handle(body), answer, waker)),
                     Subject::Post(outcome) => table
                         .post_hook()
+                        .flatten()
                         .map(|hook| hook(object, context, outcome::handle(outcome), answer, waker)),
-                    Subject::Chunk(chunk) => table.on_stream_chunk().map(|hook| {
+                    Subject::Chunk(chunk) => table.on_stream_chunk().flatten().map(|hook| {
                         let event = RStr::from_str(chunk.event.as_deref().unwrap_or_default());
                         hook(object, context, event, document::handle(&mut chunk.body), answer, waker)
                     }),
                     Subject::PostStream(report) => table
                         .post_stream_hook()
+                        .flatten()
                         .map(|hook| hook(object, context, outcome::report_handle(report), answer, waker)),
                     Subject::Complete(report) => table
                         .on_complete()
+                        .flatten()
                         .map(|hook| hook(object, context, outcome::report_handle(report), answer, waker)),
                 }
             }
@@ -149,6 +156,23 @@ impl Hooks for Instance {
                 Started::Waiting(future.map(|code| code.unwrap_or(FAILED)).boxed())
             }
         }
+    }
+
+    fn hooks(&self) -> HookSet {
+        let table = self.raw.table;
+        let has = |hook: &HookKind| match hook {
+            HookKind::Pre => table.pre_hook().flatten().is_some(),
+            HookKind::Post => table.post_hook().flatten().is_some(),
+            // A missing one is `pre_hook` (rule S1).
+            HookKind::PreStream => {
+                table.pre_stream_hook().flatten().is_some() || table.pre_hook().flatten().is_some()
+            }
+            HookKind::Chunk => table.on_stream_chunk().flatten().is_some(),
+            HookKind::PostStream => table.post_stream_hook().flatten().is_some(),
+            HookKind::Complete => table.on_complete().flatten().is_some(),
+            HookKind::Cleanup => table.cleanup().flatten().is_some(),
+        };
+        HookKind::ALL.into_iter().filter(has).collect()
     }
 
     fn state_slot(&self) -> StateSlot {

@@ -65,20 +65,16 @@ unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument
 }
 
 unsafe extern "C" fn recover(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    replace(object, json, |document| if document.is_object() { Some(Ok(document)) } else { None })
+    let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
+    replace(object, document.filter(Document::is_object).map(Ok))
 }
 
 unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    replace(object, json, |document| Error::from_document(ErrorKind::Rejected, document).ok().map(Err))
+    replace(object, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
 }
 
-fn replace(
-    object: RMut<'_, OutcomeObject>,
-    json: RStr<'_>,
-    make: impl FnOnce(Document) -> Option<Result<Document, Error>>,
-) -> u32 {
-    let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
-    match document.and_then(make).map(|result| outcome_mut(object).replace(result)) {
+fn replace(object: RMut<'_, OutcomeObject>, result: Option<Result<Document, Error>>) -> u32 {
+    match result.map(|result| outcome_mut(object).replace(result)) {
         Some(Ok(())) => code::OK,
         Some(Err(_)) => code::READ_ONLY,
         None => code::INVALID_JSON,

@@ -32,6 +32,7 @@
 mod duplicates;
 mod edit;
 mod error;
+mod glance;
 mod node;
 mod open;
 mod pointer;
@@ -83,6 +84,25 @@ impl Document {
             return Err(InvalidJson::of_text(&text, None));
         }
         Ok(Self { root: Node::own(Seen::parse(text)?), replaced: false })
+    }
+
+    /// Takes in a text that is read at a few places and then most likely only sent on, without taking it apart. A
+    /// place is named by the keys on the way to it; it gives the JSON text there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse), and it accepts the same.
+    pub(crate) fn glance<'t, const N: usize>(
+        text: &'t str,
+        places: [&[&str]; N],
+    ) -> Result<(Document, [Option<&'t str>; N]), InvalidJson> {
+        if u32::try_from(text.len()).is_err() {
+            return Self::parse(text.to_owned()).map(|document| (document, [None; N]));
+        }
+        let found = glance::glance(text, places)
+            .map_err(|refused| InvalidJson::of_text(text.as_bytes(), Some(&refused)))?;
+        let raw = Bytes::copy_from_slice(text.as_bytes());
+        Ok((Self { root: Node::own(Seen::new(raw)), replaced: false }, found))
     }
 
     /// A document of a value that the host made. Falls back to `null` if the value does not serialize to JSON, or nests

@@ -84,11 +84,11 @@ impl Calls {
         entry.stats.record(kind, took, failure);
         match &result {
             Ok(_) => {
-                context.commit();
+                context.collected.commit();
                 subject.commit();
             }
             Err(failure) => {
-                context.roll_back();
+                context.collected.roll_back();
                 subject.roll_back();
                 log(entry, kind, context, failure);
             }

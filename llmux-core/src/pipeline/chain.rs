@@ -37,7 +37,7 @@ pub(crate) enum Answered {
 /// Runs the pre chain. Afterwards `request.ran` says how many instances had their turn (rule O3).
 pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookKind) -> Entered {
     let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
-    for (at, entry) in snapshot.entries.iter().enumerate() {
+    for (at, entry) in snapshot.with(kind, snapshot.entries.len()) {
         request.ran = at + 1;
         let edits = request.body.edits();
         let subject = match kind {
@@ -55,6 +55,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                         );
                     }
                 }
+                request.context.collected.commit();
                 request.follow_model();
                 return match std::mem::take(&mut calls.answer.said) {
                     Said::Respond(response) => Entered::Answered(Answered::Response(response)),
@@ -76,6 +77,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             Err(_) => {}
         }
     }
+    request.ran = snapshot.entries.len();
     Entered::Through
 }
 
@@ -85,14 +87,15 @@ pub(crate) async fn post(
     snapshot: &Snapshot,
     result: Result<Document, Error>,
 ) -> Result<Document, Error> {
-    if request.ran == 0 {
+    let mut entries = snapshot.with(HookKind::Post, request.ran).rev().peekable();
+    if entries.peek().is_none() {
         return result;
     }
     // The caller may be gone by now, or go: the chain finishes without it (rule Q3).
     let mut calls = Calls::new(request.shared.config.post_hook_timeout);
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
-    for (at, entry) in snapshot.entries[..request.ran].iter().enumerate().rev() {
+    for (at, entry) in entries {
         let subject = Subject::Post(&mut outcome);
         let called = calls.call(entry, at, &mut request.context, subject).await;
         if called.is_err() && entry.fails_request {

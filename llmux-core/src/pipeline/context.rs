@@ -1,9 +1,10 @@
 //! The context of a request: what all its hooks share. Made when the request enters, kept to its end.
 //!
 //! Values and response headers belong to one attempt (rule F2); the states of the instances, to the request.
-//! Both are copied on write, so that undoing a failed hook costs a reference count.
+//! A hook that fails leaves no trace in the former: what it set anew is kept until the call has ended.
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -68,19 +69,68 @@ pub(crate) enum Refused {
 }
 
 /// What an attempt collects: undone with a failed hook, fresh for a fallback.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Collected {
-    values: Arc<Vec<(Arc<str>, Value)>>,
-    response_headers: Arc<Vec<(HeaderName, HeaderValue)>>,
+    values: Entries<Arc<str>, Value>,
+    response_headers: Entries<HeaderName, HeaderValue>,
+}
+
+/// Named things in the order in which they were set, and a way back to how they were before a call.
+#[derive(Debug)]
+struct Entries<K, V> {
+    list: Vec<(K, V)>,
+    /// How many of them a failed call leaves.
+    kept: usize,
+    /// What they were, of those that the call under way has set anew.
+    replaced: Vec<(usize, V)>,
+}
+
+impl<K, V> Default for Entries<K, V> {
+    fn default() -> Self {
+        Self { list: Vec::new(), kept: 0, replaced: Vec::new() }
+    }
+}
+
+impl<K, V> Entries<K, V> {
+    fn position(&self, is: impl Fn(&K) -> bool) -> Option<usize> {
+        self.list.iter().position(|(key, _)| is(key))
+    }
+
+    /// Sets the entry at a place, or a new one.
+    fn set(&mut self, at: Option<usize>, key: impl FnOnce() -> K, value: V) -> Result<(), Refused> {
+        match at {
+            Some(at) => {
+                let before = mem::replace(&mut self.list[at].1, value);
+                if at < self.kept && self.replaced.iter().all(|(replaced, _)| *replaced != at) {
+                    self.replaced.push((at, before));
+                }
+            }
+            None if self.list.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
+            None => self.list.push((key(), value)),
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        self.kept = self.list.len();
+        self.replaced.clear();
+    }
+
+    fn roll_back(&mut self) {
+        self.list.truncate(self.kept);
+        for (at, before) in self.replaced.drain(..) {
+            self.list[at].1 = before;
+        }
+    }
 }
 
 impl Collected {
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
-        self.values.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
+        self.values().iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
     pub(crate) fn values(&self) -> &[(Arc<str>, Value)] {
-        &self.values
+        &self.values.list
     }
 
     pub(crate) fn set_value(
@@ -92,17 +142,12 @@ impl Collected {
         if value.size() > MAX_ENTRY_BYTES || name.len() > 1024 {
             return Err(Refused::TooLarge);
         }
-        let at = self.values.iter().position(|(there, _)| &**there == name);
-        match at {
-            Some(at) => Arc::make_mut(&mut self.values)[at].1 = value,
-            None if self.values.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
-            None => Arc::make_mut(&mut self.values).push((key.into(), value)),
-        }
-        Ok(())
+        let at = self.values.position(|there| &**there == name);
+        self.values.set(at, || key.into(), value)
     }
 
     pub(crate) fn response_headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.response_headers
+        &self.response_headers.list
     }
 
     pub(crate) fn set_response_header(&mut self, name: &str, value: &str) -> Result<(), Refused> {
@@ -114,13 +159,20 @@ impl Collected {
         if value.len() > 8 * 1024 {
             return Err(Refused::TooLarge);
         }
-        let at = self.response_headers.iter().position(|(there, _)| *there == name);
-        match at {
-            Some(at) => Arc::make_mut(&mut self.response_headers)[at].1 = value,
-            None if self.response_headers.len() == MAX_ENTRIES => return Err(Refused::TooLarge),
-            None => Arc::make_mut(&mut self.response_headers).push((name, value)),
-        }
-        Ok(())
+        let at = self.response_headers.position(|there| *there == name);
+        self.response_headers.set(at, || name, value)
+    }
+
+    /// Keeps what the call changed.
+    pub(crate) fn commit(&mut self) {
+        self.values.commit();
+        self.response_headers.commit();
+    }
+
+    /// Undoes what the call changed.
+    pub(crate) fn roll_back(&mut self) {
+        self.values.roll_back();
+        self.response_headers.roll_back();
     }
 }
 
@@ -161,8 +213,6 @@ pub(crate) struct RequestContext {
     pub(crate) limit: Limit,
     /// May only be read: the request is complete.
     pub(crate) read_only: bool,
-    /// What was collected before the call under way changed it.
-    saved: Option<Collected>,
 }
 
 impl RequestContext {
@@ -191,27 +241,6 @@ impl RequestContext {
             at: 0,
             limit: Limit { started: Clock::start(), timeout: Duration::ZERO },
             read_only: false,
-            saved: None,
-        }
-    }
-
-    /// What is collected, for a hook to change.
-    pub(crate) fn collected_mut(&mut self) -> &mut Collected {
-        if self.saved.is_none() {
-            self.saved = Some(self.collected.clone());
-        }
-        &mut self.collected
-    }
-
-    /// Keeps what the call changed.
-    pub(crate) fn commit(&mut self) {
-        self.saved = None;
-    }
-
-    /// Undoes what the call changed.
-    pub(crate) fn roll_back(&mut self) {
-        if let Some(saved) = self.saved.take() {
-            self.collected = saved;
         }
     }
 
@@ -237,14 +266,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_not_changed_by_what_comes_after() {
+    fn e1_what_a_failed_call_set_is_undone_and_nothing_else() {
         let mut collected = Collected::default();
         collected.set_value("a", Value::Integer(1)).expect("set");
-        let before = collected.clone();
+        collected.commit();
         collected.set_value("a", Value::Integer(2)).expect("set");
+        collected.set_value("a", Value::Integer(3)).expect("set");
+        collected.set_value("b", Value::Integer(4)).expect("set");
+        collected.set_value("b", Value::Integer(5)).expect("set");
         collected.set_response_header("x-cache", "hit").expect("set");
-        assert_eq!(before.value("a"), Some(&Value::Integer(1)));
-        assert!(before.response_headers().is_empty());
+        collected.roll_back();
+        assert_eq!(collected.values(), [("a".into(), Value::Integer(1))]);
+        assert!(collected.response_headers().is_empty());
+        collected.set_value("a", Value::Integer(6)).expect("set");
+        collected.commit();
+        collected.roll_back();
+        assert_eq!(collected.value("a"), Some(&Value::Integer(6)));
     }
 
     #[test]

@@ -67,10 +67,29 @@ impl HookKind {
     }
 }
 
+/// Some of the hooks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct HookSet(u8);
+
+impl HookSet {
+    pub(crate) fn has(self, hook: HookKind) -> bool {
+        self.0 & 1 << hook as u8 != 0
+    }
+}
+
+impl FromIterator<HookKind> for HookSet {
+    fn from_iter<I: IntoIterator<Item = HookKind>>(hooks: I) -> Self {
+        Self(hooks.into_iter().fold(0, |set, hook| set | 1 << hook as u8))
+    }
+}
+
 /// How the chain reaches an instance.
 pub(crate) trait Hooks: Send + Sync {
     /// Polls a hook once. What the frame lends stays borrowed until the call is ready or its future dropped.
     fn start<'f>(&'f self, frame: Frame<'f>, cx: &mut task::Context<'_>) -> Started<'f>;
+
+    /// The hooks that the instance has. The others do nothing, and are not called.
+    fn hooks(&self) -> HookSet;
 
     /// An empty place for this instance's state of one request.
     fn state_slot(&self) -> StateSlot;

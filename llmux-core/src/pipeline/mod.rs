@@ -52,6 +52,7 @@ use self::{
     snapshot::Snapshot,
 };
 use crate::{
+    boundary::StateSlot,
     client::{Upstreams, upstream},
     document::Document,
     error::{Error, ErrorKind},
@@ -250,7 +251,10 @@ impl InFlight {
 
     /// Tells every instance how the request ended, in a task of its own (rule C1).
     fn complete(mut self, snapshot: Arc<Snapshot>, mut report: Report) {
-        if snapshot.entries.is_empty() {
+        let all = snapshot.entries.len();
+        let is_awaited = snapshot.with(HookKind::Complete, all).next().is_some();
+        // Dropping a state is the plugin's code too, and not for the caller to wait for.
+        if !is_awaited && self.context.states.iter().all(StateSlot::is_empty) {
             return;
         }
         let shared = self.shared.clone();
@@ -267,7 +271,7 @@ impl InFlight {
         tokio::spawn(async move {
             let mut calls = Calls::new(self.shared.config.post_hook_timeout);
             self.context.read_only = true;
-            for (at, entry) in snapshot.entries.iter().enumerate().rev() {
+            for (at, entry) in snapshot.with(HookKind::Complete, all).rev() {
                 let subject = Subject::Complete(&mut report);
                 // A failure is logged and counted there; there is nobody left to tell.
                 let _ = calls.call(entry, at, &mut self.context, subject).await;

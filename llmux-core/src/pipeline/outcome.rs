@@ -91,7 +91,7 @@ impl Outcome {
         match self.state.error {
             None if document.is_object() => Ok(()),
             None => Err("a response is a JSON object".into()),
-            Some(kind) => Error::from_document(kind, document.clone()).map(drop),
+            Some(_) => Error::check(document),
         }
     }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{hook::Hooks, stats::Stats};
+use super::{
+    hook::{HookKind, HookSet, Hooks},
+    stats::Stats,
+};
 use crate::boundary::Instance;
 
 /// One version of the pipeline.
@@ -22,6 +25,16 @@ impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
         Self { entries, closed: false, _alive: None }
+    }
+
+    /// The instances that have a hook, of the first `ran`, with their places.
+    pub(crate) fn with(
+        &self,
+        hook: HookKind,
+        ran: usize,
+    ) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
+        let entries = self.entries[..ran].iter().map(Arc::as_ref).enumerate();
+        entries.filter(move |(_, entry)| entry.lease.hooks.has(hook))
     }
 }
 
@@ -47,13 +60,15 @@ impl Entry {
 /// to whoever waits to clean it up.
 pub(crate) struct Lease {
     instance: Option<Instance>,
+    hooks: HookSet,
     home: Option<oneshot::Sender<Instance>>,
 }
 
 impl Lease {
     pub(crate) fn new(instance: Instance) -> (Arc<Self>, oneshot::Receiver<Instance>) {
         let (home, returned) = oneshot::channel();
-        (Arc::new(Self { instance: Some(instance), home: Some(home) }), returned)
+        let hooks = instance.hooks();
+        (Arc::new(Self { instance: Some(instance), hooks, home: Some(home) }), returned)
     }
 
     pub(crate) fn instance(&self) -> &Instance {

@@ -15,7 +15,7 @@ use super::{
     chain::{self, Answered, Entered},
     hook::{FailureKind, HookKind, Said, Subject},
     outcome::{Ending, Report, Usage},
-    snapshot::Snapshot,
+    snapshot::{Entry, Snapshot},
 };
 use crate::{
     boundary::PluginStream,
@@ -160,8 +160,8 @@ impl<'r> Flow<'r> {
         self.on_the_way.push((chunk, from));
         while let Some((mut chunk, from)) = self.on_the_way.pop() {
             let mut instead = None;
-            for at in (0..from).rev() {
-                match self.hook(&mut chunk, at).await {
+            for (at, entry) in self.snapshot.with(HookKind::Chunk, from).rev() {
+                match self.hook(&mut chunk, at, entry).await {
                     Ok(Passed::On) => {}
                     Ok(Passed::Instead(chunks)) => {
                         instead = Some((chunks, at));
@@ -186,8 +186,7 @@ impl<'r> Flow<'r> {
     }
 
     /// One chunk hook.
-    async fn hook(&mut self, chunk: &mut Chunk, at: usize) -> Result<Passed, Error> {
-        let entry = &self.snapshot.entries[at];
+    async fn hook(&mut self, chunk: &mut Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
         let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
         let answer = &mut self.calls.answer;
         match called {
@@ -238,7 +237,7 @@ impl<'r> Flow<'r> {
         let mut report = self.report();
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
-        for (at, entry) in snapshot.entries[..self.request.ran].iter().enumerate().rev() {
+        for (at, entry) in snapshot.with(HookKind::PostStream, self.request.ran).rev() {
             let subject = Subject::PostStream(&mut report);
             let called = calls.call(entry, at, &mut self.request.context, subject).await;
             let result = match called {

@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+mod absent;
 mod contain;
 mod hooks;
 mod stream;
@@ -23,10 +24,14 @@ use abi_stable::{
     std_types::{RNone, ROption, RSome, RStr},
 };
 
+pub(crate) use absent::{Absent, AsPreHook};
 pub(crate) use contain::{guarded_task, panic_message};
 pub(crate) use stream::stream;
 
-use self::contain::caught;
+use self::{
+    absent::{is_absent, is_absent_alone},
+    contain::caught,
+};
 use super::{
     handle::{Answer, HostHandle, LogTarget},
     host::Host,
@@ -97,13 +102,13 @@ impl<P: Plugin> Tables<P> {
         const HOOKS: WithMetadata<PluginTable> = WithMetadata::new(PluginTable {
             drop_state: hooks::drop_state_caught,
             drop: hooks::drop_instance::<P>,
-            pre_hook: hooks::pre_hook::<P>,
-            post_hook: hooks::post_hook::<P>,
-            pre_stream_hook: hooks::pre_stream_hook::<P>,
-            on_stream_chunk: hooks::on_stream_chunk::<P>,
-            post_stream_hook: hooks::post_stream_hook::<P>,
-            on_complete: hooks::on_complete::<P>,
-            cleanup: hooks::cleanup::<P>,
+            pre_hook: if is_absent(P::pre_hook) { None } else { Some(hooks::pre_hook::<P>) },
+            post_hook: if is_absent(P::post_hook) { None } else { Some(hooks::post_hook::<P>) },
+            pre_stream_hook: if is_absent(P::pre_stream_hook) { None } else { Some(hooks::pre_stream_hook::<P>) },
+            on_stream_chunk: if is_absent(P::on_stream_chunk) { None } else { Some(hooks::on_stream_chunk::<P>) },
+            post_stream_hook: if is_absent(P::post_stream_hook) { None } else { Some(hooks::post_stream_hook::<P>) },
+            on_complete: if is_absent(P::on_complete) { None } else { Some(hooks::on_complete::<P>) },
+            cleanup: if is_absent_alone(P::cleanup) { None } else { Some(hooks::cleanup::<P>) },
         });
     }
 }

@@ -1,0 +1,174 @@
+//! Hooks that a plugin does not implement: what the trait's defaults return, and how the hook table knows them.
+//!
+//! A hook that is not there is an empty place in the table, which the host never calls. The defaults of
+//! [`Plugin`](crate::Plugin) return [`Absent`], a future of no size and an alignment that no other
+//! has, so that the table can tell them apart while it is compiled. Comparing addresses of functions
+//! would not do (equal ones may be merged), nor would size alone: a plugin may well write a future of
+//! no size itself.
+//!
+//! Deliberately absent: any knowledge of what the hooks do.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use crate::sdk::{
+    error::Result,
+    flow::{ChunkFlow, Flow, StreamFlow},
+};
+
+/// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
+///
+/// Who wraps a plugin may well call such a hook; only the table leaves it out.
+pub(crate) struct Absent<T>(Mark, PhantomData<fn() -> T>);
+
+#[repr(align(512))]
+struct Mark;
+
+impl<T> Absent<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mark, PhantomData)
+    }
+}
+
+impl<T: Idle> Future for Absent<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
+        Poll::Ready(T::idle())
+    }
+}
+
+/// The answer that does nothing.
+pub(crate) trait Idle {
+    fn idle() -> Self;
+}
+
+impl Idle for () {
+    fn idle() {}
+}
+
+impl Idle for Result<()> {
+    fn idle() -> Self {
+        Ok(())
+    }
+}
+
+impl Idle for Result<Flow> {
+    fn idle() -> Self {
+        Ok(Flow::Continue)
+    }
+}
+
+impl Idle for Result<ChunkFlow> {
+    fn idle() -> Self {
+        Ok(ChunkFlow::Forward)
+    }
+}
+
+/// `pre_hook` in the place of `pre_stream_hook`: absent where that is.
+#[repr(transparent)]
+pub(crate) struct AsPreHook<F>(pub(crate) F);
+
+impl<F: Future<Output = Result<Flow>>> Future for AsPreHook<F> {
+    type Output = Result<StreamFlow>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: the one field is pinned with `self`: nothing moves it, and there is no `Drop`.
+        let pre_hook = unsafe { self.map_unchecked_mut(|this| &mut this.0) };
+        pre_hook.poll(cx).map(|flow| flow.map(Into::into))
+    }
+}
+
+/// Is this what a hook of two arguments besides the instance returns when it is not there?
+pub(super) const fn is_absent<I, C, S, F>(_: fn(I, C, S) -> F) -> bool {
+    is_mark::<F>()
+}
+
+/// The same, of a hook without arguments.
+pub(super) const fn is_absent_alone<I, F>(_: fn(I) -> F) -> bool {
+    is_mark::<F>()
+}
+
+const fn is_mark<F>() -> bool {
+    size_of::<F>() == 0 && align_of::<F>() == align_of::<Mark>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+
+    use super::*;
+    use crate::prelude::*;
+
+    struct Bare;
+
+    impl Plugin for Bare {
+        type Config = NoConfig;
+
+        fn new(_: NoConfig, _: Host) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    /// Hooks written in every way that comes to mind, those without a size among them.
+    struct Whole;
+
+    impl Plugin for Whole {
+        type Config = NoConfig;
+
+        fn new(_: NoConfig, _: Host) -> Result<Self> {
+            Ok(Self)
+        }
+
+        async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+            Ok(Flow::Continue)
+        }
+
+        fn post_hook(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut Outcome<'_>,
+        ) -> impl Future<Output = Result<()>> + Send {
+            pending()
+        }
+
+        fn on_stream_chunk(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut Chunk<'_>,
+        ) -> impl Future<Output = Result<ChunkFlow>> + Send {
+            poll_fn(|_| std::task::Poll::Ready(Ok(ChunkFlow::Drop)))
+        }
+
+        async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
+            Bare.on_complete(ctx, completion).await;
+        }
+
+        fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
+            std::future::ready(Ok(()))
+        }
+    }
+
+    const fn absent<P: Plugin>() -> [bool; 7] {
+        [
+            is_absent(P::pre_hook),
+            is_absent(P::post_hook),
+            is_absent(P::pre_stream_hook),
+            is_absent(P::on_stream_chunk),
+            is_absent(P::post_stream_hook),
+            is_absent(P::on_complete),
+            is_absent_alone(P::cleanup),
+        ]
+    }
+
+    #[test]
+    fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
+        assert_eq!(absent::<Bare>(), [true; 7]);
+        // Its `pre_stream_hook` is its `pre_hook`, and of these only the end of a stream is not written.
+        assert_eq!(absent::<Whole>(), [false, false, false, false, true, false, false]);
+    }
+}
