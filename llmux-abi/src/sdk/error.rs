@@ -1,10 +1,8 @@
 //! The error type of the SDK: why a hook failed, or what a client is told.
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Write},
-};
+use std::{borrow::Cow, fmt};
 
+use serde::Serialize;
 use serde_json::Value;
 
 /// What hooks return.
@@ -128,8 +126,10 @@ impl Error {
     /// The error document of the contract, as JSON text.
     pub(crate) fn to_document(&self) -> String {
         // Written by hand: a rate limit refuses at a high rate, and this is a good part of a refusal.
-        let mut text = String::with_capacity(128 + self.message.len());
-        let _ = write!(text, "{{\"status\":{},\"error\":{{\"message\":", self.status);
+        let mut text = String::with_capacity(160 + self.message.len());
+        text.push_str("{\"status\":");
+        push_number(&mut text, self.status);
+        text.push_str(",\"error\":{\"message\":");
         push_string(&mut text, &self.message);
         text.push_str(",\"type\":");
         push_string(&mut text, &self.kind);
@@ -142,8 +142,8 @@ impl Error {
         }
         text.push('}');
         if let Some(seconds) = self.retry_after {
-            // What is no number in JSON becomes null.
-            let _ = write!(text, ",\"retry_after\":{}", Value::from(seconds));
+            text.push_str(",\"retry_after\":");
+            push_number(&mut text, seconds);
         }
         text.push('}');
         text
@@ -162,6 +162,11 @@ impl Error {
             retry_after: value["retry_after"].as_f64(),
         }
     }
+}
+
+/// Appends a number as JSON; what is none there becomes null.
+fn push_number(json: &mut String, number: impl Serialize) {
+    json.push_str(&serde_json::to_string(&number).unwrap_or_default());
 }
 
 /// Appends a text as JSON.

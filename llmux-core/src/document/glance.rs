@@ -1,12 +1,12 @@
-//! Glancing: what a text says at a few places, found by the very scan that checks it. For a text that is read
-//! there once and then most likely only sent on, as an error is; `Document::glance` calls it.
+//! Glancing: what a text says at a few places, found while it is checked. For a text that is read there once and
+//! then most likely only sent on, as an error is; `Document::glance` calls it.
 //!
 //! It agrees with opening: keys are compared unescaped, and of members with the same key the last one counts.
 //! It takes nothing apart and keeps nothing. Places in arrays cannot be named.
 
 use super::{
     duplicates,
-    scan::{self, MAX_DEPTH, Quoted, Refused, Visitor},
+    scan::{self, MAX_DEPTH, Quoted, Refused},
 };
 
 /// The JSON text of each place, which is named by the keys on the way to it. The whole text is checked.
@@ -15,67 +15,65 @@ pub(super) fn glance<'t, const N: usize>(
     places: [&[&str]; N],
 ) -> Result<[Option<&'t str>; N], Refused> {
     let bytes = text.as_bytes();
+    let mut sought = places.map(|keys| Sought { keys, matched: 0, found: None });
     let start = scan::space(bytes, 0);
-    let sought = places.map(|keys| Sought { keys, matched: 0, found: None });
-    let mut glance = Glance { text: bytes, depth: 0, sought };
-    let end = scan::value(bytes, start, MAX_DEPTH, &mut glance)?;
+    let end = value(bytes, start, 0, &mut sought)?;
     scan::end_of_text(bytes, end)?;
-    let is_object = bytes.get(start) == Some(&b'{');
-    Ok(glance.sought.map(|sought| {
-        let from = sought.found.filter(|_| is_object)?;
-        let end = scan::value(bytes, from, MAX_DEPTH, &mut ()).ok()?;
-        text.get(from..end)
-    }))
-}
-
-struct Glance<'a, const N: usize> {
-    text: &'a [u8],
-    /// How many objects are open.
-    depth: usize,
-    sought: [Sought<'a>; N],
+    Ok(sought.map(|sought| sought.found.and_then(|(start, end)| text.get(start..end))))
 }
 
 struct Sought<'a> {
     keys: &'a [&'a str],
-    /// How many of the open objects, from the outermost, lie on the way.
+    /// How many of its keys led to where the scan is.
     matched: usize,
-    /// Where the value starts.
-    found: Option<usize>,
+    /// Where the value starts and ends.
+    found: Option<(usize, usize)>,
 }
 
-impl<const N: usize> Visitor for Glance<'_, N> {
-    fn object_starts(&mut self) {
-        self.depth += 1;
+/// The end of the value at `at`, which lies `depth` keys deep. If it is an object, looks for the places that are in it.
+fn value(text: &[u8], at: usize, depth: usize, sought: &mut [Sought<'_>]) -> Result<usize, Refused> {
+    if text.get(at) != Some(&b'{') || !sought.iter().any(|sought| sought.leads_into(depth)) {
+        return scan::value(text, at, MAX_DEPTH - depth, &mut ());
     }
-
-    fn key(&mut self, key: Quoted) {
-        let above = self.depth - 1;
-        for sought in &mut self.sought {
-            if sought.matched < above {
-                continue;
-            }
-            sought.matched = above;
-            let Some(name) = sought.keys.get(above) else { continue };
-            let content = &self.text[key.start + 1..key.end - 1];
-            let is_it = match key.escaped {
-                false => content == name.as_bytes(),
-                true => *duplicates::unescape(&self.text[key.start..key.end], true) == *name.as_bytes(),
-            };
-            if !is_it {
-                continue;
-            }
-            // The scan has not come here yet; where there is no colon, it will say so.
-            let value = scan::space(self.text, scan::space(self.text, key.end) + 1);
-            let is_last = self.depth == sought.keys.len();
-            sought.found = is_last.then_some(value);
-            if !is_last && self.text.get(value) == Some(&b'{') {
-                sought.matched = self.depth;
+    let mut at = scan::space(text, at + 1);
+    if text.get(at) == Some(&b'}') {
+        return Ok(at + 1);
+    }
+    loop {
+        let (key, start) = scan::member(text, at)?;
+        for sought in sought.iter_mut().filter(|sought| sought.leads_into(depth)) {
+            if is_key(text, key, sought.keys[depth]) {
+                sought.matched = depth + 1;
+                sought.found = None;
             }
         }
+        let end = value(text, start, depth + 1, sought)?;
+        for sought in sought.iter_mut().filter(|sought| sought.matched == depth + 1) {
+            if sought.keys.len() == depth + 1 {
+                sought.found = Some((start, end));
+            }
+            sought.matched = depth;
+        }
+        let (more, next) = scan::next_part(text, end, b'}')?;
+        if !more {
+            return Ok(next);
+        }
+        at = next;
     }
+}
 
-    fn object_ends(&mut self) {
-        self.depth -= 1;
+impl Sought<'_> {
+    /// Is the place below the value that lies `depth` keys deep, where the scan is?
+    fn leads_into(&self, depth: usize) -> bool {
+        self.matched == depth && self.keys.len() > depth
+    }
+}
+
+fn is_key(text: &[u8], key: Quoted, name: &str) -> bool {
+    let quoted = &text[key.start..key.end];
+    match key.escaped {
+        false => quoted[1..quoted.len() - 1] == *name.as_bytes(),
+        true => *duplicates::unescape(quoted, true) == *name.as_bytes(),
     }
 }
 
@@ -93,6 +91,7 @@ mod tests {
             r#"{"b":{"c":1},"b":{}}"#,
             r#"{"b":{"c":1},"b":3}"#,
             r#"{"b":[{"c":1}]}"#,
+            r#"{"b":{"c":{"b":{"c":1}}}}"#,
             r#"{"b":{"x":{"c":1}}}"#,
             r#"{"x":{"c":1,"a":2},"b":{"x":{"a":1},"c":[{"c":5}]}}"#,
             r#"[{"a":1,"b":{"c":1}}]"#,

@@ -10,9 +10,10 @@
 //! The two cells may be filled in any order, by several threads: each is a function of the raw text alone, and
 //! once the text is there it is what is sent. Nothing here parses numbers or checks UTF-8.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use once_cell::sync::OnceCell;
 
 use super::{
     InvalidJson, duplicates,
@@ -27,7 +28,7 @@ pub(super) struct Node {
     // Half of `usize`, since a body may have very many nodes; the door refuses text of 4 GiB.
     start: u32,
     end: u32,
-    seen: OnceLock<Arc<Seen>>,
+    seen: OnceCell<Arc<Seen>>,
 }
 
 /// What has been seen of a value.
@@ -37,9 +38,9 @@ pub(super) struct Seen {
     pub(super) raw: Bytes,
     /// At least the length of what is sent for it.
     pub(super) size: usize,
-    parts: OnceLock<Opened>,
+    parts: OnceCell<Opened>,
     /// The text that left; `None` when it is the raw text.
-    text: OnceLock<Option<Bytes>>,
+    text: OnceCell<Option<Bytes>>,
 }
 
 /// A value taken apart.
@@ -139,12 +140,12 @@ pub(super) fn member_named(members: &[Member], token: &str, raw: &[u8]) -> Optio
 impl Node {
     /// A node of a range of its container's text.
     pub(super) fn of(start: u32, end: u32) -> Self {
-        Self { start, end, seen: OnceLock::new() }
+        Self { start, end, seen: OnceCell::new() }
     }
 
     /// A node that brings its own text.
     pub(super) fn own(seen: Seen) -> Self {
-        Self { start: 0, end: 0, seen: OnceLock::from(Arc::new(seen)) }
+        Self { start: 0, end: 0, seen: OnceCell::with_value(Arc::new(seen)) }
     }
 
     /// What has been seen so far.
@@ -196,19 +197,19 @@ impl Node {
 impl Seen {
     /// Of a value's text, which must be valid.
     pub(super) fn new(raw: Bytes) -> Self {
-        Self { size: raw.len(), raw, parts: OnceLock::new(), text: OnceLock::new() }
+        Self { size: raw.len(), raw, parts: OnceCell::new(), text: OnceCell::new() }
     }
 
     /// Of a value that is opened already.
     pub(super) fn with_parts(raw: Bytes, opened: Opened) -> Self {
-        Self { parts: OnceLock::from(opened), ..Self::new(raw) }
+        Self { parts: OnceCell::with_value(opened), ..Self::new(raw) }
     }
 
     /// Of text from outside: validates it, and opens the top level in the same pass.
     pub(super) fn parse(raw: Bytes) -> Result<Self, InvalidJson> {
         match open(&raw) {
             Ok(opened) => {
-                Ok(Self { parts: opened.map(OnceLock::from).unwrap_or_default(), ..Self::new(raw) })
+                Ok(Self { parts: opened.map(OnceCell::with_value).unwrap_or_default(), ..Self::new(raw) })
             }
             Err(refused) => Err(InvalidJson::of_text(&raw, Some(&refused))),
         }
@@ -235,7 +236,7 @@ impl Seen {
             // What was read stays what is sent: the edit goes on from the text that left, since below the
             // parts there may still be duplicates that a reader of that text has not seen.
             self.raw = text;
-            self.parts = OnceLock::new();
+            self.parts = OnceCell::new();
             self.opened()?;
             self.parts.get_mut()?.changed = true;
         }

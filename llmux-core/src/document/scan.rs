@@ -18,6 +18,7 @@ pub(super) struct Refused {
 
 type Result<T> = std::result::Result<T, Refused>;
 
+#[cold]
 fn refuse<T>(at: usize, reason: &'static str) -> Result<T> {
     Err(Refused { at, reason })
 }
@@ -120,6 +121,7 @@ pub(super) fn end_of_text(text: &[u8], at: usize) -> Result<()> {
 }
 
 /// The key of a member that starts at `at`, and where its value starts.
+#[inline]
 pub(super) fn member(text: &[u8], at: usize) -> Result<(Quoted, usize)> {
     if text.get(at) != Some(&b'"') {
         return refuse(at, "key must be a string");
@@ -160,6 +162,7 @@ fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize> {
 }
 
 /// The end of a number.
+#[inline]
 fn number(text: &[u8], start: usize) -> Result<usize> {
     let digits = |from: usize| {
         let rest = text.get(from..).unwrap_or_default();
@@ -198,6 +201,7 @@ fn number(text: &[u8], start: usize) -> Result<usize> {
 }
 
 /// The string that starts at `start`, with a quote.
+#[inline]
 pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
     let mut at = start + 1;
     let mut escaped = false;

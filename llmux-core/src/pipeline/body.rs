@@ -1,8 +1,9 @@
 //! A JSON body as hooks see it: parsed when somebody looks, bounded, and with a way back from a failed hook.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use once_cell::sync::OnceCell;
 
 use crate::{
     document::{Document, EditError},
@@ -24,7 +25,7 @@ pub(crate) struct Body {
 enum Content {
     Parsed(Document),
     /// A text that may not be JSON, and its document once somebody has looked.
-    Text(Bytes, OnceLock<Option<Document>>),
+    Text(Bytes, OnceCell<Option<Document>>),
 }
 
 /// Why an edit was not made.
@@ -49,7 +50,7 @@ impl Body {
 
     /// A body that nobody has parsed yet.
     fn unparsed(text: Bytes, limit: usize) -> Self {
-        Self { content: Content::Text(text, OnceLock::new()), saved: None, limit: Some(limit), edits: 0 }
+        Self { content: Content::Text(text, OnceCell::new()), saved: None, limit: Some(limit), edits: 0 }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {

@@ -56,7 +56,9 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                     }
                 }
                 request.context.collected.commit();
-                request.follow_model();
+                if request.body.edits() != edits {
+                    request.follow_model();
+                }
                 return match std::mem::take(&mut calls.answer.said) {
                     Said::Respond(response) => Entered::Answered(Answered::Response(response)),
                     Said::Stream(mut stream) => {

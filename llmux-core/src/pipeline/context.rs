@@ -4,6 +4,7 @@
 //! A hook that fails leaves no trace in the former: what it set anew is kept until the call has ended.
 
 use std::{
+    cell::RefCell,
     mem,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -151,11 +152,8 @@ impl Collected {
     }
 
     pub(crate) fn set_response_header(&mut self, name: &str, value: &str) -> Result<(), Refused> {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused::Invalid)?;
+        let name = response_header(name)?;
         let value = HeaderValue::from_str(value).map_err(|_| Refused::Invalid)?;
-        if RESERVED.contains(&name.as_str()) {
-            return Err(Refused::Invalid);
-        }
         if value.len() > 8 * 1024 {
             return Err(Refused::TooLarge);
         }
@@ -174,6 +172,28 @@ impl Collected {
         self.values.roll_back();
         self.response_headers.roll_back();
     }
+}
+
+/// The name of a header that plugins may set. Few names are set again and again, and reading one anew would cost
+/// more than all else about it, so each thread keeps some.
+fn response_header(name: &str) -> Result<HeaderName, Refused> {
+    const MOST: usize = 32;
+    thread_local! {
+        static NAMES: RefCell<Vec<HeaderName>> = const { RefCell::new(Vec::new()) };
+    }
+    NAMES.with_borrow_mut(|names| {
+        if let Some(known) = names.iter().find(|known| known.as_str() == name) {
+            return Ok(known.clone());
+        }
+        let read = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused::Invalid)?;
+        if RESERVED.contains(&read.as_str()) {
+            return Err(Refused::Invalid);
+        }
+        if names.len() < MOST {
+            names.push(read.clone());
+        }
+        Ok(read)
+    })
 }
 
 /// Headers that say how the response is framed: the server's business.

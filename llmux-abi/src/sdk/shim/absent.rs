@@ -99,9 +99,9 @@ const fn is_mark<F>() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, poll_fn};
+    use std::future::{Future, pending, poll_fn};
 
-    use super::*;
+    use super::{is_absent, is_absent_alone};
     use crate::prelude::*;
 
     struct Bare;
