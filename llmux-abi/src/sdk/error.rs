@@ -166,7 +166,12 @@ impl Error {
 
 /// Appends a number as JSON; what is none there becomes null.
 fn push_number(json: &mut String, number: impl Serialize) {
-    json.push_str(&serde_json::to_string(&number).unwrap_or_default());
+    let mut digits = [0; 32];
+    let mut rest = &mut digits[..];
+    // No number that this is called with is longer.
+    let _ = serde_json::to_writer(&mut rest, &number);
+    let unused = rest.len();
+    json.push_str(std::str::from_utf8(&digits[..digits.len() - unused]).unwrap_or("null"));
 }
 
 /// Appends a text as JSON.

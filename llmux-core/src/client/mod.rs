@@ -198,9 +198,10 @@ impl Client {
         let model = body.get_str("/model").unwrap_or_default();
         let configured = || shared.upstreams.fallbacks.get(model).cloned().unwrap_or_default();
         let fallbacks = if fallbacks.is_empty() { configured() } else { fallbacks };
+        let model = model.into();
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let in_flight = InFlight {
-            context: RequestContext::new(endpoint, streams, request_id, identity, headers, &snapshot),
+            context: RequestContext::new(endpoint, streams, model, request_id, identity, headers, &snapshot),
             body: Body::new(body.clone(), limit),
             original: body,
             upstream_body: None,

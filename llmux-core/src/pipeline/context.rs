@@ -239,6 +239,7 @@ impl RequestContext {
     pub(crate) fn new(
         endpoint: Endpoint,
         is_streaming: bool,
+        model: Arc<str>,
         request_id: Arc<str>,
         identity: Option<Arc<Identity>>,
         headers: Arc<HeaderMap>,
@@ -253,7 +254,7 @@ impl RequestContext {
             headers,
             started,
             started_at: SystemTime::now(),
-            model: "".into(),
+            model,
             attempt: 0,
             deployment: None,
             collected: Collected::default(),

@@ -183,10 +183,8 @@ impl InFlight {
     /// A fresh attempt at the model that the context names: values, headers and body anew (rule F2).
     fn begin_attempt(&mut self) {
         let mut document = self.original.clone();
-        if self.context.attempt == 0 {
-            self.context.model = document.get_str("/model").unwrap_or_default().into();
-        } else if let Err(error) =
-            document.set("/model", &serde_json::json!(&*self.context.model).to_string())
+        if self.context.attempt > 0
+            && let Err(error) = document.set("/model", &serde_json::json!(&*self.context.model).to_string())
         {
             tracing::error!("a request without a model: {error}");
         }

@@ -16,6 +16,7 @@ use crate::{
 /// A request that goes through the chains again and again.
 pub struct Chain {
     request: InFlight,
+    model: Arc<str>,
     snapshot: Arc<Snapshot>,
     reader: mpsc::Sender<Sent>,
     chunks: mpsc::Receiver<Sent>,
@@ -30,7 +31,8 @@ impl Chain {
     pub fn new(client: &Client, request: Request) -> Result<Self, Error> {
         let (reader, chunks) = mpsc::channel(64);
         let (request, snapshot) = client.enter(request, false)?;
-        Ok(Self { request, snapshot, reader, chunks })
+        let model = request.context.model.clone();
+        Ok(Self { request, model, snapshot, reader, chunks })
     }
 
     /// The pre chain, then the post chain, with this response where no plugin answers. Without `on_complete`.
@@ -39,6 +41,7 @@ impl Chain {
     ///
     /// What the plugins answered instead.
     pub async fn run(&mut self, response: Document) -> Result<Document, Error> {
+        self.request.context.model = self.model.clone();
         bench::round(&mut self.request, &self.snapshot, response).await
     }
 
