@@ -52,11 +52,8 @@ impl Contract {
                     "}\n",
                 );
                 sources.cut("    /// Registers a metric and gives its id", "}\n\n/// What to register.");
-                for filled in
-                    ["on_complete: hooks::on_complete::<P>,", "cleanup: hooks::cleanup::<P>,", "attach,"]
-                {
-                    sources.swap(&format!("            {filled}\n"), "");
-                }
+                sources.cut("            on_complete: if is_absent(", "        });\n    }\n}");
+                sources.swap("            attach,\n", "");
                 let call =
                     "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
                 sources.swap(call, "{ let _ = metric; None }");
@@ -67,13 +64,13 @@ impl Contract {
             }
             Contract::Newer => {
                 sources.swap("ABI_VERSION: &str = \"0.1.0\"", "ABI_VERSION: &str = \"0.2.0\"");
-                let last = "        RRef<'a, InstanceObject>,\n        RawAnswer<'a>,\n        \
-                            &mut FfiContext<'_>,\n    ) -> HookPoll<'a>,\n}";
+                let last = "            RRef<'a, InstanceObject>,\n            RawAnswer<'a>,\n            \
+                            &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
                 let field = "\n    /// Once in a while.\n    \
                              pub on_idle: unsafe extern \"C\" fn(RRef<'_, InstanceObject>) -> u32,\n}";
                 sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
-                let last = "            cleanup: hooks::cleanup::<P>,\n";
-                sources.swap(last, &format!("{last}            on_idle,\n"));
+                let last = "            cleanup: if is_absent_alone(P::cleanup) ";
+                sources.swap(last, &format!("            on_idle,\n{last}"));
                 let before = "struct Tables<P>";
                 let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) \
                             -> u32 {\n    0\n}\n\n";

@@ -80,6 +80,11 @@ impl Fixtures {
         self.library("llmux-guard")
     }
 
+    /// The library of the plugin that stands on a frozen copy of the contract.
+    pub fn frozen(&self) -> PathBuf {
+        self.library("llmux-frozen")
+    }
+
     /// The library of a crate.
     pub fn library(&self, name: &str) -> PathBuf {
         let (prefix, suffix) = (env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
@@ -126,7 +131,8 @@ fn cargo(folder: &Path, workspace: &Path, arguments: &[&str]) {
 
 fn write_workspace(folder: &Path, workspace: &Path) {
     let root = repository();
-    let names: Vec<String> = CRATES.iter().map(|one| format!("{:?}", one.name)).collect();
+    let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
+    let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     let default: Vec<&String> = names.iter().filter(|name| !name.contains("aborting")).collect();
     let default = default.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     write(
@@ -146,6 +152,14 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     }
     for contract in Contract::ALL {
         contract::write_copy(&root, contract, &folder.join(contract.folder()));
+    }
+    let frozen = root.join("tests/fixtures/frozen");
+    copy(&frozen.join("contract"), &folder.join("contract-frozen"));
+    let contract = format!("{:?}", folder.join("contract-frozen"));
+    copy(&frozen.join("src"), &workspace.join("llmux-frozen/src"));
+    for file in ["Cargo.toml", "build.rs"] {
+        let text = read(&frozen.join(file)).replace("\n[workspace]\n", "").replace("\"contract\"", &contract);
+        write(&workspace.join("llmux-frozen").join(file), &text);
     }
     for one in &CRATES {
         let source = root.join("tests/fixtures").join(one.source);
@@ -168,6 +182,18 @@ fn write_workspace(folder: &Path, workspace: &Path) {
             write(&folder.join("src").join(file.file_name()), &text);
         }
         write(&folder.join("Cargo.toml"), &manifest);
+    }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).expect("a folder of the fixture") {
+        let file = file.expect("a file");
+        let to = to.join(file.file_name());
+        match file.path().is_dir() {
+            true => copy(&file.path(), &to),
+            false => write(&to, &read(&file.path())),
+        }
     }
 }
 

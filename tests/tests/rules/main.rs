@@ -7,6 +7,7 @@ mod client;
 mod completion;
 mod context;
 mod failures;
+mod frozen;
 mod libraries;
 mod order;
 mod panics;

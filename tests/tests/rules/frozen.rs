@@ -1,0 +1,77 @@
+//! The promise of the contract (`llmux-abi/ABI.md`): a plugin that was built against ABI 0.1.0 once, on the tables alone,
+//! loads and runs in this host. Neither it nor its copy of the contract is ever edited.
+
+use std::{fs, path::Path};
+
+use llmux_core::testing::Harness;
+use llmux_tests::{Fixtures, fixtures::repository};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+async fn frozen() -> Harness {
+    Harness::library(Fixtures::get().frozen(), json!({})).await
+}
+
+#[tokio::test]
+async fn a_plugin_built_for_abi_0_1_0_runs_every_hook_of_a_request() {
+    let harness = frozen().await;
+    let reply = harness.chat(json!({"messages": [{"role": "user", "content": "Hi"}]})).await;
+    reply.assert_ok().assert_header("x-frozen", "yes").assert_value("frozen", "yes");
+    assert_eq!(reply.body()["frozen"], true, "the post hook");
+    harness.assert_sent("/frozen", 1);
+    harness.completed().await;
+    harness.assert_logged("completed");
+    let requests = harness.metric("frozen_requests", &[("ending", "completed")]);
+    assert_eq!(requests, Some(1.0), "{}", harness.metrics());
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_plugin_built_for_abi_0_1_0_runs_every_hook_of_a_stream() {
+    let harness = frozen().await;
+    let reply = harness.chat_stream(json!({"messages": [{"role": "user", "content": "Hi"}]})).await;
+    reply.assert_ok().assert_header("x-frozen", "yes");
+    harness.assert_sent("/frozen", 1);
+    let (last, chunks) = reply.chunks().split_last().expect("chunks");
+    assert_eq!(last["object"], "frozen", "what the end of the stream emitted");
+    assert!(!chunks.is_empty() && chunks.iter().all(|chunk| chunk["frozen"] == true), "{chunks:?}");
+    harness.completed().await;
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_plugin_built_for_abi_0_1_0_rejects_and_is_unloaded() {
+    let harness = frozen().await;
+    let reply = harness.chat(json!({"model": "refuse", "messages": []})).await;
+    reply.assert_rejected(403);
+    harness.assert_nothing_sent();
+    harness.completed().await;
+    harness.assert_logged("completed without a turn");
+    harness.unload().await;
+    harness.assert_logged("cleaned up");
+}
+
+#[test]
+fn the_frozen_plugin_is_what_it_was() {
+    let mut hash = Sha256::new();
+    digest(&repository().join("tests/fixtures/frozen"), &mut hash);
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        found, "438a120fa239d04f50d48737187c55e942898f80aa610388d28bb946ee0f19d1",
+        "tests/fixtures/frozen stands for the plugins that are out there: undo the change, and mend the host instead"
+    );
+}
+
+/// All files of a folder, in the order of their names, each with its path.
+fn digest(folder: &Path, hash: &mut Sha256) {
+    let mut files: Vec<_> =
+        fs::read_dir(folder).expect("the folder").map(|file| file.expect("a file").path()).collect();
+    files.sort();
+    for file in files {
+        hash.update(file.file_name().expect("a name").as_encoded_bytes());
+        match file.is_dir() {
+            true => digest(&file, hash),
+            false => hash.update(fs::read(&file).expect("a file")),
+        }
+    }
+}
