@@ -1,0 +1,95 @@
+//! The manifest reader (rule D1) before bytes of all kinds: what is well made is read as it was meant, and what is not
+//! is refused, whatever it is. `fuzz/` asks the same, led by coverage.
+
+use llmux_core::plugins::Manifest;
+use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use serde_json::{Value, json};
+
+/// The manifest's section, as the SDK writes it.
+fn section(json: &str) -> Vec<u8> {
+    [b"LLMUXPLG", &(json.len() as u32).to_le_bytes()[..], json.as_bytes()].concat()
+}
+
+/// An object file of a format with this section.
+fn file(format: BinaryFormat, section: &[u8]) -> Vec<u8> {
+    let mut file = Object::new(format, Architecture::X86_64, Endianness::Little);
+    let (segment, name) = match format {
+        BinaryFormat::MachO => (&b"__DATA"[..], &b"__llmux"[..]),
+        _ => (&b""[..], &b".llmux"[..]),
+    };
+    let id = file.add_section(segment.to_vec(), name.to_vec(), SectionKind::ReadOnlyData);
+    file.append_section_data(id, section, 8);
+    file.write().expect("an object file")
+}
+
+fn formats() -> impl Strategy<Value = BinaryFormat> {
+    prop_oneof![Just(BinaryFormat::Elf), Just(BinaryFormat::MachO), Just(BinaryFormat::Coff)]
+}
+
+fn versions() -> impl Strategy<Value = String> {
+    (any::<u16>(), any::<u16>(), any::<u16>(), "(-[a-z]{1,5})?")
+        .prop_map(|(a, b, c, pre)| format!("{a}.{b}.{c}{pre}"))
+}
+
+/// Manifests as plugins have them.
+fn manifests() -> impl Strategy<Value = Value> {
+    let text = || "[^\\p{Cc}]{0,40}";
+    let says = (text(), text(), text(), text(), text(), text());
+    let is = ("[a-z0-9._-]{1,64}", versions(), versions(), any::<i32>(), any::<bool>(), "[A-Za-z0-9_]{1,64}");
+    let fails = prop_oneof![Just(json!(null)), Just(json!("fail")), Just(json!("continue"))];
+    (is, says, fails).prop_map(|((name, version, abi, priority, unwinds, entry), says, on_error)| {
+        json!({
+            "name": name, "version": version, "abi": abi, "priority": priority,
+            "panic": if unwinds { "unwind" } else { "abort" }, "entry": format!("llmux_plugin_{entry}"),
+            "description": says.0, "authors": says.1, "license": says.2, "sdk": says.3, "rustc": says.4,
+            "target": says.5, "on_error": on_error,
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn d1_a_manifest_is_read_as_it_was_written(manifest in manifests(), format in formats()) {
+        let read = Manifest::read(&file(format, &section(&manifest.to_string()))).expect("a good manifest");
+        prop_assert_eq!(serde_json::to_value(&read).expect("JSON"), manifest);
+    }
+
+    #[test]
+    fn d1_members_that_are_not_known_are_ignored(manifest in manifests(), name in "[a-z]{9,20}", value in any::<u32>()) {
+        let mut longer = manifest.clone();
+        longer[name.as_str()] = json!(value);
+        prop_assert_eq!(Manifest::parse(longer.to_string().as_bytes()).expect("good"),
+            Manifest::parse(manifest.to_string().as_bytes()).expect("good"));
+    }
+
+    #[test]
+    fn d1_a_member_that_is_missing_is_named(manifest in manifests(), which in any::<Index>()) {
+        let mut members = manifest.as_object().expect("an object").clone();
+        members.remove("on_error");
+        let name = members.keys().nth(which.index(members.len())).expect("a member").clone();
+        members.remove(&name);
+        let error = Manifest::parse(json!(members).to_string().as_bytes()).expect_err("refused").to_string();
+        prop_assert!(error.contains(&format!("`{name}`")), "{}", error);
+    }
+
+    #[test]
+    fn d1_damaged_files_are_read_without_harm(
+        manifest in manifests(), format in formats(),
+        flips in vec((any::<Index>(), any::<u8>()), 0..20), cut in any::<Index>(), keep in any::<bool>(),
+    ) {
+        let mut bytes = file(format, &section(&manifest.to_string()));
+        for (at, byte) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if !keep {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        // Whatever it says: it says it, and in a sentence.
+        if let Err(error) = Manifest::read(&bytes) {
+            let error = error.to_string();
+            prop_assert!(error.len() < 400 && !error.contains('\n'), "{}", error);
+        }
+    }
+}
