@@ -4,12 +4,12 @@
 //! some label values (a model's name): each label keeps a bounded number of them, the rest read `other`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use prometheus::{
-    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, TextEncoder,
     core::Collector,
     proto::{self, LabelPair, Metric, MetricFamily, MetricType},
 };
@@ -24,11 +24,13 @@ const OTHER: &str = "other";
 const OWNER: &str = "plugin";
 
 /// All metrics of a host.
+///
+/// Not a `prometheus::Registry`: that one never forgets the labels that a name once had.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    registry: Registry,
     /// What each instance has registered, by its name and the metric's. A new generation of an instance is made
-    /// before the old one goes: while both are there they share a metric of one shape, and it counts on.
+    /// before the old one goes: while both are there they share a metric of one shape, and it counts on. One of
+    /// another shape takes the old one's place, which nobody sees from there on.
     held: Mutex<HashMap<(String, String), Held>>,
 }
 
@@ -74,8 +76,18 @@ enum Family {
 impl Metrics {
     /// Every metric, in Prometheus' text format.
     pub(crate) fn render(&self, own: Vec<MetricFamily>) -> String {
-        let mut families = self.registry.gather();
-        families.extend(own);
+        let mut families = BTreeMap::new();
+        for family in self.held().values().flat_map(|held| held.metric.family.collector().collect()) {
+            add(&mut families, family);
+        }
+        own.into_iter().for_each(|family| add(&mut families, family));
+        for family in families.values_mut() {
+            let values = |metric: &Metric| -> Vec<String> {
+                metric.get_label().iter().map(|label| label.value().to_owned()).collect()
+            };
+            family.mut_metric().sort_by_cached_key(values);
+        }
+        let families: Vec<_> = families.into_values().collect();
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
             tracing::warn!("a metric cannot be written: {error}");
@@ -110,7 +122,14 @@ impl Metrics {
                 Family::Histogram(HistogramVec::new(opts, labels)?)
             }
         };
-        self.registry.register(family.collector())?;
+        let other = |held: (&(String, String), &Held)| {
+            held.0.1 == name && held.0.0 != owner && held.1.shape.kind != shape.kind
+        };
+        if all.iter().any(other) {
+            return Err(prometheus::Error::Msg(
+                "another plugin has a metric of that name and another kind".into(),
+            ));
+        }
         let seen = labels.iter().map(|_| RwLock::default()).collect();
         let metric = PluginMetric { key: key.clone(), family, seen };
         all.insert(key, Held { shape, metric: metric.clone(), holders: 1 });
@@ -120,17 +139,27 @@ impl Metrics {
     /// Lets go of a metric, once for each time it was registered; the last one removes it.
     pub(crate) fn unregister(&self, metric: &PluginMetric) {
         let mut all = self.held();
-        let Some(held) = all.get_mut(&metric.key) else { return };
+        let held = all.get_mut(&metric.key).filter(|held| Arc::ptr_eq(&held.metric.seen, &metric.seen));
+        let Some(held) = held else { return };
         held.holders -= 1;
         if held.holders == 0 {
             all.remove(&metric.key);
-            // What is held is registered.
-            let _ = self.registry.unregister(metric.family.collector());
         }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<(String, String), Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a family to those of other names, or its metrics to the family of its name.
+fn add(families: &mut BTreeMap<String, MetricFamily>, mut family: MetricFamily) {
+    if family.get_metric().is_empty() {
+        return;
+    }
+    match families.get_mut(family.name()) {
+        Some(there) => there.mut_metric().extend(family.take_metric()),
+        None => drop(families.insert(family.name().to_owned(), family)),
     }
 }
 
@@ -362,10 +391,31 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_of_another_shape_is_refused() {
+    fn d4_a_new_generations_metric_of_another_shape_takes_the_old_ones_place() {
         let metrics = Metrics::default();
-        metrics.register("a", MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
-        assert!(metrics.register("b", MetricKind::Counter, "x_total", "X", &["other"]).is_err());
-        assert!(metrics.register("b", MetricKind::Counter, "not a name", "X", &[]).is_err());
+        let old = metrics.register("a", MetricKind::Counter, "n_total", "N", &["l"]).expect("registered");
+        old.record(&["x"], 1.0);
+        let new = metrics.register("a", MetricKind::Gauge, "n_total", "N", &[]).expect("registered");
+        new.record(&[], 5.0);
+        old.record(&["x"], 1.0);
+        metrics.unregister(&old);
+        let text = metrics.render(Vec::new());
+        assert!(text.contains("n_total{plugin=\"a\"} 5") && !text.contains("l=\"x\""), "{text}");
+        metrics.unregister(&new);
+        assert_eq!(metrics.render(Vec::new()), "");
+    }
+
+    #[test]
+    fn two_plugins_share_a_name_with_labels_of_their_own_and_one_kind() {
+        let metrics = Metrics::default();
+        let a = metrics.register("a", MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
+        let b = metrics.register("b", MetricKind::Counter, "x_total", "Y", &[]).expect("registered");
+        a.record(&["1"], 1.0);
+        b.record(&[], 2.0);
+        let text = metrics.render(Vec::new());
+        assert_eq!(text.matches("# TYPE x_total counter").count(), 1, "{text}");
+        assert!(text.contains("x_total{l=\"1\",plugin=\"a\"} 1") && text.contains("x_total{plugin=\"b\"} 2"));
+        assert!(metrics.register("c", MetricKind::Gauge, "x_total", "X", &[]).is_err(), "another kind");
+        assert!(metrics.register("c", MetricKind::Counter, "not a name", "X", &[]).is_err());
     }
 }
