@@ -45,15 +45,23 @@ impl Copies {
         self.made += 1;
         let name = format!("{}-{}.{}", library.sha256, self.made, std::env::consts::DLL_EXTENSION);
         let path = folder.folder.path().join(name);
-        let mut file = File::options().write(true).create_new(true).open(&path)?;
-        file.write_all(&library.bytes)?;
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path)?.write_all(&library.bytes)?;
         Ok(path)
     }
 }
 
 impl Folder {
     fn new(within: &Path) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        // Whoever else could write here could exchange a copy after the checks.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.tempdir_in(within)?;
         let new = folder.path().join("lock.new");
         let lock = File::create_new(&new)?;
         // It has its name once it is locked, so that nobody takes a folder for a dead one's in between. A system
@@ -127,8 +135,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let mut copies = Copies::default();
         let copy = copies.write(&library()).expect("written");
-        let folder = fs::metadata(copy.parent().expect("a folder")).expect("there");
-        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(copy.parent().expect("a folder")), mode(&copy)), (0o700, 0o600));
     }
 
     #[cfg(unix)]

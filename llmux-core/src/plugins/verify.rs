@@ -165,15 +165,21 @@ fn satisfies(host: &Version, plugin: &Version) -> bool {
     VersionReq { comparators: vec![comparator] }.matches(host)
 }
 
-/// Refuses a link that leads out of the plugin folders. A file elsewhere is the operator's own choice.
+/// Refuses what lies in a plugin folder by its name and elsewhere in truth: a link, or a folder that is one. A file
+/// that the operator names elsewhere is their own choice.
 fn check_link(path: &Path, folders: &[PathBuf]) -> Result<(), LibraryError> {
-    let folders: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
-    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-    if !parent.is_some_and(|parent| folders.contains(&parent)) {
+    let real: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+    let is_below = |path: &Path, folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
+    let named = std::path::absolute(path).map_err(LibraryError::Read)?;
+    let parent = named.parent().and_then(|parent| parent.canonicalize().ok());
+    let absolute: Vec<PathBuf> =
+        folders.iter().filter_map(|folder| std::path::absolute(folder).ok()).collect();
+    let is_in_folder = is_below(&named, &absolute) || parent.is_some_and(|parent| is_below(&parent, &real));
+    if !is_in_folder {
         return Ok(());
     }
     let target = path.canonicalize().map_err(LibraryError::Read)?;
-    match folders.iter().any(|folder| target.starts_with(folder)) {
+    match is_below(&target, &real) {
         true => Ok(()),
         false => Err(LibraryError::LeavesFolder { target }),
     }
