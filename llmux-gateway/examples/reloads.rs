@@ -4,9 +4,12 @@
 //! Starts `llmux`, loads the example `edition`, and replaces it by another version and back while clients send plain
 //! and streaming requests over kept connections. Every answer must come, and be of one version from its first hook
 //! to its last. Prints failures (there must be none), and the server's memory, file descriptors and threads before
-//! and after. Linux only: those figures are read from `/proc`.
+//! and after, with what there is more or less of by name. A runtime's threads for blocking work come and go with the
+//! work (they end after ten idle seconds), so the last figures are those of a server that rests as before the load.
+//! Linux only: they are read from `/proc`.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs,
     path::Path,
@@ -75,6 +78,8 @@ async fn main() -> Result<()> {
     let loaded = http.post(&plugins).bearer_auth(&token).json(&json!({"path": file})).send().await?;
     loaded.error_for_status()?;
 
+    let resting = rest(id).await?;
+    println!("resting: {resting}");
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| tokio::spawn(client(http.clone(), api.clone(), tally.clone()))).collect();
@@ -116,11 +121,15 @@ async fn main() -> Result<()> {
     for client in clients {
         client.await?;
     }
+    drop(http);
+    let rested = rest(id).await?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
     let list: Value = http.get(&plugins).send().await?.json().await?;
     times.sort();
     let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    println!("after:   {after}");
+    print!("after:   {after}\n{}", after.since(&before));
+    print!("resting: {rested}\n{}", rested.since(&resting));
     println!("reloads: {reloads} in {took:.1?}, each p50 {:.1?}, p99 {:.1?}", at(50), at(99));
     println!(
         "requests: {} plain, {} streaming, {} by one edition, {} by the other",
@@ -137,6 +146,13 @@ async fn main() -> Result<()> {
         0 => Ok(()),
         _ => Err("requests failed".into()),
     }
+}
+
+/// The figures of a server that nobody has asked anything for longer than its idle threads live. Connections that
+/// were kept may still be there.
+async fn rest(id: u32) -> Result<Figures> {
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    Figures::of(id)
 }
 
 /// One step, as a deployment does it: whoever opens the file gets the old one or the new one, whole.
@@ -203,25 +219,75 @@ async fn ask(http: &reqwest::Client, url: &str, streams: bool) -> Result<usize> 
 struct Figures {
     /// Resident memory, in KiB.
     memory: u64,
-    threads: u64,
-    files: usize,
+    /// How many of each name.
+    threads: BTreeMap<String, usize>,
+    files: BTreeMap<String, usize>,
 }
 
 impl Figures {
     fn of(id: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).ok_or("no figure")
-        };
-        let files = fs::read_dir(format!("/proc/{id}/fd"))?.count();
-        Ok(Self { memory: number("VmRSS:")?, threads: number("Threads:")?, files })
+        let process = format!("/proc/{id}");
+        let status = fs::read_to_string(format!("{process}/status"))?;
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory =
+            memory.and_then(|line| line.split_whitespace().next()?.parse().ok()).ok_or("no figure")?;
+        let sockets = sockets(&format!("{process}/net/tcp"))?;
+        let (mut threads, mut files) = (BTreeMap::new(), BTreeMap::new());
+        for thread in fs::read_dir(format!("{process}/task"))? {
+            // One that ends while we look is not there.
+            if let Ok(name) = fs::read_to_string(thread?.path().join("comm")) {
+                *threads.entry(name.trim().to_owned()).or_insert(0) += 1;
+            }
+        }
+        for file in fs::read_dir(format!("{process}/fd"))? {
+            if let Ok(link) = fs::read_link(file?.path()) {
+                let link = link.to_string_lossy().into_owned();
+                let name = sockets.get(&link).cloned().unwrap_or(link);
+                // Pipes and other sockets are told apart by a number, which is of no interest.
+                let name = if name.starts_with("pipe:") { "pipe".to_owned() } else { name };
+                *files.entry(name).or_insert(0) += 1;
+            }
+        }
+        Ok(Self { memory, threads, files })
     }
+
+    /// What there is more or less of, by name.
+    fn since(&self, before: &Self) -> String {
+        let mut lines = String::new();
+        for (what, after, before) in
+            [("thread", &self.threads, &before.threads), ("file", &self.files, &before.files)]
+        {
+            let mut names: Vec<_> = after.keys().chain(before.keys()).collect();
+            names.sort();
+            names.dedup();
+            for name in names {
+                let count = |figures: &BTreeMap<String, usize>| figures.get(name).copied().unwrap_or(0);
+                if count(after) != count(before) {
+                    lines += &format!("         {what} {name}: {} -> {}\n", count(before), count(after));
+                }
+            }
+        }
+        if lines.is_empty() { "         the same threads and files\n".to_owned() } else { lines }
+    }
+}
+
+/// What a process's sockets are, by their names in `/proc`: `tcp :PORT listens`, or `tcp :PORT` for a connection.
+fn sockets(table: &str) -> Result<BTreeMap<String, String>> {
+    let table = fs::read_to_string(table)?;
+    let sockets = table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let (local, state, inode) = (columns.get(1)?, columns.get(3)?, columns.get(9)?);
+        let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+        let listens = if *state == "0A" { " listens" } else { "" };
+        Some((format!("socket:[{inode}]"), format!("tcp :{port}{listens}")))
+    });
+    Ok(sockets.collect())
 }
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = |figures: &BTreeMap<String, usize>| figures.values().sum::<usize>();
         let Self { memory, threads, files } = self;
-        write!(f, "{memory} KiB resident, {threads} threads, {files} file descriptors")
+        write!(f, "{memory} KiB resident, {} threads, {} file descriptors", count(threads), count(files))
     }
 }

@@ -17,6 +17,8 @@ const TOKEN_VARIABLE: &str = "LLMUX_ADMIN_TOKEN";
 pub(crate) struct AdminClient {
     base: Url,
     token: Option<String>,
+    /// Was the token named, rather than found?
+    is_named: bool,
     http: reqwest::Client,
 }
 
@@ -30,7 +32,9 @@ impl AdminClient {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong(&"it is no URL of a server"));
         }
-        let token = token(&url, token_file)?;
+        let named = named_token(token_file)?;
+        let is_named = named.is_some();
+        let token = if is_named { named } else { found_token(&url)? };
         // reqwest is built without a choice of cryptography. Whoever chose before stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -41,7 +45,7 @@ impl AdminClient {
             .timeout(Duration::from_secs(600))
             .build()
             .map_err(|error| Problem::new(format!("cannot make an HTTP client: {error}")))?;
-        Ok(Self { base: url, token, http })
+        Ok(Self { base: url, token, is_named, http })
     }
 
     /// Sends a request below `/admin/plugins`. Gives the status and the body, `null` where there is none.
@@ -89,7 +93,7 @@ impl AdminClient {
             return Ok((status, body));
         }
         Err(match body["error"]["message"].as_str() {
-            Some(message) if status == StatusCode::UNAUTHORIZED && self.token.is_none() => {
+            Some(message) if status == StatusCode::UNAUTHORIZED && !self.is_named => {
                 Problem::new(format!("{message}; set {TOKEN_VARIABLE}, or name a file with --token-file"))
             }
             Some(message) => Problem::new(message),
@@ -100,18 +104,19 @@ impl AdminClient {
     }
 }
 
-/// The token: from the file that is named, the environment, or the file that a server of this user left here.
-fn token(url: &Url, file: Option<&Path>) -> Result<Option<String>> {
+/// The token from the file that is named, or the environment.
+fn named_token(file: Option<&Path>) -> Result<Option<String>> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Problem::new(format!("token file {}: {error}", file.display())))?;
         return Ok(Some(text.trim().to_owned()));
     }
-    if let Ok(token) = std::env::var(TOKEN_VARIABLE)
-        && !token.trim().is_empty()
-    {
-        return Ok(Some(token.trim().to_owned()));
-    }
+    let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+    Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
+}
+
+/// The token in the file that a server of this user left here.
+fn found_token(url: &Url) -> Result<Option<String>> {
     // This machine's token is for this machine's server only.
     let host = url.host_str().unwrap_or_default();
     let number = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -3,7 +3,8 @@
 //! ```text
 //! cli ──► serve ──► setup (configuration ──► client) ──► server (connections) ──► api    (/v1/…)
 //!    │                 ├─► watch  (plugin folders)                            └─► admin  (/admin/…)
-//!    │                 └─► reload (SIGHUP, /admin/reload) ──► difference
+//!    │                 ├─► reload (SIGHUP, /admin/reload) ──► difference
+//!    │                 └─► pulse  (events, while a plugin holds a thread)
 //!    ├──► chat          one request through the same pipeline
 //!    └──► plugin_cmd ──► plugin_files (no server)  ·  admin_client (a running one)
 //! ```
@@ -28,6 +29,7 @@ mod plugin_cmd;
 mod plugin_error;
 mod plugin_files;
 mod problem;
+mod pulse;
 mod reload;
 mod reply;
 mod serve;

@@ -21,6 +21,7 @@ use crate::{
     local_token::LocalToken,
     logging, output,
     problem::{Problem, Result},
+    pulse,
     reload::{Doors, Reloader},
     server::{self, Phase},
     setup, watch as folders,
@@ -65,6 +66,7 @@ pub(crate) fn apply(loaded: &mut Loaded, options: &Serve) -> Result<()> {
 }
 
 async fn serve(loaded: Loaded, options: Serve) -> Result<()> {
+    pulse::start(tokio::runtime::Handle::current())?;
     let config = &loaded.config;
     // Whatever can be refused is refused before a plugin runs.
     let builder = setup::client(&loaded, Vec::new())?;

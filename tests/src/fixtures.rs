@@ -36,9 +36,10 @@ const fn against(name: &'static str, contract: Contract) -> Crate {
     Crate { name, source: "guard", contract: Some(contract), twist: None }
 }
 
-const CRATES: [Crate; 8] = [
+const CRATES: [Crate; 9] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
+    plain("llmux-initializer", "initializer"),
     against("llmux-older", Contract::Older),
     against("llmux-newer", Contract::Newer),
     against("llmux-changed", Contract::Changed),
@@ -83,6 +84,24 @@ impl Fixtures {
     /// The library of the plugin that stands on a frozen copy of the contract.
     pub fn frozen(&self) -> PathBuf {
         self.library("llmux-frozen")
+    }
+
+    /// A copy of the initializer's library at this path, which writes to this file when it is mapped.
+    ///
+    /// # Panics
+    ///
+    /// When the copy cannot be written.
+    pub fn initializer(&self, copy: &Path, writes_to: &Path) {
+        let mut bytes = fs::read(self.library("llmux-initializer")).expect("the initializer");
+        let marker = b"llmux-initializer-writes-to:";
+        let places: Vec<usize> =
+            bytes.windows(marker.len()).enumerate().filter(|(_, it)| *it == marker).map(|it| it.0).collect();
+        let [at] = places[..] else { panic!("the place is there once, not at {places:?}") };
+        let path = writes_to.to_str().expect("a path of UTF-8").as_bytes();
+        let place = &mut bytes[at..at + 256];
+        place.fill(b' ');
+        place[..path.len()].copy_from_slice(path);
+        fs::write(copy, bytes).expect("a copy");
     }
 
     /// The library of a crate.

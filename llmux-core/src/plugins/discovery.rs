@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     error::{LibraryError, PluginError},
+    event::Edition,
     manifest::Manifest,
     signature::SignatureState,
-    verify::{VerifiedLibrary, VerifyOptions, verify},
+    verify::{self, Examined, VerifiedLibrary, VerifyOptions},
 };
 
 /// A file with the platform's extension, and what became of reading it.
@@ -23,6 +24,8 @@ pub struct Found {
     pub sha256: Option<String>,
     /// What is known of its signature.
     pub signature: Option<SignatureState>,
+    /// What it is for the audit log, where its bytes could be read, trusted or not.
+    pub(super) edition: Option<Edition>,
 }
 
 /// The extensions of shared libraries, on whatever system.
@@ -37,11 +40,16 @@ const HERE: &[&str] = &[std::env::consts::DLL_EXTENSION];
 ///
 /// When a folder itself cannot be read.
 pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Found>, PluginError> {
-    each_file(folders, HERE, |path| match verify(&path, options) {
-        Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
-            Found { path, manifest: Ok(manifest), sha256: Some(sha256), signature: Some(signature) }
+    each_file(folders, HERE, |path| {
+        let Examined { sha256, manifest, result, .. } = verify::examine(&path, options);
+        let edition = sha256.map(|sha256| Edition::tried(&path, manifest.as_ref(), sha256));
+        match result {
+            Ok(VerifiedLibrary { manifest, sha256, signature, .. }) => {
+                let (sha256, signature) = (Some(sha256), Some(signature));
+                Found { path, manifest: Ok(manifest), sha256, signature, edition }
+            }
+            Err(error) => Found { path, manifest: Err(error), sha256: None, signature: None, edition },
         }
-        Err(error) => Found { path, manifest: Err(error), sha256: None, signature: None },
     })
 }
 

@@ -150,7 +150,7 @@ pub enum LibraryError {
     #[error("its signature: {0}")]
     Signature(String),
     /// It is reached through a link that leaves the plugin folders.
-    #[error("is a symbolic link to {}, outside of the plugin folders", target.display())]
+    #[error("leads to {}, outside of the plugin folders, through a symbolic link", target.display())]
     LeavesFolder {
         /// Where it leads.
         target: PathBuf,

@@ -3,11 +3,14 @@
 //! Who makes a change is known where it begins, and is carried to its end by [`acting_as`]: a reload of a whole
 //! configuration and a single command are told the same way.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
-use super::slot::Slot;
+use super::{manifest::Manifest, slot::Slot};
 
 /// A change of one instance, or a library that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -18,7 +21,7 @@ pub struct PluginEvent {
     pub name: String,
     /// What it was before.
     pub old: Option<Edition>,
-    /// What it is now.
+    /// What it is now; where it was refused, the library that was, if it could be read.
     pub new: Option<Edition>,
     /// What was asked for, where it was refused: `load`, `reload`, `unload`, `enable`, `disable` or `update`.
     pub attempted: Option<&'static str>,
@@ -49,13 +52,14 @@ impl PluginEvent {
         attempted: &'static str,
         name: String,
         running: Option<&Slot>,
+        tried: Option<Edition>,
         error: String,
     ) -> Self {
         Self {
             kind: PluginEventKind::Failed,
             name,
             old: running.map(Edition::of),
-            new: None,
+            new: tried,
             attempted: Some(attempted),
             error: Some(error),
             by: actor(),
@@ -68,6 +72,7 @@ impl PluginEvent {
         let version = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.version.clone());
         let sha256 = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.sha256.clone());
         let (old_version, old_sha256) = (version(&self.old), sha256(&self.old));
+        let (new_version, new_sha256) = (version(&self.new), sha256(&self.new));
         match &self.error {
             Some(error) => tracing::warn!(
                 target: "llmux::audit",
@@ -76,6 +81,8 @@ impl PluginEvent {
                 instance = self.name,
                 old_version,
                 old_sha256,
+                new_version,
+                new_sha256,
                 "refused: {error}"
             ),
             None => tracing::info!(
@@ -85,8 +92,8 @@ impl PluginEvent {
                 instance = self.name,
                 old_version,
                 old_sha256,
-                new_version = version(&self.new),
-                new_sha256 = sha256(&self.new),
+                new_version,
+                new_sha256,
                 "plugin {}",
                 self.kind.as_str()
             ),
@@ -132,7 +139,7 @@ impl PluginEventKind {
 /// Which edition of a plugin an instance runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Edition {
-    /// The plugin's name.
+    /// The plugin's name; empty where it could not be read.
     pub plugin: String,
     /// Its version, where it has a manifest.
     pub version: Option<String>,
@@ -140,11 +147,22 @@ pub struct Edition {
     pub library: Option<PathBuf>,
     /// The SHA-256 of the library's bytes.
     pub sha256: Option<String>,
-    /// Which image of its library, from 1; 0 when compiled in.
+    /// Which image of its library, from 1; 0 when compiled in, or never loaded.
     pub generation: u64,
 }
 
 impl Edition {
+    /// A library's file that somebody tried to load.
+    pub(super) fn tried(path: &Path, manifest: Option<&Manifest>, sha256: String) -> Self {
+        Self {
+            plugin: manifest.map(|manifest| manifest.name.clone()).unwrap_or_default(),
+            version: manifest.map(|manifest| manifest.version.to_string()),
+            library: Some(path.to_owned()),
+            sha256: Some(sha256),
+            generation: 0,
+        }
+    }
+
     fn of(slot: &Slot) -> Self {
         let library = slot.library.as_ref();
         Self {

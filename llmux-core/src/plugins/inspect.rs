@@ -11,8 +11,8 @@ use super::{
     discovery,
     error::{LibraryError, PluginError},
     manifest::Manifest,
-    signature::{self, SignatureState},
-    verify::{self, VerifyOptions},
+    signature::SignatureState,
+    verify::{self, Examined, VerifyOptions},
 };
 
 /// What is known of a library's file.
@@ -34,42 +34,8 @@ pub struct Inspection {
 
 /// Looks at one file.
 pub fn inspect(path: &Path, options: &VerifyOptions) -> Inspection {
-    let mut seen = Inspection {
-        path: path.to_owned(),
-        size: None,
-        sha256: None,
-        manifest: None,
-        signature: None,
-        refused: None,
-    };
-    let bytes = match verify::read(path, options) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            // Others may change it, so it is not loaded; it may be looked at.
-            let may_be_read =
-                matches!(error, LibraryError::Permissions(_) | LibraryError::LeavesFolder { .. });
-            seen.refused = Some(error);
-            match may_be_read.then(|| verify::read_file(path, options.max_size)) {
-                Some(Ok(bytes)) => bytes,
-                _ => return seen,
-            }
-        }
-    };
-    let sha256 = verify::sha256(&bytes);
-    match verify::check_bytes(path, &bytes, &sha256, options) {
-        Ok((manifest, signature)) => {
-            seen.manifest = Some(manifest);
-            seen.signature = Some(signature);
-        }
-        Err(error) => {
-            seen.manifest = Manifest::read(&bytes).ok();
-            seen.signature = signature::check(path, &bytes, &options.trusted_keys, false).ok();
-            seen.refused.get_or_insert(error);
-        }
-    }
-    seen.size = Some(bytes.len() as u64);
-    seen.sha256 = Some(sha256);
-    seen
+    let Examined { size, sha256, manifest, signature, result } = verify::examine(path, options);
+    Inspection { path: path.to_owned(), size, sha256, manifest, signature, refused: result.err() }
 }
 
 /// Looks at every library in the folders, of whatever system, sorted by path.

@@ -33,7 +33,7 @@ use super::{
     slot::Slot,
     source::{PluginSpec, Source},
     stage::Stage,
-    verify::{self, VerifyOptions, sha256},
+    verify::VerifyOptions,
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
@@ -208,15 +208,17 @@ impl Registry {
         let mut after = before.clone();
         for change in changes {
             let (attempted, name) = change.title();
+            queue.stage.tried = None;
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
                 let running = before.iter().find(|slot| slot.name() == name);
                 if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
-                    // The old generation serves on; the operator sees why in the list.
-                    let sha256 = hash_of(path.to_owned()).await;
-                    self.note_problem(path, sha256.as_deref(), &error);
+                    // The old generation serves on; the operator sees why in the list. Whoever watches the folder
+                    // tries again what did not pass the checks: a signature may come, or a right be taken.
+                    self.note_problem(path, None, &error);
                 }
-                self.tell(PluginEvent::refused(attempted, name, running, error.to_string()));
+                let tried = queue.stage.tried.take();
+                self.tell(PluginEvent::refused(attempted, name, running, tried, error.to_string()));
                 return Err(error);
             }
         }
@@ -290,7 +292,8 @@ impl Registry {
             match discover_in(vec![dir.clone()], self.config.verify_options()).await {
                 Ok(more) => found.extend(more),
                 Err(PluginError::Library { path, error }) => {
-                    found.push(Found { path, manifest: Err(error), sha256: None, signature: None });
+                    let (manifest, sha256, signature, edition) = (Err(error), None, None, None);
+                    found.push(Found { path, manifest, sha256, signature, edition });
                 }
                 Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
             }
@@ -367,10 +370,4 @@ async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<Found>, PluginE
 async fn discover_in(dirs: Vec<PathBuf>, options: VerifyOptions) -> Result<Vec<Found>, PluginError> {
     let found = spawn_blocking(move || discover(&dirs, &options)).await;
     found.unwrap_or(Err(PluginError::PipelineClosed))
-}
-
-/// What a file's bytes are called now, if they can be read.
-async fn hash_of(path: PathBuf) -> Option<String> {
-    let hash = move || Some(sha256(&verify::read_file(&path, VerifyOptions::default().max_size).ok()?));
-    spawn_blocking(hash).await.ok().flatten()
 }

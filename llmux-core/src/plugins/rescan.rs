@@ -99,7 +99,13 @@ impl Registry {
                 None
             }
             (Ok(_), sha256) if self.is_known_problem(&one.path, sha256.as_deref(), None) => None,
-            (Ok(_), _) => Some(self.change(vec![Change::Reload(name.to_owned())]).await),
+            (Ok(_), sha256) => {
+                let reloaded = self.change(vec![Change::Reload(name.to_owned())]).await;
+                if let Err(error) = &reloaded {
+                    self.note_problem(&one.path, sha256.as_deref(), error);
+                }
+                Some(reloaded)
+            }
         }
     }
 
@@ -117,7 +123,7 @@ impl Registry {
             None => one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned(),
         };
         let attempted = if running.is_some() { "reload" } else { "load" };
-        self.tell(PluginEvent::refused(attempted, name, running, error.to_string()));
+        self.tell(PluginEvent::refused(attempted, name, running, one.edition.clone(), error.to_string()));
         Some(error)
     }
 

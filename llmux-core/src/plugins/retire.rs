@@ -100,7 +100,7 @@ impl Retirement {
         for (name, home) in homes.into_iter().rev() {
             let Some(home) = home else { continue };
             let result = match timeout_at(deadline, came_home(home)).await {
-                Ok(Some(instance)) => clean_up(instance, self.cleanup_timeout).await,
+                Ok(Some(instance)) => self.last_words(instance).await,
                 Ok(None) => Ok(()),
                 Err(_) => Err("requests still use it".to_owned()),
             };
@@ -112,6 +112,16 @@ impl Retirement {
         let mut changed = self.changed.subscribe();
         let _ = timeout_at(deadline, changed.wait_for(|_| self.draining().is_empty())).await;
         report
+    }
+
+    /// The end of an instance where nobody can wait for one that never ends: in a task of its own, which is left to
+    /// itself when the instance, or a task of its own, holds a thread.
+    async fn last_words(&self, instance: Instance) -> Result<(), String> {
+        let cleaning = tokio::spawn(clean_up(instance, self.cleanup_timeout));
+        match timeout(self.cleanup_timeout * 2, cleaning).await {
+            Ok(cleaned) => cleaned.unwrap_or_else(|_| Err("panicked".to_owned())),
+            Err(_) => Err("its cleanup, its tasks or its drop still hold a thread".to_owned()),
+        }
     }
 
     fn draining(&self) -> MutexGuard<'_, Vec<PluginInfo>> {

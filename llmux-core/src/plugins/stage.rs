@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -13,13 +13,15 @@ use serde_json::Value;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
+    copies::Copies,
     error::{LibraryError, PluginError},
-    image::{self, Copies, Loaded},
+    event::Edition,
+    image::{self, Loaded},
     manifest::{Manifest, OnError, is_name},
     registry::{Change, PluginsConfig, find},
     slot::{Home, Slot},
     source::{ByHand, PluginSpec, Source},
-    verify::{VerifyOptions, verify},
+    verify::{VerifyOptions, examine},
 };
 use crate::{
     boundary::{
@@ -44,6 +46,8 @@ pub(super) struct Stage {
     retired: Arc<Retired>,
     compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
     copies: Arc<Mutex<Copies>>,
+    /// The file that the change under way opened last, for the account of its refusal.
+    pub(super) tried: Option<Edition>,
     generations: HashMap<PathBuf, u64>,
     order: u64,
     pipeline: PipelineConfig,
@@ -75,7 +79,8 @@ impl Stage {
             shared,
             retired,
             compiled: compiled.collect::<Result<_, PluginError>>()?,
-            copies: Arc::new(Mutex::new(Copies::new())),
+            copies: Arc::default(),
+            tried: None,
             generations: HashMap::new(),
             order: 0,
             pipeline,
@@ -117,7 +122,7 @@ impl Stage {
         if let Some(name) = &name {
             self.check_place(slots, name)?;
         }
-        let sha256: Option<Arc<str>> = sha256.map(Into::into);
+        let sha256: Option<Arc<str>> = sha256.map(|sha256| sha256.to_ascii_lowercase().into());
         let plugin = self.find(slots, source, name.as_deref(), sha256.as_deref()).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(slots, &name)?;
@@ -161,7 +166,14 @@ impl Stage {
         let Some(path) = slots[at].path().map(Path::to_owned) else {
             return Err(PluginError::NotALibrary { name: name.to_owned() });
         };
-        let sha256 = slots[at].sha256.clone();
+        // All of them come to run these bytes: what one of them asks for holds for all.
+        let mut asked =
+            slots.iter().filter(|slot| slot.path() == Some(&path)).filter_map(|it| it.sha256.clone());
+        let sha256 = asked.next();
+        if let (Some(one), Some(other)) = (&sha256, asked.find(|it| Some(it) != sha256.as_ref())) {
+            let error = LibraryError::Checksum { expected: other.to_string(), found: one.to_string() };
+            return Err(PluginError::Library { path, error });
+        }
         let library = self.open(&path, sha256.as_deref()).await?;
         for slot in slots.iter_mut().filter(|slot| slot.path() == Some(&path)) {
             let manifest = library.manifest.clone();
@@ -281,21 +293,27 @@ impl Stage {
         let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
         let sha256 = sha256.map(str::to_owned);
         let options = VerifyOptions { sha256, ..self.config.verify_options() };
-        let (path, copies) = (path.to_owned(), self.copies.clone());
-        let (shared, retired) = (self.shared.clone(), self.retired.clone());
-        let opened = spawn_blocking({
+        let path = path.to_owned();
+        let refused = |error| PluginError::Library { path: path.clone(), error };
+        let panicked = || refused(LibraryError::Dlopen("it panicked while it was loaded".to_owned()));
+        let examined = spawn_blocking({
             let path = path.clone();
-            move || {
-                let refused = |error| PluginError::Library { path: path.clone(), error };
-                let library = verify(&path, &options).map_err(refused)?;
-                let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
-                image::load(library, generation, &mut copies, &shared, &retired)
-            }
+            move || examine(&path, &options)
         });
-        let library = opened.await.unwrap_or_else(|_| {
-            let error = LibraryError::Dlopen("it panicked while it was loaded".to_owned());
-            Err(PluginError::Library { path: path.clone(), error })
-        })?;
+        let examined = examined.await.map_err(|_| panicked())?;
+        let manifest = examined.manifest.as_ref();
+        self.tried = examined.sha256.map(|sha256| Edition::tried(&path, manifest, sha256));
+        let library = examined.result.map_err(refused)?;
+        let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
+        let opened = spawn_blocking(move || image::load(library, generation, &copies, &shared, &retired));
+        // An initializer that never returns must not hold up every later change.
+        let library = match timeout(CONSTRUCTION_TIMEOUT, opened).await {
+            Ok(opened) => opened.map_err(|_| panicked())??,
+            Err(_) => {
+                let why = format!("its initializers ran past the timeout of {CONSTRUCTION_TIMEOUT:?}");
+                return Err(refused(LibraryError::Dlopen(why)));
+            }
+        };
         self.generations.insert(path, generation);
         Ok(library)
     }

@@ -68,14 +68,55 @@ pub struct VerifiedLibrary {
 ///
 /// One for each check, in the order of rule D2.
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
-    let bytes = read(path, options)?;
+    examine(path, options).result
+}
+
+/// A file, read once: what it is and says of itself as far as that can be read, and what the checks came to.
+pub(super) struct Examined {
+    pub(super) size: Option<u64>,
+    pub(super) sha256: Option<String>,
+    pub(super) manifest: Option<Manifest>,
+    /// `None` where it is refused for it, or was not looked at.
+    pub(super) signature: Option<SignatureState>,
+    pub(super) result: Result<VerifiedLibrary, LibraryError>,
+}
+
+/// Checks a library's file, and reads what can be read of one that is refused.
+pub(super) fn examine(path: &Path, options: &VerifyOptions) -> Examined {
+    let unread =
+        |error| Examined { size: None, sha256: None, manifest: None, signature: None, result: Err(error) };
+    let (bytes, refused) = match read(path, options) {
+        Ok(bytes) => (bytes, None),
+        // Others may change it, so it is not loaded; it may be looked at.
+        Err(error @ (LibraryError::Permissions(_) | LibraryError::LeavesFolder { .. })) => {
+            match read_file(path, options.max_size) {
+                Ok(bytes) => (bytes, Some(error)),
+                Err(_) => return unread(error),
+            }
+        }
+        Err(error) => return unread(error),
+    };
     let sha256 = sha256(&bytes);
-    let (manifest, signature) = check_bytes(path, &bytes, &sha256, options)?;
-    Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest, signature })
+    let checked = check_bytes(path, &bytes, &sha256, options);
+    let (size, hash) = (Some(bytes.len() as u64), Some(sha256.clone()));
+    let (manifest, signature) = match &checked {
+        Ok((manifest, signature)) => (Some(manifest.clone()), Some(signature.clone())),
+        Err(_) => {
+            let signature = signature::check(path, &bytes, &options.trusted_keys, false);
+            (Manifest::read(&bytes).ok(), signature.ok())
+        }
+    };
+    let result = match (refused, checked) {
+        (Some(error), _) | (None, Err(error)) => Err(error),
+        (None, Ok((manifest, signature))) => {
+            Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest, signature })
+        }
+    };
+    Examined { size, sha256: hash, manifest, signature, result }
 }
 
 /// The checks of bytes that were read.
-pub(super) fn check_bytes(
+fn check_bytes(
     path: &Path,
     bytes: &[u8],
     sha256: &str,
@@ -124,21 +165,27 @@ fn satisfies(host: &Version, plugin: &Version) -> bool {
     VersionReq { comparators: vec![comparator] }.matches(host)
 }
 
-/// Refuses a link that leads out of the plugin folders. A file elsewhere is the operator's own choice.
+/// Refuses what lies in a plugin folder by its name and elsewhere in truth: a link, or a folder that is one. A file
+/// that the operator names elsewhere is their own choice.
 fn check_link(path: &Path, folders: &[PathBuf]) -> Result<(), LibraryError> {
-    let folders: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
-    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-    if !parent.is_some_and(|parent| folders.contains(&parent)) {
+    let real: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
+    let is_below = |path: &Path, folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
+    let named = std::path::absolute(path).map_err(LibraryError::Read)?;
+    let parent = named.parent().and_then(|parent| parent.canonicalize().ok());
+    let absolute: Vec<PathBuf> =
+        folders.iter().filter_map(|folder| std::path::absolute(folder).ok()).collect();
+    let is_in_folder = is_below(&named, &absolute) || parent.is_some_and(|parent| is_below(&parent, &real));
+    if !is_in_folder {
         return Ok(());
     }
     let target = path.canonicalize().map_err(LibraryError::Read)?;
-    match folders.iter().any(|folder| target.starts_with(folder)) {
+    match is_below(&target, &real) {
         true => Ok(()),
         false => Err(LibraryError::LeavesFolder { target }),
     }
 }
 
-pub(super) fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
+fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
     check_link(path, &options.folders)?;
     let (file, metadata) = open_regular(path)?;
     if !options.allow_insecure_permissions {
@@ -148,7 +195,7 @@ pub(super) fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, Libr
 }
 
 /// The bytes of a regular file, whoever may change it.
-pub(super) fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
+fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
     let (file, metadata) = open_regular(path)?;
     read_open(file, metadata.len(), max)
 }
@@ -187,6 +234,8 @@ fn open(path: &Path) -> std::io::Result<File> {
     File::open(path)
 }
 
+/// Everybody, and other users than root and this process's, may not be able to change what is loaded. A group that
+/// may write is trusted: somebody gave the file to it.
 #[cfg(unix)]
 fn check_permissions(path: &Path, file: &std::fs::Metadata) -> Result<(), LibraryError> {
     use std::os::unix::fs::MetadataExt;
@@ -204,12 +253,16 @@ fn check_permissions(path: &Path, file: &std::fs::Metadata) -> Result<(), Librar
         Ok(())
     };
     check("the file", file)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let metadata = std::fs::metadata(folder).map_err(LibraryError::Read)?;
-    check("its folder", &metadata)
+    // Who may write the folder may put another file in its place; behind a link that is the target's folder too.
+    let target = path.canonicalize().map_err(LibraryError::Read)?;
+    for path in [path, &target] {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        check("its folder", &std::fs::metadata(folder).map_err(LibraryError::Read)?)?;
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -247,7 +300,7 @@ fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
 }
 
 /// What bytes are called: their SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
+fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let bytes = Sha256::digest(bytes);
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

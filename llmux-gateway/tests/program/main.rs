@@ -4,12 +4,18 @@
 
 mod admin;
 mod api;
+mod at_once;
 mod configuration;
 mod folders;
 mod hostile;
+mod kills;
+mod owners;
 mod plugin_commands;
 mod reloads;
 mod shutdown;
 mod streams;
 mod support;
+mod swaps;
+mod tokens;
 mod trust;
+mod web_pages;

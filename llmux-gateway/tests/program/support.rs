@@ -37,7 +37,11 @@ impl Server {
 
     /// With a configuration, if not empty, and more arguments.
     pub(crate) async fn with(configuration: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::within(tempfile::tempdir().expect("a folder"), configuration, arguments).await
+    }
+
+    /// The same in a folder that is there already: a start after another.
+    pub(crate) async fn within(folder: TempDir, configuration: &str, arguments: &[&str]) -> Self {
         let mut command = serve(&folder, configuration);
         let mut child = command.args(arguments).spawn().expect("llmux starts");
         let mut line = String::new();
@@ -76,6 +80,14 @@ impl Server {
         assert_eq!(status, 200, "{answer}");
         let text = answer["choices"][0]["message"]["content"].as_str().expect("text");
         serde_json::from_str(text).expect("JSON")
+    }
+
+    /// The edition that answers a plain request; `null` where none has a part in it.
+    pub(crate) async fn answered_by(&self) -> Value {
+        let body = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]});
+        let (status, answer) = read(self.post("/v1/chat/completions", &body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["edition"].clone()
     }
 
     /// The token in the file that the server wrote.
@@ -134,7 +146,7 @@ pub(crate) fn llmux(folder: &Path) -> Command {
     for variable in ["LLMUX_ADMIN", "LLMUX_ADMIN_TOKEN", "RUST_LOG", "NO_COLOR"] {
         command.env_remove(variable);
     }
-    command.env("XDG_RUNTIME_DIR", folder).current_dir(folder).kill_on_drop(true);
+    command.env("XDG_RUNTIME_DIR", folder).env("TMPDIR", folder).current_dir(folder).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,13 +1,17 @@
 //! Rules D3 to D7: reload, unload, disable, and what becomes of a loaded plugin whose file changes.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io::Write, path::PathBuf, time::Duration};
 
 use llmux_core::{
     PluginSpec,
-    plugins::{Change, PluginError, PluginInfo, PluginState, PluginsConfig, Unloaded},
+    plugins::{
+        Change, LibraryError, PluginError, PluginInfo, PluginState, PluginsConfig, Unloaded, VerifyOptions,
+        verify,
+    },
 };
 use llmux_tests::{
     Fixtures, Kind, Scripted, Turn, World, both,
+    logs::Logs,
     world::{builder, built, chat, read, said},
 };
 use serde_json::json;
@@ -147,6 +151,68 @@ async fn d4_a_reload_that_fails_leaves_the_old_generation() {
     assert_eq!((world.of("pre").len(), info(&client, "a").generation), (1, 1));
 }
 
+/// What a library's reload is refused for, where an instance asks for the bytes that run.
+#[tokio::test(start_paused = true)]
+async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() {
+    let world = World::new(Kind::Loaded);
+    let (path, free) = from_copy(&world, "free", json!({}));
+    let client = world.client(&Scripted::new([]), [free]).await;
+    let sha256 = info(&client, "free").sha256.expect("a library");
+    let (_, bound) = from_copy(&world, "bound", json!({}));
+    client.plugins().load(bound.sha256(&sha256)).await.expect("loaded");
+    client.plugins().change(vec![Change::Reload("free".into())]).await.expect("the same bytes");
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(b"more"))
+        .expect("other bytes");
+    for name in ["free", "bound"] {
+        let refused = client.plugins().change(vec![Change::Reload(name.into())]).await;
+        let asks = |error: &LibraryError| matches!(error, LibraryError::Checksum { expected, .. } if *expected == sha256);
+        assert!(
+            matches!(&refused, Err(PluginError::Library { error, .. }) if asks(error)),
+            "{name}: {refused:?}"
+        );
+    }
+    let generations = ["free", "bound"].map(|name| info(&client, name).generation);
+    assert_eq!(generations, [2, 2], "both run the bytes that one of them asks for");
+}
+
+/// What an operator reads of a refusal: which bytes, of which version, in the place of which.
+#[tokio::test(start_paused = true)]
+async fn d3_the_account_of_a_refusal_has_the_version_and_hash_of_both_files() {
+    let world = World::new(Kind::Loaded);
+    let (logs, _guard) = Logs::collect();
+    let (path, spec) = from_copy(&world, "a", json!({}));
+    let client = world.client(&Scripted::new([]), [spec]).await;
+    let old = info(&client, "a").sha256.expect("a library");
+    let refused = async |bytes: &[u8], version: Option<&str>| {
+        fs::write(&path, bytes).expect("written");
+        let new = verify(&path, &VerifyOptions { sha256: Some("00".into()), ..VerifyOptions::default() });
+        let Err(LibraryError::Checksum { found: new, .. }) = new else { panic!("{new:?}") };
+        let mut told = client.plugins().subscribe();
+        client.plugins().change(vec![Change::Reload("a".into())]).await.expect_err("refused");
+        let event = told.try_recv().expect("an event");
+        let (before, after) = (event.old.expect("it runs"), event.new.expect("it was read"));
+        assert_eq!((before.sha256.as_ref(), before.version.as_deref()), (Some(&old), Some("0.1.0")));
+        assert_eq!((after.sha256.as_ref(), after.version.as_deref()), (Some(&new), version));
+        let line = logs.with(&[
+            "llmux::audit",
+            "refused",
+            &format!("old_sha256={old}"),
+            &format!("new_sha256={new}"),
+        ]);
+        assert_eq!(line.len(), 1, "{:#?}", logs.lines());
+    };
+    let guard = fs::read(Fixtures::get().guard()).expect("the guard");
+    refused(&guard, Some("0.1.0")).await;
+    refused(&guard[..5000], None).await;
+    fs::remove_file(&path).expect("removed");
+    let mut told = client.plugins().subscribe();
+    client.plugins().change(vec![Change::Reload("a".into())]).await.expect_err("refused");
+    assert_eq!(told.try_recv().expect("an event").new, None, "there was nothing to read");
+}
+
 #[tokio::test(start_paused = true)]
 async fn d4_a_compiled_in_plugin_cannot_be_reloaded() {
     let world = World::new(Kind::Compiled);
@@ -174,4 +240,9 @@ async fn d6_what_happens_to_its_file_does_not_touch_a_running_image() {
     fs::remove_file(&path).expect("deleted");
     serves("deleted", 3).await;
     assert!(info(&client, "a").file_missing, "it says that its file is missing");
+    let other = world.path("other.so");
+    fs::copy(Fixtures::get().guard(), &other).expect("another library");
+    fs::rename(&other, &path).expect("replaced");
+    serves("replaced", 4).await;
+    assert!(!info(&client, "a").file_missing);
 }

@@ -125,7 +125,10 @@ both! {
         assert_eq!(begun.elapsed().as_secs(), 5, "seconds of a clock that is held");
         assert!(!report.drained, "it says that it did not drain");
         assert_eq!(report.errors, [("a".to_owned(), "requests still use it".to_owned())]);
+        assert_eq!(world.of("cleanup"), Vec::<String>::new(), "what is in use is not cleaned up");
         drop(stream);
+        world.wait_for("a.drop", 1).await;
+        assert_eq!(world.of("cleanup"), Vec::<String>::new(), "nor afterwards: nobody waits for it");
     }
 
     async fn l1_an_instances_name_is_checked(world: World) {

@@ -42,19 +42,25 @@ pub(crate) struct Host {
     pub(crate) api: String,
     admin: String,
     token: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Host {
     pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With more in its configuration.
+    pub(crate) async fn with(more: &str) -> Self {
         // For the clients: theirs is built without a choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("llmux.toml"), CONFIGURATION).expect("written");
+        std::fs::write(folder.path().join("llmux.toml"), format!("{CONFIGURATION}{more}")).expect("written");
         let mut child = Command::new(program())
             .args(["serve", "--config", "llmux.toml"])
             .current_dir(folder.path())
             .env("XDG_RUNTIME_DIR", folder.path())
+            .env("TMPDIR", folder.path())
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -70,7 +76,7 @@ impl Host {
         let port = admin.rsplit(':').next().expect("a port");
         let token = folder.path().join(format!("llmux/admin-{port}.token"));
         let token = std::fs::read_to_string(token).expect("a token");
-        Self { child, api, admin, token, _folder: folder }
+        Self { child, api, admin, token, folder }
     }
 
     /// A request to the admin API: the status and the JSON of its answer.
@@ -126,6 +132,13 @@ impl Host {
         timeout(LONG, asked).await.expect("in time");
     }
 
+    /// Takes over another configuration, with this in it besides: the status.
+    pub(crate) async fn reconfigure(&self, more: &str) -> u16 {
+        std::fs::write(self.folder.path().join("llmux.toml"), format!("{CONFIGURATION}{more}"))
+            .expect("written");
+        self.admin("POST", "/admin/reload", None).await.0
+    }
+
     /// Ends it gracefully; what it logged.
     pub(crate) async fn stop(mut self) -> String {
         let id = self.child.id().expect("running").to_string();
@@ -137,6 +150,13 @@ impl Host {
         assert!(status.success(), "{log}");
         log
     }
+}
+
+/// Runs a command that needs no server: was it a success, and what did it print?
+pub(crate) async fn llmux(arguments: &[&str]) -> (bool, String) {
+    let ran = timeout(LONG, Command::new(program()).args(arguments).output()).await.expect("in time");
+    let ran = ran.expect("llmux runs");
+    (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
 }
 
 /// The program, built once for each run.

@@ -1,7 +1,9 @@
 //! The whole system, as its users have it: a plugin built outside of this workspace, a running `llmux`, an OpenAI
 //! client that nobody here wrote, and the admin API.
 
+mod hangs;
 mod host;
+mod initializers;
 mod visitor;
 
 use async_openai::{

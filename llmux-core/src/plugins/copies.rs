@@ -1,0 +1,171 @@
+//! Private copies of libraries: exactly the bytes that were checked, in a folder that only this user reaches.
+//!
+//! `image` writes one for each load. A copy's path is new every time, since the system's loader knows images by path.
+//! The folder goes with the process; one whose process was killed is removed by the next process that loads anything.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use super::verify::VerifiedLibrary;
+
+/// What the folders are called, among the temporary files.
+const PREFIX: &str = "llmux-copies-";
+/// The file in a folder that its process holds a lock on: whoever gets that lock finds the process dead.
+const LOCK: &str = "lock";
+
+/// Where private copies are made.
+#[derive(Default)]
+pub(crate) struct Copies {
+    folder: Option<Folder>,
+    /// How many have been made: two files of the same bytes are two images.
+    made: u64,
+}
+
+struct Folder {
+    folder: TempDir,
+    _lock: File,
+}
+
+impl Copies {
+    /// Writes a copy to a path that was never used before.
+    pub(crate) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
+        let folder = match &self.folder {
+            Some(folder) => folder,
+            None => {
+                let temporary = std::env::temp_dir();
+                sweep(&temporary);
+                self.folder.insert(Folder::new(&temporary)?)
+            }
+        };
+        self.made += 1;
+        let name = format!("{}-{}.{}", library.sha256, self.made, std::env::consts::DLL_EXTENSION);
+        let path = folder.folder.path().join(name);
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(&path)?.write_all(&library.bytes)?;
+        Ok(path)
+    }
+}
+
+impl Folder {
+    fn new(within: &Path) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX);
+        // Whoever else could write here could exchange a copy after the checks.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.tempdir_in(within)?;
+        let new = folder.path().join("lock.new");
+        let lock = File::create_new(&new)?;
+        // It has its name once it is locked, so that nobody takes a folder for a dead one's in between. A system
+        // without locks leaves folders behind.
+        if lock.try_lock().is_ok() {
+            fs::rename(&new, folder.path().join(LOCK))?;
+        }
+        Ok(Self { folder, _lock: lock })
+    }
+}
+
+/// Removes what killed processes of this user left behind.
+fn sweep(within: &Path) {
+    for entry in fs::read_dir(within).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) || !is_ours(&path) {
+            continue;
+        }
+        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
+        if lock.try_lock().is_ok() {
+            // Another process may be at it, too.
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// Is it a folder, and no link to one, that only this user can have filled?
+fn is_ours(path: &Path) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    #[cfg(unix)]
+    let is_ours = {
+        use std::os::unix::fs::MetadataExt;
+        metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0
+    };
+    #[cfg(not(unix))]
+    let is_ours = true;
+    metadata.is_dir() && is_ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::{Manifest, SignatureState};
+
+    fn library() -> VerifiedLibrary {
+        let manifest = llmux_abi::raw::entry::ENTRY_PREFIX;
+        let manifest = format!(
+            r#"{{"name":"p","version":"1.0.0","description":"","authors":"","license":"","abi":"0.1.0","sdk":"",
+                "rustc":"","target":"","panic":"unwind","entry":"{manifest}p","priority":1}}"#
+        );
+        VerifiedLibrary {
+            path: "libp.so".into(),
+            bytes: b"the same".to_vec(),
+            sha256: "ab".to_owned(),
+            manifest: Manifest::parse(manifest.as_bytes()).expect("a manifest"),
+            signature: SignatureState::Missing,
+        }
+    }
+
+    #[test]
+    fn d2_equal_bytes_are_copied_to_a_path_that_was_never_used() {
+        let mut copies = Copies::default();
+        let first = copies.write(&library()).expect("written");
+        fs::remove_file(&first).expect("removed, as after it is mapped");
+        assert_ne!(copies.write(&library()).expect("written"), first);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_folder_of_copies_is_its_users_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let mut copies = Copies::default();
+        let copy = copies.write(&library()).expect("written");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(copy.parent().expect("a folder")), mode(&copy)), (0o700, 0o600));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_dead_processs_folder_is_removed_and_a_living_ones_and_a_strangers_are_not() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let within = tempfile::tempdir().expect("a folder");
+        let make = |name: &str| {
+            let path = within.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&path).expect("made");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("set");
+            fs::write(path.join(LOCK), "").expect("written");
+            fs::write(path.join("copy.so"), "bytes").expect("written");
+            path
+        };
+        let (dead, open) = (make("dead"), make("open"));
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("set");
+        let starting = make("starting");
+        fs::remove_file(starting.join(LOCK)).expect("removed");
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        fs::write(elsewhere.path().join(LOCK), "").expect("written");
+        let link = within.path().join(format!("{PREFIX}link"));
+        symlink(elsewhere.path(), &link).expect("linked");
+        let living = Folder::new(within.path()).expect("made");
+        sweep(within.path());
+        assert!(!dead.exists(), "nobody holds its lock");
+        assert!(living.folder.path().exists(), "its lock is held");
+        assert!(open.exists(), "others could have put things into it");
+        assert!(starting.exists(), "its lock may be about to come");
+        assert!(elsewhere.path().join(LOCK).exists() && link.exists(), "a link is not followed");
+    }
+}

@@ -1,0 +1,71 @@
+//! A library whose initializer writes a file, before the program: whatever only looks at it, or refuses it, runs none
+//! of it.
+
+use std::{fs, path::PathBuf};
+
+use llmux_tests::Fixtures;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::host::{Host, llmux};
+
+/// The library in a folder, and the file that it writes to.
+fn trap() -> (TempDir, PathBuf, PathBuf) {
+    let root = tempfile::tempdir().expect("a folder");
+    let (folder, log) = (root.path().join("plugins"), root.path().join("log"));
+    fs::create_dir(&folder).expect("a folder");
+    Fixtures::get().initializer(&folder.join("libinitializer.so"), &log);
+    (root, folder, log)
+}
+
+#[tokio::test]
+async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
+    let (_root, folder, log) = trap();
+    let (dir, file) = (folder.to_str().expect("text"), folder.join("libinitializer.so"));
+    let file = file.to_str().expect("text");
+    for (arguments, is_good) in [
+        (&["plugin", "list", "--dir", dir][..], true),
+        (&["plugin", "list", "--json", "--dir", dir], true),
+        (&["plugin", "inspect", file], true),
+        (&["plugin", "inspect", "--json", file], true),
+        (&["plugin", "verify", file], true),
+        (&["plugin", "verify", "--sha256", &"0".repeat(64), file], false),
+    ] {
+        let (succeeded, said) = llmux(arguments).await;
+        assert_eq!(succeeded, is_good, "{arguments:?}: {said}");
+        assert!(said.contains("initializer"), "it was looked at: {arguments:?}: {said}");
+        assert!(!log.exists(), "the initializer ran: {arguments:?}");
+    }
+    let (succeeded, said) = llmux(&["chat", "--plugin", file, "Hello"]).await;
+    assert!(succeeded && log.exists(), "loaded, it runs: {said}");
+}
+
+#[tokio::test]
+async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
+    let (_root, folder, log) = trap();
+    let file = folder.join("libinitializer.so");
+    let folders = |more: &str| format!("[plugins]\ndirs = [{folder:?}]\n{more}\n");
+    let plugin = |more: &str| format!("[[plugin]]\nname = \"initializer\"\n{more}\n");
+    let off = folders("autoload = true\nwatch = true") + &plugin("enabled = false");
+    let host = Host::with(&off).await;
+    let quiet = |after: &str| assert!(!log.exists(), "the initializer ran: {after}");
+    quiet("a start with `enabled = false`, autoload and watch");
+    for body in [
+        json!({"path": file, "name": "a", "sha256": "00".repeat(32)}),
+        json!({"plugin": "initializer", "name": "a", "sha256": "00".repeat(32)}),
+        json!({"path": file, "name": "No Name"}),
+    ] {
+        let (status, said) = host.admin("POST", "/admin/plugins", Some(&body)).await;
+        assert_eq!(status, 422, "{said}");
+        quiet("a refused load");
+    }
+    let wrong =
+        folders("autoload = true\nwatch = true") + &plugin(&format!("sha256 = \"{}\"", "0".repeat(64)));
+    assert_eq!(host.reconfigure(&wrong).await, 422);
+    quiet("a refused configuration");
+    assert_eq!(host.reconfigure(&off).await, 200);
+    quiet("a reload that leaves it off");
+    let on = folders("autoload = true\nwatch = true") + &plugin("");
+    assert_eq!(host.reconfigure(&on).await, 200);
+    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once it is on");
+}
