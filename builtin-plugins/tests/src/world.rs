@@ -34,7 +34,7 @@ pub struct Listed {
 }
 
 /// The models that the upstream serves.
-pub(crate) const MODELS: [&str; 12] = [
+pub(crate) const MODELS: [&str; 18] = [
     "m",
     "other",
     "gated",
@@ -47,6 +47,12 @@ pub(crate) const MODELS: [&str; 12] = [
     "long",
     "spare",
     "hang-once",
+    "slow",
+    "status-queued",
+    "status-in_progress",
+    "status-cancelled",
+    "status-broken",
+    "status-completed",
 ];
 
 impl World {

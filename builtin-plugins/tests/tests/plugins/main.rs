@@ -54,9 +54,11 @@ macro_rules! in_every_kind {
 mod cache;
 mod cache_key;
 mod coalesce;
+mod endpoints;
 mod interplay;
 mod logging;
 mod metrics;
 mod neighbors;
 mod rate_limit;
+mod readme;
 mod redis;

@@ -77,6 +77,15 @@ async fn names_beyond_the_bound_are_other(way: Way) {
     assert_eq!(models, 1_001);
 }
 
+async fn the_speed_of_an_answer_is_measured(way: Way) {
+    let world = world(way.kind).await;
+    world.send(ask(way.stream).model("slow")).await;
+    world.send(ask(way.stream).model("fail")).await;
+    assert_eq!(value(&world, "llmux_tokens_per_second_count", &[]).await, Some(1.0), "a failure has no speed");
+    let speed = value(&world, "llmux_tokens_per_second_sum", &[("model", "slow")]).await.expect("a speed");
+    assert!((speed - 2.0).abs() < 0.01, "four tokens in two seconds are not {speed} a second");
+}
+
 in_every_way! {
     anywhere:
     a_request_is_counted_and_timed
@@ -85,6 +94,7 @@ in_every_way! {
     fallback_attempts_are_one_request
     names_beyond_the_bound_are_other;
     in_this_process:
+    the_speed_of_an_answer_is_measured
 }
 
 async fn the_figures_go_with_the_instance(kind: Kind) {
