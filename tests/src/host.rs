@@ -153,7 +153,8 @@ fn program() -> &'static Path {
         // What cargo says to this test of its own package is no business of the build: some build scripts look at
         // it, and everything above them would be built again each time.
         for (name, _) in std::env::vars_os() {
-            let is_of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+            let is_of_package =
+                |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
             if name.to_str().is_some_and(is_of_package) {
                 build.env_remove(name);
             }

@@ -87,4 +87,3 @@ impl Ask {
             .fallbacks(self.fallbacks)
     }
 }
-

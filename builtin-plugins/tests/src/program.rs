@@ -21,7 +21,12 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{Answer, Ask, Builtin, Upstream, log, served::Served, value_in, world::{Listed, MODELS}};
+use crate::{
+    Answer, Ask, Builtin, Upstream, log,
+    served::Served,
+    value_in,
+    world::{Listed, MODELS},
+};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -99,18 +104,25 @@ impl Program {
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        let request = self.http.get(format!("{}/metrics", self.host.api)).bearer_auth(format!("key-{ANYBODY}"));
+        let request =
+            self.http.get(format!("{}/metrics", self.host.api)).bearer_auth(format!("key-{ANYBODY}"));
         let response = request.send().await.expect("an answer").error_for_status().expect("metrics");
         response.text().await.expect("text")
     }
 
     pub(crate) async fn plugins(&self) -> Vec<Listed> {
         let (_, list) = self.host.admin("GET", "/admin/plugins", None).await;
-        let active = list["plugins"].as_array().expect("a list").iter().filter(|plugin| plugin["state"] == "active");
+        let active =
+            list["plugins"].as_array().expect("a list").iter().filter(|plugin| plugin["state"] == "active");
         let listed = active.map(|plugin| Listed {
             name: plugin["name"].as_str().expect("a name").to_owned(),
             priority: plugin["priority"].as_i64().expect("a priority"),
-            failures: plugin["hooks"].as_array().expect("hooks").iter().filter_map(|hook| hook["failures"].as_u64()).sum(),
+            failures: plugin["hooks"]
+                .as_array()
+                .expect("hooks")
+                .iter()
+                .filter_map(|hook| hook["failures"].as_u64())
+                .sum(),
         });
         listed.collect()
     }
@@ -133,7 +145,8 @@ fn configuration(plugins: &[(Builtin, Value)], upstream: &Served) -> String {
     );
     let mut write = |table: std::fmt::Arguments<'_>| text.write_fmt(table).expect("text takes text");
     for id in KEYS {
-        let hash: String = Sha256::digest(format!("key-{id}")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String =
+            Sha256::digest(format!("key-{id}")).iter().map(|byte| format!("{byte:02x}")).collect();
         write(format_args!("[[api_key]]\nid = \"{id}\"\nsha256 = \"{hash}\"\n"));
     }
     for plugin in Builtin::ALL {
@@ -157,12 +170,16 @@ async fn answer(response: Response) -> Answer {
         hit: header(&headers, "x-cache") == Some("hit"),
         limited: false,
         inside: None,
-        headers: headers.keys().filter_map(|name| Some((name.to_string(), header(&headers, name.as_str())?.to_owned()))).collect(),
+        headers: headers
+            .keys()
+            .filter_map(|name| Some((name.to_string(), header(&headers, name.as_str())?.to_owned())))
+            .collect(),
         bodies: Vec::new(),
         error: None,
     };
     if streams {
-        let events = text.split("\n\n").filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
+        let events =
+            text.split("\n\n").filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
         for data in events.filter(|data| *data != "[DONE]") {
             match error(status, &headers, data) {
                 Some(error) => answer.error = Some(error),
@@ -185,9 +202,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The error that an answer or an event is, if it is one.
 fn error(status: u16, headers: &HeaderMap, text: &str) -> Option<Error> {
-    let mut body: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON, {error}: {text}"));
+    let mut body: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON, {error}: {text}"));
     let error = body["error"].take();
-    let wait = header(headers, "retry-after").map(|seconds| Duration::from_secs(seconds.parse().expect("seconds")));
+    let wait =
+        header(headers, "retry-after").map(|seconds| Duration::from_secs(seconds.parse().expect("seconds")));
     // In the middle of a stream there is no status any more.
     let status = if status == 200 { 502 } else { status };
     error.is_object().then(|| Error::from_parts(ErrorKind::Provider, status, error, wait))

@@ -156,9 +156,13 @@ async fn the_bytes_of_answers_are_bounded(way: Way) {
 
 async fn a_response_object_is_stored_when_it_is_an_answer(kind: Kind) {
     let world = world(kind, json!({})).await;
-    for (status, stored) in
-        [("queued", false), ("in_progress", false), ("cancelled", false), ("broken", false), ("completed", true)]
-    {
+    for (status, stored) in [
+        ("queued", false),
+        ("in_progress", false),
+        ("cancelled", false),
+        ("broken", false),
+        ("completed", true),
+    ] {
         let body = json!({"model": format!("status-{status}"), "input": "hello"});
         let asked = of(Endpoint::Responses, body, false);
         assert!(!is_hit(&world.send(asked.clone()).await), "{status}");

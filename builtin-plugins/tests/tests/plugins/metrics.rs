@@ -7,7 +7,6 @@ use llmux_core::PluginSpec;
 use llmux_plugin_metrics::{Metrics, RequestMetrics, RequestOutcome, Stats};
 use serde_json::json;
 
-
 async fn world(kind: Kind) -> World {
     World::new([Builtin::Metrics.with(kind, json!({}))]).await
 }
@@ -81,7 +80,11 @@ async fn the_speed_of_an_answer_is_measured(way: Way) {
     let world = world(way.kind).await;
     world.send(ask(way.stream).model("slow")).await;
     world.send(ask(way.stream).model("fail")).await;
-    assert_eq!(value(&world, "llmux_tokens_per_second_count", &[]).await, Some(1.0), "a failure has no speed");
+    assert_eq!(
+        value(&world, "llmux_tokens_per_second_count", &[]).await,
+        Some(1.0),
+        "a failure has no speed"
+    );
     let speed = value(&world, "llmux_tokens_per_second_sum", &[("model", "slow")]).await.expect("a speed");
     assert!((speed - 2.0).abs() < 0.01, "four tokens in two seconds are not {speed} a second");
 }
@@ -91,9 +94,9 @@ in_every_way! {
     a_request_is_counted_and_timed
     failures_are_counted_by_kind
     one_who_goes_away_is_counted_as_cancelled
-    fallback_attempts_are_one_request
-    names_beyond_the_bound_are_other;
+    fallback_attempts_are_one_request;
     in_this_process:
+    names_beyond_the_bound_are_other
     the_speed_of_an_answer_is_measured
 }
 

@@ -84,7 +84,10 @@ async fn keys_of_every_kind_have_their_own_limits(way: Way) {
 async fn those_without_an_api_key_share_one_limit(way: Way) {
     let world = world(way, json!({"requests_per_second": 1, "burst": 1})).await;
     assert!(world.send(ask(way.stream)).await.is_ok());
-    assert_eq!(world.send(ask(way.stream).model("other")).await.inside().limit_key.as_deref(), Some("global"));
+    assert_eq!(
+        world.send(ask(way.stream).model("other")).await.inside().limit_key.as_deref(),
+        Some("global")
+    );
     assert!(world.send(ask(way.stream).key("k")).await.is_ok());
 }
 
@@ -188,7 +191,10 @@ async fn a_closure_says_whose_limit_it_is() {
         };
         let world = World::new([PluginSpec::by_hand("rate-limit", make).priority(5)]).await;
         assert!(world.send(ask(stream).header("x-seat", "a")).await.is_ok());
-        assert_eq!(world.send(ask(stream).header("x-seat", "a")).await.inside().limit_key.as_deref(), Some("a"));
+        assert_eq!(
+            world.send(ask(stream).header("x-seat", "a")).await.inside().limit_key.as_deref(),
+            Some("a")
+        );
         assert!(world.send(ask(stream)).await.is_ok());
     }
 }

@@ -19,7 +19,8 @@ fn documented(readme: &str, name: &str, priority: i32) -> BTreeMap<String, Value
         let option = cells.next()?.trim_end_matches('`');
         let default = cells.next()?;
         let code = default.strip_prefix('`').and_then(|code| code.strip_suffix('`'));
-        let code = code.map(|code| serde_json::from_str(code).unwrap_or_else(|why| panic!("{option}: {why}")));
+        let code =
+            code.map(|code| serde_json::from_str(code).unwrap_or_else(|why| panic!("{option}: {why}")));
         Some((option.to_owned(), code.unwrap_or_default()))
     });
     rows.collect()
@@ -33,13 +34,12 @@ fn check(name: &str, priority: i32, schema: &schemars::Schema) {
         assert!(member["description"].is_string(), "{name}: {option} is not described");
     }
     let number = |value: &Value| value.as_f64().map_or(value.clone(), Value::from);
-    let real: BTreeMap<_, _> = members.iter().map(|(option, member)| (option.clone(), number(&member["default"]))).collect();
-    {
-        let readme = include_str!("../../../../README.md");
-        let told = documented(readme, name, priority);
-        let told: BTreeMap<_, _> = told.iter().map(|(option, default)| (option.clone(), number(default))).collect();
-        assert_eq!(told, real, "the README's options of {name}");
-    }
+    let real: BTreeMap<_, _> =
+        members.iter().map(|(option, member)| (option.clone(), number(&member["default"]))).collect();
+    let told = documented(include_str!("../../../../README.md"), name, priority);
+    let told: BTreeMap<_, _> =
+        told.iter().map(|(option, default)| (option.clone(), number(default))).collect();
+    assert_eq!(told, real, "the README's options of {name}");
 }
 
 macro_rules! the_readme_says_what_there_is {

@@ -108,7 +108,10 @@ async fn an_operator_may_deny_while_the_server_is_away(kind: Kind) {
     server.kill();
     for stream in [false, true, false] {
         let denied = world.send(ask(stream).fallback("spare")).await;
-        assert_eq!((denied.refusal().status(), denied.inside.as_ref().is_none_or(|inside| inside.attempts == 1)), (503, true));
+        assert_eq!(
+            (denied.refusal().status(), denied.inside.as_ref().is_none_or(|inside| inside.attempts == 1)),
+            (503, true)
+        );
     }
     assert_eq!(world.upstream.calls(), 1);
     server.restart().expect("redis-server");
