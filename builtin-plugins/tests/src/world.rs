@@ -19,7 +19,7 @@ pub struct World {
 
 enum Place {
     Inside(Client),
-    Process(Program),
+    Process(Box<Program>),
 }
 
 /// An instance as a host lists it.
@@ -87,7 +87,7 @@ impl World {
         if !configured.is_empty() {
             assert!(specs.is_empty(), "a process has no plugin of this one");
             let program = Program::start(&configured, Arc::clone(&upstream)).await;
-            return Ok(Self { place: Place::Process(program), upstream });
+            return Ok(Self { place: Place::Process(Box::new(program)), upstream });
         }
         let mut builder = Client::builder()
             .provider("p", upstream.clone(), MODELS)
