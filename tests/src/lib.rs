@@ -1,15 +1,17 @@
-//! What the whole-system tests stand on: fixture plugins as libraries and compiled in, a scripted provider, and a
-//! place where a test sees what its plugins did.
+//! What the whole-system tests stand on: fixture plugins as libraries and compiled in, a scripted provider, a
+//! place where a test sees what its plugins did, and a running program.
 //!
-//! The tests themselves are in `tests/rules`. Nothing here is part of LLMux.
+//! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 
 pub mod contract;
 pub mod fixtures;
+pub mod host;
 pub mod logs;
 pub mod provider;
 pub mod world;
 
 pub use fixtures::Fixtures;
+pub use host::Host;
 pub use provider::{Scripted, Turn};
 pub use world::{Kind, World};
 

@@ -51,8 +51,8 @@ impl Flights {
 }
 
 impl Lead {
-    /// Hands the answer to those who wait.
-    pub(crate) fn land(self, entry: Arc<Entry>) {
+    /// Hands the answer to those who wait, and to those who come until the place is given up.
+    pub(crate) fn land(&self, entry: Arc<Entry>) {
         self.landing.send_replace(Some(entry));
     }
 }
@@ -105,6 +105,8 @@ mod tests {
         for waiter in waiters {
             assert_eq!(waiter.landed().await, Some(entry()));
         }
+        assert_eq!(waiter(&flights).landed().await, Some(entry()), "one that comes while it is stored");
+        drop(leader);
         lead(&flights);
     }
 

@@ -167,6 +167,16 @@ impl Cache {
     }
 }
 
+/// Is this the answer, and not an error or a promise in the shape of one? A response object says of itself that
+/// it failed, or that it is still being worked on, with status 200.
+fn is_answer(response: &Response<'_>) -> bool {
+    let is_settled = match response.get_str("/object") {
+        Some("response") => matches!(response.get_str("/status"), None | Some("completed" | "incomplete")),
+        _ => true,
+    };
+    is_settled && response.text("/error").is_none_or(|error| error == "null")
+}
+
 impl Plugin for Cache {
     type Config = Config;
 
@@ -200,6 +210,7 @@ impl Plugin for Cache {
         let seen = ctx.state::<Seen>();
         if seen.key.is_some()
             && let Some(response) = outcome.response()
+            && is_answer(&response)
             && let Some(text) = response.text("")
         {
             // Too large to store is not too large for those who wait for it now.
@@ -228,12 +239,15 @@ impl Plugin for Cache {
         let Seen { attempt: seen_at, key, gathered, lead } = std::mem::take(ctx.state::<Seen>());
         let Some(key) = key.filter(|_| completion.completed() && seen_at == attempt) else { return };
         let Some(entry) = gathered.into_entry().map(Arc::new) else { return };
+        // Those who wait do not wait for the store as well. The place is kept until it has the answer, so that
+        // whoever comes in between finds it in one or the other.
+        if let Some(lead) = &lead {
+            lead.land(Arc::clone(&entry));
+        }
         if entry.size() <= self.max_entry_bytes {
-            self.store.put(&key, Arc::clone(&entry), self.ttl).await;
+            self.store.put(&key, entry, self.ttl).await;
         }
-        if let Some(lead) = lead {
-            lead.land(entry);
-        }
+        drop(lead);
     }
 
     async fn cleanup(&self) -> Result<()> {
@@ -300,29 +314,5 @@ impl Builder {
     /// When the configuration contradicts itself, or the Redis URL is none.
     pub fn build(self, host: Host) -> Result<Cache> {
         Cache::with(&self.config, self.closure, self.store, host)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use llmux_abi::Exported;
-
-    use super::*;
-
-    #[test]
-    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
-        let manifest = Cache::MANIFEST;
-        assert_eq!((manifest.name, manifest.priority), ("cache", 10));
-    }
-
-    #[test]
-    fn the_schema_knows_every_member_and_no_other() {
-        let schema = schemars::schema_for!(Config);
-        let schema = schema.as_value();
-        assert_eq!(schema["additionalProperties"], false, "{schema}");
-        for (name, member) in schema["properties"].as_object().expect("members") {
-            assert!(member["description"].is_string(), "{name} is not described: {member}");
-        }
-        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }

@@ -31,8 +31,18 @@ const SECRET_MEMBERS: [&str; 13] = [
 ];
 
 /// How a credential in a text begins; what follows it up to white space or a quote is masked.
-const SECRET_WORDS: [(&str, usize); 5] =
-    [("bearer ", 8), ("basic ", 16), ("sk-", 12), ("sk_", 12), ("gsk_", 12)];
+const SECRET_WORDS: [(&str, usize); 10] = [
+    ("bearer ", 8),
+    ("basic ", 16),
+    ("sk-", 12),
+    ("sk_", 12),
+    ("gsk_", 12),
+    ("aiza", 30),
+    ("xai-", 20),
+    ("hf_", 20),
+    ("pplx-", 20),
+    ("nvapi-", 20),
+];
 
 /// Shows bodies.
 pub(crate) struct Bodies {
@@ -120,7 +130,8 @@ fn mask(text: &str) -> String {
         let follows_word = lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         let found = SECRET_WORDS.iter().find_map(|(prefix, least)| {
             let word = rest.strip_prefix(prefix).filter(|_| !follows_word)?;
-            let ends = |c: char| !(c.is_ascii_alphanumeric() || "-_.~+/=*".contains(c));
+            // A backslash does not end it: JSON may write any of these characters as an escape.
+            let ends = |c: char| !(c.is_ascii_alphanumeric() || "-_.~+/=*\\".contains(c));
             let length = word.find(ends).unwrap_or(word.len());
             (length >= *least).then_some((prefix.len(), length))
         });
@@ -166,6 +177,8 @@ mod tests {
             format!("Incorrect API key provided: {key}."),
             format!("Authorization: BEARER {key}"),
             format!("not json {key}"),
+            r#"{"content":"Bearer 0123456789\u002babcdef\/abcdef"}"#.to_owned(),
+            r#"{"content":"AIzaSy-abcdef0123456789abcdef0123456789"}"#.to_owned(),
         ] {
             let shown = bodies(500).json(&body);
             assert!(!shown.contains("abcdef") && shown.contains(REDACTED), "{shown}");

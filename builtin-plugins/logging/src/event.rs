@@ -67,7 +67,8 @@ impl Asked {
     pub(crate) fn of(request: &Request<'_>) -> Self {
         let limits = ["/max_tokens", "/max_completion_tokens", "/max_output_tokens"];
         Self {
-            messages: request.len("/messages"),
+            // The responses endpoint calls them `input`, and takes a text in their place.
+            messages: request.len("/messages").or_else(|| request.len("/input")),
             tools: request.len("/tools"),
             max_tokens: limits.into_iter().find_map(|limit| request.get(limit)),
             temperature: request.get("/temperature"),

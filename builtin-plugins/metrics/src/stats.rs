@@ -108,9 +108,14 @@ impl Table {
         counts.cache_hits += u64::from(request.cache_hit);
         counts.rate_limited += u64::from(request.rate_limited);
         if let Some(usage) = request.tokens_used() {
-            counts.prompt_tokens += usage.prompt_tokens;
-            counts.completion_tokens += usage.completion_tokens;
-            counts.total_tokens += usage.total_tokens;
+            // A provider may say any number.
+            for (count, tokens) in [
+                (&mut counts.prompt_tokens, usage.prompt_tokens),
+                (&mut counts.completion_tokens, usage.completion_tokens),
+                (&mut counts.total_tokens, usage.total_tokens),
+            ] {
+                *count = count.saturating_add(tokens);
+            }
         }
         self.latency.saturating_record(micros(request.latency));
         if let Some(first_token) = request.first_token {

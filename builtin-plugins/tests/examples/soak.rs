@@ -1,12 +1,17 @@
-//! Does memory stay flat? A million rate-limit keys, a million cache entries beyond the bound, a million
-//! requests through metrics with names of their own. Prints resident memory as it goes.
+//! Does memory stay flat? A million rate-limit keys, with and without a debt of tokens, a million cache entries
+//! beyond the bound, a million requests through metrics with names of their own; and the limit and the cache
+//! against a real Redis, whose own keys are counted. Prints resident memory as it goes.
 //!
 //! `cargo run --release -p llmux-builtin-tests --example soak -- [compiled|loaded] [millions]`
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use llmux_builtin_tests::{Builtin, Kind};
 use llmux_core::{Client, Endpoint, Request, pipeline::Identity, plugins::PluginsConfig, provider::Echo};
+use llmux_redis_link::{Link, redis, testing::RedisServer};
 use serde_json::{Value, json};
 
 /// Resident memory, in MiB.
@@ -36,16 +41,15 @@ async fn soak(what: &str, client: Client, count: usize, request: impl Fn(usize) 
     println!("{what}: {before:.1} MiB before");
     for at in 0..count {
         let _ = client.send(request(at)).await;
-        if at % 64 == 0 {
-            // The hooks of completion run beside the requests, and here nobody else makes room for them.
-            tokio::task::yield_now().await;
-        }
+        // The hooks of completion run beside the requests, and here nobody else makes room for them: fewer turns
+        // than requests, and what is waiting for its turn is what grows.
+        tokio::task::yield_now().await;
         if (at + 1) % (count / 10).max(1) == 0 {
             println!("{what}: {:8} requests, {:.1} MiB", at + 1, resident());
         }
     }
     let each = started.elapsed().as_secs_f64() * 1e6 / count as f64;
-    let report = client.shutdown(std::time::Duration::from_secs(5)).await;
+    let report = client.shutdown(Duration::from_secs(5)).await;
     println!(
         "{what}: {:.1} MiB more than before, {each:.1} µs a request, drained: {}",
         resident() - before,
@@ -53,6 +57,35 @@ async fn soak(what: &str, client: Client, count: usize, request: impl Fn(usize) 
     );
     drop(client);
     println!("{what}: {:.1} MiB after the client is gone", resident());
+}
+
+/// How many keys the server has.
+async fn keys(link: &Link) -> u64 {
+    let count = link.call(async |mut connection| redis::cmd("DBSIZE").query_async(&mut connection).await);
+    count.await.expect("redis answers")
+}
+
+/// The same against a real server: its keys expire, and nothing of them stays here.
+async fn soak_redis(kind: Kind, count: usize) {
+    let server = RedisServer::start().expect("redis-server");
+    let link = Link::open(&server.url(), Duration::from_secs(1)).expect("a link");
+    let with = |mut config: Value| {
+        config["backend"] = json!("redis");
+        config["url"] = json!(server.url());
+        config
+    };
+    let limit = with(json!({"requests_per_second": 1, "tokens_per_minute": 120}));
+    let limited = client(kind, Builtin::RateLimit, limit).await;
+    soak("redis limit", limited, count, |at| request("echo", "hi", format!("key-{at}"))).await;
+    let text = "y".repeat(1_000);
+    let cached = client(kind, Builtin::Cache, with(json!({"ttl": "1s"}))).await;
+    soak("redis cache", cached, count, |at| request("echo", &format!("{at} {text}"), String::new())).await;
+    println!("redis: {} keys at the end", keys(&link).await);
+    let started = Instant::now();
+    while keys(&link).await > 0 && started.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("redis: {} keys {:.1} s later", keys(&link).await, started.elapsed().as_secs_f64());
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,10 +102,18 @@ async fn main() {
     let limited = client(kind, Builtin::RateLimit, limit).await;
     soak("rate-limit keys", limited, count, |at| request("nobody", "hi", format!("key-{at}"))).await;
 
+    // Two words each way: four tokens, charged to every key.
+    let limit = json!({"requests_per_second": 1_000, "tokens_per_minute": 100});
+    let charged = client(kind, Builtin::RateLimit, limit).await;
+    soak("rate-limit tokens", charged, count, |at| request("echo", "hi there", format!("key-{at}"))).await;
+
     let text = "y".repeat(1_000);
     let cached = client(kind, Builtin::Cache, json!({"max_entries": 10_000})).await;
     soak("cache entries", cached, count, |at| request("echo", &format!("{at} {text}"), String::new())).await;
 
     let counted = client(kind, Builtin::Metrics, json!({})).await;
     soak("metrics", counted, count, |at| request(&format!("model-{at}"), "hi", String::new())).await;
+
+    // A server is asked over a socket: a tenth of the requests is as telling.
+    soak_redis(kind, count / 10).await;
 }

@@ -1,4 +1,4 @@
-//! The plugins by name, each in both of its kinds: compiled into this program, and as a library.
+//! The plugins by name, each in its kinds: compiled into this program, as a library, and as a library of a process.
 //!
 //! The libraries are built by cargo when a test first asks for one, in the profile that this crate itself is
 //! built in. Cargo says where they are; its own lock keeps two test programs from building at once, and each
@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -36,9 +36,25 @@ pub enum Kind {
     Compiled,
     /// From a library.
     Loaded,
+    /// From a library, in an `llmux` in a process of its own.
+    Process,
 }
 
-/// One of the four ways in which a test runs.
+/// What a [`World`](crate::World) is made of.
+pub enum Part {
+    /// An instance in this process.
+    Spec(Box<PluginSpec>),
+    /// One in a process of its own, with its configuration.
+    Configured(Builtin, Value),
+}
+
+impl From<PluginSpec> for Part {
+    fn from(spec: PluginSpec) -> Self {
+        Part::Spec(Box::new(spec))
+    }
+}
+
+/// One of the ways in which a test runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
     /// Where the plugins come from.
@@ -61,7 +77,19 @@ impl Builtin {
         }
     }
 
-    /// An instance to make, with a configuration.
+    /// An instance, with a configuration.
+    pub fn with(self, kind: Kind, config: Value) -> Part {
+        match kind {
+            Kind::Process => Part::Configured(self, config),
+            Kind::Compiled | Kind::Loaded => self.spec(kind, config).into(),
+        }
+    }
+
+    /// An instance in this process.
+    ///
+    /// # Panics
+    ///
+    /// For one in another.
     pub fn spec(self, kind: Kind, config: Value) -> PluginSpec {
         let spec = match (kind, self) {
             (Kind::Loaded, _) => PluginSpec::path(self.library()),
@@ -69,6 +97,7 @@ impl Builtin {
             (Kind::Compiled, Builtin::Cache) => PluginSpec::compiled::<Cache>(),
             (Kind::Compiled, Builtin::Metrics) => PluginSpec::compiled::<Metrics>(),
             (Kind::Compiled, Builtin::Logging) => PluginSpec::compiled::<Logging>(),
+            (Kind::Process, _) => panic!("a process has plugins of its own"),
         };
         spec.config(config)
     }
@@ -79,14 +108,26 @@ impl Builtin {
     ///
     /// When it cannot be built.
     pub fn library(self) -> PathBuf {
-        static LIBRARIES: OnceLock<(TempDir, HashMap<String, PathBuf>)> = OnceLock::new();
-        let (_, libraries) = LIBRARIES.get_or_init(build);
-        libraries[&self.package().replace('-', "_")].clone()
+        libraries().1[&self.package().replace('-', "_")].clone()
+    }
+
+    /// The folder of all of them.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be built.
+    pub fn library_folder() -> &'static Path {
+        libraries().0.path()
     }
 
     fn package(self) -> String {
         format!("llmux-plugin-{}", self.name())
     }
+}
+
+fn libraries() -> &'static (TempDir, HashMap<String, PathBuf>) {
+    static LIBRARIES: OnceLock<(TempDir, HashMap<String, PathBuf>)> = OnceLock::new();
+    LIBRARIES.get_or_init(build)
 }
 
 /// Builds the four libraries and copies them; by the name of their crate.
@@ -125,6 +166,11 @@ fn copy(folder: &TempDir, message: &[u8]) -> Option<(String, PathBuf)> {
         return None;
     }
     let copied = folder.path().join(format!("{name}{}", std::env::consts::DLL_SUFFIX));
-    std::fs::copy(file, &copied).expect("a library is copied");
+    // Without what is for debuggers, which is most of it: a host reads and hashes all of it at every load. A machine
+    // without the tool does with it.
+    let strip = Command::new("strip").arg("-o").arg(&copied).arg(file).status();
+    if !strip.is_ok_and(|status| status.success()) {
+        std::fs::copy(file, &copied).expect("a library is copied");
+    }
     Some((name, copied))
 }

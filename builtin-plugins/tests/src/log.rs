@@ -1,7 +1,8 @@
 //! What is logged on one thread, as a test sees it.
 //!
 //! A compiled-in plugin's events carry their fields; a loaded one's reach the host as one line of text with
-//! the fields behind the message. Both are read into the same [`Event`].
+//! the fields behind the message. Both are read into the same [`Event`]. What a process logged is told to the
+//! log of the test when that process has ended.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +10,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde_json::Value;
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
     span,
     subscriber::{DefaultGuard, Interest},
 };
+
+/// Under which the host logs what its libraries say.
+const PLUGIN: &str = "llmux::plugin";
 
 /// One event of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -78,13 +83,13 @@ impl Subscriber for Recorder {
 
     fn event(&self, event: &tracing::Event<'_>) {
         let target = event.metadata().target();
-        if target != "llmux::plugin" && !target.starts_with("llmux_plugin") {
+        if target != PLUGIN && !target.starts_with("llmux_plugin") {
             return;
         }
         let mut seen = Event { level: event.metadata().level().to_string(), ..Event::default() };
         event.record(&mut seen);
         seen.whole = format!("{} {:?}", seen.message, seen.fields);
-        if target == "llmux::plugin" {
+        if target == PLUGIN {
             split(&mut seen);
         }
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
@@ -110,6 +115,24 @@ impl Visit for Event {
             name => {
                 self.fields.insert(name.to_owned(), format!("{value:?}"));
             }
+        }
+    }
+}
+
+/// Tells this thread's log what the plugins of a process logged there: its lines, each a JSON object.
+pub(crate) fn relay(lines: &str) {
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|why| panic!("no JSON, {why}: {line}"));
+        if line["target"] != PLUGIN {
+            continue;
+        }
+        let message = line["message"].as_str().expect("a message");
+        match line["level"].as_str().expect("a level") {
+            "TRACE" => tracing::trace!(target: PLUGIN, "{message}"),
+            "DEBUG" => tracing::debug!(target: PLUGIN, "{message}"),
+            "INFO" => tracing::info!(target: PLUGIN, "{message}"),
+            "WARN" => tracing::warn!(target: PLUGIN, "{message}"),
+            _ => tracing::error!(target: PLUGIN, "{message}"),
         }
     }
 }

@@ -9,11 +9,16 @@
 //! | `hang…` | a stream stands still after its first two chunks, a response never comes |
 //! | `hang-once…` | the same, but only for the first call |
 //! | `long…` | the text is 5 000 characters long |
+//! | `slow…` | an answer takes two seconds, a stream from its first chunk on |
+//! | `status-X` | a response object with this status; `status-broken` is completed and names an error |
 //! | any other | an answer that says which call it is, written in a way that nobody would write it |
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,6 +37,9 @@ pub struct Upstream {
     /// The answers of `gated…` take a permit each.
     pub gate: Semaphore,
 }
+
+/// How long a slow answer takes.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// The tokens that every answer says it used: of the prompt, of itself.
 const TOKENS: (u64, u64) = (3, 4);
@@ -70,6 +78,18 @@ impl Upstream {
     }
 }
 
+/// What the responses endpoint answers with status 200, whatever came of the response.
+fn response_object(number: usize, status: &str) -> Document {
+    let (status, error) = match status {
+        "broken" => ("completed", json!({"code": "server_error", "message": "no tea"})),
+        other => (other, Value::Null),
+    };
+    let id = format!("n-{number}");
+    Document::from_value(
+        &json!({"id": id, "object": "response", "status": status, "error": error, "output": []}),
+    )
+}
+
 fn hangs(model: &str, number: usize) -> bool {
     model.starts_with("hang") && (number == 1 || !model.starts_with("hang-once"))
 }
@@ -90,6 +110,12 @@ impl Provider for Upstream {
             }
             if model.starts_with("cut") {
                 return Err(Error::new(ErrorKind::BadGateway, "cut").into_final());
+            }
+            if model.starts_with("slow") {
+                tokio::time::sleep(SLOW).await;
+            }
+            if let Some(status) = model.strip_prefix("status-") {
+                return Ok(response_object(number, status));
             }
             let (prompt, completion) = TOKENS;
             let total = prompt + completion;
@@ -133,6 +159,12 @@ impl Provider for Upstream {
                 cut if cut.starts_with("cut") => {
                     let broken = Err(Error::new(ErrorKind::BadGateway, "the upstream broke off"));
                     all.take(2).chain(stream::iter([broken])).boxed()
+                }
+                slow if slow.starts_with("slow") => {
+                    let pause = stream::once(tokio::time::sleep(SLOW)).filter_map(async |()| None);
+                    let mut chunks = all.collect::<Vec<_>>().await.into_iter();
+                    let first = stream::iter(chunks.next());
+                    first.chain(pause).chain(stream::iter(chunks)).boxed()
                 }
                 hang if hangs(hang, number) => all.take(2).chain(stream::pending()).boxed(),
                 _ => all.boxed(),

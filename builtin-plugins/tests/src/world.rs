@@ -1,27 +1,40 @@
-//! A client with plugins and an upstream, and requests to it that read the same whether they stream or not.
+//! A host with plugins and an upstream: a client in this process, or an `llmux` in one of its own.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use llmux_core::{
-    Client, Endpoint, Error, PluginSpec, Request,
-    pipeline::{Identity, Value as Shared},
-    plugins::PluginsConfig,
+use llmux_core::{Client, PluginSpec, plugins::PluginsConfig, provider::Echo};
+
+use crate::{
+    Answer, Ask, Part, Upstream,
+    inside::{self, settle},
+    program::Program,
 };
-use serde_json::{Value, json};
 
-use crate::Upstream;
-
-/// A client with plugins.
+/// A host with plugins.
 pub struct World {
-    /// The client.
-    pub client: Client,
-    /// What it calls.
+    place: Place,
+    /// What it calls for every model but `echo`, which answers on every endpoint.
     pub upstream: Arc<Upstream>,
 }
 
+enum Place {
+    Inside(Client),
+    Process(Box<Program>),
+}
+
+/// An instance as a host lists it.
+#[derive(Debug, PartialEq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its priority.
+    pub priority: i64,
+    /// How many of its hooks failed.
+    pub failures: u64,
+}
+
 /// The models that the upstream serves.
-const MODELS: [&str; 12] = [
+pub(crate) const MODELS: [&str; 18] = [
     "m",
     "other",
     "gated",
@@ -34,15 +47,21 @@ const MODELS: [&str; 12] = [
     "long",
     "spare",
     "hang-once",
+    "slow",
+    "status-queued",
+    "status-in_progress",
+    "status-cancelled",
+    "status-broken",
+    "status-completed",
 ];
 
 impl World {
-    /// A client with these plugins.
+    /// A host with these plugins: a process if they are to be in one.
     ///
     /// # Panics
     ///
     /// When one is refused.
-    pub async fn new(plugins: impl IntoIterator<Item = PluginSpec>) -> Self {
+    pub async fn new<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Self {
         Self::build(plugins).await.unwrap_or_else(|why| panic!("{why}"))
     }
 
@@ -51,17 +70,47 @@ impl World {
     /// # Errors
     ///
     /// What the operator would read.
-    pub async fn build(plugins: impl IntoIterator<Item = PluginSpec>) -> Result<Self, String> {
+    ///
+    /// # Panics
+    ///
+    /// When a process does not start.
+    pub async fn build<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Result<Self, String> {
         let upstream = Upstream::new();
+        let mut specs: Vec<PluginSpec> = Vec::new();
+        let mut configured = Vec::new();
+        for plugin in plugins {
+            match plugin.into() {
+                Part::Spec(spec) => specs.push(*spec),
+                Part::Configured(plugin, config) => configured.push((plugin, config)),
+            }
+        }
+        if !configured.is_empty() {
+            assert!(specs.is_empty(), "a process has no plugin of this one");
+            let program = Program::start(&configured, Arc::clone(&upstream)).await;
+            return Ok(Self { place: Place::Process(Box::new(program)), upstream });
+        }
         let mut builder = Client::builder()
             .provider("p", upstream.clone(), MODELS)
+            .provider("echo", Arc::new(Echo::new()), ["echo"])
             // The folder of a build may be open to a group; who may write there is not what is tested here.
             .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() });
-        for plugin in plugins {
-            builder = builder.plugin(plugin);
+        for spec in specs {
+            builder = builder.plugin(spec);
         }
         let client = builder.build().await.map_err(|error| error.to_string())?;
-        Ok(Self { client, upstream })
+        Ok(Self { place: Place::Inside(client), upstream })
+    }
+
+    /// The client within this process.
+    ///
+    /// # Panics
+    ///
+    /// For a process of its own.
+    pub fn client(&self) -> &Client {
+        match &self.place {
+            Place::Inside(client) => client,
+            Place::Process(_) => panic!("a process shows no client"),
+        }
     }
 
     /// Sends a request, reads all of the answer, and waits until the plugins have been told of its end.
@@ -73,196 +122,56 @@ impl World {
 
     /// The same, without the wait.
     pub async fn send_only(&self, ask: Ask) -> Answer {
-        let stream = ask.stream;
-        let request = ask.request();
-        if !stream {
-            let reply = self.client.send(request).await;
-            return Answer {
-                headers: headers(reply.headers()),
-                hit: reply.value("cache_hit") == Some(&Shared::Boolean(true)),
-                limited: reply.value("rate_limited") == Some(&Shared::Boolean(true)),
-                limit_key: text(reply.value("limit_key")),
-                cache_key: text(reply.value("cache_key")),
-                attempts: reply.attempts(),
-                bodies: reply
-                    .result
-                    .as_ref()
-                    .map_or(Vec::new(), |body| vec![String::from_utf8_lossy(&body.to_bytes()).into_owned()]),
-                error: reply.result.err(),
-                stream,
-            };
+        match &self.place {
+            Place::Inside(client) => inside::send(client, ask).await,
+            Place::Process(program) => program.send(ask).await,
         }
-        let reply = self.client.stream(request).await;
-        let mut answer = Answer {
-            headers: headers(reply.headers()),
-            hit: reply.value("cache_hit") == Some(&Shared::Boolean(true)),
-            limited: reply.value("rate_limited") == Some(&Shared::Boolean(true)),
-            limit_key: text(reply.value("limit_key")),
-            cache_key: text(reply.value("cache_key")),
-            attempts: reply.attempts(),
-            bodies: Vec::new(),
-            error: None,
-            stream,
-        };
-        match reply.result {
-            Err(error) => answer.error = Some(error),
-            Ok(mut chunks) => {
-                while let Some(chunk) = chunks.next().await {
-                    match chunk {
-                        Ok(chunk) => {
-                            answer.bodies.push(String::from_utf8_lossy(&chunk.data()).into_owned());
-                        }
-                        Err(error) => answer.error = Some(error),
-                    }
-                }
-            }
-        }
-        answer
     }
 
-    /// Waits until every task that can go on without time passing has gone on.
+    /// Sends a request and goes away: a stream's client after its first chunk, another's once the request is
+    /// under way.
+    pub async fn leave(&self, ask: Ask) {
+        match &self.place {
+            Place::Inside(client) => inside::leave(client, ask).await,
+            Place::Process(program) => program.leave(ask, &self.upstream).await,
+        }
+        self.settle().await;
+    }
+
+    /// Waits until the plugins have been told of the end of every request: in this process, until every task
+    /// that can go on without time passing has gone on.
     pub async fn settle(&self) {
-        for _ in 0..64 {
-            tokio::task::yield_now().await;
+        match &self.place {
+            Place::Inside(_) => settle().await,
+            Place::Process(program) => program.settle().await,
         }
     }
-}
 
-fn headers(headers: &[(HeaderName, HeaderValue)]) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
-}
-
-fn text(value: Option<&Shared>) -> Option<String> {
-    match value? {
-        Shared::String(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-/// A request to make.
-#[derive(Clone)]
-pub struct Ask {
-    /// The body.
-    pub body: Value,
-    stream: bool,
-    headers: HeaderMap,
-    identity: Identity,
-    fallbacks: Vec<Arc<str>>,
-}
-
-/// A request for `m` that asks `hello`.
-pub fn ask(stream: bool) -> Ask {
-    let body = json!({"model": "m", "messages": [{"role": "user", "content": "hello"}]});
-    Ask { body, stream, headers: HeaderMap::new(), identity: Identity::default(), fallbacks: Vec::new() }
-}
-
-impl Ask {
-    /// For another model.
-    pub fn model(self, model: &str) -> Self {
-        self.with("model", json!(model))
+    /// What the host shows to Prometheus.
+    pub async fn metrics(&self) -> String {
+        match &self.place {
+            Place::Inside(client) => client.render_metrics(),
+            Place::Process(program) => program.metrics().await,
+        }
     }
 
-    /// With another member in the body.
-    pub fn with(mut self, member: &str, value: Value) -> Self {
-        self.body[member] = value;
-        self
+    /// The instances that are active, in their order.
+    pub async fn plugins(&self) -> Vec<Listed> {
+        match &self.place {
+            Place::Inside(client) => inside::plugins(client),
+            Place::Process(program) => program.plugins().await,
+        }
     }
 
-    /// With a header.
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        let value = HeaderValue::from_str(value).expect("a header's value");
-        self.headers.insert(HeaderName::from_static(name), value);
-        self
-    }
-
-    /// With this API key.
-    pub fn key(mut self, id: &str) -> Self {
-        self.identity.key_id = id.to_owned();
-        self
-    }
-
-    /// With a key of this user.
-    pub fn user(mut self, user: &str) -> Self {
-        self.identity.user = Some(user.to_owned());
-        self
-    }
-
-    /// With these models to fall back to.
-    pub fn fallback(mut self, model: &str) -> Self {
-        self.fallbacks.push(model.into());
-        self
-    }
-
-    /// As it is, or streaming.
-    pub fn streaming(mut self, stream: bool) -> Self {
-        self.stream = stream;
-        self
-    }
-
-    /// What the client takes.
+    /// Shuts the host down. What its plugins logged is in the test's log after that, at the latest.
     ///
     /// # Panics
     ///
-    /// When it is no request.
-    pub fn request(self) -> Request {
-        let named = self.identity != Identity::default();
-        let request = Request::of(Endpoint::ChatCompletions, &self.body).expect("a request");
-        request
-            .headers(self.headers)
-            .identity(named.then(|| Arc::new(self.identity)))
-            .fallbacks(self.fallbacks)
-    }
-}
-
-/// What came of a request.
-#[derive(Debug)]
-pub struct Answer {
-    /// The response, or the chunks.
-    pub bodies: Vec<String>,
-    /// The error, if there was one.
-    pub error: Option<Error>,
-    /// The values that the plugins left.
-    pub hit: bool,
-    /// Was it refused by the limit?
-    pub limited: bool,
-    /// Whose limit that was.
-    pub limit_key: Option<String>,
-    /// The key of the stored answer.
-    pub cache_key: Option<String>,
-    /// How many attempts it took.
-    pub attempts: u32,
-    headers: Vec<(String, String)>,
-    stream: bool,
-}
-
-impl Answer {
-    /// A header of the answer.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Did it end well?
-    pub fn is_ok(&self) -> bool {
-        self.error.is_none()
-    }
-
-    /// What the model said in it.
-    pub fn text(&self) -> String {
-        let place = if self.stream { "/choices/0/delta/content" } else { "/choices/0/message/content" };
-        let said = |body: &String| {
-            let body: Value = serde_json::from_str(body).ok()?;
-            body.pointer(place)?.as_str().map(str::to_owned)
-        };
-        self.bodies.iter().filter_map(said).collect()
-    }
-
-    /// The error.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
-    pub fn refusal(&self) -> &Error {
-        self.error.as_ref().unwrap_or_else(|| panic!("not refused: {:?}", self.bodies))
+    /// When a plugin does not clean up.
+    pub async fn end(self) {
+        match self.place {
+            Place::Inside(client) => inside::end(&client).await,
+            Place::Process(program) => program.end().await,
+        }
     }
 }

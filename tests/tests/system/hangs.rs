@@ -1,16 +1,16 @@
 //! A plugin that holds a thread of the program: what is asked of the program then is answered all the same.
 
-use llmux_tests::Fixtures;
+use llmux_tests::{Fixtures, Host};
 use serde_json::{Value, json};
 
-use crate::host::Host;
+use crate::configuration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d5_l3_a_hook_that_holds_a_thread_holds_up_neither_commands_nor_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let (gate, log) = (folder.path().join("gate"), folder.path().join("lines"));
     let config = json!({"log": log, "pre": [{"do": "block_until", "path": gate}]});
-    let host = Host::with("[plugins]\ndrain_timeout = \"100ms\"\n").await;
+    let host = Host::start(&configuration("[plugins]\ndrain_timeout = \"100ms\"\n"), &[]).await;
     let load = async |name: &str| {
         let body = json!({"path": Fixtures::get().probe(), "name": name, "config": config});
         let (status, said) = host.admin("POST", "/admin/plugins", Some(&body)).await;

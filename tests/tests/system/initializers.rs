@@ -3,11 +3,11 @@
 
 use std::{fs, path::PathBuf};
 
-use llmux_tests::Fixtures;
+use llmux_tests::{Fixtures, Host, host::llmux};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::host::{Host, llmux};
+use crate::configuration;
 
 /// The library in a folder, and the file that it writes to.
 fn trap() -> (TempDir, PathBuf, PathBuf) {
@@ -47,7 +47,7 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
     let folders = |more: &str| format!("[plugins]\ndirs = [{folder:?}]\n{more}\n");
     let plugin = |more: &str| format!("[[plugin]]\nname = \"initializer\"\n{more}\n");
     let off = folders("autoload = true\nwatch = true") + &plugin("enabled = false");
-    let host = Host::with(&off).await;
+    let host = Host::start(&configuration(&off), &[]).await;
     let quiet = |after: &str| assert!(!log.exists(), "the initializer ran: {after}");
     quiet("a start with `enabled = false`, autoload and watch");
     for body in [
@@ -61,11 +61,11 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
     }
     let wrong =
         folders("autoload = true\nwatch = true") + &plugin(&format!("sha256 = \"{}\"", "0".repeat(64)));
-    assert_eq!(host.reconfigure(&wrong).await, 422);
+    assert_eq!(host.reconfigure(&configuration(&wrong)).await, 422);
     quiet("a refused configuration");
-    assert_eq!(host.reconfigure(&off).await, 200);
+    assert_eq!(host.reconfigure(&configuration(&off)).await, 200);
     quiet("a reload that leaves it off");
     let on = folders("autoload = true\nwatch = true") + &plugin("");
-    assert_eq!(host.reconfigure(&on).await, 200);
+    assert_eq!(host.reconfigure(&configuration(&on)).await, 200);
     assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once it is on");
 }

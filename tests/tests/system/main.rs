@@ -2,7 +2,6 @@
 //! client that nobody here wrote, and the admin API.
 
 mod hangs;
-mod host;
 mod initializers;
 mod visitor;
 
@@ -14,8 +13,27 @@ use async_openai::{
     },
 };
 use futures_util::StreamExt;
-use host::Host;
+use llmux_tests::Host;
 use serde_json::{Value, json};
+
+/// A slow model beside the quick ones.
+const CONFIGURATION: &str = r#"
+[[provider]]
+name = "quick"
+type = "echo"
+models = ["echo", "echo-request"]
+
+[[provider]]
+name = "slow"
+type = "echo"
+models = [{ name = "slow", upstream = "echo" }]
+chunk_delay = "300ms"
+"#;
+
+/// With more in it.
+fn configuration(more: &str) -> String {
+    format!("{CONFIGURATION}{more}")
+}
 
 fn client(host: &Host) -> Client<OpenAIConfig> {
     Client::with_config(OpenAIConfig::new().with_api_base(format!("{}/v1", host.api)).with_api_key("none"))
@@ -50,7 +68,7 @@ where
 
 #[tokio::test]
 async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded() {
-    let host = Host::start().await;
+    let host = Host::start(CONFIGURATION, &[]).await;
     let client = client(&host);
     assert_eq!(answer(&client, "echo", "Hello there").await, "Hello there", "no plugin yet");
 
@@ -98,7 +116,7 @@ async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded
 
 #[tokio::test]
 async fn e5_a_panic_of_a_loaded_plugin_leaves_every_other_request_alone() {
-    let host = Host::start().await;
+    let host = Host::start(CONFIGURATION, &[]).await;
     let client = client(&host);
     let body = json!({"path": visitor::library(), "config": {"mark": "m"}});
     assert_eq!(host.admin("POST", "/admin/plugins", Some(&body)).await.0, 201);
@@ -119,7 +137,7 @@ async fn e5_a_panic_of_a_loaded_plugin_leaves_every_other_request_alone() {
 
 #[tokio::test]
 async fn the_other_endpoints_go_the_same_way() {
-    let host = Host::start().await;
+    let host = Host::start(CONFIGURATION, &[]).await;
     let client = client(&host);
     let body = json!({"path": visitor::library(), "config": {"mark": "m"}});
     assert_eq!(host.admin("POST", "/admin/plugins", Some(&body)).await.0, 201);

@@ -7,21 +7,25 @@ use std::{
 };
 
 use llmux_abi::{Context, Request};
-use llmux_builtin_tests::{Answer, Builtin, Kind, Way, World, ask};
-use llmux_core::PluginSpec;
+use llmux_builtin_tests::{Answer, Builtin, Kind, Part, Way, World, ask, of};
+use llmux_core::{Endpoint, PluginSpec};
 use llmux_plugin_cache::{Cache, CacheBackend, Entry, Key};
 use serde_json::{Value, json};
 
 use crate::neighbors;
 
 async fn world(kind: Kind, config: Value) -> World {
-    World::new([Builtin::Cache.spec(kind, config)]).await
+    World::new([Builtin::Cache.with(kind, config)]).await
 }
 
 fn is_hit(answer: &Answer) -> bool {
     let hit = answer.header("x-cache") == Some("hit");
     assert!(hit || answer.header("x-cache") == Some("miss"), "{answer:?}");
-    assert_eq!((answer.hit, answer.cache_key.is_some()), (hit, hit), "{answer:?}");
+    assert_eq!(answer.hit, hit, "{answer:?}");
+    if let Some(inside) = &answer.inside {
+        let digits = inside.cache_key.as_ref().map(String::len);
+        assert_eq!(digits, hit.then_some(64), "the key is there for a hit: {answer:?}");
+    }
     hit
 }
 
@@ -31,7 +35,6 @@ async fn a_repeated_request_is_a_hit_of_the_same_bytes(way: Way) {
     assert!(!is_hit(&first));
     let second = world.send(ask(way.stream)).await;
     assert!(is_hit(&second));
-    assert_eq!(second.cache_key.as_ref().map(String::len), Some(64));
     assert_eq!(first.bodies, second.bodies);
     assert_eq!(first.text(), "answer 1!");
     assert_eq!(world.upstream.calls(), 1);
@@ -76,16 +79,13 @@ async fn errors_and_cut_answers_are_not_stored(way: Way) {
 async fn a_stream_that_its_client_left_is_not_stored(way: Way) {
     let world = world(way.kind, json!({})).await;
     let asked = |stream| ask(stream).model("hang-once");
-    let mut chunks = world.client.stream(asked(true).request()).await.result.expect("a stream");
-    chunks.next().await.expect("a chunk").expect("a chunk");
-    drop(chunks);
-    world.settle().await;
+    world.leave(asked(true)).await;
     assert!(!is_hit(&world.send(asked(way.stream)).await));
     assert!(is_hit(&world.send(asked(way.stream)).await));
 }
 
 async fn an_answer_that_a_later_plugin_made_an_error_is_not_stored(way: Way) {
-    let world = World::new([neighbors::censor(), Builtin::Cache.spec(way.kind, json!({}))]).await;
+    let world = World::new([Part::from(neighbors::censor()), Builtin::Cache.with(way.kind, json!({}))]).await;
     assert!(!world.send(ask(way.stream)).await.is_ok());
     assert!(!world.send(ask(way.stream)).await.is_ok());
     assert_eq!(world.upstream.calls(), 2);
@@ -137,17 +137,59 @@ async fn the_number_of_answers_is_bounded(way: Way) {
     assert!((1..100).contains(&hits), "{hits}");
 }
 
+async fn the_bytes_of_answers_are_bounded(way: Way) {
+    // A plain answer is a little more than 10 000 bytes; a stream is stored as one, and as its chunks.
+    let world = world(way.kind, json!({"max_bytes": 50_000})).await;
+    let number = |at: usize| ask(way.stream).model("long").with("seed", json!(at));
+    for at in 0..20 {
+        world.send(number(at)).await;
+    }
+    // moka evicts a little behind; the plugin sees to it now and then.
+    tokio::time::advance(Duration::from_secs(31)).await;
+    world.settle().await;
+    let mut hits = 0;
+    for at in 0..20 {
+        hits += usize::from(world.send(number(at).header("cache-control", "no-store")).await.hit);
+    }
+    assert!((1..=if way.stream { 2 } else { 4 }).contains(&hits), "{hits} answers in 50 000 bytes");
+}
+
+async fn a_response_object_is_stored_when_it_is_an_answer(kind: Kind) {
+    let world = world(kind, json!({})).await;
+    for (status, stored) in [
+        ("queued", false),
+        ("in_progress", false),
+        ("cancelled", false),
+        ("broken", false),
+        ("completed", true),
+    ] {
+        let body = json!({"model": format!("status-{status}"), "input": "hello"});
+        let asked = of(Endpoint::Responses, body, false);
+        assert!(!is_hit(&world.send(asked.clone()).await), "{status}");
+        assert_eq!(is_hit(&world.send(asked).await), stored, "{status}");
+    }
+}
+
+in_every_kind! {
+    anywhere: ;
+    in_this_process:
+    a_response_object_is_stored_when_it_is_an_answer
+}
+
 in_every_way! {
+    anywhere:
     a_repeated_request_is_a_hit_of_the_same_bytes
     a_stored_answer_serves_the_other_kind_of_request
     the_usage_chunk_of_a_hit_is_for_those_who_asked
     errors_and_cut_answers_are_not_stored
     a_stream_that_its_client_left_is_not_stored
-    an_answer_that_a_later_plugin_made_an_error_is_not_stored
     a_client_may_go_around_the_cache
+    a_large_answer_is_not_stored;
+    in_this_process:
+    an_answer_that_a_later_plugin_made_an_error_is_not_stored
     an_answer_expires
-    a_large_answer_is_not_stored
     the_number_of_answers_is_bounded
+    the_bytes_of_answers_are_bounded
 }
 
 /// The answers, each with how long it is to be kept.
@@ -158,6 +200,8 @@ type Entries = HashMap<Key, (Arc<Entry>, Duration)>;
 struct Own {
     entries: Arc<Mutex<Entries>>,
     is_broken: bool,
+    /// Does it take an answer and never say that it has it?
+    hangs: bool,
 }
 
 impl CacheBackend for Own {
@@ -173,6 +217,9 @@ impl CacheBackend for Own {
         tokio::task::yield_now().await;
         if self.is_broken {
             return Err(llmux_abi::Error::new("no place"));
+        }
+        if self.hangs {
+            std::future::pending::<()>().await;
         }
         self.entries.lock().expect("entries").insert(*key, (entry, ttl));
         Ok(())
@@ -215,5 +262,30 @@ async fn a_broken_backend_makes_misses() {
     for stream in [false, true, false] {
         let answer = world.send(ask(stream)).await;
         assert!(answer.is_ok() && !is_hit(&answer));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_delays_no_answer() {
+    for coalesce in [false, true] {
+        let make = move |host| {
+            Cache::builder().backend(Own { hangs: true, ..Own::default() }).coalesce(coalesce).build(host)
+        };
+        let world = Arc::new(World::new([PluginSpec::by_hand("cache", make)]).await);
+        let before = tokio::time::Instant::now();
+        let sent: Vec<_> = [false, false, true]
+            .map(|stream| {
+                let world = Arc::clone(&world);
+                tokio::spawn(async move { world.send_only(ask(stream).model("gated")).await })
+            })
+            .into_iter()
+            .collect();
+        world.settle().await;
+        assert_eq!(world.upstream.calls(), if coalesce { 2 } else { 3 });
+        world.upstream.gate.add_permits(3);
+        for answer in sent {
+            assert!(answer.await.expect("an answer").is_ok());
+        }
+        assert_eq!(before.elapsed(), Duration::ZERO, "with coalesce = {coalesce}");
     }
 }

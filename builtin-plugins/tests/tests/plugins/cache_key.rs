@@ -5,7 +5,7 @@ use llmux_core::{Endpoint, Request};
 use serde_json::{Value, json};
 
 async fn world(way: Way, config: Value) -> World {
-    World::new([Builtin::Cache.spec(way.kind, config)]).await
+    World::new([Builtin::Cache.with(way.kind, config)]).await
 }
 
 async fn what_cannot_change_the_answer_does_not_count(way: Way) {
@@ -23,6 +23,17 @@ async fn what_cannot_change_the_answer_does_not_count(way: Way) {
     assert_eq!(world.upstream.calls(), 1);
 }
 
+/// Sends a request whose text counts.
+async fn send(world: &World, way: Way, request: Request) {
+    if way.stream {
+        let mut chunks = world.client().stream(request).await.result.expect("a stream");
+        while chunks.next().await.is_some() {}
+    } else {
+        world.client().send(request).await.result.expect("an answer");
+    }
+    world.settle().await;
+}
+
 async fn the_order_of_members_and_white_space_do_not_count(way: Way) {
     let world = world(way, json!({})).await;
     let bodies = [
@@ -31,13 +42,7 @@ async fn the_order_of_members_and_white_space_do_not_count(way: Way) {
     ];
     for body in bodies {
         let request = Request::new(Endpoint::ChatCompletions, body).expect("a request");
-        if way.stream {
-            let mut chunks = world.client.stream(request).await.result.expect("a stream");
-            while chunks.next().await.is_some() {}
-        } else {
-            world.client.send(request).await.result.expect("an answer");
-        }
-        world.settle().await;
+        send(&world, way, request).await;
     }
     assert_eq!(world.upstream.calls(), 1);
 }
@@ -86,21 +91,17 @@ async fn another_endpoint_is_another_request(way: Way) {
     let body = r#"{"model":"m","prompt":"hi","messages":[]}"#;
     for endpoint in [Endpoint::ChatCompletions, Endpoint::Completions] {
         let request = Request::new(endpoint, body).expect("a request");
-        if way.stream {
-            let mut chunks = world.client.stream(request).await.result.expect("a stream");
-            while chunks.next().await.is_some() {}
-        } else {
-            world.client.send(request).await.result.expect("an answer");
-        }
-        world.settle().await;
+        send(&world, way, request).await;
     }
     assert_eq!(world.upstream.calls(), 2);
 }
 
 in_every_way! {
+    anywhere:
     what_cannot_change_the_answer_does_not_count
-    the_order_of_members_and_white_space_do_not_count
     what_can_change_the_answer_counts
-    tenants_share_only_where_the_operator_says_so
+    tenants_share_only_where_the_operator_says_so;
+    in_this_process:
+    the_order_of_members_and_white_space_do_not_count
     another_endpoint_is_another_request
 }

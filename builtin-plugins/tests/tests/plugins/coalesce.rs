@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 async fn world(kind: Kind, coalesce: bool) -> Arc<World> {
-    Arc::new(World::new([Builtin::Cache.spec(kind, json!({"coalesce": coalesce}))]).await)
+    Arc::new(World::new([Builtin::Cache.with(kind, json!({"coalesce": coalesce}))]).await)
 }
 
 /// Sends so many requests at once and lets all of them get as far as they can.
@@ -112,7 +112,7 @@ async fn nobody_waits_longer_than_its_hook_may(kind: Kind) {
     assert_eq!(world.upstream.calls(), 1, "there is time yet");
     tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(world.upstream.calls(), 2, "before the hook's 10 s are over");
-    let hooks = world.client.plugins().list().remove(0).hooks;
+    let hooks = world.client().plugins().list().remove(0).hooks;
     assert!(hooks.iter().all(|hook| hook.failures == 0), "{hooks:?}");
     sent.iter().for_each(JoinHandle::abort);
 }
@@ -127,9 +127,11 @@ async fn a_new_request_finds_the_answer_when_those_who_waited_have_it(kind: Kind
     assert!(world.send(ask(true).model("gated")).await.hit);
 }
 
-in_both_kinds! {
-    identical_misses_wait_for_one
+in_every_kind! {
+    anywhere: ;
+    in_this_process:
     by_default_nobody_waits
+    identical_misses_wait_for_one
     streams_never_wait
     one_that_may_not_read_does_not_wait
     another_leads_when_the_leader_fails
@@ -150,6 +152,6 @@ async fn a_fallback_does_not_wait_for_itself() {
     let world = World::new([PluginSpec::by_hand("cache", make)]).await;
     let before = tokio::time::Instant::now();
     let answer = world.send(ask(false).model("fail").fallback("spare")).await;
-    assert_eq!((answer.is_ok(), answer.attempts), (true, 2));
+    assert_eq!((answer.is_ok(), answer.inside().attempts), (true, 2));
     assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 async fn world(way: Way, config: Value) -> World {
-    World::new([Builtin::Logging.spec(way.kind, config)]).await
+    World::new([Builtin::Logging.with(way.kind, config)]).await
 }
 
 fn one(log: &Log, message: &str) -> Event {
@@ -25,6 +25,7 @@ async fn the_start_says_who_asks_what(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     world.send(rich(way)).await;
+    world.end().await;
     let start = one(&log, "request started");
     assert!(start.field("request_id").is_some_and(|id| id.len() == 36), "{start:?}");
     for (field, expected) in [
@@ -47,6 +48,7 @@ async fn the_end_says_what_came_of_it(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     world.send(rich(way)).await;
+    world.end().await;
     let (start, end) = (one(&log, "request started"), one(&log, "request completed"));
     assert_eq!(start.field("request_id"), end.field("request_id"));
     for (field, expected) in [
@@ -71,6 +73,7 @@ async fn a_stream_says_when_its_first_token_came(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     world.send(ask(way.stream)).await;
+    world.end().await;
     assert_eq!(log.said("first token").len(), usize::from(way.stream), "{:?}", log.events());
     let order: Vec<String> = log.events().into_iter().map(|event| event.message).collect();
     let expected: &[&str] = match way.stream {
@@ -84,6 +87,7 @@ async fn an_error_is_named_and_its_secrets_are_not(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     world.send(ask(way.stream).model("fail")).await;
+    world.end().await;
     let end = one(&log, "request failed");
     assert_eq!(end.field("status"), Some("418"));
     assert_eq!(end.field("error_type"), Some("teapot"));
@@ -94,6 +98,7 @@ async fn bodies_are_off_by_default(way: Way) {
     let log = Log::listen(Level::TRACE);
     let world = world(way, json!({})).await;
     world.send(ask(way.stream)).await;
+    world.end().await;
     for event in log.events() {
         assert!(!event.whole.contains("hello") && !event.whole.contains("answer 1"), "{event:?}");
     }
@@ -107,6 +112,7 @@ async fn bodies_are_cut_on_a_character_border(way: Way) {
         .model("long")
         .with("messages", json!([{"role": "user", "content": "ü".repeat(5_000)}]));
     world.send(asked).await;
+    world.end().await;
     let request = one(&log, "request started").field("request_body").expect("a body").to_owned();
     let response = one(&log, "request completed").field("response_body").expect("a body").to_owned();
     for body in [&request, &response] {
@@ -129,6 +135,7 @@ async fn no_credential_appears(way: Way) {
         .header("cookie", "session=abcdefgh");
     world.send(asked.clone()).await;
     world.send(asked.model("fail")).await;
+    world.end().await;
     assert_eq!(log.said("request started").len(), 2);
     for event in log.events() {
         assert!(!event.whole.contains("abcdef"), "{event:?}");
@@ -139,27 +146,19 @@ async fn the_level_is_the_operators(way: Way) {
     let log = Log::listen(Level::INFO);
     let quiet = world(way, json!({"level": "debug"})).await;
     quiet.send(ask(way.stream)).await;
+    quiet.end().await;
     assert!(log.events().is_empty(), "{:?}", log.events());
     let loud = world(way, json!({"level": "warn"})).await;
     loud.send(ask(way.stream)).await;
+    loud.end().await;
     assert_eq!(one(&log, "request completed").level, "WARN");
 }
 
 async fn one_who_goes_away_is_logged_as_cancelled(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
-    let request = ask(way.stream).model("hang").request();
-    if way.stream {
-        let mut chunks = world.client.stream(request).await.result.expect("a stream");
-        chunks.next().await;
-        drop(chunks);
-    } else {
-        let client = world.client.clone();
-        let sending = tokio::spawn(async move { drop(client.send(request).await) });
-        world.settle().await;
-        sending.abort();
-    }
-    world.settle().await;
+    world.leave(ask(way.stream).model("hang")).await;
+    world.end().await;
     assert_eq!(one(&log, "request cancelled").field("status"), Some("499"));
 }
 
@@ -167,6 +166,7 @@ async fn a_cut_answer_is_logged_as_failed(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     let answer = world.send(ask(way.stream).model("cut")).await;
+    world.end().await;
     assert!(!answer.is_ok());
     assert!(one(&log, "request failed").field("error").is_some());
 }
@@ -175,7 +175,8 @@ async fn every_attempt_is_logged_and_one_end(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     let answer = world.send(ask(way.stream).model("fail").fallback("spare")).await;
-    assert_eq!((answer.is_ok(), answer.attempts), (true, 2));
+    world.end().await;
+    assert!(answer.is_ok(), "{answer:?}");
     let starts = log.said("request started");
     let attempts: Vec<_> =
         starts.iter().map(|start| start.field("attempt").zip(start.field("model"))).collect();
@@ -188,6 +189,7 @@ async fn a_client_cannot_forge_a_line(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
     let answer = world.send(ask(way.stream).model("x\nforged")).await;
+    world.end().await;
     assert_eq!(answer.refusal().status(), 404);
     let events = log.events();
     assert_eq!(events.len(), 2, "{events:?}");
@@ -198,6 +200,7 @@ async fn a_client_cannot_forge_a_line(way: Way) {
 }
 
 in_every_way! {
+    anywhere:
     the_start_says_who_asks_what
     the_end_says_what_came_of_it
     a_stream_says_when_its_first_token_came
@@ -209,13 +212,18 @@ in_every_way! {
     one_who_goes_away_is_logged_as_cancelled
     a_cut_answer_is_logged_as_failed
     every_attempt_is_logged_and_one_end
-    a_client_cannot_forge_a_line
+    a_client_cannot_forge_a_line;
+    in_this_process:
 }
 
 async fn a_configuration_that_makes_no_sense_is_refused(kind: Kind) {
     for config in [json!({"level": "loud"}), json!({"max_body_chars": 0}), json!({"levle": "info"})] {
-        assert!(World::build([Builtin::Logging.spec(kind, config)]).await.is_err());
+        assert!(World::build([Builtin::Logging.with(kind, config)]).await.is_err());
     }
 }
 
-in_both_kinds! { a_configuration_that_makes_no_sense_is_refused }
+in_every_kind! {
+    anywhere: ;
+    in_this_process:
+    a_configuration_that_makes_no_sense_is_refused
+}

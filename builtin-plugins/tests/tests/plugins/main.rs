@@ -1,21 +1,24 @@
-//! The four built-in plugins, end to end: each claim for plain requests and streams, compiled in and loaded.
+//! The four built-in plugins, end to end: each claim for plain requests and streams, compiled in, loaded, and
+//! where it can be seen over HTTP, in a real `llmux` with all four loaded.
 //!
-//! Time is held and advanced, except where a real Redis keeps its own.
+//! Within this process time is held and advanced, except where a real Redis keeps its own.
 
-/// Runs each claim in the four ways.
+/// Runs each claim in every way: the first ones in six, those that hold time or look inside in four.
 macro_rules! in_every_way {
-    ($($claim:ident)*) => {
-        in_every_way! { @way compiled_plain Compiled false $($claim)* }
-        in_every_way! { @way compiled_stream Compiled true $($claim)* }
-        in_every_way! { @way loaded_plain Loaded false $($claim)* }
-        in_every_way! { @way loaded_stream Loaded true $($claim)* }
+    (anywhere: $($any:ident)*; in_this_process: $($here:ident)*) => {
+        in_every_way! { @way compiled_plain (start_paused = true) Compiled false $($any)* $($here)* }
+        in_every_way! { @way compiled_stream (start_paused = true) Compiled true $($any)* $($here)* }
+        in_every_way! { @way loaded_plain (start_paused = true) Loaded false $($any)* $($here)* }
+        in_every_way! { @way loaded_stream (start_paused = true) Loaded true $($any)* $($here)* }
+        in_every_way! { @way process_plain () Process false $($any)* }
+        in_every_way! { @way process_stream () Process true $($any)* }
     };
-    (@way $way:ident $kind:ident $stream:literal $($claim:ident)*) => {
+    (@way $way:ident $time:tt $kind:ident $stream:literal $($claim:ident)*) => {
         mod $way {
-            use llmux_builtin_tests::{Kind, Way};
             $(
-                #[tokio::test(start_paused = true)]
+                #[tokio::test $time]
                 async fn $claim() {
+                    use llmux_builtin_tests::{Kind, Way};
                     super::$claim(Way { kind: Kind::$kind, stream: $stream }).await;
                 }
             )*
@@ -23,19 +26,25 @@ macro_rules! in_every_way {
     };
 }
 
-/// Runs each claim compiled in and loaded: claims about both kinds of request at once.
-macro_rules! in_both_kinds {
-    ($($claim:ident)*) => {
-        in_both_kinds! { @kind compiled Compiled $($claim)* }
-        in_both_kinds! { @kind loaded Loaded $($claim)* }
+/// The same for claims about both kinds of request at once: three ways, and two.
+macro_rules! in_every_kind {
+    (anywhere: $($any:ident)*; in_this_process: $($here:ident)*) => {
+        in_every_kind! { @kind compiled (start_paused = true) Compiled $($any)* $($here)* }
+        in_every_kind! { @kind loaded (start_paused = true) Loaded $($any)* $($here)* }
+        in_every_kind! { @kind process () Process $($any)* }
     };
-    (@kind $name:ident $kind:ident $($claim:ident)*) => {
+    // Where a real server keeps the time.
+    (in_real_time: $($claim:ident)*) => {
+        in_every_kind! { @kind compiled () Compiled $($claim)* }
+        in_every_kind! { @kind loaded () Loaded $($claim)* }
+        in_every_kind! { @kind process () Process $($claim)* }
+    };
+    (@kind $name:ident $time:tt $kind:ident $($claim:ident)*) => {
         mod $name {
-            use llmux_builtin_tests::Kind;
             $(
-                #[tokio::test(start_paused = true)]
+                #[tokio::test $time]
                 async fn $claim() {
-                    super::$claim(Kind::$kind).await;
+                    super::$claim(llmux_builtin_tests::Kind::$kind).await;
                 }
             )*
         }
@@ -45,10 +54,11 @@ macro_rules! in_both_kinds {
 mod cache;
 mod cache_key;
 mod coalesce;
+mod endpoints;
 mod interplay;
 mod logging;
 mod metrics;
 mod neighbors;
-mod prometheus;
 mod rate_limit;
+mod readme;
 mod redis;

@@ -2,15 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use llmux_builtin_tests::{Builtin, Kind, Way, World, ask};
+use llmux_builtin_tests::{Builtin, Kind, Way, World, ask, value};
 use llmux_core::PluginSpec;
 use llmux_plugin_metrics::{Metrics, RequestMetrics, RequestOutcome, Stats};
 use serde_json::json;
 
-use crate::prometheus::value;
-
 async fn world(kind: Kind) -> World {
-    World::new([Builtin::Metrics.spec(kind, json!({}))]).await
+    World::new([Builtin::Metrics.with(kind, json!({}))]).await
 }
 
 const WHO: [(&str, &str); 3] = [("endpoint", "chat/completions"), ("model", "m"), ("provider", "p")];
@@ -22,13 +20,13 @@ async fn a_request_is_counted_and_timed(way: Way) {
     }
     let mut with_outcome = WHO.to_vec();
     with_outcome.push(("outcome", "success"));
-    assert_eq!(value(&world, "llmux_requests_total", &with_outcome), Some(3.0));
-    assert_eq!(value(&world, "llmux_request_duration_seconds_count", &WHO), Some(3.0));
-    let first = value(&world, "llmux_time_to_first_token_seconds_count", &WHO);
+    assert_eq!(value(&world, "llmux_requests_total", &with_outcome).await, Some(3.0));
+    assert_eq!(value(&world, "llmux_request_duration_seconds_count", &WHO).await, Some(3.0));
+    let first = value(&world, "llmux_time_to_first_token_seconds_count", &WHO).await;
     assert_eq!(first, way.stream.then_some(3.0));
-    assert_eq!(value(&world, "llmux_tokens_total", &[("type", "prompt")]), Some(9.0));
-    assert_eq!(value(&world, "llmux_tokens_total", &[("type", "completion")]), Some(12.0));
-    let text = world.client.render_metrics();
+    assert_eq!(value(&world, "llmux_tokens_total", &[("type", "prompt")]).await, Some(9.0));
+    assert_eq!(value(&world, "llmux_tokens_total", &[("type", "completion")]).await, Some(12.0));
+    let text = world.metrics().await;
     for kind in [
         "llmux_requests_total counter",
         "llmux_request_duration_seconds histogram",
@@ -42,34 +40,23 @@ async fn failures_are_counted_by_kind(way: Way) {
     let world = world(way.kind).await;
     world.send(ask(way.stream).model("fail")).await;
     world.send(ask(way.stream).model("nobody serves this")).await;
-    let outcome = |outcome| value(&world, "llmux_requests_total", &[("outcome", outcome)]);
-    assert_eq!((outcome("teapot"), outcome("invalid_request_error")), (Some(1.0), Some(1.0)));
-    assert_eq!(value(&world, "llmux_requests_total", &[("provider", "none")]), Some(1.0));
-    assert_eq!(outcome("success"), None);
+    let outcome = async |outcome| value(&world, "llmux_requests_total", &[("outcome", outcome)]).await;
+    assert_eq!((outcome("teapot").await, outcome("invalid_request_error").await), (Some(1.0), Some(1.0)));
+    assert_eq!(value(&world, "llmux_requests_total", &[("provider", "none")]).await, Some(1.0));
+    assert_eq!(outcome("success").await, None);
 }
 
 async fn one_who_goes_away_is_counted_as_cancelled(way: Way) {
     let world = world(way.kind).await;
-    let request = ask(way.stream).model("hang").request();
-    if way.stream {
-        let mut chunks = world.client.stream(request).await.result.expect("a stream");
-        chunks.next().await;
-        drop(chunks);
-    } else {
-        let client = world.client.clone();
-        let sending = tokio::spawn(async move { drop(client.send(request).await) });
-        world.settle().await;
-        sending.abort();
-    }
-    world.settle().await;
-    assert_eq!(value(&world, "llmux_requests_total", &[("outcome", "cancelled")]), Some(1.0));
+    world.leave(ask(way.stream).model("hang")).await;
+    assert_eq!(value(&world, "llmux_requests_total", &[("outcome", "cancelled")]).await, Some(1.0));
 }
 
 async fn fallback_attempts_are_one_request(way: Way) {
     let world = world(way.kind).await;
     world.send(ask(way.stream).model("fail").fallback("spare")).await;
-    assert_eq!(value(&world, "llmux_requests_total", &[]), Some(1.0));
-    assert_eq!(value(&world, "llmux_requests_total", &[("model", "spare")]), Some(1.0));
+    assert_eq!(value(&world, "llmux_requests_total", &[]).await, Some(1.0));
+    assert_eq!(value(&world, "llmux_requests_total", &[("model", "spare")]).await, Some(1.0));
 }
 
 async fn names_beyond_the_bound_are_other(way: Way) {
@@ -80,39 +67,57 @@ async fn names_beyond_the_bound_are_other(way: Way) {
             world.settle().await;
         }
     }
-    while value(&world, "llmux_requests_total", &[]) < Some(1_010.0) {
+    while value(&world, "llmux_requests_total", &[]).await < Some(1_010.0) {
         world.settle().await;
     }
-    assert_eq!(value(&world, "llmux_requests_total", &[("model", "other")]), Some(10.0));
-    let text = world.client.render_metrics();
+    assert_eq!(value(&world, "llmux_requests_total", &[("model", "other")]).await, Some(10.0));
+    let text = world.metrics().await;
     let models = text.lines().filter(|line| line.starts_with("llmux_requests_total{")).count();
     assert_eq!(models, 1_001);
 }
 
+async fn the_speed_of_an_answer_is_measured(way: Way) {
+    let world = world(way.kind).await;
+    world.send(ask(way.stream).model("slow")).await;
+    world.send(ask(way.stream).model("fail")).await;
+    assert_eq!(
+        value(&world, "llmux_tokens_per_second_count", &[]).await,
+        Some(1.0),
+        "a failure has no speed"
+    );
+    let speed = value(&world, "llmux_tokens_per_second_sum", &[("model", "slow")]).await.expect("a speed");
+    assert!((speed - 2.0).abs() < 0.01, "four tokens in two seconds are not {speed} a second");
+}
+
 in_every_way! {
+    anywhere:
     a_request_is_counted_and_timed
     failures_are_counted_by_kind
     one_who_goes_away_is_counted_as_cancelled
-    fallback_attempts_are_one_request
+    fallback_attempts_are_one_request;
+    in_this_process:
     names_beyond_the_bound_are_other
+    the_speed_of_an_answer_is_measured
 }
 
 async fn the_figures_go_with_the_instance(kind: Kind) {
     let world = world(kind).await;
     world.send(ask(false)).await;
-    world.client.plugins().unload("metrics").await.expect("unloaded");
-    assert_eq!(value(&world, "llmux_requests_total", &[]), None);
+    world.client().plugins().unload("metrics").await.expect("unloaded");
+    assert_eq!(value(&world, "llmux_requests_total", &[]).await, None);
 }
 
 async fn a_host_without_export_shows_nothing(kind: Kind) {
-    let world = World::new([Builtin::Metrics.spec(kind, json!({"export": false}))]).await;
+    let world = World::new([Builtin::Metrics.with(kind, json!({"export": false}))]).await;
     world.send(ask(false)).await;
-    assert_eq!(value(&world, "llmux_requests_total", &[]), None);
+    assert_eq!(value(&world, "llmux_requests_total", &[]).await, None);
 }
 
-in_both_kinds! {
+in_every_kind! {
+    anywhere:
+    a_host_without_export_shows_nothing;
+    in_this_process:
     the_figures_go_with_the_instance
-    a_host_without_export_shows_nothing
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,9 +131,9 @@ async fn a_host_reads_snapshots_and_hears_of_each_request() {
             Metrics::builder().stats(counted).on_request(hear).build(host)
         };
         let metrics = PluginSpec::by_hand("metrics", make).priority(999);
-        let limit = Builtin::RateLimit.spec(Kind::Compiled, json!({"requests_per_second": 0.01, "burst": 3}));
-        let cache = Builtin::Cache.spec(Kind::Compiled, json!({}));
-        let world = World::new([metrics, limit, cache]).await;
+        let limit = Builtin::RateLimit.with(Kind::Compiled, json!({"requests_per_second": 0.01, "burst": 3}));
+        let cache = Builtin::Cache.with(Kind::Compiled, json!({}));
+        let world = World::new([metrics.into(), limit, cache]).await;
         world.send(ask(stream).key("k").user("ann")).await;
         world.send(ask(stream).key("k")).await;
         world.send(ask(stream).key("k").model("fail")).await;

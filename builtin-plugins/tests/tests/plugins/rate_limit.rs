@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::neighbors;
 
 async fn world(way: Way, config: Value) -> World {
-    World::new([neighbors::seats(), Builtin::RateLimit.spec(way.kind, config)]).await
+    let seats = (way.kind != Kind::Process).then(|| neighbors::seats().into());
+    World::new(seats.into_iter().chain([Builtin::RateLimit.with(way.kind, config)])).await
 }
 
 /// One request each second, two at once.
@@ -36,8 +37,8 @@ async fn a_full_bucket_rejects(way: Way) {
     assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
     assert_eq!(limits(&refused), [Some("2"), Some("0"), Some("2s")]);
     assert!(refused.limited);
-    assert_eq!(refused.limit_key.as_deref(), Some("global"));
-    assert_eq!(refused.attempts, 1, "a fallback would get around the limit");
+    assert_eq!(refused.inside().limit_key.as_deref(), Some("global"));
+    assert_eq!(refused.inside().attempts, 1, "a fallback would get around the limit");
     assert_eq!(world.upstream.calls(), 2);
 }
 
@@ -75,7 +76,7 @@ async fn keys_of_every_kind_have_their_own_limits(way: Way) {
         }
         let refused = world.send(one).await;
         assert_eq!(refused.refusal().status(), 429, "{key}");
-        assert_eq!(refused.limit_key.as_deref(), Some(named));
+        assert_eq!(refused.inside().limit_key.as_deref(), Some(named));
         assert!(world.send(other).await.is_ok(), "{key}");
     }
 }
@@ -83,7 +84,10 @@ async fn keys_of_every_kind_have_their_own_limits(way: Way) {
 async fn those_without_an_api_key_share_one_limit(way: Way) {
     let world = world(way, json!({"requests_per_second": 1, "burst": 1})).await;
     assert!(world.send(ask(way.stream)).await.is_ok());
-    assert_eq!(world.send(ask(way.stream).model("other")).await.limit_key.as_deref(), Some("global"));
+    assert_eq!(
+        world.send(ask(way.stream).model("other")).await.inside().limit_key.as_deref(),
+        Some("global")
+    );
     assert!(world.send(ask(way.stream).key("k")).await.is_ok());
 }
 
@@ -107,14 +111,15 @@ async fn tokens_are_charged_from_the_answers(way: Way) {
 async fn fallback_attempts_are_part_of_one_request(way: Way) {
     let world = world(way, two_at_once(json!("global"))).await;
     let answer = world.send(ask(way.stream).model("fail").fallback("spare")).await;
-    assert_eq!((answer.is_ok(), answer.attempts), (true, 2));
+    assert_eq!((answer.is_ok(), world.upstream.calls()), (true, 2));
     assert_eq!(limits(&answer), [Some("2"), Some("1"), Some("1s")]);
     assert!(world.send(ask(way.stream)).await.is_ok());
     assert!(!world.send(ask(way.stream)).await.is_ok());
 }
 
 async fn a_request_that_names_no_header_shares_with_its_like(way: Way) {
-    let world = world(way, two_at_once(json!("header:x-tenant"))).await;
+    let limit = json!({"requests_per_second": 0.01, "burst": 2, "key": "header:x-tenant"});
+    let world = world(way, limit).await;
     assert!(world.send(ask(way.stream)).await.is_ok());
     assert!(world.send(ask(way.stream)).await.is_ok());
     assert!(!world.send(ask(way.stream)).await.is_ok());
@@ -122,13 +127,16 @@ async fn a_request_that_names_no_header_shares_with_its_like(way: Way) {
 }
 
 in_every_way! {
+    anywhere:
+    plain_requests_and_streams_share_one_limit
+    a_request_that_names_no_header_shares_with_its_like;
+    in_this_process:
     a_full_bucket_rejects
     the_bucket_fills_with_time
     keys_of_every_kind_have_their_own_limits
     those_without_an_api_key_share_one_limit
     tokens_are_charged_from_the_answers
     fallback_attempts_are_part_of_one_request
-    a_request_that_names_no_header_shares_with_its_like
 }
 
 async fn a_redacted_header_is_no_key(kind: Kind) {
@@ -136,19 +144,26 @@ async fn a_redacted_header_is_no_key(kind: Kind) {
     {
         let key = format!("header:{header}");
         for key in [json!(key), json!(["user", key])] {
-            let refused = World::build([Builtin::RateLimit.spec(kind, json!({"key": key}))]).await;
+            let refused = World::build([Builtin::RateLimit.with(kind, json!({"key": key}))]).await;
             let why = refused.err().expect("refused");
             assert!(why.contains(header) && why.contains("redacted"), "{why}");
         }
     }
 }
 
-async fn plain_requests_and_streams_share_one_limit(kind: Kind) {
-    let world = world(Way { kind, stream: false }, two_at_once(json!("global"))).await;
-    assert!(world.send(ask(false)).await.is_ok());
-    assert!(world.send(ask(true)).await.is_ok());
-    assert!(!world.send(ask(false)).await.is_ok());
-    assert!(!world.send(ask(true)).await.is_ok());
+async fn plain_requests_and_streams_share_one_limit(way: Way) {
+    let limit = json!({"requests_per_second": 0.01, "burst": 2, "key": "global"});
+    let world = world(way, limit).await;
+    assert!(world.send(ask(way.stream)).await.is_ok());
+    let other = world.send(ask(!way.stream)).await;
+    assert_eq!(limits(&other)[..2], [Some("2"), Some("0")]);
+    for stream in [false, true] {
+        let refused = world.send(ask(stream)).await;
+        let error = refused.refusal();
+        assert_eq!((error.status(), error.error_type()), (429, "rate_limit_exceeded"));
+        assert!(refused.limited && error.retry_after() > Some(Duration::from_secs(90)), "{refused:?}");
+    }
+    assert_eq!(world.upstream.calls(), 2);
 }
 
 async fn concurrent_requests_never_get_one_place_twice(kind: Kind) {
@@ -160,10 +175,11 @@ async fn concurrent_requests_never_get_one_place_twice(kind: Kind) {
     assert_eq!(world.upstream.calls(), 10);
 }
 
-in_both_kinds! {
+in_every_kind! {
+    anywhere:
+    concurrent_requests_never_get_one_place_twice;
+    in_this_process:
     a_redacted_header_is_no_key
-    plain_requests_and_streams_share_one_limit
-    concurrent_requests_never_get_one_place_twice
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +191,10 @@ async fn a_closure_says_whose_limit_it_is() {
         };
         let world = World::new([PluginSpec::by_hand("rate-limit", make).priority(5)]).await;
         assert!(world.send(ask(stream).header("x-seat", "a")).await.is_ok());
-        assert_eq!(world.send(ask(stream).header("x-seat", "a")).await.limit_key.as_deref(), Some("a"));
+        assert_eq!(
+            world.send(ask(stream).header("x-seat", "a")).await.inside().limit_key.as_deref(),
+            Some("a")
+        );
         assert!(world.send(ask(stream)).await.is_ok());
     }
 }

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn host(server: &RedisServer, kind: Kind, plugin: Builtin, mut config: Value) -> World {
     config["backend"] = json!("redis");
     config["url"] = json!(server.url());
-    World::new([plugin.spec(kind, config)]).await
+    World::new([plugin.with(kind, config)]).await
 }
 
 /// Sends until the answer is as expected.
@@ -108,7 +108,10 @@ async fn an_operator_may_deny_while_the_server_is_away(kind: Kind) {
     server.kill();
     for stream in [false, true, false] {
         let denied = world.send(ask(stream).fallback("spare")).await;
-        assert_eq!((denied.refusal().status(), denied.attempts), (503, 1));
+        assert_eq!(
+            (denied.refusal().status(), denied.inside.as_ref().is_none_or(|inside| inside.attempts == 1)),
+            (503, true)
+        );
     }
     assert_eq!(world.upstream.calls(), 1);
     server.restart().expect("redis-server");
@@ -144,29 +147,11 @@ async fn a_host_may_start_before_its_server(kind: Kind) {
     assert!(cached.send(ask(true)).await.is_ok());
     server.restart().expect("redis-server");
     until(&cached, false, |answer| answer.hit).await;
-    let report = cached.client.shutdown(Duration::from_secs(1)).await;
-    assert!(report.errors.is_empty(), "{report:?}");
+    cached.end().await;
 }
 
-macro_rules! with_redis {
-    ($($claim:ident)*) => {
-        with_redis! { @kind compiled Compiled $($claim)* }
-        with_redis! { @kind loaded Loaded $($claim)* }
-    };
-    (@kind $name:ident $kind:ident $($claim:ident)*) => {
-        mod $name {
-            use llmux_builtin_tests::Kind;
-            $(
-                #[tokio::test]
-                async fn $claim() {
-                    super::$claim(Kind::$kind).await;
-                }
-            )*
-        }
-    };
-}
-
-with_redis! {
+in_every_kind! {
+    in_real_time:
     two_hosts_share_one_limit
     two_hosts_share_their_tokens
     two_hosts_share_answers_of_both_kinds

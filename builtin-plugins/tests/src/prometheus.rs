@@ -1,10 +1,14 @@
 //! A look into Prometheus' text.
 
-use llmux_builtin_tests::World;
+use crate::World;
 
 /// The value of a metric with these labels, others ignored; the sum where several have them.
-pub(crate) fn value(world: &World, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    let text = world.client.render_metrics();
+pub async fn value(world: &World, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    value_in(&world.metrics().await, name, labels)
+}
+
+/// The same, of text.
+pub fn value_in(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     let values = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?.strip_prefix('{')?;

@@ -1,4 +1,7 @@
-//! A running `llmux`, with a slow model beside the quick ones.
+//! A running `llmux`, on free ports, with the configuration that a test gives it.
+//!
+//! Used by the whole-system tests here and by those of the built-in plugins. What is sent to it beyond the admin
+//! API, and what an answer means, is the tests' own affair.
 
 use std::{
     future::Future,
@@ -20,44 +23,31 @@ use tokio::{
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
-const CONFIGURATION: &str = r#"
-[server]
-listen = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-
-[[provider]]
-name = "quick"
-type = "echo"
-models = ["echo", "echo-request"]
-
-[[provider]]
-name = "slow"
-type = "echo"
-models = [{ name = "slow", upstream = "echo" }]
-chunk_delay = "300ms"
-"#;
-
-pub(crate) struct Host {
+/// A running `llmux serve`. It is killed when this is dropped.
+pub struct Host {
     child: Child,
-    pub(crate) api: String,
+    /// The URL of the main listener.
+    pub api: String,
     admin: String,
     token: String,
     folder: tempfile::TempDir,
 }
 
 impl Host {
-    pub(crate) async fn start() -> Self {
-        Self::with("").await
-    }
-
-    /// With more in its configuration.
-    pub(crate) async fn with(more: &str) -> Self {
+    /// Starts one with this configuration, which leaves both listeners to this, and these arguments.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, with what it said.
+    pub async fn start(configuration: &str, arguments: &[&str]) -> Self {
         // For the clients: theirs is built without a choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("llmux.toml"), format!("{CONFIGURATION}{more}")).expect("written");
+        std::fs::write(folder.path().join("llmux.toml"), configuration).expect("written");
         let mut child = Command::new(program())
             .args(["serve", "--config", "llmux.toml"])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(arguments)
             .current_dir(folder.path())
             .env("XDG_RUNTIME_DIR", folder.path())
             .env("TMPDIR", folder.path())
@@ -71,6 +61,12 @@ impl Host {
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
+        if line.is_empty() {
+            let mut error = String::new();
+            let stderr = child.stderr.as_mut().expect("piped");
+            stderr.read_to_string(&mut error).await.expect("text");
+            panic!("llmux did not start: {error}");
+        }
         let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http://")).map(str::to_owned);
         let (api, admin) = (urls.next().expect("an address"), urls.next().expect("another"));
         let port = admin.rsplit(':').next().expect("a port");
@@ -80,11 +76,12 @@ impl Host {
     }
 
     /// A request to the admin API: the status and the JSON of its answer.
-    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         timeout(LONG, self.admin_request(method, path, body)).await.expect("in time")
     }
 
-    pub(crate) fn admin_request(
+    /// The same, to wait for elsewhere.
+    pub fn admin_request(
         &self,
         method: &str,
         path: &str,
@@ -105,7 +102,7 @@ impl Host {
     }
 
     /// A stream over a connection of one's own: its head, and its events.
-    pub(crate) async fn raw_stream(&self, model: &str, text: &str) -> (String, String) {
+    pub async fn raw_stream(&self, model: &str, text: &str) -> (String, String) {
         let body = json!({"model": model, "stream": true, "messages": [{"role": "user", "content": text}]});
         let body = body.to_string();
         let address = self.api.strip_prefix("http://").expect("a URL");
@@ -123,7 +120,7 @@ impl Host {
     }
 
     /// Asks again until it is so.
-    pub(crate) async fn until(&self, is_so: impl AsyncFn() -> bool) {
+    pub async fn until(&self, is_so: impl AsyncFn() -> bool) {
         let asked = async {
             while !is_so().await {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -132,15 +129,18 @@ impl Host {
         timeout(LONG, asked).await.expect("in time");
     }
 
-    /// Takes over another configuration, with this in it besides: the status.
-    pub(crate) async fn reconfigure(&self, more: &str) -> u16 {
-        std::fs::write(self.folder.path().join("llmux.toml"), format!("{CONFIGURATION}{more}"))
-            .expect("written");
+    /// Takes over another configuration: the status.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written, or the admin listener does not answer.
+    pub async fn reconfigure(&self, configuration: &str) -> u16 {
+        std::fs::write(self.folder.path().join("llmux.toml"), configuration).expect("written");
         self.admin("POST", "/admin/reload", None).await.0
     }
 
     /// Ends it gracefully; what it logged.
-    pub(crate) async fn stop(mut self) -> String {
+    pub async fn stop(mut self) -> String {
         let id = self.child.id().expect("running").to_string();
         Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
         let mut log = String::new();
@@ -153,7 +153,11 @@ impl Host {
 }
 
 /// Runs a command that needs no server: was it a success, and what did it print?
-pub(crate) async fn llmux(arguments: &[&str]) -> (bool, String) {
+///
+/// # Panics
+///
+/// When it does not run, or does not end.
+pub async fn llmux(arguments: &[&str]) -> (bool, String) {
     let ran = timeout(LONG, Command::new(program()).args(arguments).output()).await.expect("in time");
     let ran = ran.expect("llmux runs");
     (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
@@ -166,8 +170,18 @@ fn program() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let arguments = ["build", "--quiet", "--locked", "-p", "llmux-gateway", "--message-format=json"];
-        let built = std::process::Command::new(cargo).current_dir(workspace).args(arguments).output();
-        let built = built.expect("cargo runs");
+        let mut build = std::process::Command::new(cargo);
+        build.current_dir(workspace).args(arguments);
+        // What cargo says to this test of its own package is no business of the build: some build scripts look at
+        // it, and everything above them would be built again each time.
+        for (name, _) in std::env::vars_os() {
+            let is_of_package =
+                |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+            if name.to_str().is_some_and(is_of_package) {
+                build.env_remove(name);
+            }
+        }
+        let built = build.output().expect("cargo runs");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let lines = built.stdout.split(|byte| *byte == b'\n');
         let messages = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());

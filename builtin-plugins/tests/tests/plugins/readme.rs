@@ -1,0 +1,63 @@
+//! The tables of the README against the plugins themselves: names, defaults and priorities.
+
+use std::collections::BTreeMap;
+
+use llmux_abi::Exported;
+use llmux_plugin_cache::Cache;
+use llmux_plugin_logging::Logging;
+use llmux_plugin_metrics::Metrics;
+use llmux_plugin_rate_limit::RateLimit;
+use serde_json::Value;
+
+/// The options of a section: each with its default, `null` where words stand for it.
+fn documented(readme: &str, name: &str, priority: i32) -> BTreeMap<String, Value> {
+    let head = format!("\n### {name} (priority {priority})\n");
+    let (_, section) = readme.split_once(&head).unwrap_or_else(|| panic!("the README has no section{head}"));
+    let section = section.split("\n#").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let option = cells.next()?.trim_end_matches('`');
+        let default = cells.next()?;
+        let code = default.strip_prefix('`').and_then(|code| code.strip_suffix('`'));
+        let code =
+            code.map(|code| serde_json::from_str(code).unwrap_or_else(|why| panic!("{option}: {why}")));
+        Some((option.to_owned(), code.unwrap_or_default()))
+    });
+    rows.collect()
+}
+
+fn check(name: &str, priority: i32, schema: &schemars::Schema) {
+    let schema = schema.as_value();
+    assert_eq!(schema["additionalProperties"], false, "{name} takes what it does not know");
+    let members = schema["properties"].as_object().expect("members");
+    for (option, member) in members {
+        assert!(member["description"].is_string(), "{name}: {option} is not described");
+    }
+    let number = |value: &Value| value.as_f64().map_or(value.clone(), Value::from);
+    let real: BTreeMap<_, _> =
+        members.iter().map(|(option, member)| (option.clone(), number(&member["default"]))).collect();
+    let told = documented(include_str!("../../../../README.md"), name, priority);
+    let told: BTreeMap<_, _> =
+        told.iter().map(|(option, default)| (option.clone(), number(default))).collect();
+    assert_eq!(told, real, "the README's options of {name}");
+}
+
+macro_rules! the_readme_says_what_there_is {
+    ($($test:ident: $plugin:ident, $config:ty, $name:literal, $priority:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let manifest = $plugin::MANIFEST;
+                assert_eq!((manifest.name, manifest.priority), ($name, $priority));
+                check(manifest.name, manifest.priority, &schemars::schema_for!($config));
+            }
+        )*
+    };
+}
+
+the_readme_says_what_there_is! {
+    of_the_rate_limit: RateLimit, llmux_plugin_rate_limit::Config, "rate-limit", 5;
+    of_the_cache: Cache, llmux_plugin_cache::Config, "cache", 10;
+    of_the_metrics: Metrics, llmux_plugin_metrics::Config, "metrics", 999;
+    of_the_logging: Logging, llmux_plugin_logging::Config, "logging", 1000;
+}
