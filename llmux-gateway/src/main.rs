@@ -16,6 +16,10 @@ mod admin_client;
 mod admin_plugins;
 mod api;
 mod auth;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "the whole-system tests' too")]
+#[path = "../../tests/src/blocks.rs"]
+mod blocks;
 mod body;
 mod chat;
 mod cli;

@@ -5,6 +5,7 @@
 mod admin;
 mod api;
 mod configuration;
+mod docs;
 mod folders;
 mod hostile;
 mod plugin_commands;
