@@ -100,12 +100,29 @@ fn the_cargo_manifest_that_is_shown_is_the_templates() {
 }
 
 #[test]
-fn the_readmes_show_the_same_plugin_and_the_same_commands() {
-    let of = |readme: &str| -> Vec<(String, String)> {
+fn the_chinese_readme_has_every_part_of_the_readme() {
+    let blocks_of = |readme: &str| -> Vec<String> {
         let blocks = blocks(&["rust", "sh", "json"]).into_iter().filter(|block| block.document == readme);
-        blocks.map(|block| (block.language, block.text)).collect()
+        blocks.map(|block| block.text).collect()
     };
-    assert_eq!(of("README.md"), of("README.zh-CN.md"));
+    assert_eq!(blocks_of("README.md"), blocks_of("README.zh-CN.md"), "the blocks differ");
+    // The levels of the headings, the names in the first column of tables, and the links.
+    let parts_of = |readme: &str| -> Vec<String> {
+        let text = fs::read_to_string(root().join(readme)).expect("text");
+        let mut parts = Vec::new();
+        for line in text.lines() {
+            match line.split_once(' ') {
+                Some((level, _)) if level.starts_with('#') => parts.push(level.to_owned()),
+                _ => parts.extend(
+                    line.strip_prefix("| `").and_then(|row| row.split('`').next()).map(str::to_owned),
+                ),
+            }
+            let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            parts.extend(links.filter(|link| !link.starts_with("README")).map(str::to_owned));
+        }
+        parts
+    };
+    assert_eq!(parts_of("README.md"), parts_of("README.zh-CN.md"), "headings, tables or links differ");
 }
 
 #[test]
