@@ -98,6 +98,13 @@ impl Metrics {
             held.holders += 1;
             return Ok(held.metric.clone());
         }
+        // The registry compares names, labels and help texts, but not kinds.
+        let is_other_kind =
+            |(key, held): (&(String, String), &Held)| key.1 == name && held.shape.kind != shape.kind;
+        if all.iter().any(is_other_kind) {
+            let message = format!("`{name}` is there as a metric of another kind");
+            return Err(prometheus::Error::Msg(message));
+        }
         let opts = Opts::new(name, help).const_label(OWNER, owner);
         let family = match kind {
             MetricKind::Counter => Family::Counter(CounterVec::new(opts, labels)?),
@@ -365,7 +372,20 @@ mod tests {
     fn a_metric_of_another_shape_is_refused() {
         let metrics = Metrics::default();
         metrics.register("a", MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
-        assert!(metrics.register("b", MetricKind::Counter, "x_total", "X", &["other"]).is_err());
+        assert!(
+            metrics.register("b", MetricKind::Counter, "x_total", "X", &["other"]).is_err(),
+            "other labels"
+        );
+        assert!(
+            metrics.register("b", MetricKind::Counter, "x_total", "Y", &["l"]).is_err(),
+            "another help text"
+        );
+        for owner in ["a", "b"] {
+            assert!(
+                metrics.register(owner, MetricKind::Gauge, "x_total", "X", &["l"]).is_err(),
+                "another kind"
+            );
+        }
         assert!(metrics.register("b", MetricKind::Counter, "not a name", "X", &[]).is_err());
     }
 }
