@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::config::LogFormat;
 
+mod authors;
+
+pub(crate) use authors::{Bench, Library, Question, SampleName, Try};
+
 /// A server for language models with a pipeline of plugins around every call.
 #[derive(Parser)]
 #[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
@@ -16,6 +20,7 @@ use crate::config::LogFormat;
   llmux serve --config llmux.toml               serve what the file says
   llmux chat 'Say hello'                        one request, no server
   llmux plugin inspect ./libmine.so             what a library says of itself; nothing of it runs
+  llmux plugin try ./libmine.so                 what it makes of sample requests, no server
   llmux plugin load ./libmine.so                put it into the running server")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -119,6 +124,8 @@ pub(crate) struct Reload {
 #[command(after_help = "Examples:
   llmux plugin list
   llmux plugin inspect ./libmine.so
+  llmux plugin try ./libmine.so --config '{\"limit\": 10}'
+  llmux plugin bench ./libmine.so
   llmux plugin load ./libmine.so --name mine --config '{\"limit\": 10}'
   llmux plugin unload mine
 
@@ -185,6 +192,8 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long)]
         json: bool,
     },
+    Try(Try),
+    Bench(Bench),
     /// Load a plugin into a running server
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so

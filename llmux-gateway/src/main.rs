@@ -6,6 +6,7 @@
 //!    │                 └─► reload (SIGHUP, /admin/reload) ──► difference
 //!    ├──► chat          one request through the same pipeline
 //!    └──► plugin_cmd ──► plugin_files (no server)  ·  admin_client (a running one)
+//!             └────────► plugin_try, plugin_bench ──► rehearsal (a library in a pipeline, no server)
 //! ```
 //!
 //! Everything that requests go through is `llmux-core`'s; only this crate knows HTTP serving, the configuration
@@ -28,10 +29,13 @@ mod difference;
 mod local_token;
 mod logging;
 mod output;
+mod plugin_bench;
 mod plugin_cmd;
 mod plugin_error;
 mod plugin_files;
+mod plugin_try;
 mod problem;
+mod rehearsal;
 mod reload;
 mod reply;
 mod serve;

@@ -14,7 +14,7 @@ use llmux_abi::raw::{
     },
 };
 
-use super::document;
+use super::{document, traffic};
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
@@ -77,6 +77,7 @@ fn replace(
     json: RStr<'_>,
     make: impl FnOnce(Document) -> Option<Result<Document, Error>>,
 ) -> u32 {
+    traffic::written(json.len());
     let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
     match document.and_then(make).map(|result| outcome_mut(object).replace(result)) {
         Some(Ok(())) => code::OK,

@@ -4,6 +4,7 @@
 
 mod admin;
 mod api;
+mod authors;
 mod configuration;
 mod docs;
 mod folders;
