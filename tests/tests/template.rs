@@ -90,7 +90,8 @@ impl Server {
     /// The answer's text to a question.
     fn ask(&self, question: &str) -> String {
         let address = self.api.strip_prefix("http://").expect("a URL");
-        let body = format!(r#"{{"model": "echo", "messages": [{{"role": "user", "content": "{question}"}}]}}"#);
+        let body =
+            format!(r#"{{"model": "echo", "messages": [{{"role": "user", "content": "{question}"}}]}}"#);
         let mut connection = TcpStream::connect(address).expect("connected");
         let head = format!("POST /v1/chat/completions HTTP/1.0\r\nhost: {address}\r\n");
         let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -143,7 +144,9 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
         let mut shell = without_package(Command::new("sh"));
         shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null());
         shell.env("PATH", &path).env("LLMUX_ADMIN", &server.admin);
-        shell.env_remove("LLMUX_ADMIN_TOKEN").env("XDG_RUNTIME_DIR", server_folder(&folder_of(&server, folder)));
+        shell
+            .env_remove("LLMUX_ADMIN_TOKEN")
+            .env("XDG_RUNTIME_DIR", server_folder(&folder_of(&server, folder)));
         run(&mut shell)
     };
     let _ = shell;
