@@ -27,7 +27,8 @@ impl Plugin for {{crate_name | upper_camel_case}} {
 
     async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
         if let Some(mut response) = outcome.response() {
-            let content = response.content().unwrap_or_default();
+            // Embeddings have no text, calls of tools neither.
+            let Some(content) = response.content() else { return Ok(()) };
             let signed = format!("{content} {}", self.config.signature);
             response.set_content(&signed)?;
         }

@@ -1,5 +1,6 @@
 //! The template, as its users have it: the commands of the generated README, as printed, in a folder outside of the
 //! repository, with the real `cargo-generate`, and a running `llmux` to load the result into.
+#![cfg(unix)]
 
 use std::{
     ffi::OsString,
@@ -139,15 +140,43 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
 
     // As printed, in an empty folder.
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Server::start(folder.path());
+    let state = tempfile::tempdir().expect("a folder for the server");
+    let server = Server::start(state.path());
     let shell = |folder: &Path, command: &str| {
         let mut shell = without_package(Command::new("sh"));
-        shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null());
-        shell.env("PATH", &path).env("LLMUX_ADMIN", &server.admin);
-        shell
-            .env_remove("LLMUX_ADMIN_TOKEN")
-            .env("XDG_RUNTIME_DIR", server_folder(&folder_of(&server, folder)));
-        run(&mut shell)
+        shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null()).env("PATH", &path);
+        shell.env("LLMUX_ADMIN", &server.admin).env("XDG_RUNTIME_DIR", state.path());
+        run(shell.env_remove("LLMUX_ADMIN_TOKEN").env_remove("CARGO_TARGET_DIR"))
     };
-    let _ = shell;
+    shell(folder.path(), &commands[0]);
+    let project = folder.path().join("my-signer");
+    assert_eq!(
+        fs::read_to_string(project.join("README.md")).expect("a README"),
+        fs::read_to_string(&readme).expect("a README"),
+        "the printed command generates the same again"
+    );
+    let code = fs::read_to_string(project.join("src/lib.rs")).expect("a file");
+    assert!(code.lines().count() <= 40 && !code.contains("{{"), "{code}");
+    // The versions that are here already, and what was built of them for the next run.
+    fs::copy(workspace().join("Cargo.lock"), project.join("Cargo.lock")).expect("copied");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("template");
+    fs::create_dir_all(&target).expect("a folder");
+    std::os::unix::fs::symlink(&target, project.join("target")).expect("a link");
+    shell(&project, &commands[2]);
+    shell(&project, &commands[3]);
+    let shown = shell(&project, &commands[4]);
+    assert!(shown.starts_with("my-signer 0.1.0, priority 100, "), "{shown}");
+    let (before, after) = ("\"Why is the sky blue?\"", "\"Why is the sky blue? (signed by my-signer)\"");
+    for (sign, content) in [('-', before), ('+', after)] {
+        let is_shown =
+            shown.lines().any(|line| line.trim_start().starts_with(sign) && line.contains(content));
+        assert!(is_shown, "no line `{sign}` shows {content}: {shown}");
+    }
+    assert_eq!(server.ask("Hi"), "Hi");
+    let loaded = shell(&project, &commands[5]);
+    assert_eq!(loaded, "loaded my-signer (my-signer 0.1.0, priority 100, generation 1, active)\n");
+    assert_eq!(server.ask("Hi"), "Hi (signed by my-signer)");
+
+    shell(&project, "cargo clippy --quiet --all-targets -- -D warnings");
+    shell(&project, "cargo fmt --check");
 }
