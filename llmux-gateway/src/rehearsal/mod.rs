@@ -180,7 +180,13 @@ pub(crate) fn writable_by_others(file: &Path) -> Option<String> {
 /// A pipeline with the command line's timeout.
 pub(crate) fn pipeline(library: &Library) -> PipelineConfig {
     let timeout = library.timeout;
-    PipelineConfig { pre_hook_timeout: timeout, post_hook_timeout: timeout, ..PipelineConfig::default() }
+    PipelineConfig {
+        pre_hook_timeout: timeout,
+        post_hook_timeout: timeout,
+        // A plugin's own stream that stands still is as slow as a hook.
+        stream_idle_timeout: timeout,
+        ..PipelineConfig::default()
+    }
 }
 
 /// Every name that may be a model's: the request's, those of the command line, and the texts of the configuration.
