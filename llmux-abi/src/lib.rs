@@ -14,6 +14,9 @@
 //! # fn main() {}
 //! ```
 //!
+//! The guide (`docs/guide` of the sources) tells the rest: the life of a request, documents, streams, waiting, testing,
+//! shipping, and the limits of what a host can do for a plugin.
+//!
 //! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`: one
 //! build gives the library that a host loads and the crate that a host compiles in.
 
@@ -31,7 +34,10 @@ pub use sdk::{
     StreamFlow, Streamed, Usage, Value, compiled, instance, module,
 };
 
-/// Everything that a plugin's file uses.
+/// Everything that a plugin's file uses: `use llmux_abi::prelude::*;`.
+///
+/// Not in it, since few plugins need them: [`Counter`], [`Gauge`], [`Histogram`], [`HttpResponse`], [`Message`],
+/// [`REDACTED_HEADERS`], [`types`] and [`convert`].
 pub mod prelude {
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -110,6 +110,13 @@ impl Metrics {
             held.holders += 1;
             return Ok(held.metric.clone());
         }
+        // The registry compares names, labels and help texts, but not kinds.
+        let is_other_kind =
+            |(key, held): (&(String, String), &Held)| key.1 == name && held.shape.kind != shape.kind;
+        if all.iter().any(is_other_kind) {
+            let message = format!("`{name}` is there as a metric of another kind");
+            return Err(prometheus::Error::Msg(message));
+        }
         let opts = Opts::new(name, help).const_label(OWNER, owner);
         let family = match kind {
             MetricKind::Counter => Family::Counter(CounterVec::new(opts, labels)?),

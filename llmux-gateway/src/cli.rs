@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::config::LogFormat;
 
+mod authors;
+
+pub(crate) use authors::{Bench, Library, Question, SampleName, Try};
+
 /// A server for language models with a pipeline of plugins around every call.
 #[derive(Parser)]
 #[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
@@ -16,6 +20,7 @@ use crate::config::LogFormat;
   llmux serve --config llmux.toml               serve what the file says
   llmux chat 'Say hello'                        one request, no server
   llmux plugin inspect ./libmine.so             what a library says of itself; nothing of it runs
+  llmux plugin try ./libmine.so                 what it makes of sample requests, no server
   llmux plugin load ./libmine.so                put it into the running server")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -119,6 +124,8 @@ pub(crate) struct Reload {
 #[command(after_help = "Examples:
   llmux plugin list
   llmux plugin inspect ./libmine.so
+  llmux plugin try ./libmine.so --config '{\"limit\": 10}'
+  llmux plugin bench ./libmine.so
   llmux plugin load ./libmine.so --name mine --config '{\"limit\": 10}'
   llmux plugin unload mine
 
@@ -185,6 +192,8 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long)]
         json: bool,
     },
+    Try(Try),
+    Bench(Bench),
     /// Load a plugin into a running server
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so
@@ -311,5 +320,46 @@ mod tests {
         let parsed = library_and_config(r#"a=b.so={"x": 1}"#).expect("parsed");
         assert_eq!(parsed, ("a=b.so".into(), serde_json::json!({"x": 1})));
         assert!(library_and_config("a.so={x").is_err());
+    }
+
+    /// The words of a command, as a shell splits them; of several commands, the first.
+    fn words(command: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in command.chars() {
+            match c {
+                _ if quote == Some(c) => quote = None,
+                '\'' | '"' if quote.is_none() => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                ' ' if quote.is_none() => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        let end = words.iter().position(|word| matches!(&**word, "|" | "&&" | "&" | ">" | "#"));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn every_command_that_the_documents_show_is_one() {
+        let mut shown = 0;
+        for block in crate::blocks::blocks(&["sh", "console", "text"]) {
+            for line in block.text.lines() {
+                let line = line.strip_prefix("$ ").unwrap_or(line);
+                let starts = ["llmux ", "target/release/llmux "];
+                let Some(at) = starts.iter().filter_map(|start| line.find(start)).min() else { continue };
+                // A line of output may begin with the program's name, too: `llmux: …`, `llmux 0.1.0 listens`.
+                let is_command = at == 0 || line[..at].ends_with("&& ");
+                if !is_command || line.contains(" listens on ") {
+                    continue;
+                }
+                let parsed = Cli::try_parse_from(words(&line[at..]));
+                assert!(parsed.is_ok(), "{block}: {line}\n{}", parsed.err().expect("wrong"));
+                shown += 1;
+            }
+        }
+        assert!(shown > 10, "only {shown} commands were found");
     }
 }

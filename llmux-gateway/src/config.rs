@@ -375,4 +375,14 @@ mod tests {
         assert_eq!(config.providers[0].timeout, Some(Duration::from_secs(90)));
         assert_eq!(config.fallbacks[0].to.as_slice(), ["fast"]);
     }
+
+    #[test]
+    fn every_toml_block_of_the_documents_is_a_configuration() {
+        let blocks = crate::blocks::blocks(&["toml"]);
+        assert!(!blocks.is_empty(), "the documents show no configuration");
+        for block in blocks.iter().filter(|block| !block.text.starts_with("# Cargo.toml\n")) {
+            let read = toml::from_str::<Config>(&block.text);
+            assert!(read.is_ok(), "{block}: {}", read.expect_err("wrong"));
+        }
+    }
 }

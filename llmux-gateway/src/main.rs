@@ -7,6 +7,7 @@
 //!    │                 └─► pulse  (events, while a plugin holds a thread)
 //!    ├──► chat          one request through the same pipeline
 //!    └──► plugin_cmd ──► plugin_files (no server)  ·  admin_client (a running one)
+//!             └────────► plugin_try, plugin_bench ──► rehearsal (a library in a pipeline, no server)
 //! ```
 //!
 //! Everything that requests go through is `llmux-core`'s; only this crate knows HTTP serving, the configuration
@@ -17,6 +18,10 @@ mod admin_client;
 mod admin_plugins;
 mod api;
 mod auth;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "the whole-system tests' too")]
+#[path = "../../tests/src/blocks.rs"]
+mod blocks;
 mod body;
 mod chat;
 mod cli;
@@ -25,11 +30,14 @@ mod difference;
 mod local_token;
 mod logging;
 mod output;
+mod plugin_bench;
 mod plugin_cmd;
 mod plugin_error;
 mod plugin_files;
+mod plugin_try;
 mod problem;
 mod pulse;
+mod rehearsal;
 mod reload;
 mod reply;
 mod serve;

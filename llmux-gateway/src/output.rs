@@ -30,12 +30,34 @@ pub(crate) fn colors(stream: &impl IsTerminal) -> bool {
 }
 
 /// How a cell is meant.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
     Good,
     Muted,
     Bad,
+}
+
+/// Text in the color of its tone, or as it is.
+pub(crate) fn paint(text: &str, tone: Tone, colors: bool) -> String {
+    let color = match tone {
+        Tone::Plain => return text.to_owned(),
+        _ if !colors => return text.to_owned(),
+        Tone::Good => 32,
+        Tone::Muted => 90,
+        Tone::Bad => 31,
+    };
+    format!("\u{1b}[{color}m{text}\u{1b}[0m")
+}
+
+/// How long something took, in the unit that fits.
+pub(crate) fn duration(nanos: f64) -> String {
+    match nanos {
+        ..1e3 => format!("{nanos:.0} ns"),
+        ..1e6 => format!("{:.1} us", nanos / 1e3),
+        ..1e9 => format!("{:.1} ms", nanos / 1e6),
+        _ => format!("{:.1} s", nanos / 1e9),
+    }
 }
 
 /// Prints rows under a header, or without one.

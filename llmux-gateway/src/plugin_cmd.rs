@@ -9,7 +9,7 @@ use crate::{
     admin_client::AdminClient,
     cli::{Plugin, PluginCommand},
     output::{self, Tone},
-    plugin_files,
+    plugin_bench, plugin_files, plugin_try,
     problem::{Problem, Result},
 };
 
@@ -23,6 +23,8 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Verify { file, sha256, keys, json } => {
             plugin_files::verify(&file, sha256, &keys, json)
         }
+        PluginCommand::Try(options) => plugin_try::run(options).await,
+        PluginCommand::Bench(options) => plugin_bench::run(options).await,
         PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
             let mut body = Map::new();
             match is_file(&what) {

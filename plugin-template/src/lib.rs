@@ -26,8 +26,10 @@ impl Plugin for {{crate_name | upper_camel_case}} {
     }
 
     async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        if let Some(mut response) = outcome.response() {
-            let content = response.content().unwrap_or_default();
+        // Embeddings have no text, calls of tools neither.
+        if let Some(mut response) = outcome.response()
+            && let Some(content) = response.content()
+        {
             let signed = format!("{content} {}", self.config.signature);
             response.set_content(&signed)?;
         }

@@ -6,7 +6,7 @@
 //! `None`. `ABI.md` says what may change and how.
 //!
 //! Called by `sdk` (the plugin's side) and by `llmux-core`'s `boundary` (the host's side). Plugin authors
-//! use the [`sdk`](crate::sdk) instead. Deliberately absent: any enum that may grow (codes are numbers, and
+//! use the [`prelude`](crate::prelude) instead. Deliberately absent: any enum that may grow (codes are numbers, and
 //! an unknown one is a failure), any type whose memory one side allocates and the other frees.
 //!
 //! # Ownership

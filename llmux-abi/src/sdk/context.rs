@@ -24,6 +24,16 @@ pub const REDACTED_HEADERS: [&str; 8] = [
 ];
 
 /// What every hook of one request shares. All of it is set before the first hook, for streams too.
+///
+/// ```
+/// # use llmux_abi::prelude::*;
+/// # async fn pre_hook(ctx: &mut Context<'_>) -> Result<Flow> {
+/// *ctx.state::<u32>() += 1;                      // this instance's, for this request
+/// ctx.set("tenant", ctx.team().unwrap_or("none").to_owned())?; // for every plugin, in this attempt
+/// ctx.set_response_header("x-tenant", "seen")?;  // for the caller
+/// # Ok(Flow::Continue)
+/// # }
+/// ```
 pub struct Context<'a> {
     handle: ContextHandle<'a>,
 }
@@ -85,7 +95,7 @@ impl<'a> Context<'a> {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.number(field::STARTED) as u64)
     }
 
-    /// How long this hook may still run before it is cancelled.
+    /// How long this hook may still run before it is cancelled, in whole milliseconds.
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.number(field::REMAINING) as u64)
     }
@@ -152,26 +162,28 @@ impl<'a> Context<'a> {
         self.handle.value(key)
     }
 
-    /// Sets a value for the hooks that follow in this attempt, of this and other plugins.
+    /// Sets a value for the hooks that follow in this attempt, of this and other plugins. Undone if the hook fails.
     ///
     /// # Errors
     ///
-    /// When the host keeps no more, or the request is complete.
+    /// When the host keeps no more (256 values, of 1 MiB each, with names of 1024 bytes), or the request is complete.
     pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<()> {
         self.handle.set_value(key, &value.into())
     }
 
-    /// Sets a header of the response to the client.
+    /// Sets a header of the response to the client, in place of what was set under this name. Of a stream: until
+    /// its first chunk. Undone if the hook fails.
     ///
     /// # Errors
     ///
-    /// When HTTP does not allow the name or the value, or the host reserves the name.
+    /// When HTTP does not allow the name or the value, the host reserves the name (those that say how the body is
+    /// sent, as `content-type`), or keeps no more (256 headers, of 8 KiB each).
     pub fn set_response_header(&mut self, name: &str, value: &str) -> Result<()> {
         self.handle.set_response_header(name, value)
     }
 
-    /// This instance's own state for this request: made on first use, the same at every later hook (fallback
-    /// attempts included), dropped after `on_complete`.
+    /// This instance's own state for this request, one value of each type: made on first use, the same at every
+    /// later hook (fallback attempts included), dropped after `on_complete`. Not undone if a hook fails.
     pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
         let State(values) = self.handle.state();
         let at = values.iter().position(|value| value.is::<T>()).unwrap_or_else(|| {

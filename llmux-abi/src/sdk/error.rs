@@ -12,7 +12,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// sees it. Given to [`ShortCircuit::reject`](crate::ShortCircuit::reject), [`Outcome::fail`](crate::Outcome::fail)
 /// or [`ChunkFlow::End`](crate::ChunkFlow::End), it is what the client gets, in the OpenAI shape.
 ///
-/// Any `std::error::Error` becomes one with `?`. (For that reason this type is not a `std::error::Error`
+/// ```
+/// # use llmux_abi::prelude::*;
+/// let error = Error::rate_limited("slow down").code("too_fast").retry_after(1.5);
+/// assert_eq!((error.http_status(), error.error_type()), (429, "rate_limit_exceeded"));
+/// ```
+///
+/// Any `std::error::Error` becomes one with `?`, its sources joined by `: `. (For that reason this type is not a `std::error::Error`
 /// itself.)
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {

@@ -28,7 +28,8 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
 /// `on_error` (`Some(OnError::Fail)` for a guard), `description`; the version, authors, license and
 /// description otherwise come from the crate's `Cargo.toml`.
 ///
-/// Once in a crate: a library holds one plugin.
+/// Once in a crate: a library holds one plugin. The crate's types are `["cdylib", "rlib"]`; it must not be compiled
+/// with `panic = "abort"`, which hosts refuse.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, name: $name:expr $(, $key:ident : $value:expr)* $(,)?) => {

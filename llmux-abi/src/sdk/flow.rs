@@ -55,7 +55,25 @@ impl From<Streamed> for StreamFlow {
     }
 }
 
-/// An answer in the provider's place.
+/// An answer in the provider's place: a pre hook returns it, by `.into()`. The provider is not called, nor any later
+/// pre hook; the post hooks of the instances whose turn came run, this one's included.
+///
+/// ```
+/// # use llmux_abi::prelude::*;
+/// # fn answer(hit: Option<String>, spent: bool) -> Result<Flow> {
+/// if let Some(json) = hit {
+///     return Ok(ShortCircuit::respond_json(json).metadata("cache_hit", true).into());
+/// }
+/// if spent {
+///     let error = Error::rate_limited("come back later").retry_after(1.5);
+///     return Ok(ShortCircuit::reject(error).allow_fallback(false).into());
+/// }
+/// # Ok(Flow::Continue)
+/// # }
+/// ```
+///
+/// An answer that makes no sense (a response that is no JSON object, an error whose status is not 400 to 599, more
+/// than 64 MiB) is a failure of the hook.
 #[derive(Debug)]
 #[must_use = "a short circuit does something only when the hook returns it"]
 pub struct ShortCircuit {
@@ -149,9 +167,30 @@ impl StreamFlow {
     }
 }
 
-/// Produces the chunks of a stream, one at a time, for as long as the client reads.
+/// Produces the chunks of a stream, one at a time, for as long as the client reads. It outlives the hook that made
+/// it, so it owns what it needs; it is dropped when the stream ends or the client goes away.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use llmux_abi::{prelude::*, types::text_chunk};
+///
+/// struct Ticks {
+///     host: Host,
+///     left: u32,
+/// }
+///
+/// impl ChunkSource for Ticks {
+///     async fn next(&mut self) -> Option<Result<serde_json::Value>> {
+///         self.left = self.left.checked_sub(1)?;
+///         self.host.sleep(Duration::from_secs(1)).await;
+///         Some(Ok(text_chunk("tick ")))
+///     }
+/// }
+/// ```
 pub trait ChunkSource: Send + 'static {
-    /// The next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error.
+    /// The next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. One that takes longer
+    /// than the host's `stream_idle_timeout` (300 s by default) ends the stream too.
     fn next(&mut self) -> impl Future<Output = Option<Result<serde_json::Value, Error>>> + Send;
 }
 

@@ -16,7 +16,19 @@ use super::{
 };
 use crate::raw::host::{COUNTER, GAUGE, HISTOGRAM, RawHeader, RawHttpRequest, RawMetric};
 
-/// The host, as one instance sees it. Cheap to clone, and usable from any thread.
+/// The host, as one instance sees it. Cheap to clone, and usable from any thread, for as long as it is kept.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use llmux_abi::prelude::*;
+/// async fn ask(host: &Host, url: &str) -> Result<Vec<String>> {
+///     let response = host.http(HttpRequest::get(url).timeout(Duration::from_secs(2))).await?;
+///     if !response.is_success() {
+///         return Err(Error::new(format!("{url} answered {}", response.status())));
+///     }
+///     response.json()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Host {
     handle: HostHandle,
@@ -43,7 +55,8 @@ impl Host {
         Duration::from_nanos(self.handle.now())
     }
 
-    /// Waits. (`tokio::time::sleep` would panic in a library: its copy of tokio has no runtime.)
+    /// Waits, at least so long, in whole milliseconds. (`tokio::time::sleep` would panic in a library: its copy of
+    /// tokio has no runtime.)
     pub async fn sleep(&self, duration: Duration) {
         let millis = duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX);
         if let Some(sleep) = self.handle.sleep(millis) {
@@ -52,17 +65,19 @@ impl Host {
     }
 
     /// Runs a future beside the requests, until it is done or the instance is unloaded. `false`, and the
-    /// future is dropped, once the instance is going away. A panic in it is logged and ends only it.
+    /// future is dropped, once the instance is going away. A panic in it is logged and ends only it. The host does
+    /// not bound how many there are.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         self.handle.spawn(shim::guarded_task(self.clone(), future).into_ffi()).unwrap_or(false)
     }
 
-    /// Sends an HTTP request through the host's client.
+    /// Sends an HTTP request through the host's client, and waits for the whole response. Dropping the future aborts
+    /// it.
     ///
     /// # Errors
     ///
-    /// When no response came: no connection, the time limit, a body over the host's limit. A response of
-    /// any status is `Ok`.
+    /// When no response came: no connection, the time limit, a body of more than 16 MiB. A response of any status is
+    /// `Ok`.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse> {
         let headers: Vec<RawHeader<'_>> = request
             .headers
@@ -88,9 +103,12 @@ impl Host {
     /// Registers a counter: what only grows. Its name is Prometheus', as `myplugin_blocked_total`; it shows
     /// on the host's `/metrics` until the instance is unloaded, with the label `plugin` besides its own.
     ///
+    /// A label keeps 1000 values, of at most 256 bytes; others read `other`.
+    ///
     /// # Errors
     ///
-    /// When the name is not allowed or taken by a metric of another shape.
+    /// When the name is not allowed, or taken by a metric of another shape (kind, help text, labels), with more than
+    /// 8 labels, and beyond 64 metrics of one instance.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter> {
         Ok(Counter(self.register(COUNTER, name, help, labels, &[])?))
     }

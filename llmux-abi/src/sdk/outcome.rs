@@ -12,7 +12,21 @@ use super::{
 };
 use crate::raw::outcome as field;
 
-/// What a post hook gets: the response, or the error.
+/// What a post hook gets: the response, or the error, whoever made it.
+///
+/// ```
+/// # use llmux_abi::prelude::*;
+/// # fn post_hook(outcome: &mut Outcome<'_>) -> Result<()> {
+/// if outcome.error().is_some_and(|error| error.http_status() == 504) {
+///     outcome.recover(Response::text("Please ask again in a minute."))?;
+/// } else if let Some(mut response) = outcome.response() {
+///     response.remove("/system_fingerprint")?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// One outcome cannot be changed: the `plugin_failure` of an instance whose `on_error` is `fail`.
 pub struct Outcome<'a> {
     handle: OutcomeHandle<'a>,
 }
@@ -52,7 +66,7 @@ impl<'a> Outcome<'a> {
     ///
     /// # Errors
     ///
-    /// When it cannot be written as JSON, or is no object.
+    /// When it cannot be written as JSON, or is no object, or the outcome is a `plugin_failure`.
     pub fn recover(&mut self, response: impl Serialize) -> Result<()> {
         self.handle.recover(&serde_json::to_string(&response)?)
     }
@@ -61,7 +75,7 @@ impl<'a> Outcome<'a> {
     ///
     /// # Errors
     ///
-    /// When the host does not take it: a status outside 400 to 599.
+    /// When the host does not take it: a status outside 400 to 599, or the outcome is a `plugin_failure`.
     pub fn fail(&mut self, error: Error) -> Result<()> {
         self.handle.fail(&error.to_document())
     }

@@ -10,7 +10,7 @@ use llmux_abi::raw::{
     value::RawValue,
 };
 
-use super::{PluginStream, context::owned};
+use super::{PluginStream, context::owned, traffic};
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
@@ -48,6 +48,7 @@ fn answer<'a>(object: RMut<'a, AnswerObject>) -> &'a mut Answer {
 
 /// The document of a response that a plugin gave; a failure of the hook if there is none.
 fn parse_response(answer: &mut Answer, json: RStr<'_>) -> Option<Document> {
+    traffic::written(json.len());
     if !answer.has_room(json.len()) {
         return None;
     }
@@ -62,6 +63,7 @@ fn parse_response(answer: &mut Answer, json: RStr<'_>) -> Option<Document> {
 
 /// The error of an error document that a plugin gave; a failure of the hook if there is none.
 fn parse_error(answer: &mut Answer, json: RStr<'_>) -> Option<Error> {
+    traffic::written(json.len());
     if !answer.has_room(json.len()) {
         return None;
     }
@@ -108,6 +110,7 @@ unsafe extern "C" fn metadata(object: RMut<'_, AnswerObject>, key: RStr<'_>, val
 }
 
 unsafe extern "C" fn emit(object: RMut<'_, AnswerObject>, event: RStr<'_>, data: RStr<'_>) {
+    traffic::written(data.len());
     let answer = answer(object);
     if answer.has_room(data.len() + event.len()) {
         let name = (!event.is_empty()).then(|| Arc::from(event.as_str()));

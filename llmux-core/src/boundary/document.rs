@@ -7,6 +7,7 @@ use abi_stable::{
 };
 use llmux_abi::raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument};
 
+use super::traffic;
 use crate::pipeline::body::{Body, EditRefused};
 
 struct Table;
@@ -40,11 +41,13 @@ fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {
 }
 
 unsafe extern "C" fn get<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    body(object).document().and_then(|document| document.get(pointer.as_str())).map(RStr::from_str).into()
+    let text = body(object).document().and_then(|document| document.get(pointer.as_str()));
+    text.inspect(|text| traffic::read(text.len())).map(RStr::from_str).into()
 }
 
 unsafe extern "C" fn get_str<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    body(object).document().and_then(|document| document.get_str(pointer.as_str())).map(RStr::from_str).into()
+    let text = body(object).document().and_then(|document| document.get_str(pointer.as_str()));
+    text.inspect(|text| traffic::read(text.len())).map(RStr::from_str).into()
 }
 
 unsafe extern "C" fn len(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64> {
@@ -71,11 +74,13 @@ fn edit(
 }
 
 unsafe extern "C" fn set(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
+    traffic::written(json.len());
     let growth = json.len() + pointer.len();
     edit(object, growth, |document| document.set(pointer.as_str(), json.as_str()))
 }
 
 unsafe extern "C" fn insert(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
+    traffic::written(json.len());
     let growth = json.len() + pointer.len();
     edit(object, growth, |document| document.insert(pointer.as_str(), json.as_str()))
 }

@@ -28,6 +28,7 @@ pub(crate) mod instance;
 pub(crate) mod library;
 mod outcome;
 mod stream;
+pub(crate) mod traffic;
 
 pub(crate) use context::StateSlot;
 pub(crate) use instance::Instance;

@@ -14,7 +14,7 @@ use llmux_abi::raw::{
     },
 };
 
-use super::document;
+use super::{document, traffic};
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
@@ -65,11 +65,13 @@ unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument
 }
 
 unsafe extern "C" fn recover(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
+    traffic::written(json.len());
     let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
     replace(object, document.filter(Document::is_object).map(Ok))
 }
 
 unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
+    traffic::written(json.len());
     replace(object, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
 }
 

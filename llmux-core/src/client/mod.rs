@@ -90,6 +90,11 @@ macro_rules! head {
                 self.head.values.iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
             }
 
+            /// Every value that plugins left in the context of the last attempt, in the order they came.
+            pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+                self.head.values.iter().map(|(name, value)| (&**name, value))
+            }
+
             /// How many attempts it took: one, and one for each fallback.
             pub fn attempts(&self) -> u32 {
                 self.head.attempts

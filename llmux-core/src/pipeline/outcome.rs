@@ -138,7 +138,8 @@ impl Usage {
         let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
         prompt_tokens.or(completion_tokens)?;
         let (prompt_tokens, completion_tokens) = (prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
-        let total_tokens = usage["total_tokens"].as_u64().unwrap_or(prompt_tokens.saturating_add(completion_tokens));
+        let total_tokens =
+            usage["total_tokens"].as_u64().unwrap_or(prompt_tokens.saturating_add(completion_tokens));
         Some(Self { prompt_tokens, completion_tokens, total_tokens })
     }
 }

@@ -85,11 +85,12 @@ impl Subscriber for Logs {
             self.records().plugins.push(log(&source, record.message));
         } else if is_of(target, "llmux_core") {
             // Only a failure says of what kind it is: other warnings are about plugins, and end nothing.
-            if let (Some(instance), Some(hook), Some(_)) =
+            if let (Some(instance), Some(hook), Some(kind)) =
                 (record.take("instance"), record.take("hook"), record.take("failure"))
             {
                 let why = record.message.strip_prefix("a plugin failed: ").unwrap_or(&record.message);
-                self.records().failures.push(format!("`{instance}` in {hook}: {why}"));
+                let panicked = if kind == "panic" { "panicked: " } else { "" };
+                self.records().failures.push(format!("`{instance}` in {hook}: {panicked}{why}"));
             }
         } else if !HOST.iter().any(|root| is_of(target, root)) {
             self.records().plugins.push(log(target, record.into_text()));

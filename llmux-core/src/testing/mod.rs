@@ -8,10 +8,12 @@ pub mod harness;
 mod logs;
 mod reply;
 mod script;
+mod traffic;
 mod upstream;
 
 pub use chain::Chain;
 pub use harness::{Harness, HarnessBuilder};
 pub use logs::Log;
 pub use reply::HarnessReply;
+pub use traffic::Traffic;
 pub use upstream::{Answer, Received, ScriptedUpstream};

@@ -1,6 +1,6 @@
 //! What came back through a harness: one type for plain answers and for streams, and what a test asserts of it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     client::{Reply, StreamReply},
@@ -58,12 +58,17 @@ impl HarnessReply {
 
     /// A response header that a plugin set, by its name in any case. Of a stream: set before its first chunk.
     pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers();
+        headers.find(|(there, _)| there.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Every response header that plugins set and that is text. Of a stream: set before its first chunk.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let headers = match &self.answer {
             Answer::Whole(reply) => reply.headers(),
             Answer::Stream(reply) => reply.headers(),
         };
-        let header = headers.iter().find(|(there, _)| there.as_str().eq_ignore_ascii_case(name));
-        header.and_then(|(_, value)| value.to_str().ok())
+        headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
     }
 
     /// A value that plugins left in the context, as JSON. Of a stream: before its first chunk.
@@ -72,13 +77,16 @@ impl HarnessReply {
             Answer::Whole(reply) => reply.value(key),
             Answer::Stream(reply) => reply.value(key),
         };
-        value.map(|value| match value {
-            pipeline::Value::String(text) => Value::from(&**text),
-            pipeline::Value::Integer(integer) => Value::from(*integer),
-            pipeline::Value::Float(float) => Value::from(*float),
-            pipeline::Value::Boolean(boolean) => Value::from(*boolean),
-            pipeline::Value::Json(json) => serde_json::from_str(json).unwrap_or_default(),
-        })
+        value.map(json_of)
+    }
+
+    /// Every value that plugins left in the context, as JSON, by its key. Of a stream: before its first chunk.
+    pub fn values(&self) -> Map<String, Value> {
+        let pair = |(key, value): (&str, &pipeline::Value)| (key.to_owned(), json_of(value));
+        match &self.answer {
+            Answer::Whole(reply) => reply.values().map(pair).collect(),
+            Answer::Stream(reply) => reply.values().map(pair).collect(),
+        }
     }
 
     /// How many attempts it took: one, and one for each fallback.
@@ -159,6 +167,16 @@ impl HarnessReply {
 
     fn why(&self) -> String {
         self.failures.iter().map(|failure| format!("\n  failed: {failure}")).collect()
+    }
+}
+
+fn json_of(value: &pipeline::Value) -> Value {
+    match value {
+        pipeline::Value::String(text) => Value::from(&**text),
+        pipeline::Value::Integer(integer) => Value::from(*integer),
+        pipeline::Value::Float(float) => Value::from(*float),
+        pipeline::Value::Boolean(boolean) => Value::from(*boolean),
+        pipeline::Value::Json(json) => serde_json::from_str(json).unwrap_or_default(),
     }
 }
 

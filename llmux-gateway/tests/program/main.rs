@@ -5,7 +5,9 @@
 mod admin;
 mod api;
 mod at_once;
+mod authors;
 mod configuration;
+mod docs;
 mod folders;
 mod hostile;
 mod kills;

@@ -201,7 +201,7 @@ pub(crate) fn system_prompt() -> &'static str {
     LIBRARY.get_or_init(|| build("llmux-abi", "system_prompt"))
 }
 
-fn build(package: &str, example: &str) -> String {
+pub(crate) fn build(package: &str, example: &str) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let built = std::process::Command::new(cargo)

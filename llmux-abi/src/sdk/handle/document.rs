@@ -10,8 +10,23 @@ use crate::{
 /// A JSON document that the host owns: read and edited by JSON Pointer (RFC 6901).
 ///
 /// `""` is the whole document, `/messages/0/content` a place in it; in a last segment, `-` is the place
-/// after an array's last element. Requests, responses and chunks are all documents: their views deref to
-/// this.
+/// after an array's last element; `~1` stands for a `/` in a name, `~0` for a `~`. Requests, responses and chunks
+/// are all documents: their views deref to this.
+///
+/// ```
+/// # use llmux_abi::prelude::*;
+/// fn calm(request: &mut Request<'_>) -> Result<()> {
+///     if request.get::<f64>("/temperature").is_some_and(|temperature| temperature > 1.0) {
+///         request.set("/temperature", 1.0)?;
+///     }
+///     request.remove("/logit_bias")?;
+///     request.set("/messages/-", serde_json::json!({"role": "user", "content": "Calmly, please."}))
+/// }
+/// ```
+///
+/// What is read is borrowed from the host until the next edit. What is not touched is sent as it came, byte for
+/// byte. An edit may make the document as large as the host allows (`max_body_bytes`, 32 MiB by default). The
+/// edits of a hook that fails are undone.
 pub struct Document<'a> {
     raw: RawDocument<'a>,
 }
@@ -21,7 +36,7 @@ impl<'a> Document<'a> {
         Self { raw }
     }
 
-    /// The JSON text of a place, `None` where there is none.
+    /// The JSON text of a place as it is written there, `None` where there is none. Nothing is copied.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
         let text = unsafe { self.raw.table.get()(self.raw.object.as_rref(), pointer.into()) };

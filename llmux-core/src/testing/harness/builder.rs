@@ -22,6 +22,7 @@ pub struct HarnessBuilder {
     models: Vec<String>,
     pub(super) script: Script,
     insecure: bool,
+    every_thread: bool,
 }
 
 impl HarnessBuilder {
@@ -63,6 +64,14 @@ impl HarnessBuilder {
         self
     }
 
+    /// Keeps what plugins log on every thread, not on this one alone: while they are made, and in their own threads.
+    /// For a program that does nothing else; tests run beside each other. It lasts until the process ends, and the
+    /// first one in a process has it.
+    pub fn logs_of_every_thread(mut self) -> Self {
+        self.every_thread = true;
+        self
+    }
+
     /// Makes the harness.
     ///
     /// # Panics
@@ -78,9 +87,13 @@ impl HarnessBuilder {
     ///
     /// The first plugin that was refused.
     pub async fn try_build(self) -> Result<Harness, BuildError> {
-        let Self { client, models, script, insecure } = self;
+        let Self { client, models, script, insecure, every_thread } = self;
         let logs = Logs::default();
         let dispatch = Dispatch::new(logs.clone());
+        if every_thread {
+            // Where there is one already, this thread's own is what is left.
+            let _ = tracing::dispatcher::set_global_default(dispatch.clone());
+        }
         let subscriber = tracing::dispatcher::set_default(&dispatch);
         let models = models.into_iter().chain([MODEL.to_owned()]);
         let client = client

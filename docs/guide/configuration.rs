@@ -1,0 +1,95 @@
+//! The code of `configuration.md`: what the schema checks, and what the plugin does. Compiled and run by
+//! `llmux-abi/example-tests`.
+
+use llmux_abi::prelude::*;
+use llmux_core::{PluginSpec, testing::Harness};
+use serde_json::{Value as Json, json};
+
+/// What the operator writes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Put before every question.
+    prefix: String,
+    /// Whom it is for.
+    #[serde(default)]
+    audience: Audience,
+    /// The longest question, in bytes.
+    #[serde(default = "longest")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    max_bytes: usize,
+    /// Models that are left alone.
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+#[derive(Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Audience {
+    #[default]
+    Everybody,
+    Staff,
+}
+
+fn longest() -> usize {
+    10_000
+}
+
+struct Prefix {
+    config: Config,
+}
+
+impl Plugin for Prefix {
+    type Config = Config;
+
+    fn new(config: Config, _host: Host) -> Result<Self> {
+        // What a schema cannot say.
+        if config.prefix.len() > config.max_bytes {
+            return Err(Error::new("`prefix` is longer than `max_bytes`"));
+        }
+        Ok(Self { config })
+    }
+
+    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        let Config { prefix, audience, max_bytes, except } = &self.config;
+        let is_meant = *audience == Audience::Everybody || ctx.team() == Some("staff");
+        if !is_meant || except.iter().any(|model| model == request.model()) {
+            return Ok(Flow::Continue);
+        }
+        if request.last_user_text().is_some_and(|text| text.len() > *max_bytes) {
+            return Ok(ShortCircuit::reject(Error::invalid_request("the question is too long")).into());
+        }
+        request.prepend_message("system", prefix)?;
+        Ok(Flow::Continue)
+    }
+}
+
+fn with(config: Json) -> llmux_core::testing::HarnessBuilder {
+    Harness::builder().spec(PluginSpec::of::<Prefix>("prefix").config(config))
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_by_its_member() {
+    for (config, why) in [
+        (json!({}), "\"prefix\" is a required property"),
+        (json!({"prefix": 7}), "`/prefix`: 7 is not of type \"string\""),
+        (json!({"prefix": "", "max_bytes": 0}), "`/max_bytes`: 0 is less than the minimum of 1"),
+        (json!({"prefix": "", "prefx": ""}), "('prefx' was unexpected)"),
+        (json!({"prefix": "", "audience": "me"}), "`/audience`: \"me\""),
+        (json!({"prefix": "long", "max_bytes": 3}), "could not be made: `prefix` is longer than `max_bytes`"),
+    ] {
+        let error = with(config.clone()).try_build().await.err().expect("refused").to_string();
+        assert!(error.contains(why), "{config}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_right_one_is_used() {
+    let harness = with(json!({"prefix": "Hear:", "max_bytes": 10})).build().await;
+    harness.chat("Hi").await.assert_ok();
+    harness.assert_sent("/messages/0/content", "Hear:");
+    harness.chat("eleven bytes").await.assert_rejected(400);
+    let staff = with(json!({"prefix": "Hear:", "audience": "staff"})).build().await;
+    staff.chat("Hi").await.assert_ok();
+    staff.assert_sent("/messages/0/content", "Hi");
+}

@@ -1,0 +1,187 @@
+//! The code of `waiting.md`: tasks beside the requests, a runtime of one's own, and what a cancelled hook leaves
+//! behind. Compiled and run by `llmux-abi/example-tests`.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use llmux_abi::prelude::*;
+use llmux_core::{
+    PluginSpec,
+    testing::{Answer, Harness, ScriptedUpstream},
+};
+use serde_json::json;
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::JoinHandle,
+};
+
+#[derive(Deserialize, JsonSchema)]
+struct Source {
+    url: String,
+}
+
+/// Knows a list of words that it fetches again every minute, beside the requests.
+struct Blocklist {
+    words: Arc<Mutex<Vec<String>>>,
+}
+
+impl Plugin for Blocklist {
+    type Config = Source;
+
+    fn new(config: Source, host: Host) -> Result<Self> {
+        let words = Arc::new(Mutex::new(Vec::new()));
+        let (fetched, service) = (words.clone(), host.clone());
+        // Ends with the instance: an unload aborts it.
+        host.spawn(async move {
+            loop {
+                match fetch(&service, &config.url).await {
+                    Ok(new) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) = new,
+                    Err(error) => warn!(%error, "keeping the words there are"),
+                }
+                service.sleep(Duration::from_secs(60)).await;
+            }
+        });
+        Ok(Self { words })
+    }
+
+    async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        let text = request.last_user_text().unwrap_or_default();
+        // The lock is held for this line, and never across an await.
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match words.iter().find(|word| text.contains(&**word)) {
+            Some(_) => Ok(ShortCircuit::reject(Error::invalid_request("mind your language")).into()),
+            None => Ok(Flow::Continue),
+        }
+    }
+}
+
+async fn fetch(host: &Host, url: &str) -> Result<Vec<String>> {
+    let response = host.http(HttpRequest::get(url).timeout(Duration::from_secs(2))).await?;
+    if !response.is_success() {
+        return Err(Error::new(format!("the list answered {}", response.status())));
+    }
+    response.json()
+}
+
+/// Brings its own tokio: for clients that need one, and for work that blocks.
+struct Own {
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Plugin for Own {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, _: Host) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    }
+
+    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        let text = request.last_user_text().unwrap_or_default();
+        // Runs on the plugin's own threads; its handle may be awaited on the host's.
+        let score = OnDropAbort(self.handle.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            text.len() as i64
+        }));
+        ctx.set("own.score", score.output().await?)?;
+        // A long computation, a file, a client that blocks.
+        let heavy = self.handle.spawn_blocking(|| (1..=20_i64).product::<i64>());
+        ctx.set("own.heavy", heavy.await?)?;
+        Ok(Flow::Continue)
+    }
+
+    async fn cleanup(&self) -> Result<()> {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+        Ok(())
+    }
+}
+
+/// A task that ends with whoever waits for it. A bare `JoinHandle` leaves it running.
+struct OnDropAbort<T>(JoinHandle<T>);
+
+impl<T> OnDropAbort<T> {
+    async fn output(mut self) -> Result<T> {
+        Ok((&mut self.0).await?)
+    }
+}
+
+impl<T> Drop for OnDropAbort<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Counts the requests that wait in it, however they end.
+struct Slow {
+    host: Host,
+    waiting: Arc<AtomicU64>,
+}
+
+struct Place<'a>(&'a AtomicU64);
+
+impl<'a> Place<'a> {
+    fn take(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Plugin for Slow {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, host: Host) -> Result<Self> {
+        Ok(Self { host, waiting: Arc::default() })
+    }
+
+    async fn pre_hook(&self, _ctx: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        let _place = Place::take(&self.waiting);
+        self.host.sleep(Duration::from_secs(3600)).await; // cancelled here, after 10 s
+        Ok(Flow::Continue) // never reached
+    }
+}
+
+#[tokio::test]
+async fn a_task_beside_the_requests_keeps_the_list() {
+    let list = ScriptedUpstream::start([Answer::json(200, r#"["damn"]"#)]).await;
+    let spec = PluginSpec::of::<Blocklist>("blocklist").config(json!({"url": list.base_url()}));
+    let harness = Harness::builder().spec(spec).build().await;
+    while harness.chat("damn").await.error().is_none() {
+        tokio::task::yield_now().await;
+    }
+    harness.chat("hello").await.assert_ok();
+    harness.unload().await;
+}
+
+#[tokio::test]
+async fn a_runtime_of_its_own_does_what_the_hosts_cannot() {
+    let harness = Harness::builder().spec(PluginSpec::of::<Own>("own")).build().await;
+    let reply = harness.chat("four").await;
+    reply.assert_value("own.score", 4).assert_value("own.heavy", 2_432_902_008_176_640_000_i64);
+    harness.unload().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_hook_drops_what_it_holds() {
+    let waiting = Arc::new(AtomicU64::new(0));
+    let shared = waiting.clone();
+    let make = move |host| Ok(Slow { host, waiting: shared.clone() });
+    let harness = Harness::builder().spec(PluginSpec::by_hand("slow", make)).build().await;
+    let reply = harness.chat("Hi").await;
+    assert_eq!(reply.failures(), ["`slow` in pre_hook: ran past its timeout of 10s"]);
+    assert_eq!(waiting.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,18 @@
+//! The code of the guide (`docs/guide`), each page's beside it, compiled and run.
+
+#[path = "../../../docs/guide/answers.rs"]
+mod answers;
+#[path = "../../../docs/guide/configuration.rs"]
+mod configuration;
+#[path = "../../../docs/guide/documents.rs"]
+mod documents;
+#[path = "../../../docs/guide/observing.rs"]
+mod observing;
+#[path = "../../../docs/guide/request.rs"]
+mod request;
+#[path = "../../../docs/guide/streams.rs"]
+mod streams;
+#[path = "../../../docs/guide/testing.rs"]
+pub mod testing;
+#[path = "../../../docs/guide/waiting.rs"]
+mod waiting;

@@ -1,0 +1,69 @@
+//! A plugin that fails as it is told, and talks about it in every way a plugin has: for trying out what a host shows
+//! of a plugin.
+use llmux_abi::{Counter, prelude::*};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum How {
+    Panic,
+    Error,
+    Wait,
+    Refuse,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    how: Option<How>,
+}
+
+struct Stumble {
+    how: Option<How>,
+    host: Host,
+    seen: Counter,
+}
+
+impl Plugin for Stumble {
+    type Config = Config;
+
+    fn new(config: Config, host: Host) -> Result<Self> {
+        info!("made");
+        let seen = host.counter("stumble_seen_total", "Requests seen", &["endpoint"])?;
+        Ok(Self { how: config.how, host, seen })
+    }
+
+    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        self.seen.increment(&[ctx.endpoint()]);
+        warn!(model = request.model(), "about to act");
+        ctx.set("step", 1)?;
+        ctx.set_response_header("x-stumble", "yes")?;
+        request.set("/stumbled", true)?;
+        match self.how {
+            Some(How::Panic) => panic!("tripped over a wire"),
+            Some(How::Error) => Err(Error::new("stubbed a toe")),
+            Some(How::Wait) => {
+                self.host.sleep(std::time::Duration::from_secs(3600)).await;
+                Ok(Flow::Continue)
+            }
+            Some(How::Refuse) => {
+                let refused = ShortCircuit::reject(Error::rate_limited("too fast").retry_after(1.5));
+                Ok(refused.metadata("bucket", "empty").into())
+            }
+            None => Ok(Flow::Continue),
+        }
+    }
+
+    async fn on_stream_chunk(&self, _ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
+        match chunk.delta() {
+            Some("swallow ") => Ok(ChunkFlow::Drop),
+            Some(text) if !text.is_empty() => {
+                let louder = text.to_uppercase();
+                chunk.set_delta(&louder)?;
+                Ok(ChunkFlow::Forward)
+            }
+            _ => Ok(ChunkFlow::Forward),
+        }
+    }
+}
+
+export_plugin!(Stumble, name: "stumble");

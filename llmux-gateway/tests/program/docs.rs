@@ -1,0 +1,82 @@
+//! The `console` blocks of the documents: each command is run, and says what the document says it says.
+//!
+//! They are run in a folder that has the example plugins which the block names. Log lines on standard error are left
+//! out, as the documents leave them out, and how long something took is not compared.
+
+use std::{fs, path::Path};
+
+use tokio::process::Command;
+
+use crate::support::{build, llmux, text};
+
+#[allow(unreachable_pub, reason = "the whole-system tests' too")]
+#[path = "../../../tests/src/blocks.rs"]
+mod blocks;
+
+/// The examples whose libraries a block names, as `libmock.so`.
+fn examples(block: &str) -> impl Iterator<Item = &str> {
+    block.split("lib").skip(1).filter_map(|rest| {
+        let (name, _) = rest.split_once(".so")?;
+        name.chars().all(|c| c.is_ascii_lowercase() || c == '_').then_some(name)
+    })
+}
+
+/// What a command prints, without the log.
+async fn printed(command: &str, folder: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_llmux")).parent().expect("a folder");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("sh");
+    // As `llmux` is set up for every other test.
+    for (name, value) in llmux(folder).as_std().get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.env("PATH", format!("{}:{path}", program.display()));
+    let output = shell.args(["-c", command]).current_dir(folder).output().await.expect("sh runs");
+    let is_log = |line: &&str| line.starts_with("20") && line.contains(" llmux");
+    let errors = text(&output.stderr)
+        .lines()
+        .filter(|line| !is_log(line))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
+    text(&output.stdout) + &errors
+}
+
+/// The same text without its times, and without the columns that they stand in.
+fn timeless(text: &str) -> String {
+    let without = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_time = |at: usize| words.get(at + 1).is_some_and(|unit| matches!(*unit, "us," | "ms," | "s,"));
+        let timeless: Vec<&str> =
+            (0..words.len()).map(|at| if is_time(at) { "_" } else { words[at] }).collect();
+        if timeless == words { line.to_owned() } else { timeless.join(" ") }
+    };
+    text.lines().map(|line| without(line) + "\n").collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_documents_show_what_the_program_prints() {
+    let blocks = blocks::blocks(&["console"]);
+    assert!(!blocks.is_empty(), "the documents show no commands");
+    for block in blocks {
+        let folder = tempfile::tempdir().expect("a folder");
+        for example in examples(&block.text) {
+            let copy = folder.path().join(format!("lib{example}.so"));
+            fs::copy(build("llmux-abi", example), copy).expect("copied");
+        }
+        let rules = blocks::root().join("llmux-abi/examples/mock.json");
+        fs::copy(rules, folder.path().join("mock.json")).expect("copied");
+        let mut shown = String::new();
+        for line in block.text.lines().filter(|line| line.starts_with("$ ")) {
+            shown += &format!("{line}\n{}", printed(&line[2..], folder.path()).await);
+        }
+        assert!(
+            timeless(&shown) == timeless(&block.text),
+            "{block} shows\n{}\nand it is\n{shown}",
+            block.text
+        );
+    }
+}

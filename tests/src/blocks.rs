@@ -1,0 +1,77 @@
+//! The code blocks of the documents, for the tests that check them.
+//!
+//! `llmux-gateway` includes this file in its own tests, since its configuration's parser is nobody else's.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+/// A fenced block of a document.
+pub struct Block {
+    /// The document, from the repository's root.
+    pub document: String,
+    /// The line of the opening fence, from 1.
+    pub line: usize,
+    /// What follows the opening fence.
+    pub language: String,
+    /// What stands between the fences.
+    pub text: String,
+}
+
+/// Where the block is, for whoever has to look.
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.document, self.line)
+    }
+}
+
+/// The repository's root, for a package one level below it.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// The documents that people read: those at the root, the ABI's policy, and everything in `docs`.
+pub fn documents() -> Vec<PathBuf> {
+    let mut found = vec![root().join("llmux-abi/ABI.md")];
+    for folder in ["", "docs", "docs/guide"] {
+        let entries = fs::read_dir(root().join(folder)).expect("a folder of documents");
+        found.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    found.sort();
+    found
+}
+
+/// The blocks of every document in these languages.
+///
+/// # Panics
+///
+/// When a document cannot be read, or a fence is not closed.
+pub fn blocks(languages: &[&str]) -> Vec<Block> {
+    let mut found = Vec::new();
+    for path in documents() {
+        let document = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{document}: {error}"));
+        let mut lines = text.lines().enumerate();
+        while let Some((at, line)) = lines.next() {
+            let Some(language) = line.strip_prefix("```") else { continue };
+            let mut text = String::new();
+            loop {
+                match lines.next() {
+                    Some((_, "```")) => break,
+                    Some((_, line)) => text.extend([line, "\n"]),
+                    None => panic!("{document}:{}: the block is not closed", at + 1),
+                }
+            }
+            found.push(Block {
+                document: document.clone(),
+                line: at + 1,
+                language: language.to_owned(),
+                text,
+            });
+        }
+    }
+    found.retain(|block| languages.contains(&&*block.language));
+    found
+}
