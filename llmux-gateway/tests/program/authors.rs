@@ -221,6 +221,18 @@ async fn try_shows_a_plugins_own_failures_and_exits_with_one() {
 }
 
 #[tokio::test]
+async fn e3_try_tells_a_guard_that_failed_from_one_that_answered() {
+    let moderation = example("llmux-abi", "moderation");
+    // Nobody listens there, and its manifest says `on_error = fail`.
+    let arguments = ["--config", r#"{"url": "http://127.0.0.1:1/"}"#, "--sample", "chat"];
+    let (code, out, error) = plugin("try", &moderation, &arguments).await;
+    assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
+    assert!(out.contains("\nrequest: went no further\nerror (500)\n"), "{out}");
+    assert!(out.contains("plugin_failure") && !out.contains("short circuit"), "{out}");
+    assert!(out.contains("\nfailed\n    `moderation` in pre_hook: "), "{out}");
+}
+
+#[tokio::test]
 async fn try_shows_the_chunks_of_a_stream_that_change() {
     let folder = tempfile::tempdir().expect("a folder");
     let question = r#"{"model": "mine", "messages": [{"role": "user", "content": "please swallow this"}]}"#;
