@@ -2,6 +2,8 @@
 //!
 //! Charged when a request is over, with what the provider counted: the request that crosses the line still passes.
 //! Kept in memory: several hosts, or a restart, each begin anew.
+//!
+//! `config = { tokens = 100_000, period_seconds = 86_400 }`
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},

@@ -3,6 +3,8 @@
 //!
 //! The file is a list of rules (`mock.json` is one); the first whose `contains` is in the last user message
 //! answers. What no rule knows goes on to the provider.
+//!
+//! `config = { file = "/etc/llmux/mock.json" }`
 use std::path::PathBuf;
 
 use llmux_abi::{prelude::*, types::text_chunk};

@@ -1,6 +1,8 @@
 //! Picks a model by the size of the prompt: short questions go to a small model, long ones to a large one.
 //!
 //! Acts on requests for one model name, `auto` unless configured, so that whoever names a real model gets it.
+//!
+//! `config = { routes = [{ model = "small", up_to_tokens = 2000 }, { model = "large" }] }`
 use llmux_abi::prelude::*;
 
 /// Its configuration.

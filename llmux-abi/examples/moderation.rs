@@ -4,6 +4,8 @@
 //! `{"results": [{"flagged": …}]}`. A guard: its manifest says that a request fails if the service cannot be
 //! reached, is late, or makes no sense (`on_error`), since a guard that lets everything through when it breaks
 //! invites to break it.
+//!
+//! `config = { url = "https://api.openai.com/v1/moderations", api_key = "…", timeout_ms = 2000 }`
 use std::time::Duration;
 
 use llmux_abi::{Counter, prelude::*};

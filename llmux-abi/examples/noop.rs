@@ -1,4 +1,5 @@
 //! Does nothing: what the crossing itself costs is measured with it.
+//! Nothing to configure.
 use llmux_abi::prelude::*;
 
 struct Noop;

@@ -4,6 +4,8 @@
 //! request has a `response_format` of `json_object` or `json_schema`; of a schema, the top level's `required` are
 //! checked. JSON in a Markdown fence is taken out of it. A stream has reached its reader already: it ends with the error in
 //! its last chunk's place.
+//!
+//! Nothing to configure: `[[plugin]] name = "retry-json"` is all.
 use llmux_abi::prelude::*;
 use serde_json::Value as Json;
 

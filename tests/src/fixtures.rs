@@ -158,7 +158,8 @@ fn write_workspace(folder: &Path, workspace: &Path) {
         &workspace.join("Cargo.toml"),
         &format!(
             "[workspace]\nresolver = \"3\"\nmembers = [{}]\ndefault-members = [{default}]\n\n\
-             [profile.dev]\ndebug = false\nstrip = true\nincremental = false\n",
+             [profile.dev]\ndebug = false\nstrip = true\nincremental = false\n\n\
+             # With names, for what valgrind says.\n[profile.dev.package.llmux-probe]\nstrip = \"debuginfo\"\n",
             names.join(", ")
         ),
     );

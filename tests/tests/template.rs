@@ -176,6 +176,8 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
     let loaded = shell(&project, &commands[5]);
     assert_eq!(loaded, "loaded my-signer (my-signer 0.1.0, priority 100, generation 1, active)\n");
     assert_eq!(server.ask("Hi"), "Hi (signed by my-signer)");
+    shell(&project, "llmux plugin unload my-signer");
+    assert_eq!(server.ask("Hi"), "Hi", "after it is unloaded");
 
     shell(&project, "cargo clippy --quiet --all-targets -- -D warnings");
     shell(&project, "cargo fmt --check");

@@ -1,6 +1,8 @@
 //! `pii_redact`: nothing personal goes upstream, all of it comes back, wherever chunks are cut.
 
 use llmux_core::{Endpoint, Request, testing::Harness};
+use proptest::prelude::*;
+use regex::Regex;
 use serde_json::{Value, json};
 
 #[path = "../../examples/pii_redact.rs"]
@@ -112,6 +114,9 @@ async fn what_is_and_what_is_not_personal() {
             "2024-01-15 10:30, 1700000000000, v1.2.3, 10.0.0.1",
         ),
         ("é555-123-4567ü", "é[PHONE_1]ü"),
+        ("5 4111 1111 1111 1111 12", "5 [CARD_1] 12"),
+        ("3000 0000 0000 000 4111 1111 1111 1111", "3000 0000 0000 000 [CARD_1]"),
+        ("[EMAIL_2] ann@example.com", "[TEXT_1] [EMAIL_2]"),
         ("", ""),
     ] {
         harness.chat(text).await.assert_text(text);
@@ -142,4 +147,120 @@ async fn a_request_without_anything_to_hide_is_not_touched() {
         .assert_sent("/seed", 1)
         .assert_sent("/messages/0/content", "hi")
         .assert_sent("/input", Value::Null);
+}
+
+#[tokio::test]
+async fn tool_calls_are_restored_in_streams() {
+    let harness = new().await;
+    let chunk = |call: u64, text: &str| {
+        let calls = json!([{"index": call, "function": {"arguments": text}}]);
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": null}]})
+    };
+    harness.stream(vec![
+        chunk(0, "{\"to\":\"[EMA"),
+        chunk(1, "{\"to\":\"[E"),
+        chunk(0, "IL_1]\"}"),
+        chunk(1, "x\"}"),
+    ]);
+    let reply = harness.chat_stream("ann@example.com").await;
+    let said = |call: u64| -> String {
+        let calls = reply.chunks().iter().map(|chunk| &chunk["choices"][0]["delta"]["tool_calls"][0]);
+        let texts = calls.filter(|there| there["index"] == call);
+        texts.filter_map(|call| call["function"]["arguments"].as_str()).collect()
+    };
+    assert_eq!(said(0), "{\"to\":\"ann@example.com\"}");
+    assert_eq!(said(1), "{\"to\":\"[Ex\"}");
+}
+
+/// Words of a text: what is masked, what looks like it, and what begins like a placeholder.
+fn words() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        3 => prop::sample::select(vec![
+            "ann@example.com", "b.c+d@mail.example.co.uk", "+1 555-123-4567", "(555) 123-4567", "4111 1111 1111 1111",
+            "378282246310005", "4111 1111 1111 1112", "[EMAIL_1]", "[TEXT_1]", "[PHONE_2]", "[EMAIL_", "[", "]", "[[",
+            "_1]", "@", "a@b", "+", " ", "é",
+        ]).prop_map(str::to_owned),
+        1 => "\\PC{0,6}",
+        1 => "[0-9 .()+-]{0,24}",
+    ];
+    prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
+}
+
+/// A text in pieces, cut where these numbers say.
+fn pieces(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
+    let mut ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    ends.push(text.len());
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| *cut.get(&ends)).chain([0, text.len()]).collect();
+    cuts.sort_unstable();
+    cuts.windows(2).map(|cut| text[cut[0]..cut[1]].to_owned()).collect()
+}
+
+fn as_strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// What went upstream, of the message asked.
+fn sent(harness: &Harness) -> String {
+    harness.sent().last().expect("a body")["messages"][0]["content"].as_str().expect("a text").to_owned()
+}
+
+/// The placeholders in a text.
+fn masks(text: &str) -> Vec<&str> {
+    let pattern = Regex::new(r"\[(EMAIL|PHONE|CARD|TEXT)_[0-9]+\]").expect("a pattern");
+    pattern.find_iter(text).map(|found| found.as_str()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_comes_back_as_it_was_and_nothing_personal_goes_upstream(text in words()) {
+        block_on(async {
+            let harness = new().await;
+            // The upstream repeats what it read.
+            harness.chat(&text).await.assert_text(&text);
+            let masked = sent(&harness);
+            harness.chat_stream(&text).await.assert_text(&text);
+            harness.chat(&masked).await.assert_ok();
+            let twice = sent(&harness);
+            assert_eq!(masks(&masked).len(), masks(&twice).len(), "masked twice, {masked:?} became {twice:?}");
+        });
+    }
+
+    #[test]
+    fn a_cut_text_is_the_text_and_no_piece_waits_longer_than_it_must(
+        text in words(),
+        tail in words(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        block_on(async {
+            let harness = new().await;
+            harness.chat(&text).await.assert_ok();
+            let masked = sent(&harness);
+            // What a provider may say of it: all that it read, and things that look like it.
+            let answer = format!("{masked}{tail}{masked}");
+            harness.respond_text(&answer);
+            let plain = harness.chat(&text).await.text();
+            let pieces = pieces(&answer, &cuts);
+            harness.stream_text(&as_strs(&pieces));
+            let reply = harness.chat_stream(&text).await;
+            reply.assert_text(&plain);
+            // Each chunk completes what may be said by then: all but an end that may become a placeholder.
+            let known = masks(&masked);
+            let (mut came, mut said) = (String::new(), String::new());
+            for (piece, chunk) in pieces.iter().zip(reply.chunks()) {
+                came += piece;
+                said += chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
+                let begins = |at: &usize| known.iter().any(|mask| mask.len() > came.len() - at && mask.starts_with(&came[*at..]));
+                let waits = (0..came.len()).filter(|at| came.is_char_boundary(*at)).find(begins).unwrap_or(came.len());
+                harness.respond_text(&came[..waits]);
+                let expected = harness.chat(&text).await.text();
+                assert_eq!(said, expected, "after {came:?}");
+            }
+        });
+    }
+}
+
+fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
 }

@@ -28,15 +28,19 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
 /// `on_error` (`Some(OnError::Fail)` for a guard), `description`; the version, authors, license and
 /// description otherwise come from the crate's `Cargo.toml`.
 ///
-/// Once in a crate: a library holds one plugin. The crate's types are `["cdylib", "rlib"]`; it must not be compiled
-/// with `panic = "abort"`, which hosts refuse.
+/// Once in a crate: a library holds one plugin. A second one, in whatever module, does not compile. The crate's types
+/// are `["cdylib", "rlib"]`; it must not be compiled with `panic = "abort"`, which hosts refuse.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, name: $name:expr $(, $key:ident : $value:expr)* $(,)?) => {
-        // A second one in this module is an error that says so, before the linker finds two symbols of one name.
+        // An exported macro stands at the root of its crate, wherever it is written: a second plugin, in whatever
+        // module, is an error with this name, before two symbols of one name are.
         #[doc(hidden)]
-        #[allow(dead_code)]
-        const A_LIBRARY_HOLDS_ONE_PLUGIN: () = ();
+        #[allow(non_local_definitions)]
+        #[macro_export]
+        macro_rules! a_library_holds_one_plugin {
+            () => {};
+        }
 
         #[allow(unsafe_code)]
         const _: () = {

@@ -4,6 +4,7 @@
 //! load it or not, `verify` makes the checks that need no loading, and `registry` changes the running pipeline. The unsafe half of loading is `boundary::library`.
 //! Nothing here runs on the request path.
 
+mod config;
 mod copies;
 mod discovery;
 mod error;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
+    config::check,
     copies::Copies,
     error::{LibraryError, PluginError},
     event::Edition,
@@ -338,7 +339,7 @@ impl Stage {
                 (_, Some(ByHand(make))) => Instance::by_hand(make, host),
                 (Some(module), None) => {
                     let schema = Instance::config_schema(module)?;
-                    if let Err(message) = check_config(&schema, &config) {
+                    if let Err(message) = check(&schema, &config) {
                         return Ok(Err(message));
                     }
                     Instance::create(module, &config.to_string(), host, image)
@@ -381,18 +382,5 @@ fn compiled_plugin(compiled: &Compiled, manifest: Arc<Manifest>) -> Plugin {
         module: Some(compiled.module),
         library: None,
         by_hand: None,
-    }
-}
-
-/// A configuration against its schema: the first member that does not fit, what was expected, what was found.
-fn check_config(schema: &str, config: &Value) -> Result<(), String> {
-    let schema: Value = serde_json::from_str(schema).map_err(|error| format!("its schema: {error}"))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| format!("its schema: {error}"))?;
-    match validator.iter_errors(config).next() {
-        None => Ok(()),
-        Some(error) => match error.instance_path().as_str() {
-            "" => Err(error.to_string()),
-            place => Err(format!("`{place}`: {error}")),
-        },
     }
 }

@@ -1,6 +1,7 @@
 //! A JSON document that the host owns.
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
     raw::document::{self, RawDocument},
@@ -69,6 +70,33 @@ impl<'a> Document<'a> {
     /// Those of serde, which name the member.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_str(self.text("").unwrap_or("null"))?)
+    }
+
+    /// Every string with its pointer: for plugins that look at all text, wherever it stands. Elements come in their
+    /// order, members by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn strings(&self) -> Result<Vec<(String, String)>> {
+        let (mut strings, mut todo) = (Vec::new(), vec![(String::new(), self.parse()?)]);
+        while let Some((pointer, value)) = todo.pop() {
+            match value {
+                Value::String(text) => strings.push((pointer, text)),
+                Value::Array(elements) => todo.extend(
+                    elements
+                        .into_iter()
+                        .enumerate()
+                        .map(|(at, value)| (format!("{pointer}/{at}"), value))
+                        .rev(),
+                ),
+                Value::Object(members) => todo.extend(members.into_iter().rev().map(|(name, value)| {
+                    (format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), value)
+                })),
+                _ => {}
+            }
+        }
+        Ok(strings)
     }
 
     /// Adds a member or replaces it; replaces an element, or with `-` appends one. The parent must exist.

@@ -1,0 +1,14 @@
+//! An implementation that leaves out how an instance is made, and its configuration.
+use llmux_abi::prelude::*;
+
+struct Unborn;
+
+impl Plugin for Unborn {
+    async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+}
+
+export_plugin!(Unborn, name: "unborn");
+
+fn main() {}

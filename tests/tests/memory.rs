@@ -1,0 +1,58 @@
+//! Memory: the life of a library (`examples/life.rs`) under valgrind's memcheck. No invalid access, no use of what was
+//! never written, and no memory that nobody can free any more, in the host or in the library.
+//!
+//! A retired image stays mapped on purpose: what its statics point to can still be reached, which is no leak. What is
+//! lost on purpose is in `memory.supp`, each with its reason.
+
+use std::{fs, path::Path, process::Command};
+
+use llmux_tests::{Fixtures, fixtures::repository};
+
+/// What valgrind ends with when it found something.
+const FOUND: &str = "99";
+
+#[test]
+fn the_life_of_a_library_is_clean_under_valgrind() {
+    let installed = Command::new("valgrind").arg("--version").output();
+    assert!(
+        installed.is_ok_and(|output| output.status.success()),
+        "valgrind is not installed; `apt-get install valgrind`"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = Fixtures::get().probe();
+    fs::copy(&library, folder.path().join(library.file_name().expect("a file"))).expect("copied");
+    let valgrind = Command::new("valgrind")
+        .args([
+            "--quiet",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            "--show-leak-kinds=definite",
+        ])
+        .arg(format!("--error-exitcode={FOUND}"))
+        .arg(format!("--suppressions={}", repository().join("tests/memory.supp").display()))
+        .arg(program())
+        .arg(folder.path())
+        // The stack of each of its panics is of no use, and takes a second to write.
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("valgrind runs");
+    let (out, found) = (String::from_utf8_lossy(&valgrind.stdout), String::from_utf8_lossy(&valgrind.stderr));
+    assert!(out.ends_with("lived\n"), "it did not live to its end: {out}\n{found}");
+    assert!(valgrind.status.success(), "valgrind ended with {:?}:\n{found}", valgrind.status);
+}
+
+/// The example, built as this test was.
+fn program() -> std::path::PathBuf {
+    let test = std::env::current_exe().expect("a test is a file");
+    // target/PROFILE/deps/test-HASH
+    let profile = test.ancestors().nth(2).expect("tests lie in the target folder");
+    let target = profile.parent().expect("tests lie in the target folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "llmux-tests", "--example", "life", "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir::<&Path>(&repository()).status().expect("cargo runs");
+    assert!(built.success(), "the example `life` does not build");
+    profile.join("examples/life")
+}
