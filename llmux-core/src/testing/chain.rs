@@ -22,6 +22,14 @@ pub struct Chain {
     chunks: mpsc::Receiver<Sent>,
 }
 
+impl Client {
+    /// Is no request under way, with all that follows it?
+    pub fn is_idle(&self) -> bool {
+        // Every request holds the pipeline as it was when it entered; two are ours and the registry's.
+        Arc::strong_count(&self.plugins().snapshot()) <= 2
+    }
+}
+
 impl Chain {
     /// The chains of a client as they are now.
     ///

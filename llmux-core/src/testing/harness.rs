@@ -38,7 +38,7 @@
 //! Write `#[tokio::test(start_paused = true)]` and timeouts pass at once. Logs are those of the test's own
 //! thread, so leave the runtime single-threaded, as `#[tokio::test]` makes it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use llmux_abi::{Exported, Plugin, convert::Assembler};
 use serde::Serialize;
@@ -249,8 +249,7 @@ impl Harness {
     /// After a minute of waiting.
     pub async fn completed(&self) {
         let idle = async {
-            // Every request holds the pipeline as it was when it entered; two are ours and the registry's.
-            while Arc::strong_count(&self.client.plugins().snapshot()) > 2 {
+            while !self.client.is_idle() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
