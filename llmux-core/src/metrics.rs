@@ -110,11 +110,12 @@ impl Metrics {
             held.holders += 1;
             return Ok(held.metric.clone());
         }
-        // The registry compares names, labels and help texts, but not kinds.
-        let is_other_kind =
-            |(key, held): (&(String, String), &Held)| key.1 == name && held.shape.kind != shape.kind;
+        // An older generation of the same instance gives way.
+        let is_other_kind = |(key, held): (&(String, String), &Held)| {
+            key.1 == name && key.0 != owner && held.shape.kind != shape.kind
+        };
         if all.iter().any(is_other_kind) {
-            let message = format!("`{name}` is there as a metric of another kind");
+            let message = format!("another plugin has a metric `{name}` of another kind");
             return Err(prometheus::Error::Msg(message));
         }
         let opts = Opts::new(name, help).const_label(OWNER, owner);
@@ -129,14 +130,6 @@ impl Metrics {
                 Family::Histogram(HistogramVec::new(opts, labels)?)
             }
         };
-        let other = |held: (&(String, String), &Held)| {
-            held.0.1 == name && held.0.0 != owner && held.1.shape.kind != shape.kind
-        };
-        if all.iter().any(other) {
-            return Err(prometheus::Error::Msg(
-                "another plugin has a metric of that name and another kind".into(),
-            ));
-        }
         let seen = labels.iter().map(|_| RwLock::default()).collect();
         let metric = PluginMetric { key: key.clone(), family, seen };
         all.insert(key, Held { shape, metric: metric.clone(), holders: 1 });
