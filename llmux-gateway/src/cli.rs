@@ -149,11 +149,15 @@ pub(crate) enum PluginCommand {
     #[command(after_help = "Examples:
   llmux plugin list
   llmux plugin list --json
-  llmux plugin list --dir target/release       no server, and nothing in the files runs")]
+  llmux plugin list --dir target/release       no server, and nothing in the files runs
+  llmux plugin list --dir target/release -l    all that the files say of themselves")]
     List {
         /// List the libraries in this folder instead (repeatable)
         #[arg(long, value_name = "DIR")]
         dir: Vec<PathBuf>,
+        /// Of libraries, show everything: authors, license, SDK, compiler, panic strategy, the whole checksum
+        #[arg(long, short, requires = "dir")]
+        long: bool,
         #[command(flatten)]
         keys: Keys,
         /// Print JSON

@@ -17,7 +17,9 @@ use crate::{
 pub(crate) async fn run(options: Plugin) -> Result<()> {
     let admin = || AdminClient::new(&options.admin, options.token_file.as_deref());
     match options.command {
-        PluginCommand::List { dir, keys, json } if !dir.is_empty() => plugin_files::list(&dir, &keys, json),
+        PluginCommand::List { dir, long, keys, json } if !dir.is_empty() => {
+            plugin_files::list(&dir, &keys, long, json)
+        }
         PluginCommand::List { json, .. } => list(&admin()?, json).await,
         PluginCommand::Inspect { file, keys, json } => plugin_files::inspect(&file, &keys, json),
         PluginCommand::Verify { file, sha256, keys, json } => {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Lists the libraries in folders.
-pub(crate) fn list(folders: &[PathBuf], keys: &Keys, json: bool) -> Result<()> {
+pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> Result<()> {
     let options = VerifyOptions { folders: folders.to_vec(), ..options(keys)? };
     let found = inspect_folders(folders, &options).map_err(Problem::new)?;
     if json {
@@ -33,7 +33,10 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, json: bool) -> Result<()> {
             None => ("yes".to_owned(), Tone::Good),
             Some(error) => (format!("no: {error}"), Tone::Bad),
         };
-        vec![
+        // Enough of it to tell one from another.
+        let digits = if long { 64 } else { 12 };
+        let sha256 = one.sha256.as_deref().map_or("-", |sha256| &sha256[..digits]).to_owned();
+        let mut row = vec![
             (file, Tone::Plain),
             said(&|it| it.name.clone()),
             said(&|it| it.version.to_string()),
@@ -41,14 +44,23 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, json: bool) -> Result<()> {
             said(&|it| it.target.clone()),
             said(&|it| it.priority.to_string()),
             (one.size.map_or("-".to_owned(), |size| size.to_string()), Tone::Plain),
-            // Enough to tell one from another; `--json` has it all.
-            (one.sha256.as_deref().map_or("-", |sha256| &sha256[..12]).to_owned(), Tone::Muted),
+            (sha256, Tone::Muted),
             (signature(one).to_owned(), Tone::Plain),
             said(&|it| it.description.clone()),
-            loads,
-        ]
+        ];
+        if long {
+            row.extend([
+                said(&|it| it.authors.replace(':', ", ")),
+                said(&|it| it.license.clone()),
+                said(&|it| it.sdk.clone()),
+                said(&|it| it.rustc.clone()),
+                said(&|it| json!(it.panic).as_str().unwrap_or_default().to_owned()),
+            ]);
+        }
+        row.push(loads);
+        row
     });
-    let header = [
+    let mut header = vec![
         "FILE",
         "PLUGIN",
         "VERSION",
@@ -59,8 +71,11 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, json: bool) -> Result<()> {
         "SHA-256",
         "SIGNATURE",
         "DESCRIPTION",
-        "LOADS HERE",
     ];
+    if long {
+        header.extend(["AUTHORS", "LICENSE", "SDK", "RUSTC", "PANIC"]);
+    }
+    header.push("LOADS HERE");
     output::print_table(&header, rows.collect())
 }
 

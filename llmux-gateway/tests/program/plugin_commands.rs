@@ -62,6 +62,12 @@ async fn files_are_looked_at_without_a_server() {
 
     let folder = tempfile::tempdir().expect("a folder");
     crate::support::copy_of_system_prompt(folder.path());
+    let (code, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy(), "--long"]).await;
+    assert_eq!(code, Some(0), "{out}");
+    for shown in ["AUTHORS", "LICENSE", "SDK", "rustc 1.", "unwind"] {
+        assert!(out.contains(shown), "no {shown}: {out}");
+    }
+    assert!(out.split_whitespace().any(|word| word.len() == 64), "no whole checksum: {out}");
     let (code, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy()]).await;
     assert_eq!(code, Some(0));
     assert_eq!(out.lines().count(), 2, "{out}");
