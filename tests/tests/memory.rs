@@ -48,7 +48,19 @@ fn program() -> std::path::PathBuf {
     let profile = test.ancestors().nth(2).expect("tests lie in the target folder");
     let target = profile.parent().expect("tests lie in the target folder");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "-p", "llmux-tests", "--example", "life", "--target-dir"]).arg(target);
+    // With the features of the README's command: with others the fixtures would be built anew in the place of those
+    // that other tests are linked to.
+    cargo.args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--all-features",
+        "--locked",
+        "--example",
+        "life",
+        "--target-dir",
+    ]);
+    cargo.arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
