@@ -1,4 +1,4 @@
-//! Does nothing: what the crossing itself costs is measured with it.
+//! Does nothing, at the hooks of a request: what the crossing itself costs is measured with it.
 //! Nothing to configure.
 use llmux_abi::prelude::*;
 
@@ -9,6 +9,19 @@ impl Plugin for Noop {
 
     fn new(_: NoConfig, _: Host) -> Result<Self> {
         Ok(Self)
+    }
+
+    // Written out: a hook that is not written is not called, and costs nothing.
+    async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    async fn post_hook(&self, _: &mut Context<'_>, _: &mut Outcome<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn on_stream_chunk(&self, _: &mut Context<'_>, _: &mut Chunk<'_>) -> Result<ChunkFlow> {
+        Ok(ChunkFlow::Forward)
     }
 }
 

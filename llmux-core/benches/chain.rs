@@ -34,6 +34,19 @@ impl Plugin for Noop {
     fn new(_: NoConfig, _: Host) -> Result<Self> {
         Ok(Self)
     }
+
+    // Written out: a hook that is not written is not called, and costs nothing.
+    async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        Ok(Flow::Continue)
+    }
+
+    async fn post_hook(&self, _: &mut Context<'_>, _: &mut Outcome<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn on_stream_chunk(&self, _: &mut Context<'_>, _: &mut Chunk<'_>) -> Result<ChunkFlow> {
+        Ok(ChunkFlow::Forward)
+    }
 }
 
 /// What a plugin system without any of it would call.
