@@ -13,7 +13,7 @@ use axum::{
 use http::StatusCode;
 use llmux_core::{
     PluginSpec,
-    plugins::{Change, OnError, PluginError, Unloaded, acting_as},
+    plugins::{Change, OnError, PluginError, Setting, Unloaded, acting_as},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -118,12 +118,13 @@ pub(crate) async fn unload(
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What is absent stays; `null` leaves a setting to its default again.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Update {
-    priority: Option<i32>,
-    on_error: Option<OnError>,
-    config: Option<Value>,
+    priority: Setting<i32>,
+    on_error: Setting<OnError>,
+    config: Setting<Value>,
 }
 
 pub(crate) async fn update(

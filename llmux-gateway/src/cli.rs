@@ -233,6 +233,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     /// Change an instance's settings; what is not named stays
     #[command(after_help = "Examples:
   llmux plugin set mine --priority 20
+  llmux plugin set mine --default priority --default on-error
   llmux plugin set mine --config '{\"limit\": 20}' --on-error fail")]
     #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)))]
     Set {
@@ -247,6 +248,9 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// Its configuration, a JSON object, in place of all of the old one
         #[arg(long, value_name = "JSON", value_parser = json, group = "settings")]
         config: Option<Value>,
+        /// A setting to leave to its default again: the plugin's, and for the configuration `{}` (repeatable)
+        #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
+        defaults: Vec<SettingArg>,
     },
     /// Take an instance out, for good
     #[command(after_help = "Examples:
@@ -284,6 +288,25 @@ pub(crate) enum OnErrorArg {
     Continue,
     /// The request fails
     Fail,
+}
+
+/// A setting of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SettingArg {
+    Priority,
+    OnError,
+    Config,
+}
+
+impl SettingArg {
+    /// Its name in the admin API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            SettingArg::Priority => "priority",
+            SettingArg::OnError => "on_error",
+            SettingArg::Config => "config",
+        }
+    }
 }
 
 impl OnErrorArg {

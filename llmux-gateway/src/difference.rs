@@ -3,7 +3,7 @@
 //! `reload` applies it. Compared is what the files say, not what runs: an instance that the admin API loaded,
 //! changed or unloaded is left alone until the file says something else about it.
 
-use llmux_core::plugins::Change;
+use llmux_core::plugins::{Change, Setting};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -191,26 +191,28 @@ fn is_enabled(instance: &Instance) -> bool {
     instance.enabled != Some(false)
 }
 
-/// Does it take another instance? Another library does, and so does a setting that is left to the plugin again.
+/// Does it take another instance? Another library does.
 fn is_another(old: &Instance, new: &Instance) -> bool {
     let plugin = |instance: &Instance| instance.plugin.as_ref().map(|it| it.get_ref().clone());
     let sha256 = |instance: &Instance| instance.sha256.as_ref().map(|it| it.get_ref().to_lowercase());
-    old.path != new.path
-        || plugin(old) != plugin(new)
-        || sha256(old) != sha256(new)
-        || (old.priority.is_some() && new.priority.is_none())
-        || (old.on_error.is_some() && new.on_error.is_none())
+    old.path != new.path || plugin(old) != plugin(new) || sha256(old) != sha256(new)
+}
+
+/// What becomes of a setting that the file gives, gives no more, or gives as before.
+fn setting<T: Clone + PartialEq>(old: &Option<T>, new: &Option<T>) -> Setting<T> {
+    if old == new { Setting::Keep } else { Setting::of(new.clone()) }
 }
 
 fn update(loaded: &Loaded, old: &Instance, new: &Instance) -> Result<Option<Change>> {
     let config = |instance: &Instance| instance.config.as_ref().map(|it| it.get_ref().clone());
-    let priority = new.priority.filter(|_| old.priority != new.priority);
-    let on_error = new.on_error.filter(|_| old.on_error != new.on_error);
-    let config = match config(old) == config(new) {
-        true => None,
-        false => Some(setup::instance_config(loaded, new)?),
+    let priority = setting(&old.priority, &new.priority);
+    let on_error = setting(&old.on_error, &new.on_error);
+    let config = match setting(&config(old), &config(new)) {
+        Setting::Set(_) => Setting::Set(setup::instance_config(loaded, new)?),
+        Setting::Keep => Setting::Keep,
+        Setting::Clear => Setting::Clear,
     };
-    if priority.is_none() && on_error.is_none() && config.is_none() {
+    if priority.is_keep() && on_error.is_keep() && config.is_keep() {
         return Ok(None);
     }
     Ok(Some(Change::Update { name: new.name.get_ref().clone(), priority, on_error, config }))

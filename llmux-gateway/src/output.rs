@@ -60,6 +60,20 @@ pub(crate) fn duration(nanos: f64) -> String {
     }
 }
 
+/// Text as it is but for characters that mean something to a terminal: names and messages may be a stranger's.
+pub(crate) fn visible(text: &str) -> String {
+    let is_format =
+        |it: char| matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escaped = |text: &mut String, it: char| match it.is_control() || is_format(it) {
+        true => text.extend(it.escape_unicode()),
+        false => text.push(it),
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut text, it| {
+        escaped(&mut text, it);
+        text
+    })
+}
+
 /// Prints rows under a header, or without one.
 pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Result<()> {
     let mut table = Table::new();
@@ -77,12 +91,14 @@ pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Re
         table.set_header(header.iter().map(|title| Cell::new(title).fg(Color::DarkGrey)));
     }
     for row in rows {
-        table.add_row(row.into_iter().map(|(text, tone)| match tone {
-            Tone::Plain => Cell::new(text),
-            Tone::Good => Cell::new(text).fg(Color::Green),
-            Tone::Muted => Cell::new(text).fg(Color::DarkGrey),
-            Tone::Bad => Cell::new(text).fg(Color::Red),
-        }));
+        table.add_row(row.into_iter().map(|(text, tone)| (Cell::new(visible(&text)), tone)).map(
+            |(cell, tone)| match tone {
+                Tone::Plain => cell,
+                Tone::Good => cell.fg(Color::Green),
+                Tone::Muted => cell.fg(Color::DarkGrey),
+                Tone::Bad => cell.fg(Color::Red),
+            },
+        ));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -114,6 +130,11 @@ pub(crate) fn time(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(visible("lib\u{1b}[2Jé\n\u{202e}os"), "lib\\u{1b}[2Jé\\u{a}\\u{202e}os");
+    }
 
     #[test]
     fn a_time_is_a_date_in_utc() {

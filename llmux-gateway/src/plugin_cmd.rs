@@ -50,12 +50,21 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded").await,
         PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled").await,
         PluginCommand::Disable { name } => change(&admin()?, &name, "disable", "disabled").await,
-        PluginCommand::Set { name, priority, on_error, config } => {
+        PluginCommand::Set { name, priority, on_error, config, defaults } => {
             let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
             let settings =
                 [("priority", priority.map(Value::from)), ("on_error", on_error), ("config", config)];
             let given = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-            let body = Value::Object(given.collect());
+            let mut body: Map<_, _> = given.collect();
+            for setting in defaults {
+                if body.insert(setting.as_str().to_owned(), Value::Null).is_some_and(|it| !it.is_null()) {
+                    return Err(Problem::new(format!(
+                        "`{}` is both set and left to its default",
+                        setting.as_str()
+                    )));
+                }
+            }
+            let body = Value::Object(body);
             let (_, info) = admin()?.send(Method::PATCH, &[&name], Some(&body)).await?;
             said("changed", &info)
         }

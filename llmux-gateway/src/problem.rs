@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::output::visible;
+
 /// One line for standard error.
 #[derive(Debug)]
 pub(crate) struct Problem(String);
@@ -21,8 +23,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What others wrote into a message may have several lines.
         let mut words = self.0.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
-        f.write_str(words.next().unwrap_or("something went wrong"))?;
-        words.try_for_each(|line| write!(f, " {line}"))
+        f.write_str(&visible(words.next().unwrap_or("something went wrong")))?;
+        words.try_for_each(|line| write!(f, " {}", visible(line)))
     }
 }
 

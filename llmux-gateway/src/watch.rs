@@ -47,8 +47,8 @@ type Sight = Vec<(PathBuf, Option<Mark>)>;
 struct Mark {
     size: u64,
     modified: Option<SystemTime>,
-    /// Device, inode and time of the last change of rights or place; nothing on systems without them.
-    identity: [u64; 5],
+    /// Device, inode, rights, owner and the time of the last change of any; nothing on systems without them.
+    identity: [u64; 6],
 }
 
 /// Watches until the program drains.
@@ -190,18 +190,24 @@ fn look(dir: &Path) -> Sight {
     };
     let files = files().unwrap_or_default();
     let folder = (dir.to_owned(), fs::metadata(dir).ok().map(|metadata| folder_mark(&metadata)));
-    // A link's target is what would be read.
-    let files = files.into_iter().map(|path| {
+    // A link's target is what would be read, and who may write its folder could exchange it.
+    let files = files.into_iter().flat_map(|path| {
+        let target = fs::read_link(&path).and_then(|_| path.canonicalize()).ok();
+        let folder = target.and_then(|target| target.parent().map(Path::to_owned));
+        let folder = folder.map(|folder| {
+            let mark = fs::metadata(&folder).ok().map(|metadata| folder_mark(&metadata));
+            (folder, mark)
+        });
         let mark = fs::metadata(&path).ok().map(|metadata| mark(&metadata));
-        (path, mark)
+        [(path, mark)].into_iter().chain(folder)
     });
     [folder].into_iter().chain(files).collect()
 }
 
-/// Of a folder, who may write it counts, and not what else lies in it.
+/// Of a folder, who may write it counts (its owner is one), and not what else lies in it.
 fn folder_mark(metadata: &fs::Metadata) -> Mark {
-    let [device, inode, mode, ..] = identity(metadata);
-    Mark { size: 0, modified: None, identity: [device, inode, mode, 0, 0] }
+    let [device, inode, mode, owner, ..] = identity(metadata);
+    Mark { size: 0, modified: None, identity: [device, inode, mode, owner, 0, 0] }
 }
 
 fn mark(metadata: &fs::Metadata) -> Mark {
@@ -209,19 +215,20 @@ fn mark(metadata: &fs::Metadata) -> Mark {
 }
 
 #[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> [u64; 5] {
+fn identity(metadata: &fs::Metadata) -> [u64; 6] {
     use std::os::unix::fs::MetadataExt;
     let number = |signed: i64| u64::try_from(signed).unwrap_or_default();
     [
         metadata.dev(),
         metadata.ino(),
         metadata.mode().into(),
+        metadata.uid().into(),
         number(metadata.ctime()),
         number(metadata.ctime_nsec()),
     ]
 }
 
 #[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> [u64; 5] {
-    [0; 5]
+fn identity(_: &fs::Metadata) -> [u64; 6] {
+    [0; 6]
 }

@@ -142,7 +142,11 @@ impl Host {
     /// Ends it gracefully; what it logged.
     pub async fn stop(mut self) -> String {
         let id = self.child.id().expect("running").to_string();
-        Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .await
+            .expect("kill runs (it is in the Debian package `procps`)");
         let mut log = String::new();
         let mut stderr = self.child.stderr.take().expect("piped");
         timeout(LONG, stderr.read_to_string(&mut log)).await.expect("in time").expect("text");

@@ -54,7 +54,11 @@ impl RedisServer {
             .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
+            .spawn()
+            .map_err(|error| {
+                let package = "it is in the Debian package `redis-server`";
+                io::Error::new(error.kind(), format!("`redis-server` cannot be run ({error}); {package}"))
+            })?;
         self.child = Some(child);
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {

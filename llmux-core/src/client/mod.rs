@@ -228,6 +228,7 @@ impl Client {
     pub fn reconfigure(&self, builder: ClientBuilder) {
         let completions = self.shared.load().completions.clone();
         let ClientBuilder { upstreams, pipeline: config, .. } = builder;
+        self.plugins.set_cleanup_timeout(config.post_hook_timeout);
         self.shared.store(Arc::new(Shared { config, upstreams, completions }));
     }
 

@@ -15,7 +15,13 @@ pub(super) fn check(schema: &str, config: &Value) -> Result<(), String> {
             let known = schema.pointer(known).and_then(|parent| parent["properties"].as_object());
             unknown(unexpected, known.into_iter().flatten().map(|(name, _)| name.as_str()))
         }
-        _ => error.to_string(),
+        // The message goes into logs, and a text of a configuration may be a password.
+        _ => match &**error.instance() {
+            Value::String(_) => error.masked_with("a string").to_string(),
+            Value::Array(_) => error.masked_with("an array").to_string(),
+            Value::Object(_) => error.masked_with("an object").to_string(),
+            _ => error.to_string(),
+        },
     };
     match error.instance_path().as_str() {
         "" => Err(message),
@@ -59,6 +65,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_refusal_repeats_no_text_of_a_configuration() {
+        let schema = json!({"properties": {
+            "url": {"type": "integer"}, "deep": {"maxProperties": 0}, "list": {"maxItems": 0}, "key": {"pattern": "^x"},
+        }});
+        for config in [
+            json!({"url": "hunter2"}),
+            json!({"deep": {"password": "hunter2"}}),
+            json!({"list": ["hunter2"]}),
+            json!({"key": "hunter2"}),
+        ] {
+            let refused = check(&schema.to_string(), &config).expect_err("it does not fit");
+            assert!(refused.starts_with("`/") && !refused.contains("hunter2"), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_member_what_was_expected_and_what_was_found() {
         let schema = json!({
             "type": "object",
@@ -75,7 +97,7 @@ mod tests {
         let schema = schema.to_string();
         for (config, expected) in [
             (json!({}), "\"tokens\" is a required property"),
-            (json!({"tokens": "many"}), "`/tokens`: \"many\" is not of type \"integer\""),
+            (json!({"tokens": "many"}), "`/tokens`: a string is not of type \"integer\""),
             (json!({"tokens": 10}), "`/tokens`: 10 is greater than the maximum of 9"),
             (json!({"tokens": -1}), "`/tokens`: -1 is less than the minimum of 0"),
             (json!({"tokens": 1, "rotes": []}), "there is no member `rotes`; is `routes` meant?"),

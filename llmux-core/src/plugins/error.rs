@@ -1,6 +1,9 @@
 //! Why a plugin could not be managed: one error for each cause, naming the thing, and what to do.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use semver::Version;
 
@@ -32,7 +35,7 @@ pub enum PluginError {
         plugin: String,
     },
     /// Two libraries say that they are this plugin.
-    #[error("two libraries are named `{plugin}`: {} and {}; remove one of them", first.display(), second.display())]
+    #[error("two libraries are named `{plugin}`: {} and {}; remove one of them", shown(first), shown(second))]
     AmbiguousPlugin {
         /// The plugin's name.
         plugin: String,
@@ -51,7 +54,7 @@ pub enum PluginError {
         name: String,
     },
     /// The library's file was refused.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}", shown(path))]
     Library {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ pub enum PluginError {
         max: u64,
     },
     /// The file holds another plugin now.
-    #[error("{}: holds the plugin `{found}` now, and its instances are of `{expected}`", path.display())]
+    #[error("{}: holds the plugin `{found}` now, and its instances are of `{expected}`", shown(path))]
     OtherPlugin {
         /// The file.
         path: PathBuf,
@@ -89,7 +92,7 @@ pub enum PluginError {
         found: String,
     },
     /// A library in the plugin folders was refused.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {why}", shown(path))]
     Refused {
         /// The file.
         path: PathBuf,
@@ -116,6 +119,22 @@ pub enum PluginError {
         /// The plugin's words.
         message: String,
     },
+}
+
+impl PluginError {
+    /// Had code of the library begun to run? Trying the same file again would come to the same, and leave another image.
+    pub(super) fn is_of_its_code(&self) -> bool {
+        match self {
+            PluginError::Library { error, .. } => {
+                matches!(
+                    error,
+                    LibraryError::Dlopen(_) | LibraryError::NoEntry { .. } | LibraryError::Layout(_)
+                )
+            }
+            PluginError::Config { .. } | PluginError::Construction { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// Why a library's file was refused, in the order of the checks (rule D2).
@@ -150,7 +169,7 @@ pub enum LibraryError {
     #[error("its signature: {0}")]
     Signature(String),
     /// It is reached through a link that leaves the plugin folders.
-    #[error("leads to {}, outside of the plugin folders, through a symbolic link", target.display())]
+    #[error("leads to {}, outside of the plugin folders, through a symbolic link", shown(target))]
     LeavesFolder {
         /// Where it leads.
         target: PathBuf,
@@ -205,6 +224,18 @@ pub enum LibraryError {
     /// Its contract types are laid out in another way than the host's.
     #[error("its contract types differ from the host's: {0}")]
     Layout(String),
+}
+
+/// A path as it goes into messages and logs: whoever names files could write lines of their own into them.
+pub(super) fn shown(path: &Path) -> String {
+    let escaped = |text: &mut String, it: char| match it.is_control() {
+        true => text.extend(it.escape_unicode()),
+        false => text.push(it),
+    };
+    path.to_string_lossy().chars().fold(String::new(), |mut text, it| {
+        escaped(&mut text, it);
+        text
+    })
 }
 
 fn advice(host: &Version, plugin: &Version) -> &'static str {

@@ -1,6 +1,10 @@
 //! What an operator sees of the plugins.
 
-use std::{path::PathBuf, sync::atomic::Ordering, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::SystemTime,
+};
 
 use serde::Serialize;
 
@@ -52,7 +56,7 @@ impl PluginInfo {
             plugin: String::new(),
             version: None,
             kind: PluginKind::Library,
-            file_missing: !path.exists(),
+            file_missing: is_gone(&path),
             library: Some(path),
             state: PluginState::Failed,
             priority: 0,
@@ -153,6 +157,11 @@ pub(crate) fn hooks(stats: &Stats) -> Vec<HookInfo> {
             p99_us: p99.as_nanos() as f64 / 1000.0,
         })
         .collect()
+}
+
+/// Is there no such file? One that cannot be looked at may well be there.
+pub(super) fn is_gone(path: &Path) -> bool {
+    path.try_exists().is_ok_and(|exists| !exists)
 }
 
 pub(crate) fn seconds(time: SystemTime) -> u64 {

@@ -4,6 +4,7 @@
 //! load it or not, `verify` makes the checks that need no loading, and `registry` changes the running pipeline. The unsafe half of loading is `boundary::library`.
 //! Nothing here runs on the request path.
 
+mod change;
 mod config;
 mod copies;
 mod discovery;
@@ -23,13 +24,14 @@ mod source;
 mod stage;
 mod verify;
 
+pub use change::{Change, Setting};
 pub use discovery::{Found, discover};
 pub use error::{LibraryError, PluginError};
 pub use event::{Edition, PluginEvent, PluginEventKind, acting_as};
 pub use inspect::{Check, Inspection, inspect, inspect_folders};
 pub use listing::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages};
 pub use manifest::{Manifest, OnError, PanicStrategy};
-pub use registry::{Change, PluginsConfig, Registry};
+pub use registry::{PluginsConfig, Registry};
 pub use rescan::Rescanned;
 pub use retire::{ShutdownReport, Unloaded};
 pub use signature::{SignatureState, TrustedKey};

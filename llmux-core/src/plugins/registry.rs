@@ -5,7 +5,7 @@
 //! Changes queue on one mutex; requests never wait for it. What leaves the pipeline goes to `retire`.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,18 +15,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use llmux_abi::Compiled;
-use serde_json::Value;
 use tokio::{
     sync::{Mutex as AsyncMutex, broadcast, mpsc},
     task::spawn_blocking,
 };
 
 use super::{
+    change::Change,
     discovery::{Found, discover},
     error::PluginError,
     event::{PluginEvent, events},
     listing::{PluginInfo, RetiredImages},
-    manifest::OnError,
     problem::Problems,
     retire::{Retirement, ShutdownReport, Unloaded},
     signature::TrustedKey,
@@ -82,54 +81,14 @@ impl PluginsConfig {
     }
 }
 
-/// A change of the pipeline. Several can be one: all are made, in one new snapshot, or none.
-pub enum Change {
-    /// Makes an instance.
-    Load(PluginSpec),
-    /// Takes an instance out, for good.
-    Unload(String),
-    /// Loads a new generation of an instance's library, for all instances of that library.
-    Reload(String),
-    /// Takes an instance out of the pipeline and keeps it alive.
-    Disable(String),
-    /// Puts it back.
-    Enable(String),
-    /// Changes an instance's settings; what is `None` stays. Another configuration makes a new instance on the
-    /// same image.
-    Update {
-        /// The instance.
-        name: String,
-        /// Its priority.
-        priority: Option<i32>,
-        /// What becomes of a request when a hook fails.
-        on_error: Option<OnError>,
-        /// Its configuration.
-        config: Option<Value>,
-    },
-}
-
-impl Change {
-    /// What it is called, and the instance or library that it is about.
-    fn title(&self) -> (&'static str, String) {
-        match self {
-            Change::Load(spec) => ("load", spec.title()),
-            Change::Unload(name) => ("unload", name.clone()),
-            Change::Reload(name) => ("reload", name.clone()),
-            Change::Disable(name) => ("disable", name.clone()),
-            Change::Enable(name) => ("enable", name.clone()),
-            Change::Update { name, .. } => ("update", name.clone()),
-        }
-    }
-}
-
 /// All plugins of a client, and the way to change them.
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     /// The instances, in the order of registration. Locked for moments only.
     slots: Mutex<Vec<Slot>>,
-    pub(super) retirement: Arc<Retirement>,
+    retirement: Arc<Retirement>,
     retired: Arc<Retired>,
-    problems: Problems,
+    pub(super) problems: Problems,
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
     /// Held for the length of a change.
@@ -202,6 +161,15 @@ impl Registry {
     ///
     /// The first that cannot be made; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
+        self.attempt(changes, None).await
+    }
+
+    /// The same, and tells of a refusal only if that is not for this reason, which was told before.
+    pub(super) async fn attempt(
+        &self,
+        changes: Vec<Change>,
+        told: Option<&str>,
+    ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
         let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
         let before = self.slots().clone();
@@ -212,13 +180,16 @@ impl Registry {
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
                 let running = before.iter().find(|slot| slot.name() == name);
-                if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
-                    // The old generation serves on; the operator sees why in the list. Whoever watches the folder
-                    // tries again what did not pass the checks: a signature may come, or a right be taken.
-                    self.note_problem(path, None, &error);
-                }
                 let tried = queue.stage.tried.take();
-                self.tell(PluginEvent::refused(attempted, name, running, tried, error.to_string()));
+                if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
+                    // The old generation serves on; the operator sees why in the list.
+                    let sha256 = tried.as_ref().and_then(|tried| tried.sha256.as_deref());
+                    self.problems.note(path, sha256, &error);
+                }
+                let why = error.to_string();
+                if told != Some(&*why) {
+                    self.tell(PluginEvent::refused(attempted, name, running, tried, why));
+                }
                 return Err(error);
             }
         }
@@ -234,6 +205,10 @@ impl Registry {
         }
         for event in events {
             self.tell(event);
+        }
+        let left = before.iter().filter_map(|slot| slot.library.as_ref());
+        for library in left.filter(|left| !after.iter().any(|slot| slot.path() == Some(&left.path))) {
+            self.problems.note_unloaded(&library.path, &library.sha256);
         }
         self.retire(Slot::missing(before, &after));
         Ok(changed)
@@ -257,18 +232,6 @@ impl Registry {
         event.audit();
         // Nobody may be listening.
         let _ = self.events.send(event);
-    }
-
-    pub(super) fn note_problem(&self, path: &Path, sha256: Option<&str>, error: &PluginError) {
-        self.problems.note(path, sha256, error.to_string());
-    }
-
-    pub(super) fn is_known_problem(&self, path: &Path, sha256: Option<&str>, why: Option<&str>) -> bool {
-        self.problems.knows(path, sha256, why)
-    }
-
-    pub(super) fn forget_problems(&self, keep: impl Fn(&Path) -> bool) {
-        self.problems.retain(keep);
     }
 
     fn info(&self, slot: &Slot) -> PluginInfo {
@@ -327,6 +290,11 @@ impl Registry {
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
         slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
         self.retirement.shut_down(slots, &mut queue.all_gone, drain).await
+    }
+
+    /// How long a cleanup that begins from here on may take.
+    pub(crate) fn set_cleanup_timeout(&self, timeout: Duration) {
+        self.retirement.set_cleanup_timeout(timeout);
     }
 
     fn retire(&self, slots: Vec<Slot>) {

@@ -1,16 +1,18 @@
 //! Looks at the plugin folders again: loads what came, reloads what changed, unloads what went (rules D6, D8).
 //!
-//! Called at start, and by whoever watches the folders. A file that is refused is refused once: it is tried
-//! again when its bytes change.
+//! Called at start, and by whoever watches the folders. Every file is checked again each time, since a signature, a right
+//! or a checksum may have come; what is refused for the same reason as before is not told again. A file whose own code
+//! failed is tried again when it is written anew or touched: each time costs an image.
 
 use std::path::Path;
 
 use super::{
+    change::Change,
     discovery::Found,
     error::PluginError,
     event::PluginEvent,
-    listing::PluginInfo,
-    registry::{Change, Registry, ambiguous},
+    listing::{self, PluginInfo},
+    registry::{Registry, ambiguous},
     source::PluginSpec,
 };
 
@@ -51,7 +53,7 @@ impl Registry {
             results.push(Rescanned { result });
         }
         let found = self.discover_what_is_there().await;
-        self.forget_problems(|path| found.iter().any(|one| one.path == path));
+        self.problems.retain(|path| found.iter().any(|one| one.path == path));
         for one in &found {
             let users = self.users(&one.path);
             let result = match users.first() {
@@ -75,14 +77,33 @@ impl Registry {
         if let Some(why) = refused {
             return self.refuse(one, &why).map(Err);
         }
-        if self.is_known_problem(&one.path, one.sha256.as_deref(), None) {
+        // Whoever unloaded it wants it out, until the file is another.
+        if self.problems.is_unloaded(&one.path, one.sha256.as_deref()) {
             return None;
         }
-        let loaded = self.change(vec![Change::Load(PluginSpec::path(&one.path).autoloaded())]).await;
-        if let Err(error) = &loaded {
-            self.note_problem(&one.path, one.sha256.as_deref(), error);
+        let mut spec = PluginSpec::path(&one.path).autoloaded();
+        if let Ok(manifest) = &one.manifest {
+            // Whether there is a place for it is known before any of it runs.
+            spec = spec.name(&manifest.name);
         }
-        Some(loaded)
+        self.attempt_once(one, Change::Load(spec)).await
+    }
+
+    /// Makes a change to what a file holds; `None` where that is refused as it was before.
+    async fn attempt_once(
+        &self,
+        one: &Found,
+        change: Change,
+    ) -> Option<Result<Vec<PluginInfo>, PluginError>> {
+        let sha256 = one.sha256.as_deref();
+        if self.problems.would_fail_again(&one.path, sha256) {
+            return None;
+        }
+        let told = self.problems.told(&one.path, sha256);
+        let attempted = self.attempt(vec![change], told.as_deref()).await;
+        let Err(error) = &attempted else { return Some(attempted) };
+        self.problems.note(&one.path, sha256, error);
+        (told != Some(error.to_string())).then_some(attempted)
     }
 
     /// A library that instances use, whose file may hold other bytes now.
@@ -95,27 +116,22 @@ impl Registry {
         match (&one.manifest, &one.sha256) {
             (Err(error), _) => Some(Err(self.refuse(one, &error.to_string())?)),
             (Ok(_), Some(sha256)) if sha256 == running => {
-                self.forget_problems(|path| path != one.path);
+                self.problems.retain(|path| path != one.path);
                 None
             }
-            (Ok(_), sha256) if self.is_known_problem(&one.path, sha256.as_deref(), None) => None,
-            (Ok(_), sha256) => {
-                let reloaded = self.change(vec![Change::Reload(name.to_owned())]).await;
-                if let Err(error) = &reloaded {
-                    self.note_problem(&one.path, sha256.as_deref(), error);
-                }
-                Some(reloaded)
-            }
+            (Ok(_), _) => self.attempt_once(one, Change::Reload(name.to_owned())).await,
         }
     }
 
     /// Takes note of a file that is refused before it is loaded; `None` if that is known.
     fn refuse(&self, one: &Found, why: &str) -> Option<PluginError> {
-        if self.is_known_problem(&one.path, one.sha256.as_deref(), Some(why)) {
+        let error = PluginError::Refused { path: one.path.clone(), why: why.to_owned() };
+        let sha256 = one.edition.as_ref().and_then(|edition| edition.sha256.as_deref());
+        let told = self.problems.told(&one.path, sha256);
+        self.problems.note(&one.path, sha256, &error);
+        if told == Some(error.to_string()) {
             return None;
         }
-        let error = PluginError::Refused { path: one.path.clone(), why: why.to_owned() };
-        self.note_problem(&one.path, one.sha256.as_deref(), &error);
         let slots = self.slots().clone();
         let running = slots.iter().find(|slot| slot.path() == Some(&one.path));
         let name = match running {
@@ -139,8 +155,7 @@ impl Registry {
     /// The autoloaded instances whose file has gone.
     fn orphans(&self) -> Vec<String> {
         let slots = self.slots();
-        let gone =
-            slots.iter().filter(|slot| slot.autoloaded && slot.path().is_some_and(|path| !path.exists()));
+        let gone = slots.iter().filter(|slot| slot.autoloaded && slot.path().is_some_and(listing::is_gone));
         gone.map(|slot| slot.name().to_owned()).collect()
     }
 }

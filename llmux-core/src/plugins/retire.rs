@@ -41,12 +41,25 @@ pub(super) struct Retirement {
     draining: Mutex<Vec<PluginInfo>>,
     /// Raised whenever one is gone.
     changed: watch::Sender<u64>,
-    cleanup_timeout: Duration,
+    /// Taken when a cleanup begins: another configuration counts for what leaves after it.
+    cleanup_timeout: Mutex<Duration>,
 }
 
 impl Retirement {
     pub(super) fn new(cleanup_timeout: Duration) -> Self {
-        Self { draining: Mutex::default(), changed: watch::Sender::new(0), cleanup_timeout }
+        Self {
+            draining: Mutex::default(),
+            changed: watch::Sender::new(0),
+            cleanup_timeout: cleanup_timeout.into(),
+        }
+    }
+
+    pub(super) fn set_cleanup_timeout(&self, timeout: Duration) {
+        *self.cleanup_timeout.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
+    }
+
+    fn cleanup_timeout(&self) -> Duration {
+        *self.cleanup_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those that requests still use.
@@ -62,7 +75,7 @@ impl Retirement {
         drop(slot);
         let this = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = finish(home, this.cleanup_timeout).await {
+            if let Err(error) = this.finish(home).await {
                 tracing::warn!(instance = info.name, "cleanup failed: {error}");
             }
             let mut draining = this.draining();
@@ -117,10 +130,19 @@ impl Retirement {
     /// The end of an instance where nobody can wait for one that never ends: in a task of its own, which is left to
     /// itself when the instance, or a task of its own, holds a thread.
     async fn last_words(&self, instance: Instance) -> Result<(), String> {
-        let cleaning = tokio::spawn(clean_up(instance, self.cleanup_timeout));
-        match timeout(self.cleanup_timeout * 2, cleaning).await {
+        let bound = self.cleanup_timeout();
+        let cleaning = tokio::spawn(clean_up(instance, bound));
+        match timeout(bound * 2, cleaning).await {
             Ok(cleaned) => cleaned.unwrap_or_else(|_| Err("panicked".to_owned())),
             Err(_) => Err("its cleanup, its tasks or its drop still hold a thread".to_owned()),
+        }
+    }
+
+    /// The end of an instance, once the last snapshot has let go of it.
+    async fn finish(&self, home: oneshot::Receiver<Instance>) -> Result<(), String> {
+        match came_home(home).await {
+            Some(instance) => clean_up(instance, self.cleanup_timeout()).await,
+            None => Ok(()),
         }
     }
 
@@ -131,13 +153,6 @@ impl Retirement {
 
 async fn came_home(home: oneshot::Receiver<Instance>) -> Option<Instance> {
     home.await.ok()
-}
-
-async fn finish(home: oneshot::Receiver<Instance>, timeout: Duration) -> Result<(), String> {
-    match came_home(home).await {
-        Some(instance) => clean_up(instance, timeout).await,
-        None => Ok(()),
-    }
 }
 
 async fn clean_up(instance: Instance, timeout: Duration) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::{
 use minisign_verify::{PublicKey, Signature};
 use serde::Serialize;
 
-use super::error::LibraryError;
+use super::error::{LibraryError, shown};
 
 /// The longest signature file that is read.
 const MAX_SIGNATURE: u64 = 16 * 1024;
@@ -75,11 +75,11 @@ pub(crate) fn check(
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match required {
-                true => Err(LibraryError::Signature(format!("there is none ({})", path.display()))),
+                true => Err(LibraryError::Signature(format!("there is none ({})", shown(&path)))),
                 false => Ok(SignatureState::Missing),
             };
         }
-        Err(error) => return Err(LibraryError::Signature(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(LibraryError::Signature(format!("{}: {error}", shown(&path)))),
     };
     if keys.is_empty() {
         return match required {
@@ -88,7 +88,7 @@ pub(crate) fn check(
         };
     }
     let signature = Signature::decode(&text)
-        .map_err(|_| LibraryError::Signature(format!("{} is no minisign signature", path.display())))?;
+        .map_err(|_| LibraryError::Signature(format!("{} is no minisign signature", shown(&path))))?;
     let trusted = keys.iter().find(|key| key.key.verify(bytes, &signature, true).is_ok());
     trusted
         .map(|key| SignatureState::Valid(key.text.clone()))

@@ -99,7 +99,7 @@ impl Slot {
             generation: library.map_or(0, |library| library.generation),
             sha256: library.map(|library| library.sha256.to_string()),
             loaded_at: listing::seconds(self.loaded_at),
-            file_missing: library.is_some_and(|library| !library.path.exists()),
+            file_missing: library.is_some_and(|library| listing::is_gone(&library.path)),
             error: None,
             hooks: listing::hooks(&self.entry.stats),
         }

@@ -35,6 +35,11 @@ pub enum Source {
     ByHand(ByHand),
 }
 
+/// The configuration where nothing else is asked for.
+pub(crate) fn no_config() -> Value {
+    Value::Object(Map::new())
+}
+
 /// How to make an instance by hand.
 pub struct ByHand(pub(crate) Make);
 
@@ -46,7 +51,7 @@ impl PluginSpec {
             source,
             priority: None,
             on_error: None,
-            config: Value::Object(Map::new()),
+            config: no_config(),
             sha256: None,
             autoloaded: false,
         }

@@ -13,15 +13,16 @@ use serde_json::Value;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
+    change::Change,
     config::check,
     copies::Copies,
     error::{LibraryError, PluginError},
     event::Edition,
     image::{self, Loaded},
     manifest::{Manifest, OnError, is_name},
-    registry::{Change, PluginsConfig, find},
+    registry::{PluginsConfig, find},
     slot::{Home, Slot},
-    source::{ByHand, PluginSpec, Source},
+    source::{ByHand, PluginSpec, Source, no_config},
     verify::{VerifyOptions, examine},
 };
 use crate::{
@@ -100,18 +101,15 @@ impl Stage {
             Change::Update { name, priority, on_error, config } => {
                 let at = position(slots, &name)?;
                 let slot = &mut slots[at];
-                slot.priority = priority.or(slot.priority);
-                slot.on_error = on_error.or(slot.on_error);
-                match config {
-                    Some(config) => {
-                        slot.config = Arc::new(config);
-                        let slot = slot.clone();
-                        slots[at] = self.make_again(slot).await?;
-                    }
-                    None => {
-                        let entry = self.entry(slot, slot.entry.lease.clone(), slot.entry.stats.clone());
-                        slot.entry = Arc::new(entry);
-                    }
+                slot.priority = priority.after(slot.priority);
+                slot.on_error = on_error.after(slot.on_error);
+                if config.is_keep() {
+                    let entry = self.entry(slot, slot.entry.lease.clone(), slot.entry.stats.clone());
+                    slot.entry = Arc::new(entry);
+                } else {
+                    slot.config = Arc::new(config.after(None).unwrap_or_else(no_config));
+                    let slot = slot.clone();
+                    slots[at] = self.make_again(slot).await?;
                 }
                 Ok(())
             }
@@ -175,18 +173,11 @@ impl Stage {
             let error = LibraryError::Checksum { expected: other.to_string(), found: one.to_string() };
             return Err(PluginError::Library { path, error });
         }
-        let library = self.open(&path, sha256.as_deref()).await?;
+        let plugin = slots[at].plugin.clone();
+        let library = self.open(&path, sha256.as_deref(), Some(&plugin)).await?;
         for slot in slots.iter_mut().filter(|slot| slot.path() == Some(&path)) {
-            let manifest = library.manifest.clone();
-            if *manifest.name != *slot.plugin {
-                return Err(PluginError::OtherPlugin {
-                    path,
-                    expected: slot.plugin.to_string(),
-                    found: manifest.name.clone(),
-                });
-            }
             slot.module = Some(library.module);
-            slot.manifest = Some(manifest);
+            slot.manifest = Some(library.manifest.clone());
             slot.library = Some(library.clone());
             let again = self.make_again(slot.clone()).await?;
             *slot = again;
@@ -253,7 +244,7 @@ impl Stage {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
-                    _ => self.open(&path, sha256).await?,
+                    _ => self.open(&path, sha256, None).await?,
                 };
                 Ok(Plugin {
                     name: library.manifest.name.as_str().into(),
@@ -285,8 +276,13 @@ impl Stage {
         }
     }
 
-    /// Checks and loads a library, off the request path.
-    async fn open(&mut self, path: &Path, sha256: Option<&str>) -> Result<Loaded, PluginError> {
+    /// Checks and loads a library, off the request path: of this plugin, or of any.
+    async fn open(
+        &mut self,
+        path: &Path,
+        sha256: Option<&str>,
+        plugin: Option<&str>,
+    ) -> Result<Loaded, PluginError> {
         let max = self.config.max_retired_images;
         if self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(PluginError::TooManyRetired { max });
@@ -305,6 +301,11 @@ impl Stage {
         let manifest = examined.manifest.as_ref();
         self.tried = examined.sha256.map(|sha256| Edition::tried(&path, manifest, sha256));
         let library = examined.result.map_err(refused)?;
+        let found = &library.manifest.name;
+        if let Some(expected) = plugin.filter(|plugin| plugin != found) {
+            let (expected, found) = (expected.to_owned(), found.clone());
+            return Err(PluginError::OtherPlugin { path, expected, found });
+        }
         let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
         let opened = spawn_blocking(move || image::load(library, generation, &copies, &shared, &retired));
         // An initializer that never returns must not hold up every later change.

@@ -14,6 +14,7 @@ mod kills;
 mod owners;
 mod plugin_commands;
 mod reloads;
+mod second_tries;
 mod shutdown;
 mod streams;
 mod support;

@@ -1,5 +1,6 @@
 //! Whose files are loaded: not another user's, not what everybody may write, not through a link that leads out; a
-//! group's are. Most of it needs files of another user, which only root can make.
+//! group's are. What needs files of another user, which only root can make, is ignored unless it is asked for:
+//! `cargo test -p llmux-gateway --test program -- --ignored`.
 
 use std::{
     fs::{Permissions, create_dir, set_permissions},
@@ -13,19 +14,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::support::{LONG, Server, drop_in, edition, http, read};
+use crate::support::{LONG, Server, drop_in, edition, http, read, until};
 
 /// Somebody without rights, and somebody else.
 const NOBODY: u32 = 65534;
 const STRANGER: u32 = 65533;
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        println!("not covered: files of other users, which only root can make");
-    }
-    is_root
-}
 
 fn mode(path: &Path, mode: u32) {
     set_permissions(path, Permissions::from_mode(mode)).expect("set");
@@ -65,13 +58,29 @@ fn cases(root: &Path) -> Vec<Case> {
     std::fs::rename(&path, folder.join("open/target.bin")).expect("renamed");
     mode(&folder.join("open"), 0o777);
     symlink("open/target.bin", &path).expect("linked");
-    if is_root() {
-        let (_, path) = case("strangers-file", Some("the file belongs to another user"));
-        chown(&path, Some(STRANGER), None).expect("given away");
-        let (folder, _) = case("strangers-folder", Some("its folder belongs to another user"));
-        chown(&folder, Some(STRANGER), None).expect("given away");
-    }
     cases
+}
+
+fn cases_of_others(root: &Path) -> Vec<Case> {
+    ["file", "folder"]
+        .map(|what| {
+            let (name, refused) = match what {
+                "file" => ("strangers-file", "the file belongs to another user"),
+                _ => ("strangers-folder", "its folder belongs to another user"),
+            };
+            let folder = root.join(name);
+            create_dir(&folder).expect("made");
+            let path = drop_in(&folder, &format!("lib{name}"), &edition("one"));
+            give(if what == "file" { &path } else { &folder }, STRANGER);
+            Case { name, path, refused: Some(refused) }
+        })
+        .into()
+}
+
+/// Makes a file another user's.
+fn give(path: &Path, user: u32) {
+    let given = chown(path, Some(user), None);
+    given.unwrap_or_else(|error| panic!("{}: {error}; this test is for root", path.display()));
 }
 
 async fn load(admin: &str, token: &str, name: &str, path: &Path) -> (u16, Value) {
@@ -82,13 +91,23 @@ async fn load(admin: &str, token: &str, name: &str, path: &Path) -> (u16, Value)
 #[tokio::test]
 async fn d2_files_and_folders_that_others_may_change_are_refused_unless_that_is_allowed() {
     let root = tempfile::tempdir().expect("a folder");
-    let cases = cases(root.path());
+    refused_unless_allowed(&cases(root.path())).await;
+}
+
+#[tokio::test]
+#[ignore = "makes files of other users, which only root can; run it as root with --ignored"]
+async fn d2_files_and_folders_of_other_users_are_refused_unless_that_is_allowed() {
+    let root = tempfile::tempdir().expect("a folder");
+    refused_unless_allowed(&cases_of_others(root.path())).await;
+}
+
+async fn refused_unless_allowed(cases: &[Case]) {
     let dirs: Vec<_> = cases.iter().map(|case| case.path.parent().expect("a folder")).collect();
     for allowed in [false, true] {
         let configuration = format!("[plugins]\ndirs = {dirs:?}\nallow_insecure_permissions = {allowed}\n");
         let server = Server::with(&configuration, &[]).await;
         let token = std::fs::read_to_string(server.token_file()).expect("a token");
-        for Case { name, path, refused } in &cases {
+        for Case { name, path, refused } in cases {
             let (status, info) = load(&server.admin, &token, name, path).await;
             match refused.filter(|_| !allowed) {
                 None => assert_eq!(status, 201, "{name}: {info}"),
@@ -148,14 +167,25 @@ fn within_reach() -> (TempDir, PathBuf) {
 }
 
 #[tokio::test]
+#[ignore = "makes files of other users, which only root can; run it as root with --ignored"]
+async fn d2_a_folder_that_is_given_back_to_its_user_is_looked_at_again() {
+    let plugins = tempfile::tempdir().expect("a folder");
+    drop_in(plugins.path(), "libedition", &edition("one"));
+    give(plugins.path(), STRANGER);
+    let server = Server::with("", &["--plugin-dir", &plugins.path().to_string_lossy()]).await;
+    let refused = server.plugin("edition").await;
+    assert!(refused["error"].as_str().is_some_and(|it| it.contains("belongs to another user")), "{refused}");
+    give(plugins.path(), 0);
+    until("it comes in", async || server.plugin("edition").await["state"] == "active").await;
+}
+
+#[tokio::test]
+#[ignore = "runs as another user, which only root can; run it as root with --ignored"]
 async fn d2_a_user_without_rights_runs_their_own_files_and_roots_and_nobody_elses() {
-    if !is_root() {
-        return;
-    }
     let (folder, program) = within_reach();
     let runtime = folder.path().join("run");
     create_dir(&runtime).expect("made");
-    chown(&runtime, Some(NOBODY), Some(NOBODY)).expect("given away");
+    give(&runtime, NOBODY);
     let ids = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
     let mut child = tokio::process::Command::new("setpriv")
         .args(&ids)
@@ -170,7 +200,7 @@ async fn d2_a_user_without_rights_runs_their_own_files_and_roots_and_nobody_else
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .expect("setpriv runs");
+        .expect("setpriv runs (it is in the Debian package `util-linux`)");
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().expect("piped"));
     tokio::time::timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
@@ -185,7 +215,7 @@ async fn d2_a_user_without_rights_runs_their_own_files_and_roots_and_nobody_else
     let admin = format!("http://{admin}");
     for (owner, name, status) in [(NOBODY, "own", 201), (0, "roots", 201), (STRANGER, "strangers", 422)] {
         let path = drop_in(folder.path(), &format!("lib{name}"), &edition("one"));
-        chown(&path, Some(owner), None).expect("given away");
+        give(&path, owner);
         let (found, info) = load(&admin, &token, name, &path).await;
         assert_eq!(found, status, "{name}: {info}");
     }

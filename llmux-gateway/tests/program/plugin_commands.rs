@@ -74,6 +74,59 @@ async fn files_are_looked_at_without_a_server() {
 }
 
 #[tokio::test]
+async fn d1_the_tables_show_everything_that_a_library_says_and_what_this_host_makes_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = crate::support::copy_of_system_prompt(folder.path());
+    let (file, dir) = (path.to_string_lossy(), folder.path().to_string_lossy());
+    let (_, json, _) = run(&["plugin", "inspect", "--json", &file]).await;
+    let seen: Value = serde_json::from_str(&json).expect("JSON");
+    let manifest = &seen["manifest"];
+    let shown = |value: &Value| words(&value.as_str().map_or(value.to_string(), str::to_owned));
+    let mut told: Vec<_> =
+        ["name", "version", "description", "license", "abi", "sdk", "rustc", "target", "panic", "priority"]
+            .map(|member| (member.to_owned(), shown(&manifest[member])))
+            .into();
+    told.push(("authors".to_owned(), shown(&manifest["authors"]).replace(':', ", ")));
+    told.extend(["size", "sha256", "signature"].map(|member| (member.to_owned(), shown(&seen[member]))));
+    assert!(told.iter().all(|(_, value)| !["", "null"].contains(&&**value)), "{told:?}");
+
+    let (_, inspected, _) = run(&["plugin", "inspect", &file]).await;
+    for (member, value) in &told {
+        let line = inspected.lines().find(|line| line.starts_with(&**member)).map(words);
+        let line = line.unwrap_or_else(|| panic!("no line `{member}` in {inspected}"));
+        assert!(line.starts_with(&format!("{member} {value}")), "{line}: {value}");
+    }
+    assert!(words(&inspected).ends_with("loads here yes"), "{inspected}");
+
+    let (_, list, _) = run(&["plugin", "list", "--long", "--dir", &dir]).await;
+    let row = words(list.lines().nth(1).expect("a row"));
+    for (member, value) in &told {
+        assert!(row.contains(&**value), "{member} {value}: {row}");
+    }
+    assert!(row.ends_with(" yes"), "{row}");
+    // The short form says why one is not loaded, too.
+    std::fs::write(&path, "no library").expect("written");
+    let (_, list, _) = run(&["plugin", "list", "--dir", &dir]).await;
+    assert!(list.contains("no: is not a shared library: "), "{list}");
+}
+
+#[tokio::test]
+async fn what_strangers_named_cannot_command_a_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("lib\u{1b}[2J\nx.so"), "no library").expect("written");
+    let (_, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy()]).await;
+    assert!(out.contains("lib\\u{1b}[2J\\u{a}x.so") && out.lines().count() == 2, "{out:?}");
+    let file = folder.path().join("lib\u{1b}[2J\nx.so");
+    let (_, _, error) = run(&["plugin", "inspect", &file.to_string_lossy()]).await;
+    assert!(!error.contains('\u{1b}') && error.lines().count() == 1, "{error:?}");
+}
+
+/// The words of a line, one space apart.
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
 async fn what_cannot_be_done_is_one_line() {
     let (code, _, error) = run(&["plugin", "list", "--admin", "http://127.0.0.1:1"]).await;
     assert_eq!(code, Some(1));

@@ -145,12 +145,55 @@ async fn instances_are_switched_and_updated_by_the_file_and_by_commands() {
     assert_eq!(prompts(&server).await, ["Set", "Hello"]);
     assert_eq!(server.llmux(&["plugin", "set", "a"]).await.status.code(), Some(2));
 
-    // Without its priority it is the plugin's again, which takes another instance.
-    write(&server, &format!("{ECHO}{}", plugin("a", "A", "")));
-    assert!(server.llmux(&["reload"]).await.status.success());
-    assert_eq!(server.plugin("a").await["priority"], 50);
     let (status, _) = read(http().get(format!("{}/admin/plugins", server.admin))).await;
     assert_eq!(status, 200);
     let url = format!("{}/admin/reload", server.admin);
     assert_eq!(error(http().post(url)).await.0, 401, "a reload needs the token");
+}
+
+/// The settings of `a`, and whether it is the instance that has answered since the start.
+async fn settings(server: &Server) -> Value {
+    let a = server.plugin("a").await;
+    let calls =
+        a["hooks"].as_array().expect("hooks").iter().filter(|hook| hook["hook"] == "pre_hook").count();
+    json!([a["priority"], a["on_error"], a["generation"], calls])
+}
+
+#[tokio::test]
+async fn d4_a_setting_that_goes_from_the_file_or_is_null_is_the_plugins_own_again_on_the_same_image() {
+    let own = format!("{ECHO}{}", plugin("a", "A", ""));
+    let set = format!("{ECHO}{}", plugin("a", "A", "priority = 4\non_error = \"fail\""));
+    let server = Server::with(&set, &[]).await;
+    assert_eq!(prompts(&server).await, ["A", "Hello"]);
+    assert_eq!(settings(&server).await, json!([4, "fail", 1, 1]));
+    write(&server, &own);
+    let reloaded = server.llmux(&["reload"]).await;
+    assert_eq!(text(&reloaded.stdout), "plugin `a` changed (on_error, priority)\n");
+    assert_eq!(settings(&server).await, json!([50, "continue", 1, 1]), "by the file");
+
+    write(&server, &set);
+    assert!(server.llmux(&["reload"]).await.status.success());
+    let clear = json!({"priority": null, "on_error": null});
+    assert_eq!(read(server.admin(Method::PATCH, "/admin/plugins/a").json(&clear)).await.0, 200);
+    assert_eq!(settings(&server).await, json!([50, "continue", 1, 1]), "by null");
+
+    let on = ["plugin", "set", "a", "--priority", "9", "--on-error", "fail"];
+    assert!(server.llmux(&on).await.status.success());
+    let off = server.llmux(&["plugin", "set", "a", "--default", "priority", "--default", "on-error"]).await;
+    assert_eq!(
+        text(&off.stdout),
+        "changed a (system-prompt 0.1.0, priority 50, generation 1, active)\n",
+        "{}",
+        text(&off.stderr)
+    );
+    let both = server.llmux(&["plugin", "set", "a", "--priority", "9", "--default", "priority"]).await;
+    assert_eq!(text(&both.stderr), "llmux: `priority` is both set and left to its default\n");
+
+    // This plugin's configuration has no default: the refusal says so, and all is as it was.
+    let (status, refused) =
+        error(server.admin(Method::PATCH, "/admin/plugins/a").json(&json!({"config": null}))).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("invalid_config")), "{refused}");
+    assert_eq!(prompts(&server).await, ["A", "Hello"]);
+    let retired = read(http().get(format!("{}/admin/plugins", server.admin))).await.1["retired"].clone();
+    assert_eq!(retired["count"], 0, "no image was left");
 }

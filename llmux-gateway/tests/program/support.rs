@@ -127,7 +127,11 @@ impl Server {
 
     pub(crate) async fn signal(&self, signal: &str) {
         let id = self.child.id().expect("running").to_string();
-        let status = Command::new("kill").args([signal, &id]).status().await.expect("kill runs");
+        let status = Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .await
+            .expect("kill runs (it is in the Debian package `procps`)");
         assert!(status.success());
     }
 

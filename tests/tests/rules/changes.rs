@@ -5,8 +5,8 @@ use std::{fs, io::Write, path::PathBuf, time::Duration};
 use llmux_core::{
     PluginSpec,
     plugins::{
-        Change, LibraryError, PluginError, PluginInfo, PluginState, PluginsConfig, Unloaded, VerifyOptions,
-        verify,
+        Change, LibraryError, OnError, PluginError, PluginInfo, PluginState, PluginsConfig, Setting,
+        Unloaded, VerifyOptions, verify,
     },
 };
 use llmux_tests::{
@@ -44,7 +44,9 @@ both! {
         let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;
         let before = info(&client, "a");
         let config = world.scripts(json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]}));
-        let update = |config| Change::Update { name: "a".into(), priority: None, on_error: None, config: Some(config) };
+        let update = |config| Change::Update {
+            name: "a".into(), priority: Setting::Keep, on_error: Setting::Keep, config: Setting::Set(config),
+        };
         client.plugins().change(vec![update(config)]).await.expect("changed");
         world.wait_for("a.drop", 1).await;
         client.send(chat("m")).await;
@@ -57,6 +59,31 @@ both! {
         assert!(matches!(refused, Err(PluginError::Config { .. })), "{refused:?}");
         client.send(chat("m")).await;
         assert!(client.render_metrics().contains("seen_total{label=\"x\",plugin=\"a\"} 2"), "it serves on");
+    }
+
+    async fn d4_a_setting_that_is_cleared_is_the_default_again_on_the_same_instance(world: World) {
+        let provider = Scripted::new([]);
+        let plain = match world.kind {
+            Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
+            Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
+        };
+        let client = world.client(&provider, [plain.name("plain")]).await;
+        let default = info(&client, "plain");
+        let spec = world.probe("a", default.priority + 7, json!({"pre": [{"do": "reject", "status": 418, "message": "a"}]}));
+        client.plugins().load(spec.on_error(OnError::Fail)).await.expect("loaded");
+        let update = |config| Change::Update {
+            name: "a".into(), priority: Setting::Clear, on_error: Setting::Clear, config,
+        };
+        client.plugins().change(vec![update(Setting::Keep)]).await.expect("changed");
+        let cleared = info(&client, "a");
+        assert_eq!((cleared.priority, cleared.on_error), (default.priority, default.on_error));
+        assert_eq!((world.count("a.new"), world.count("a.cleanup")), (1, 0), "the same instance");
+        assert_eq!(said(&client.send(chat("m")).await), "a", "its configuration stays");
+        client.plugins().change(vec![update(Setting::Clear)]).await.expect("changed");
+        world.wait_for("a.drop", 1).await;
+        assert_eq!(said(&client.send(chat("m")).await), "again", "its configuration is the default");
+        let after = info(&client, "a");
+        assert_eq!((after.generation, after.sha256), (cleared.generation, cleared.sha256), "the image");
     }
 
     async fn d5_unload_cleans_up_ends_the_tasks_and_drops(world: World) {

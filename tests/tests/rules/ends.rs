@@ -53,6 +53,20 @@ both! {
             tokio::task::yield_now().await;
         }
     }
+
+    async fn c2_a_cleanup_has_the_post_hook_timeout_of_the_configuration_that_counts_when_it_begins(world: World) {
+        let hangs = json!({"cleanup": [{"do": "sleep", "ms": 3_600_000}]});
+        let (provider, instances) = (Scripted::new([]), ["a", "b"].map(|name| world.probe(name, 1, hangs.clone())));
+        let client = built(builder(&provider), instances).await;
+        for (name, seconds) in [("a", 3), ("b", 20)] {
+            let pipeline =
+                PipelineConfig { post_hook_timeout: Duration::from_secs(seconds), ..PipelineConfig::default() };
+            client.reconfigure(builder(&provider).pipeline(pipeline));
+            let begun = tokio::time::Instant::now();
+            assert_eq!(client.plugins().unload(name).await.expect("unloaded"), Unloaded::Gone);
+            assert_eq!(begun.elapsed().as_secs(), seconds, "seconds of a clock that is held");
+        }
+    }
 }
 
 /// What holds a thread needs others: in real time, with gates instead of times.

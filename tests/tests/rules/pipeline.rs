@@ -5,7 +5,7 @@ use std::time::Duration;
 use llmux_core::{
     ErrorKind,
     pipeline::PipelineConfig,
-    plugins::{Change, PluginError},
+    plugins::{Change, PluginError, Setting},
 };
 use llmux_tests::{
     Scripted, Turn, both,
@@ -73,7 +73,9 @@ both! {
         let slow = world.probe("d", 4, json!({"new": [{"do": "block_until", "path": gate}]}));
         let changes = vec![
             Change::Unload("a".into()),
-            Change::Update { name: "b".into(), priority: Some(9), on_error: None, config: None },
+            Change::Update {
+                name: "b".into(), priority: Setting::Set(9), on_error: Setting::Keep, config: Setting::Keep,
+            },
             Change::Load(world.probe("c", 3, json!({}))),
             Change::Load(slow),
         ];

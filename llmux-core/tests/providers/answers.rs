@@ -1,66 +1,15 @@
-//! Providers against a real socket: what is sent, what comes back, and every way in which an upstream misbehaves.
-//!
-//! Real time runs here, so waits are short and bounds generous. What needs no socket is tested beside its code.
+//! One request and its answer: what goes out, what comes back, and what is wrong with it.
 
-#![cfg(feature = "testing")]
-
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use llmux_core::{
-    Endpoint, Error, ErrorKind,
-    document::Document,
-    provider::{Call, Events, OpenAi, OpenAiBuilder, Provider, ProviderSettings, Secret, TYPES},
+    Endpoint, ErrorKind,
+    provider::{OpenAi, Provider, ProviderSettings, Secret, TYPES},
     testing::{Answer, ScriptedUpstream},
 };
 
-const KEY: &str = "sk-a-very-secret-key";
-const OK: &str = r#"{"id":"x","choices":[],"unknown":[1.50,{"z":null,"a":1e2}]}"#;
-const CHUNK: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
-const DONE: &str = "data: [DONE]\n\n";
-
-fn call(endpoint: Endpoint) -> Call {
-    Call { endpoint, body: r#"{"model" : "m","x":1.50}"#.into(), request_id: "request-7".into() }
-}
-
-fn chat() -> Call {
-    call(Endpoint::ChatCompletions)
-}
-
-fn builder(upstream: &ScriptedUpstream) -> OpenAiBuilder {
-    OpenAi::builder("here", upstream.base_url()).api_key(KEY)
-}
-
-fn provider(upstream: &ScriptedUpstream) -> OpenAi {
-    builder(upstream).build().unwrap()
-}
-
-/// What a plain request gets from an upstream with this answer.
-async fn send(answer: Answer) -> Result<Document, Error> {
-    let upstream = ScriptedUpstream::start([answer]).await;
-    provider(&upstream).send(chat()).await
-}
-
-/// What a stream from an upstream with this answer tells: its events as `name|data`, and the error at its end as
-/// `!kind: message`; or the error in place of a stream.
-async fn stream(answer: Answer) -> Result<Vec<String>, Error> {
-    let upstream = ScriptedUpstream::start([answer]).await;
-    Ok(told(provider(&upstream).stream(chat()).await?).await)
-}
-
-async fn told(mut events: Events) -> Vec<String> {
-    let mut told = Vec::new();
-    while let Some(item) = events.next().await {
-        told.push(match item {
-            Ok(event) => {
-                let data = std::str::from_utf8(&event.data).unwrap();
-                format!("{}|{data}", event.name.as_deref().unwrap_or_default())
-            }
-            Err(error) => format!("!{}: {}", error.kind().as_str(), error.message()),
-        });
-    }
-    told
-}
+use crate::{CHUNK, DONE, KEY, OK, builder, call, chat, provider, send, stream, told};
 
 #[tokio::test]
 async fn a_request_goes_out_as_it_was_given() {
@@ -326,102 +275,6 @@ async fn an_endless_error_is_cut_and_still_an_error() {
     let error = send(flood.then_hang()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Provider, 500));
     assert!(error.message().ends_with('…') && error.message().len() < 300, "{error}");
-}
-
-#[tokio::test]
-async fn a_stream_is_events_until_its_end() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
-    let events = provider(&upstream).stream(chat()).await.unwrap();
-    let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
-    assert_eq!(told(events).await, [chunk, chunk]);
-    assert_eq!(upstream.requests()[0].header("accept"), Some("text/event-stream"));
-}
-
-#[tokio::test]
-async fn an_event_arrives_before_the_next_is_sent() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
-    let mut events = provider(&upstream).stream(chat()).await.unwrap();
-    let first = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
-    assert!(first.unwrap().unwrap().is_ok());
-}
-
-#[tokio::test]
-async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
-    for answer in [
-        Answer::sse([CHUNK]),
-        Answer::sse([CHUNK]).then_close(),
-        Answer::sse([CHUNK, "data: {\"cho"]),
-        Answer::sse([CHUNK, "data: {\"cho"]).then_close(),
-        Answer::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
-    ] {
-        let what = format!("{answer:?}");
-        let told = stream(answer).await.unwrap();
-        assert_eq!(told.len(), 2, "{told:?} from {what}");
-        assert!(told[1].starts_with("!bad_gateway: the provider's stream broke off"), "{told:?} from {what}");
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_stream_is_an_error_before_the_stream() {
-    use ErrorKind::{BadGateway, Provider};
-    let error = r#"{"error":{"message":"overloaded","code":529}}"#;
-    let page = Answer::json(200, "<html>").header("content-type", "Text/HTML; charset=x");
-    for (answer, expected) in [
-        (Answer::json(200, error), (Provider, 529, "overloaded")),
-        (
-            Answer::json(200, OK),
-            (BadGateway, 502, "the provider answered a request for a stream with one JSON document"),
-        ),
-        (page, (BadGateway, 502, "the provider answered a request for a stream with text/html")),
-    ] {
-        let error = stream(answer).await.unwrap_err();
-        assert_eq!((error.kind(), error.status(), error.message()), expected);
-    }
-    let upstream = ScriptedUpstream::start([]).await;
-    let error = provider(&upstream).stream(call(Endpoint::Embeddings)).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
-    assert!(upstream.requests().is_empty());
-}
-
-#[tokio::test]
-async fn dropping_a_stream_or_a_request_closes_the_connection() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang(), Answer::hang()]).await;
-    let provider = provider(&upstream);
-    let mut events = provider.stream(chat()).await.unwrap();
-    assert!(events.next().await.unwrap().is_ok());
-    drop(events);
-    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped stream closes");
-
-    let request = provider.send(chat());
-    assert!(tokio::time::timeout(Duration::from_millis(100), request).await.is_err());
-    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped request closes");
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_slows_the_upstream() {
-    // Far more than sockets buffer.
-    let piece = format!("data: {}\n\n", "x".repeat(1 << 20));
-    let upstream = ScriptedUpstream::start([Answer::sse(vec![piece; 64]).then(DONE)]).await;
-    let mut events = provider(&upstream).stream(chat()).await.unwrap();
-    assert!(events.next().await.unwrap().is_ok());
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(upstream.sent() < 32 << 20, "{} bytes went into nowhere", upstream.sent());
-    assert_eq!(events.count().await, 63);
-}
-
-#[tokio::test]
-async fn small_pieces_do_not_wait_for_each_other() {
-    let answer = (0..20).fold(Answer::sse([CHUNK]), |answer, _| answer.then(CHUNK)).then(DONE);
-    let upstream = ScriptedUpstream::start(vec![answer; 4]).await;
-    let provider = provider(&upstream);
-    let mut fastest = Duration::MAX;
-    for _ in 0..4 {
-        let start = Instant::now();
-        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 21);
-        fastest = fastest.min(start.elapsed());
-    }
-    // A delayed acknowledgement alone is 40 ms.
-    assert!(fastest < Duration::from_millis(35), "{fastest:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,108 @@
+//! Streams: their events, their ends, and who waits for whom.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use llmux_core::{
+    Endpoint, ErrorKind,
+    provider::Provider,
+    testing::{Answer, ScriptedUpstream},
+};
+
+use crate::{CHUNK, DONE, OK, call, chat, provider, stream, told};
+
+#[tokio::test]
+async fn a_stream_is_events_until_its_end() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
+    let events = provider(&upstream).stream(chat()).await.unwrap();
+    let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
+    assert_eq!(told(events).await, [chunk, chunk]);
+    assert_eq!(upstream.requests()[0].header("accept"), Some("text/event-stream"));
+}
+
+#[tokio::test]
+async fn an_event_arrives_before_the_next_is_sent() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+    assert!(first.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
+    for answer in [
+        Answer::sse([CHUNK]),
+        Answer::sse([CHUNK]).then_close(),
+        Answer::sse([CHUNK, "data: {\"cho"]),
+        Answer::sse([CHUNK, "data: {\"cho"]).then_close(),
+        Answer::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
+    ] {
+        let what = format!("{answer:?}");
+        let told = stream(answer).await.unwrap();
+        assert_eq!(told.len(), 2, "{told:?} from {what}");
+        assert!(told[1].starts_with("!bad_gateway: the provider's stream broke off"), "{told:?} from {what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_stream_is_an_error_before_the_stream() {
+    use ErrorKind::{BadGateway, Provider};
+    let error = r#"{"error":{"message":"overloaded","code":529}}"#;
+    let page = Answer::json(200, "<html>").header("content-type", "Text/HTML; charset=x");
+    for (answer, expected) in [
+        (Answer::json(200, error), (Provider, 529, "overloaded")),
+        (
+            Answer::json(200, OK),
+            (BadGateway, 502, "the provider answered a request for a stream with one JSON document"),
+        ),
+        (page, (BadGateway, 502, "the provider answered a request for a stream with text/html")),
+    ] {
+        let error = stream(answer).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.message()), expected);
+    }
+    let upstream = ScriptedUpstream::start([]).await;
+    let error = provider(&upstream).stream(call(Endpoint::Embeddings)).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn dropping_a_stream_or_a_request_closes_the_connection() {
+    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang(), Answer::hang()]).await;
+    let provider = provider(&upstream);
+    let mut events = provider.stream(chat()).await.unwrap();
+    assert!(events.next().await.unwrap().is_ok());
+    drop(events);
+    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped stream closes");
+
+    let request = provider.send(chat());
+    assert!(tokio::time::timeout(Duration::from_millis(100), request).await.is_err());
+    tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped request closes");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_slows_the_upstream() {
+    // Far more than sockets buffer.
+    let piece = format!("data: {}\n\n", "x".repeat(1 << 20));
+    let upstream = ScriptedUpstream::start([Answer::sse(vec![piece; 64]).then(DONE)]).await;
+    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    assert!(events.next().await.unwrap().is_ok());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(upstream.sent() < 32 << 20, "{} bytes went into nowhere", upstream.sent());
+    assert_eq!(events.count().await, 63);
+}
+
+#[tokio::test]
+async fn small_pieces_do_not_wait_for_each_other() {
+    let answer = (0..20).fold(Answer::sse([CHUNK]), |answer, _| answer.then(CHUNK)).then(DONE);
+    let upstream = ScriptedUpstream::start(vec![answer; 4]).await;
+    let provider = provider(&upstream);
+    let mut fastest = Duration::MAX;
+    for _ in 0..4 {
+        let start = Instant::now();
+        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 21);
+        fastest = fastest.min(start.elapsed());
+    }
+    // A delayed acknowledgement alone is 40 ms.
+    assert!(fastest < Duration::from_millis(35), "{fastest:?}");
+}
