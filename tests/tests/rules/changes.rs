@@ -69,16 +69,17 @@ both! {
         };
         let client = world.client(&provider, [plain.name("plain")]).await;
         let default = info(&client, "plain");
-        let spec = world.probe("a", default.priority + 7, json!({"pre": [{"do": "reject", "status": 418, "message": "a"}]}));
+        let scripts = json!({"pre": [{"do": "reject", "status": 418, "message": "a"}]});
+        let spec = world.probe("a", default.priority + 7, scripts);
         client.plugins().load(spec.on_error(OnError::Fail)).await.expect("loaded");
         let update = |config| Change::Update {
             name: "a".into(), priority: Setting::Clear, on_error: Setting::Clear, config,
         };
         client.plugins().change(vec![update(Setting::Keep)]).await.expect("changed");
         let cleared = info(&client, "a");
-        assert_eq!((cleared.priority, cleared.on_error), (default.priority, default.on_error));
+        assert_eq!((cleared.priority, cleared.on_error), (default.priority, OnError::Continue));
         assert_eq!((world.count("a.new"), world.count("a.cleanup")), (1, 0), "the same instance");
-        assert_eq!(said(&client.send(chat("m")).await), "a", "its configuration stays");
+        assert_eq!(said(&client.send(chat("m")).await), "!418 scripted: a", "its configuration stays");
         client.plugins().change(vec![update(Setting::Clear)]).await.expect("changed");
         world.wait_for("a.drop", 1).await;
         assert_eq!(said(&client.send(chat("m")).await), "again", "its configuration is the default");
