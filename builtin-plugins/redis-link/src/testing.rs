@@ -3,7 +3,7 @@
 //! Used by the tests of this crate and of the plugins that use it. Keeps nothing on disk.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -17,7 +17,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server and waits until it answers.
     ///
     /// # Errors
     ///
@@ -61,13 +61,26 @@ impl RedisServer {
             })?;
         self.child = Some(child);
         let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while !self.answers() {
             if started.elapsed() > Duration::from_secs(5) {
                 return Err(io::Error::other("redis-server does not come up"));
             }
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// The kernel accepts connections before the server does, and a socket may even connect to itself.
+    fn answers(&self) -> bool {
+        let ping = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"PING\r\n")?;
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer)?;
+            io::Result::Ok(answer == *b"+PONG")
+        };
+        ping().unwrap_or(false)
     }
 }
 
