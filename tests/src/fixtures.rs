@@ -36,7 +36,11 @@ const fn against(name: &'static str, contract: Contract) -> Crate {
     Crate { name, source: "guard", contract: Some(contract), twist: None }
 }
 
-const CRATES: [Crate; 9] = [
+const fn twisted(name: &'static str, twist: Twist) -> Crate {
+    Crate { name, source: "guard", contract: None, twist: Some(twist) }
+}
+
+const CRATES: [Crate; 13] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
@@ -44,8 +48,12 @@ const CRATES: [Crate; 9] = [
     against("llmux-newer", Contract::Newer),
     against("llmux-changed", Contract::Changed),
     plain("llmux-aborting", "guard"),
-    Crate { name: "llmux-twice", source: "guard", contract: None, twist: Some(link_another) },
-    Crate { name: "llmux-no-plugin", source: "guard", contract: None, twist: Some(export_nothing) },
+    plain("llmux-whole", "guard"),
+    twisted("llmux-twice", link_another),
+    twisted("llmux-no-plugin", export_nothing),
+    twisted("llmux-lacking", |source| (calls(source, "llmux_nowhere"), "")),
+    twisted("llmux-twin-1", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 1), "")),
+    twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
 
 /// Another plugin's crate is linked in.
@@ -58,6 +66,21 @@ fn link_another(source: String) -> (String, &'static str) {
 fn export_nothing(source: String) -> (String, &'static str) {
     let exported = source.find("export_plugin!").expect("the fixture exports a plugin");
     (source[..exported].to_owned(), "")
+}
+
+/// It calls a function by its symbol, and says in a header what that answers.
+fn calls(source: String, symbol: &str) -> String {
+    let before = "        let model = ";
+    let call = format!("        ctx.set_response_header(\"x-symbol\", &outside::{symbol}().to_string())?;\n");
+    let declared = format!(
+        "\nmod outside {{\n    unsafe extern \"C\" {{\n        pub(crate) safe fn {symbol}() -> u32;\n    }}\n}}\n"
+    );
+    source.replacen(before, &format!("{call}{before}"), 1) + &declared
+}
+
+/// A function that every other library could call.
+fn exports(symbol: &str, answer: u32) -> String {
+    format!("\n#[unsafe(no_mangle)]\nextern \"C\" fn {symbol}() -> u32 {{\n    {answer}\n}}\n")
 }
 
 impl Fixtures {
@@ -84,6 +107,13 @@ impl Fixtures {
     /// The library of the plugin that stands on a frozen copy of the contract.
     pub fn frozen(&self) -> PathBuf {
         self.library("llmux-frozen")
+    }
+
+    /// The guard as one whole: linked with fat LTO, and stripped of every name.
+    pub fn whole(&self) -> PathBuf {
+        let file = self.library("llmux-whole");
+        let name = file.file_name().expect("a file's name");
+        self.built.with_file_name("whole").join(name)
     }
 
     /// A copy of the initializer's library at this path, which writes to this file when it is mapped.
@@ -121,6 +151,11 @@ impl Fixtures {
         cargo(folder, &workspace, &["build"]);
         // Its own code aborts when it panics, whatever its dependencies do; the linker knows no more.
         cargo(folder, &workspace, &["rustc", "--package", "llmux-aborting", "--lib", "--", "-Cpanic=abort"]);
+        cargo(
+            folder,
+            &workspace,
+            &["rustc", "--package", "llmux-whole", "--lib", "--crate-type", "cdylib", "--profile", "whole"],
+        );
         built
     }
 }
@@ -152,14 +187,16 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     let root = repository();
     let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
     let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let default: Vec<&String> = names.iter().filter(|name| !name.contains("aborting")).collect();
+    let default: Vec<&String> =
+        names.iter().filter(|name| !["aborting", "whole"].iter().any(|apart| name.contains(apart))).collect();
     let default = default.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     write(
         &workspace.join("Cargo.toml"),
         &format!(
             "[workspace]\nresolver = \"3\"\nmembers = [{}]\ndefault-members = [{default}]\n\n\
              [profile.dev]\ndebug = false\nstrip = true\nincremental = false\n\n\
-             # With names, for what valgrind says.\n[profile.dev.package.llmux-probe]\nstrip = \"debuginfo\"\n",
+             # With names, for what valgrind says.\n[profile.dev.package.llmux-probe]\nstrip = \"debuginfo\"\n\n\
+             [profile.whole]\ninherits = \"dev\"\nopt-level = 1\nlto = \"fat\"\ncodegen-units = 1\n",
             names.join(", ")
         ),
     );

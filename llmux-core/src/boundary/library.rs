@@ -4,6 +4,7 @@
 //! unmapped: a thread of the host may have run the library's code and hold destructors of its thread-locals.
 
 use std::{
+    error::Error as _,
     path::Path,
     sync::{
         Arc,
@@ -61,17 +62,23 @@ impl Drop for Image {
 pub(crate) fn open(path: &Path, entry: &str) -> Result<PluginModuleRef, OpenError> {
     // SAFETY: the initializers of the library run here. The operator decided to load it, and everything that
     // can be checked from its bytes has been.
-    let library = unsafe { load(path) }.map_err(|error| OpenError::Dlopen(error.to_string()))?;
+    let library = unsafe { load(path) }.map_err(|error| OpenError::Dlopen(cause(&error, path)))?;
     // Never unmapped, whatever comes: see the head.
     let library = std::mem::ManuallyDrop::new(library);
     let found = {
         // SAFETY: the manifest says that this symbol is an `Entry`; its header is checked before the rest.
         unsafe { library.get::<*const AbiHeader>(entry.as_bytes()) }
     };
-    let symbol = found.map_err(|error| OpenError::NoEntry(error.to_string()))?;
+    let symbol = found.map_err(|error| OpenError::NoEntry(cause(&error, path)))?;
     // A data symbol: its address is the static's.
     let header: *const AbiHeader = *symbol;
     check(header).map(|entry| entry.module)
+}
+
+/// What the system says, which is in the source of the error, of the file whose private copy this is.
+fn cause(error: &libloading::Error, copy: &Path) -> String {
+    let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    said.replace(&format!("{}: ", copy.display()), "").chars().take(300).collect()
 }
 
 #[cfg(unix)]

@@ -91,18 +91,3 @@ async fn a_client_that_does_not_read_slows_the_upstream() {
     assert!(upstream.sent() < 32 << 20, "{} bytes went into nowhere", upstream.sent());
     assert_eq!(events.count().await, 63);
 }
-
-#[tokio::test]
-async fn small_pieces_do_not_wait_for_each_other() {
-    let answer = (0..20).fold(Answer::sse([CHUNK]), |answer, _| answer.then(CHUNK)).then(DONE);
-    let upstream = ScriptedUpstream::start(vec![answer; 4]).await;
-    let provider = provider(&upstream);
-    let mut fastest = Duration::MAX;
-    for _ in 0..4 {
-        let start = Instant::now();
-        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 21);
-        fastest = fastest.min(start.elapsed());
-    }
-    // A delayed acknowledgement alone is 40 ms.
-    assert!(fastest < Duration::from_millis(35), "{fastest:?}");
-}

@@ -22,3 +22,4 @@ mod swaps;
 mod tokens;
 mod trust;
 mod web_pages;
+mod wire;

@@ -53,6 +53,30 @@ both! {
         }
     }
 
+    async fn x1_a_context_is_its_requests_own_for_as_long_as_anything_holds_it(world: World) {
+        let provider = Scripted::new([]);
+        let gate = world.text_path("gate");
+        let complete = json!([
+            {"do": "tell", "what": "request_id"}, {"do": "only", "what": "model", "is": "m"},
+            {"do": "wait_until", "path": gate}, {"do": "tell", "what": "request_id"},
+            {"do": "tell", "what": "value:k"}, {"do": "state"},
+        ]);
+        let pre = json!([{"do": "state"}, {"do": "only", "what": "model", "is": "m"}, {"do": "value", "key": "k", "value": 1}]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({"pre": pre, "complete": complete}))]).await;
+        client.send(chat("m")).await;
+        world.wait_for("a.complete", 1).await;
+        for _ in 0..20 {
+            client.send(chat("n")).await;
+        }
+        world.wait_for("a.complete", 21).await;
+        std::fs::write(gate, "").expect("a gate");
+        world.finish(&client).await;
+        let told = world.of("complete");
+        let of_first: Vec<_> = told.iter().filter(|line| **line == told[1]).collect();
+        assert_eq!(of_first.len(), 2, "the same request before and after twenty others: {told:#?}");
+        assert_eq!(told[told.len() - 2..], ["a value:k = Integer(1)", "a state = 2"], "what the request left in it");
+    }
+
     async fn x2_values_keep_their_type_and_give_nothing_as_another(world: World) {
         let provider = Scripted::new([]);
         let set = |key: &str, value: Json| json!({"do": "value", "key": key, "value": value});
