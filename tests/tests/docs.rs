@@ -157,3 +157,34 @@ fn has_heading(document: &Path, anchor: &str) -> bool {
     });
     anchors.into_iter().any(|there| there == anchor)
 }
+
+#[test]
+fn every_hazard_names_tests_that_are_there() {
+    let mut code = String::new();
+    let mut folders: Vec<_> = ["tests", "llmux-core", "llmux-abi", "llmux-gateway", "builtin-plugins"]
+        .map(|it| root().join(it))
+        .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of code") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &fs::read_to_string(path).expect("text");
+            }
+        }
+    }
+    let page = fs::read_to_string(root().join("docs/hazards.md")).expect("text");
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| hazard")).collect();
+    assert!(rows.len() > 30, "only {} hazards were found", rows.len());
+    for row in rows {
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+        for name in held_by.split(", ") {
+            let name = name.trim_matches('`');
+            let is_there =
+                [format!("fn {name}("), format!("{name}: |world|")].iter().any(|it| code.contains(it));
+            assert!(is_there, "no test is called `{name}`, which should hold: {row}");
+        }
+    }
+}
