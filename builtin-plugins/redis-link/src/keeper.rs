@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Client, RedisResult, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     up: AtomicBool,
     lost: Notify,
     timeout: Duration,
+    /// What the server refused commands with last, as far as that was told.
+    refusal: Mutex<Option<String>>,
 }
 
 /// A connection, and which one it is: a late failure of an old one says nothing about the new one.
@@ -46,7 +48,13 @@ struct Numbered {
 
 impl Shared {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { connection: Mutex::new(None), up: AtomicBool::new(false), lost: Notify::new(), timeout }
+        Self {
+            connection: Mutex::new(None),
+            up: AtomicBool::new(false),
+            lost: Notify::new(),
+            timeout,
+            refusal: Mutex::new(None),
+        }
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -63,7 +71,18 @@ impl Shared {
     fn put(&self, new: Numbered) {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         *connection = Some(new);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.up.store(true, Ordering::Release);
+    }
+
+    /// Once for each code (`OOM`, `NOPERM`, `READONLY`, …) in turn: every request may get the same.
+    fn tell_refusal(&self, error: &RedisError) {
+        let code = error.code().unwrap_or("an answer that was not expected");
+        let mut told = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_deref() != Some(code) {
+            *told = Some(code.to_owned());
+            tracing::warn!(%error, "redis refuses a command, as it may every one like it");
+        }
     }
 
     fn current(&self) -> Option<Numbered> {
@@ -92,6 +111,8 @@ impl Shared {
                 // What the server says about one command leaves the connection whole.
                 if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
                     self.lose(number);
+                } else {
+                    self.tell_refusal(&error);
                 }
                 Err(Error::Failed(error))
             }
