@@ -103,6 +103,9 @@ impl Metrics {
         help: &str,
         labels: &[&str],
     ) -> Result<PluginMetric, prometheus::Error> {
+        if let Some(own) = host::RESERVED.iter().find(|own| name.starts_with(*own)) {
+            return Err(prometheus::Error::Msg(format!("`{own}…` are the host's own names; take another")));
+        }
         let key = (owner.to_owned(), name.to_owned());
         let shape = Shape::of(&kind, labels);
         let mut all = self.held();
@@ -248,6 +251,14 @@ mod tests {
         let text = metrics.render(Vec::new());
         assert!(text.contains("calls_total{model=\"other\",plugin=\"m\"} 10"), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("calls_total")).count(), MAX_LABEL_VALUES + 1);
+    }
+
+    #[test]
+    fn a_plugin_may_not_take_a_name_of_the_hosts() {
+        let metrics = Metrics::default();
+        let taken = |name| metrics.register("m", MetricKind::Gauge, name, "Mine", &[]).is_ok();
+        assert!(!taken("llmux_plugin_info") && !taken("llmux_hook_duration_seconds_count"));
+        assert!(taken("llmux_requests"), "others that begin as the built-ins' do are free");
     }
 
     #[test]

@@ -107,8 +107,8 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// When the name is not allowed, or taken by a metric of another shape (kind, help text, labels), with more than
-    /// 8 labels, and beyond 64 metrics of one instance.
+    /// When the name is not allowed, one of the host's own, or taken by a metric of another kind, with more than 8
+    /// labels, and beyond 64 metrics of one instance.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter> {
         Ok(Counter(self.register(COUNTER, name, help, labels, &[])?))
     }

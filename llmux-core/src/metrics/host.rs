@@ -6,6 +6,9 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::plugins::{PluginInfo, RetiredImages};
 
+/// How the names of the host's own metrics begin: no plugin may take such a name.
+pub(super) const RESERVED: [&str; 4] = ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_"];
+
 /// The host's own metrics, as they are now.
 pub(crate) fn families(
     plugins: &[PluginInfo],
@@ -15,6 +18,7 @@ pub(crate) fn families(
 ) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     let mut add = |kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>| {
+        debug_assert!(RESERVED.iter().any(|own| name.starts_with(own)), "`{name}` is not reserved");
         if !metrics.is_empty() {
             let mut family = MetricFamily::default();
             family.set_name(name.to_owned());
