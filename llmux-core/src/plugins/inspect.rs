@@ -167,6 +167,19 @@ mod tests {
         .concat()
     }
 
+    /// A universal file with two parts, the second for this host's architecture (Apple's `mach-o/fat.h`).
+    fn universal(parts: [(u32, Vec<u8>); 2]) -> Vec<u8> {
+        let mut head = vec![0xcafe_babe, 2];
+        let mut at = 48;
+        for (architecture, part) in &parts {
+            head.extend([*architecture, 0, at, part.len() as u32, 0]);
+            at += part.len() as u32;
+        }
+        let head: Vec<u8> = head.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+        let [(_, first), (_, second)] = parts;
+        [head, first, second].concat()
+    }
+
     /// A DLL with one section (Microsoft's "PE Format").
     fn pe(target: &str) -> Vec<u8> {
         let data = section(target);
@@ -192,8 +205,14 @@ mod tests {
     #[test]
     fn d1_a_manifest_is_read_whatever_the_machine_and_refused_for_it() {
         let folder = tempfile::tempdir().expect("a folder");
+        let here = if cfg!(target_arch = "aarch64") { 0x0100_000c } else { 0x0100_0007 };
         let cases = [
             ("libforeign.dylib", mach_o("aarch64-apple-darwin")),
+            (
+                "libuniversal.dylib",
+                universal([(7, b"another".to_vec()), (here, mach_o("x86_64-apple-darwin"))]),
+            ),
+            ("libelsewhere.dylib", universal([(7, mach_o("i686-apple-darwin")), (9, Vec::new())])),
             ("foreign.dll", pe("x86_64-pc-windows-msvc")),
         ];
         for (name, bytes) in cases {

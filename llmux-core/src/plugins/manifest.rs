@@ -8,7 +8,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::error::LibraryError;
+use super::{error::LibraryError, object_file};
 
 /// What a plugin says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,8 +69,7 @@ impl Manifest {
     /// [`LibraryError::Format`], [`NoManifest`](LibraryError::NoManifest),
     /// [`TwoManifests`](LibraryError::TwoManifests) or [`Manifest`](LibraryError::Manifest), naming the member.
     pub fn read(library: &[u8]) -> Result<Self, LibraryError> {
-        let file = object::File::parse(library).map_err(|error| LibraryError::Format(error.to_string()))?;
-        Self::parse(section(&file)?)
+        Self::parse(section(&object_file::parse(library)?)?)
     }
 
     /// Parses the JSON of a manifest.

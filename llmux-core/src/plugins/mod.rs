@@ -14,6 +14,7 @@ mod image;
 mod inspect;
 mod listing;
 mod manifest;
+mod object_file;
 mod problem;
 mod registry;
 mod rescan;

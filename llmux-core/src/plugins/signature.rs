@@ -2,14 +2,17 @@
 
 use std::{
     ffi::OsString,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use minisign_verify::{PublicKey, Signature};
 use serde::Serialize;
 
-use super::error::{LibraryError, shown};
+use super::{
+    error::{LibraryError, shown},
+    verify::read_file,
+};
 
 /// The longest signature file that is read.
 const MAX_SIGNATURE: u64 = 16 * 1024;
@@ -71,15 +74,15 @@ pub(crate) fn check(
     required: bool,
 ) -> Result<SignatureState, LibraryError> {
     let path = path_of(library);
-    let text = match read(&path) {
+    let text = match read_file(&path, MAX_SIGNATURE) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(LibraryError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
             return match required {
                 true => Err(LibraryError::Signature(format!("there is none ({})", shown(&path)))),
                 false => Ok(SignatureState::Missing),
             };
         }
-        Err(error) => return Err(LibraryError::Signature(format!("{}: {error}", shown(&path)))),
+        Err(error) => return Err(LibraryError::Signature(format!("{} {error}", shown(&path)))),
     };
     if keys.is_empty() {
         return match required {
@@ -87,18 +90,43 @@ pub(crate) fn check(
             false => Ok(SignatureState::Unchecked),
         };
     }
-    let signature = Signature::decode(&text)
-        .map_err(|_| LibraryError::Signature(format!("{} is no minisign signature", shown(&path))))?;
+    let signature = str::from_utf8(&text).ok().and_then(|text| Signature::decode(text).ok());
+    let signature = signature
+        .ok_or_else(|| LibraryError::Signature(format!("{} is no minisign signature", shown(&path))))?;
     let trusted = keys.iter().find(|key| key.key.verify(bytes, &signature, true).is_ok());
     trusted
         .map(|key| SignatureState::Valid(key.text.clone()))
         .ok_or_else(|| LibraryError::Signature("it is by no trusted key, or not of these bytes".to_owned()))
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > MAX_SIGNATURE {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "is no signature file"));
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_signature_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key =
+            TrustedKey::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3").expect("a key");
+        let cases: [(&str, fn(&Path)); 5] = [
+            ("is not a regular file", |path| fs::create_dir(path).expect("made")),
+            ("is not a regular file", |path| {
+                assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+            }),
+            ("more than the limit", |path| fs::write(path, vec![b'a'; 16 * 1024 + 1]).expect("written")),
+            ("is no minisign signature", |path| fs::write(path, b"\xff\xfe").expect("written")),
+            ("is no minisign signature", |path| {
+                fs::write(path, "untrusted comment: x\nRUQ\n").expect("written")
+            }),
+        ];
+        for (at, (expected, make)) in cases.into_iter().enumerate() {
+            let library = folder.path().join(format!("{at}.so"));
+            make(&path_of(&library));
+            let refused =
+                check(&library, b"", std::slice::from_ref(&key), false).expect_err("refused").to_string();
+            assert!(refused.contains(expected) && refused.contains(".so.minisig"), "{refused}");
+        }
     }
-    fs::read_to_string(path)
 }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     error::LibraryError,
     manifest::{Manifest, PanicStrategy},
+    object_file,
     signature::{self, SignatureState, TrustedKey},
 };
 
@@ -195,7 +196,7 @@ fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
 }
 
 /// The bytes of a regular file, whoever may change it.
-fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
+pub(super) fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
     let (file, metadata) = open_regular(path)?;
     read_open(file, metadata.len(), max)
 }
@@ -280,11 +281,11 @@ const MACHINE: (BinaryFormat, Architecture) = (
     } else {
         BinaryFormat::Elf
     },
-    if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 },
+    object_file::HERE,
 );
 
 fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
-    let file = object::File::parse(bytes).map_err(|error| LibraryError::Format(error.to_string()))?;
+    let file = object_file::parse(bytes)?;
     let (format, architecture) = (file.format(), file.architecture());
     if (format, architecture) != MACHINE {
         let name = |(format, architecture)| format!("{format:?} {architecture:?}");

@@ -1,0 +1,88 @@
+//! The object file that a library's bytes are: ELF, Mach-O or PE, whatever the machine. Nothing of it runs.
+//!
+//! The bytes may be hostile: what is asked of them later is bounded here. Called by `manifest` and `verify`.
+
+use object::{
+    Architecture, FileKind, Object,
+    read::macho::{FatArch, MachOFatFile32, MachOFatFile64},
+};
+
+use super::error::LibraryError;
+
+/// More sections than any library has; Windows itself loads 96. The name of each is looked for in bytes that may be
+/// made to have no end.
+const MAX_SECTIONS: usize = 128;
+
+/// The architecture of this host.
+pub(super) const HERE: Architecture =
+    if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
+
+/// Parses a library; of a universal one, the part for this architecture, or its first where there is none.
+///
+/// # Errors
+///
+/// [`LibraryError::Format`].
+pub(super) fn parse(library: &[u8]) -> Result<object::File<'_>, LibraryError> {
+    let damaged = |error: object::Error| LibraryError::Format(error.to_string());
+    let part = match FileKind::parse(library).map_err(damaged)? {
+        FileKind::MachOFat32 => part(library, MachOFatFile32::parse(library).map_err(damaged)?.arches()),
+        FileKind::MachOFat64 => part(library, MachOFatFile64::parse(library).map_err(damaged)?.arches()),
+        _ => Ok(library),
+    };
+    let file = object::File::parse(part?).map_err(damaged)?;
+    if file.sections().nth(MAX_SECTIONS).is_some() {
+        return Err(LibraryError::Format(format!("it has more than {MAX_SECTIONS} sections")));
+    }
+    Ok(file)
+}
+
+fn part<'data>(library: &'data [u8], parts: &[impl FatArch]) -> Result<&'data [u8], LibraryError> {
+    let part = parts.iter().find(|part| part.architecture() == HERE).or(parts.first());
+    let part =
+        part.ok_or_else(|| LibraryError::Format("it is a universal file without a part".to_owned()))?;
+    part.data(library).map_err(|error| LibraryError::Format(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header of a 64-bit library, and sections without names or content, the first of them that of the names
+    /// (the ELF specification's `Elf64_Ehdr`).
+    fn elf(sections: u16) -> Vec<u8> {
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(64 + 64 * usize::from(sections), 0);
+        for (at, number) in
+            [(16, 3), (18, 62), (20, 1), (40, 64), (52, 64), (58, 64), (60, sections), (62, 1), (132, 3)]
+        {
+            bytes[at..at + 2].copy_from_slice(&u16::to_le_bytes(number));
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_number_of_sections_is_bounded() {
+        // The first is none.
+        let most = MAX_SECTIONS as u16 + 1;
+        parse(&elf(most)).expect("as many as there may be");
+        let refused = parse(&elf(most + 1)).expect_err("one more").to_string();
+        assert!(refused.contains("more than 128 sections"), "{refused}");
+    }
+
+    #[test]
+    fn a_universal_file_without_a_usable_part_is_refused() {
+        let universal = |parts: &[u32]| -> Vec<u8> {
+            let words = [&[0xcafe_babe, parts.len() as u32 / 5], parts].concat();
+            let padding = [0; 16];
+            words.iter().flat_map(|word: &u32| word.to_be_bytes()).chain(padding).collect()
+        };
+        for (parts, expected) in [
+            (&[][..], "without a part"),
+            (&[0x0100_0007, 3, 4096, 64, 0][..], "Invalid fat arch"),
+            (&[0x0100_0007, 3, 0, 28, 0][..], "Unsupported"),
+        ] {
+            let refused = parse(&universal(parts)).expect_err("refused").to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+}
