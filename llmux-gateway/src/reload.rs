@@ -165,11 +165,12 @@ impl Reloader {
         Ok(Some((AdminTokens::local(local_token.token()), Some(local_token))))
     }
 
-    /// Looks at the plugin folders again.
-    pub(crate) async fn rescan(&self, autoload: bool) {
+    /// Looks at the plugin folders again, unless that has to wait.
+    pub(crate) async fn rescan(&self, autoload: bool) -> bool {
         let unwanted = self.unwanted.load_full();
         let rescan = self.client.plugins().rescan(autoload, |found| !unwanted.contains(found));
-        for rescanned in acting_as("watcher", rescan).await {
+        let Ok(results) = acting_as("watcher", rescan).await else { return false };
+        for rescanned in results {
             match rescanned.result {
                 Ok(changed) => {
                     for info in changed {
@@ -180,6 +181,7 @@ impl Reloader {
                 Err(error) => tracing::warn!("plugin folders: {error}"),
             }
         }
+        true
     }
 
     /// The end: the file of the local token goes.

@@ -25,6 +25,7 @@ use super::{
     discovery::{Found, discover},
     error::PluginError,
     event::{PluginEvent, events},
+    image::{Loaded, Stuck},
     listing::{PluginInfo, RetiredImages},
     problem::Problems,
     retire::{Retirement, ShutdownReport, Unloaded},
@@ -91,6 +92,7 @@ pub struct Registry {
     pub(super) problems: Problems,
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
+    stuck: Stuck,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
     config: PluginsConfig,
@@ -124,6 +126,7 @@ impl Registry {
             problems: Problems::default(),
             refused: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
+            stuck: stage.loader.stuck.clone(),
             queue: AsyncMutex::new(Queue { stage, alive: Some(alive), all_gone }),
             config,
         })
@@ -176,11 +179,11 @@ impl Registry {
         let mut after = before.clone();
         for change in changes {
             let (attempted, name) = change.title();
-            queue.stage.tried = None;
+            queue.stage.loader.tried = None;
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
                 let running = before.iter().find(|slot| slot.name() == name);
-                let tried = queue.stage.tried.take();
+                let tried = queue.stage.loader.tried.take();
                 if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
                     // The old generation serves on; the operator sees why in the list.
                     let sha256 = tried.as_ref().and_then(|tried| tried.sha256.as_deref());
@@ -200,8 +203,10 @@ impl Registry {
         let events = events(&before, &after);
         let is_changed = |slot: &&Slot| events.iter().any(|event| event.name == slot.name());
         let changed: Vec<_> = after.iter().filter(is_changed).map(|slot| self.info(slot)).collect();
-        for path in after.iter().filter(is_changed).filter_map(Slot::path) {
-            self.problems.retain(|other| other != path);
+        // Another image came of the file as it is; whatever else changed says nothing about the file.
+        let had = |new: &Loaded| Slot::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
+        for library in Slot::libraries(&after).filter(|new| !had(new)) {
+            self.problems.retain(|other| other != library.path);
         }
         for event in events {
             self.tell(event);
@@ -245,11 +250,13 @@ impl Registry {
     ///
     /// When a folder cannot be read.
     pub async fn discover(&self) -> Result<Vec<Found>, PluginError> {
+        self.stuck.check()?;
         discover_blocking(&self.config).await
     }
 
     /// The same, with a folder that cannot be read in the place of its libraries: the others still count.
-    pub(super) async fn discover_what_is_there(&self) -> Vec<Found> {
+    pub(super) async fn discover_what_is_there(&self) -> Result<Vec<Found>, PluginError> {
+        self.stuck.check()?;
         let mut found = Vec::new();
         for dir in &self.config.dirs {
             match discover_in(vec![dir.clone()], self.config.verify_options()).await {
@@ -261,7 +268,7 @@ impl Registry {
                 Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
             }
         }
-        found
+        Ok(found)
     }
 
     /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were

@@ -64,6 +64,11 @@ impl Slot {
         self.library.as_ref().map(|library| library.path.as_path())
     }
 
+    /// The libraries of a list of instances.
+    pub(super) fn libraries(slots: &[Slot]) -> impl Iterator<Item = &Loaded> {
+        slots.iter().filter_map(|slot| slot.library.as_ref())
+    }
+
     fn lease(&self) -> &Arc<Lease> {
         &self.entry.lease
     }

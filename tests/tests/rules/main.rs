@@ -9,6 +9,7 @@ mod context;
 mod ends;
 mod failures;
 mod frozen;
+mod images;
 mod initializers;
 mod libraries;
 mod order;
