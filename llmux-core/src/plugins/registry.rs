@@ -148,13 +148,14 @@ impl Registry {
     }
 
     /// Takes an instance out of the pipeline, waits for the requests that use it (at most the drain timeout),
-    /// cleans it up and drops it.
+    /// cleans it up and drops it. Its library is not autoloaded again until its file is another; [`Change::Unload`] makes
+    /// no such promise.
     ///
     /// # Errors
     ///
     /// When there is no such instance.
     pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
-        self.change(vec![Change::Unload(name.to_owned())]).await?;
+        self.attempt(vec![Change::Unload(name.to_owned())], None, true).await?;
         Ok(self.retirement.gone(name, self.config.drain_timeout).await)
     }
 
@@ -164,14 +165,16 @@ impl Registry {
     ///
     /// The first that cannot be made; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
-        self.attempt(changes, None).await
+        self.attempt(changes, None, false).await
     }
 
-    /// The same, and tells of a refusal only if that is not for this reason, which was told before.
+    /// The same, and tells of a refusal only if that is not for this reason, which was told before. Libraries that
+    /// are left unused stay out of the pipeline, if that is wanted.
     pub(super) async fn attempt(
         &self,
         changes: Vec<Change>,
         told: Option<&str>,
+        stay_out: bool,
     ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
         let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
@@ -198,6 +201,14 @@ impl Registry {
         }
         let entries = after.iter().filter(|slot| slot.enabled).map(|slot| slot.entry.clone()).collect();
         let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
+        if stay_out {
+            // Before anybody can find the library unused.
+            for left in Slot::libraries(&before)
+                .filter(|left| !Slot::libraries(&after).any(|it| it.path == left.path))
+            {
+                self.problems.note_unloaded(&left.path, &left.sha256);
+            }
+        }
         *self.slots() = after.clone();
         self.snapshot.store(Arc::new(snapshot));
         let events = events(&before, &after);
@@ -210,10 +221,6 @@ impl Registry {
         }
         for event in events {
             self.tell(event);
-        }
-        let left = before.iter().filter_map(|slot| slot.library.as_ref());
-        for library in left.filter(|left| !after.iter().any(|slot| slot.path() == Some(&left.path))) {
-            self.problems.note_unloaded(&library.path, &library.sha256);
         }
         self.retire(Slot::missing(before, &after));
         Ok(changed)

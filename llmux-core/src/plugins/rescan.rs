@@ -109,7 +109,7 @@ impl Registry {
             return None;
         }
         let told = self.problems.told(&one.path, sha256);
-        let attempted = self.attempt(vec![change], told.as_deref()).await;
+        let attempted = self.attempt(vec![change], told.as_deref(), false).await;
         let Err(error) = &attempted else { return Some(attempted) };
         self.problems.note(&one.path, sha256, error);
         (told != Some(error.to_string())).then_some(attempted)

@@ -105,6 +105,7 @@ impl Slot {
             sha256: library.map(|library| library.sha256.to_string()),
             loaded_at: listing::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| listing::is_gone(&library.path)),
+            autoloaded: self.autoloaded,
             error: None,
             hooks: listing::hooks(&self.entry.stats),
         }

@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod at_once;
 mod authors;
+mod autoload;
 mod configuration;
 mod docs;
 mod folders;
