@@ -17,4 +17,5 @@ mod panics;
 mod pipeline;
 mod post_hooks;
 mod pre_hooks;
+mod seen;
 mod streams;
