@@ -29,9 +29,9 @@ const OWNER: &str = "plugin";
 #[derive(Default)]
 pub(crate) struct Metrics {
     /// What each instance has registered, by its name and the metric's. A new generation of an instance is made
-    /// before the old one goes: while both are there they share a metric of one shape, and it counts on. One of
-    /// another shape takes the old one's place, which nobody sees from there on.
-    held: Mutex<HashMap<(String, String), Held>>,
+    /// before the old one goes: while both are there they share a metric of one shape, and it counts on. Of two
+    /// shapes the last one is shown, and the other again if that one goes first.
+    held: Mutex<HashMap<(String, String), Vec<Held>>>,
 }
 
 /// A metric, and how many generations of its instance hold it.
@@ -77,7 +77,12 @@ impl Metrics {
     /// Every metric, in Prometheus' text format.
     pub(crate) fn render(&self, own: Vec<MetricFamily>) -> String {
         let mut families = BTreeMap::new();
-        for family in self.held().values().flat_map(|held| held.metric.family.collector().collect()) {
+        for family in self
+            .held()
+            .values()
+            .filter_map(|held| held.last())
+            .flat_map(|held| held.metric.family.collector().collect())
+        {
             add(&mut families, family);
         }
         own.into_iter().for_each(|family| add(&mut families, family));
@@ -109,13 +114,14 @@ impl Metrics {
         let key = (owner.to_owned(), name.to_owned());
         let shape = Shape::of(&kind, labels);
         let mut all = self.held();
-        if let Some(held) = all.get_mut(&key).filter(|held| held.shape == shape) {
+        let same = all.get_mut(&key).and_then(|held| held.iter_mut().find(|held| held.shape == shape));
+        if let Some(held) = same {
             held.holders += 1;
             return Ok(held.metric.clone());
         }
         // An older generation of the same instance gives way.
-        let is_other_kind = |(key, held): (&(String, String), &Held)| {
-            key.1 == name && key.0 != owner && held.shape.kind != shape.kind
+        let is_other_kind = |(key, held): (&(String, String), &Vec<Held>)| {
+            key.1 == name && key.0 != owner && held.iter().any(|held| held.shape.kind != shape.kind)
         };
         if all.iter().any(is_other_kind) {
             let message = format!("another plugin has a metric `{name}` of another kind");
@@ -135,22 +141,24 @@ impl Metrics {
         };
         let seen = labels.iter().map(|_| RwLock::default()).collect();
         let metric = PluginMetric { key: key.clone(), family, seen };
-        all.insert(key, Held { shape, metric: metric.clone(), holders: 1 });
+        all.entry(key).or_default().push(Held { shape, metric: metric.clone(), holders: 1 });
         Ok(metric)
     }
 
     /// Lets go of a metric, once for each time it was registered; the last one removes it.
     pub(crate) fn unregister(&self, metric: &PluginMetric) {
         let mut all = self.held();
-        let held = all.get_mut(&metric.key).filter(|held| Arc::ptr_eq(&held.metric.seen, &metric.seen));
-        let Some(held) = held else { return };
-        held.holders -= 1;
-        if held.holders == 0 {
+        let Some(held) = all.get_mut(&metric.key) else { return };
+        if let Some(held) = held.iter_mut().find(|held| Arc::ptr_eq(&held.metric.seen, &metric.seen)) {
+            held.holders -= 1;
+        }
+        held.retain(|held| held.holders > 0);
+        if held.is_empty() {
             all.remove(&metric.key);
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<(String, String), Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<(String, String), Vec<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -272,6 +280,23 @@ mod tests {
         let text = metrics.render(Vec::new());
         assert!(!text.contains("plugin=\"a\"") && text.contains("depth{plugin=\"b\"} 2"), "{text}");
         assert!(register("a").is_ok(), "the name is free again");
+    }
+
+    #[test]
+    fn d3_a_generation_that_comes_to_nothing_gives_back_the_place_of_a_metric_of_another_shape() {
+        let metrics = Metrics::default();
+        let register = |labels: &[&str]| {
+            metrics.register("a", MetricKind::Counter, "n_total", "N", labels).expect("registered")
+        };
+        let old = register(&[]);
+        old.record(&[], 1.0);
+        let new = register(&["model"]);
+        metrics.unregister(&new);
+        old.record(&[], 1.0);
+        let text = metrics.render(Vec::new());
+        assert!(text.contains("n_total{plugin=\"a\"} 2"), "the old one is shown again: {text}");
+        metrics.unregister(&old);
+        assert_eq!(metrics.render(Vec::new()), "");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
         PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
+        PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),
         PluginError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
         PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),
     };

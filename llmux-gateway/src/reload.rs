@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use llmux_core::{
     Client,
-    plugins::{PluginInfo, PluginState, acting_as},
+    plugins::{Change, Found, PluginInfo, PluginState, acting_as},
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -28,7 +28,7 @@ use crate::{
     output,
     problem::Result,
     serve::apply,
-    setup::{self, Unwanted},
+    setup::{self, Configured},
 };
 
 /// What a reload came to.
@@ -59,9 +59,14 @@ pub(crate) struct Reloader {
     local_token: Mutex<Option<LocalToken>>,
     /// What the program was started with.
     started: Table,
-    /// Held for the length of a reload: one at a time.
-    current: tokio::sync::Mutex<Loaded>,
-    unwanted: ArcSwap<Unwanted>,
+    autoload: bool,
+    /// Held for the length of a reload and of a look at the folders: what one decides by, the other may change.
+    current: tokio::sync::Mutex<Current>,
+}
+
+struct Current {
+    loaded: Loaded,
+    configured: Configured,
 }
 
 impl Reloader {
@@ -80,8 +85,8 @@ impl Reloader {
             address,
             local_token: Mutex::new(local_token),
             started: loaded.table()?,
-            unwanted: ArcSwap::from_pointee(Unwanted::of(&loaded)?),
-            current: tokio::sync::Mutex::new(loaded),
+            autoload: loaded.config.plugins.autoload,
+            current: tokio::sync::Mutex::new(Current { configured: Configured::of(&loaded)?, loaded }),
         })
     }
 
@@ -109,23 +114,23 @@ impl Reloader {
 
     async fn take_over(&self) -> Result<Reloaded> {
         let mut current = self.current.lock().await;
-        let named = current.path.as_deref().or(self.options.config.as_deref());
+        let named = current.loaded.path.as_deref().or(self.options.config.as_deref());
         let mut new = Loaded::read(named)?;
         apply(&mut new, &self.options)?;
-        let (before, after) = (current.table()?, new.table()?);
+        let (before, after) = (current.loaded.table()?, new.table()?);
         // Everything that can be refused.
         let builder = setup::client(&new, Vec::new())?;
         let keys = ApiKeys::of(&new)?;
         let tokens = self.tokens(&new)?;
-        let unwanted = Unwanted::of(&new)?;
-        let list = self.client.plugins().list();
-        let runs = |name: &str| {
-            list.iter().any(|info| {
-                info.name == name && matches!(info.state, PluginState::Active | PluginState::Disabled)
-            })
-        };
-        let changes = difference::changes(&current, &new, runs)?;
-        let plugins = match changes.is_empty() {
+        let configured = Configured::of(&new)?;
+        let mut running = self.client.plugins().list();
+        running.retain(|info| matches!(info.state, PluginState::Active | PluginState::Disabled));
+        let (displaced, running): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|info| configured.displaces(info));
+        let runs = |name: &str| running.iter().any(|info| info.name == name);
+        let mut changes: Vec<_> = displaced.into_iter().map(|info| Change::Unload(info.name)).collect();
+        changes.extend(difference::changes(&current.loaded, &new, runs)?);
+        let mut plugins = match changes.is_empty() {
             true => Vec::new(),
             false => {
                 let changed = self.client.plugins().change(changes).await;
@@ -140,8 +145,14 @@ impl Reloader {
             self.doors.tokens.store(Arc::new(tokens));
             *self.local_token.lock().unwrap_or_else(PoisonError::into_inner) = local_token;
         }
-        self.unwanted.store(Arc::new(unwanted));
-        *current = new;
+        if self.autoload {
+            // What the file names no more is another library of the folders.
+            match setup::autoload(&configured, &self.client).await {
+                Ok(more) => plugins.extend(more),
+                Err(problem) => tracing::warn!("{problem}"),
+            }
+        }
+        *current = Current { loaded: new, configured };
         Ok(Reloaded {
             changed: difference::lines(&before, &after),
             needs_restart: difference::restart(&self.started, &after),
@@ -165,11 +176,13 @@ impl Reloader {
         Ok(Some((AdminTokens::local(local_token.token()), Some(local_token))))
     }
 
-    /// Looks at the plugin folders again.
-    pub(crate) async fn rescan(&self, autoload: bool) {
-        let unwanted = self.unwanted.load_full();
-        let rescan = self.client.plugins().rescan(autoload, |found| !unwanted.contains(found));
-        for rescanned in acting_as("watcher", rescan).await {
+    /// Looks at the plugin folders again, unless that has to wait.
+    pub(crate) async fn rescan(&self) -> bool {
+        let current = self.current.lock().await;
+        let wanted = |found: &Found| !current.configured.contains(found);
+        let rescan = self.client.plugins().rescan(self.autoload, wanted);
+        let Ok(results) = acting_as("watcher", rescan).await else { return false };
+        for rescanned in results {
             match rescanned.result {
                 Ok(changed) => {
                     for info in changed {
@@ -180,6 +193,7 @@ impl Reloader {
                 Err(error) => tracing::warn!("plugin folders: {error}"),
             }
         }
+        true
     }
 
     /// The end: the file of the local token goes.

@@ -5,7 +5,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use llmux_core::{Client, plugins::PluginState};
+use llmux_core::{
+    Client,
+    plugins::{PluginState, acting_as},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,7 +27,8 @@ use crate::{
     pulse,
     reload::{Doors, Reloader},
     server::{self, Phase},
-    setup, watch as folders,
+    setup::{self, Configured},
+    watch as folders,
 };
 
 /// What plugins get to hear of how requests ended, after the last of these is gone.
@@ -88,14 +92,14 @@ async fn serve(loaded: Loaded, options: Serve) -> Result<()> {
         None => tracing::info!("no configuration file: the offline provider `echo` answers"),
     }
     if config.plugins.autoload
-        && let Err(problem) = setup::autoload(&loaded, &client).await
+        && let Err(problem) = acting_as("config", setup::autoload(&Configured::of(&loaded)?, &client)).await
     {
         clean_up(&client).await;
         return Err(problem);
     }
     let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
     let (read_timeout, keep_alive) = (config.server.read_timeout, config.server.keep_alive);
-    let (watches, autoload) = (config.plugins.watch, config.plugins.autoload);
+    let watches = config.plugins.watch;
     let dirs = config.plugins.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<Vec<_>>>()?;
     let (admin_listener, tokens, local_token) = match admin {
         Some(Guarded { listener, address, tokens, local_token }) => {
@@ -111,7 +115,7 @@ async fn serve(loaded: Loaded, options: Serve) -> Result<()> {
     let (phase, phases) = watch::channel(Phase::Running);
     let (alive, mut all_gone) = mpsc::channel(1);
     if watches {
-        tokio::spawn(folders::run(reloader.clone(), dirs, autoload, phases.clone()));
+        tokio::spawn(folders::run(reloader.clone(), dirs, phases.clone()));
     }
     let api =
         Api { client: client.clone(), keys: doors.keys, phase: phases.clone(), read_timeout, keep_alive };

@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{Found, Manifest, PluginError, PluginsConfig, TrustedKey, acting_as},
+    plugins::{Found, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use serde_json::Value;
@@ -264,43 +264,53 @@ fn to_json(value: toml::Value) -> Result<Value, String> {
     })
 }
 
-/// What is configured and not enabled: it must not come in by the door of the plugin folders.
-pub(crate) struct Unwanted {
+/// What the configuration names, enabled or not: it comes in by the configuration alone, and not by the door of the
+/// plugin folders (rule D8).
+pub(crate) struct Configured {
+    instances: Vec<String>,
     paths: Vec<PathBuf>,
     plugins: Vec<String>,
 }
 
-impl Unwanted {
+impl Configured {
     pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
-        let mut unwanted = Self { paths: Vec::new(), plugins: Vec::new() };
-        for instance in loaded.config.instances.iter().filter(|instance| instance.enabled == Some(false)) {
+        let mut configured = Self { instances: Vec::new(), paths: Vec::new(), plugins: Vec::new() };
+        for instance in &loaded.config.instances {
+            configured.instances.push(instance.name.get_ref().clone());
             match &instance.path {
-                Some(path) => unwanted.paths.push(loaded.resolve(path)?),
+                Some(path) => configured.paths.push(loaded.resolve(path)?),
                 None => {
                     let plugin = instance.plugin.as_ref().unwrap_or(&instance.name);
-                    unwanted.plugins.push(plugin.get_ref().clone());
+                    configured.plugins.push(plugin.get_ref().clone());
                 }
             }
         }
-        Ok(unwanted)
+        Ok(configured)
     }
 
+    /// Is this library one that it names?
     pub(crate) fn contains(&self, found: &Found) -> bool {
         let is_named = |manifest: &Manifest| self.plugins.contains(&manifest.name);
         self.paths.contains(&found.path) || found.manifest.as_ref().is_ok_and(is_named)
     }
+
+    /// Is this instance one that was autoloaded and is in the way of one that it names?
+    pub(crate) fn displaces(&self, info: &PluginInfo) -> bool {
+        let is_named = self.instances.contains(&info.name) || self.plugins.contains(&info.plugin);
+        info.autoloaded && (is_named || info.library.as_ref().is_some_and(|path| self.paths.contains(path)))
+    }
 }
 
 /// One instance of every library in the plugin folders that the configuration does not name. A library that cannot
-/// start with its default configuration is reported and left out.
-pub(crate) async fn autoload(loaded: &Loaded, client: &Client) -> Result<()> {
-    let unwanted = Unwanted::of(loaded)?;
-    let autoload = client.plugins().autoload(|found| !unwanted.contains(found));
-    let results = acting_as("config", autoload).await;
+/// start with its default configuration is reported and left out. Gives the instances.
+pub(crate) async fn autoload(configured: &Configured, client: &Client) -> Result<Vec<PluginInfo>> {
+    let results = client.plugins().autoload(|found| !configured.contains(found)).await;
+    let mut loaded = Vec::new();
     for rescanned in results.map_err(|error| Problem::new(format!("plugin folder {error}")))? {
-        if let Err(error) = rescanned.result {
-            tracing::warn!("left out: {error}");
+        match rescanned.result {
+            Ok(more) => loaded.extend(more),
+            Err(error) => tracing::warn!("left out: {error}"),
         }
     }
-    Ok(())
+    Ok(loaded)
 }

@@ -15,14 +15,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use llmux_core::plugins::{PluginEvent, PluginEventKind};
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     task::spawn_blocking,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use crate::{
@@ -52,29 +57,43 @@ struct Mark {
 }
 
 /// Watches until the program drains.
-pub(crate) async fn run(
-    reloader: Arc<Reloader>,
-    dirs: Vec<PathBuf>,
-    autoload: bool,
-    mut phase: watch::Receiver<Phase>,
-) {
+pub(crate) async fn run(reloader: Arc<Reloader>, dirs: Vec<PathBuf>, mut phase: watch::Receiver<Phase>) {
     let mut eyes = Eyes::new(dirs);
+    let mut events = reloader.client.plugins().subscribe();
     let work = async {
+        // What the last look at the libraries saw; nothing where it has to be done again.
         let mut known = None;
         loop {
             let seen = eyes.look().await;
             if known.as_ref() != Some(&seen) {
-                known = Some(eyes.settle(seen).await);
-                reloader.rescan(autoload).await;
-                continue;
+                let settled = eyes.settle(seen).await;
+                known = reloader.rescan().await.then_some(settled);
             }
-            // An error means that no event came.
-            let _ = timeout(LOOK_EVERY, eyes.hints.woken.notified()).await;
+            tokio::select! {
+                () = eyes.hints.woken.notified() => {}
+                () = sleep(LOOK_EVERY) => {}
+                () = freed(&mut events) => known = None,
+            }
         }
     };
     tokio::select! {
         () = work => {}
         () = reached(&mut phase, Phase::Draining) => {}
+    }
+}
+
+/// Waits until an instance has gone: its name and its place may be what a library waits for.
+async fn freed(events: &mut broadcast::Receiver<PluginEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(event) if event.kind != PluginEventKind::Unloaded => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => {
+                // One look answers all of them.
+                *events = events.resubscribe();
+                return;
+            }
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

@@ -44,12 +44,6 @@ pub(crate) struct Image {
     retired: Arc<Retired>,
 }
 
-impl Image {
-    pub(crate) fn new(size: u64, retired: Arc<Retired>) -> Arc<Self> {
-        Arc::new(Self { size, retired })
-    }
-}
-
 impl Drop for Image {
     fn drop(&mut self) {
         self.retired.count.fetch_add(1, Ordering::Relaxed);
@@ -57,14 +51,20 @@ impl Drop for Image {
     }
 }
 
-/// Loads an image and gives its module. The path must never have been loaded before: the system's loader
-/// knows images by their path.
-pub(crate) fn open(path: &Path, entry: &str) -> Result<PluginModuleRef, OpenError> {
+/// Loads an image of this size and gives its module. The path must never have been loaded before: the system's loader
+/// knows images by their path. What is mapped stays mapped, also if it is refused then: it is retired at once.
+pub(crate) fn open(
+    path: &Path,
+    entry: &str,
+    size: u64,
+    retired: &Arc<Retired>,
+) -> Result<(PluginModuleRef, Arc<Image>), OpenError> {
     // SAFETY: the initializers of the library run here. The operator decided to load it, and everything that
     // can be checked from its bytes has been.
     let library = unsafe { load(path) }.map_err(|error| OpenError::Dlopen(cause(&error, path)))?;
     // Never unmapped, whatever comes: see the head.
     let library = std::mem::ManuallyDrop::new(library);
+    let image = Arc::new(Image { size, retired: retired.clone() });
     let found = {
         // SAFETY: the manifest says that this symbol is an `Entry`; its header is checked before the rest.
         unsafe { library.get::<*const AbiHeader>(entry.as_bytes()) }
@@ -72,7 +72,7 @@ pub(crate) fn open(path: &Path, entry: &str) -> Result<PluginModuleRef, OpenErro
     let symbol = found.map_err(|error| OpenError::NoEntry(cause(&error, path)))?;
     // A data symbol: its address is the static's.
     let header: *const AbiHeader = *symbol;
-    check(header).map(|entry| entry.module)
+    check(header).map(|entry| (entry.module, image))
 }
 
 /// What the system says, which is in the source of the error, of the file whose private copy this is.

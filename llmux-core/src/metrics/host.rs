@@ -2,6 +2,8 @@
 //!
 //! `Client::metrics` calls it. It keeps nothing.
 
+use std::collections::{BTreeSet, HashSet};
+
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::plugins::{PluginInfo, RetiredImages};
@@ -28,7 +30,10 @@ pub(crate) fn families(
             families.push(family);
         }
     };
-    let hooks = || plugins.iter().flat_map(|plugin| plugin.hooks.iter().map(move |hook| (plugin, hook)));
+    // Two generations of an instance count together, and a label's value is there once: the first of a name is enough.
+    let mut names = HashSet::new();
+    let counted: Vec<_> = plugins.iter().filter(|plugin| names.insert(&plugin.name)).collect();
+    let hooks = || counted.iter().flat_map(|plugin| plugin.hooks.iter().map(move |hook| (plugin, hook)));
     let counter = |labels: &[(&str, &str)], value: f64| {
         let mut counter = proto::Counter::default();
         counter.set_value(value);
@@ -69,18 +74,17 @@ pub(crate) fn families(
         metric
     });
     add(MetricType::SUMMARY, "llmux_hook_duration_seconds", "How long hook calls took", durations.collect());
-    let instances = plugins.iter().map(|plugin| {
+    let labels = plugins.iter().map(|plugin| {
         let version = plugin.version.as_deref().unwrap_or_default();
-        gauge(
-            &[
-                ("name", &plugin.name),
-                ("plugin", &plugin.plugin),
-                ("version", version),
-                ("state", plugin.state.as_str()),
-            ],
-            1.0,
-        )
+        [
+            ("name", &*plugin.name),
+            ("plugin", &plugin.plugin),
+            ("version", version),
+            ("state", plugin.state.as_str()),
+        ]
     });
+    let labels: BTreeSet<_> = labels.collect();
+    let instances = labels.iter().map(|labels| gauge(labels, 1.0));
     add(MetricType::GAUGE, "llmux_plugin_info", "The instances there are", instances.collect());
     add(
         MetricType::GAUGE,

@@ -73,6 +73,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
 }
 
 impl Change {
+    /// Does it take code of a plugin to make it?
+    pub(super) fn makes_instances(&self) -> bool {
+        match self {
+            Change::Load(_) | Change::Reload(_) => true,
+            Change::Update { config, .. } => !config.is_keep(),
+            Change::Unload(_) | Change::Disable(_) | Change::Enable(_) => false,
+        }
+    }
+
     /// What it is called, and the instance or library that it is about.
     pub(super) fn title(&self) -> (&'static str, String) {
         match self {

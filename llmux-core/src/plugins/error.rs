@@ -81,6 +81,15 @@ pub enum PluginError {
         /// The limit.
         max: u64,
     },
+    /// The system's loader does not come back from another library, and no new thread starts until it does.
+    #[error(
+        "nothing can be loaded while the initializers of {} run, which are past their timeout; if they never return, restart the host",
+        shown(by)
+    )]
+    LoaderBusy {
+        /// That library.
+        by: PathBuf,
+    },
     /// The file holds another plugin now.
     #[error("{}: holds the plugin `{found}` now, and its instances are of `{expected}`", shown(path))]
     OtherPlugin {

@@ -192,15 +192,21 @@ pub(super) fn events(before: &[Slot], after: &[Slot]) -> Vec<PluginEvent> {
         gone.map(|slot| event(PluginEventKind::Unloaded, slot.name(), Some(slot), None)).collect();
     for slot in after {
         let old = find(before, slot.name());
-        let kind = match &old {
-            None => PluginEventKind::Loaded,
-            Some(old) if !old.is_same_instance(slot) => PluginEventKind::Reloaded,
-            Some(old) if old.enabled && !slot.enabled => PluginEventKind::Disabled,
-            Some(old) if !old.enabled && slot.enabled => PluginEventKind::Enabled,
-            Some(old) if !old.is_same_entry(slot) => PluginEventKind::Updated,
-            Some(_) => continue,
+        let made = match &old {
+            None => Some(PluginEventKind::Loaded),
+            Some(old) if !old.is_same_instance(slot) => Some(PluginEventKind::Reloaded),
+            Some(old) if !old.is_same_entry(slot) => Some(PluginEventKind::Updated),
+            Some(_) => None,
         };
-        events.push(event(kind, slot.name(), old.as_ref(), Some(slot)));
+        let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
+        let switched = match (was_enabled, slot.enabled) {
+            (true, false) => Some(PluginEventKind::Disabled),
+            (false, true) => Some(PluginEventKind::Enabled),
+            _ => None,
+        };
+        events.extend(
+            made.into_iter().chain(switched).map(|kind| event(kind, slot.name(), old.as_ref(), Some(slot))),
+        );
     }
     events
 }

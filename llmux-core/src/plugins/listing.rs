@@ -41,6 +41,8 @@ pub struct PluginInfo {
     pub loaded_at: u64,
     /// Has the library's file gone? The image runs on (rule D6).
     pub file_missing: bool,
+    /// Did it come because its library lies in a plugin folder (rule D8)?
+    pub autoloaded: bool,
     /// Why it failed, or why the last reload of its library was refused.
     pub error: Option<String>,
     /// What its hooks have done; those never called are left out.
@@ -64,6 +66,7 @@ impl PluginInfo {
             generation: 0,
             sha256: None,
             loaded_at: problem.since,
+            autoloaded: false,
             error: Some(problem.why),
             hooks: Vec::new(),
         }

@@ -25,6 +25,7 @@ use super::{
     discovery::{Found, discover},
     error::PluginError,
     event::{PluginEvent, events},
+    image::{Loaded, Stuck},
     listing::{PluginInfo, RetiredImages},
     problem::Problems,
     retire::{Retirement, ShutdownReport, Unloaded},
@@ -91,6 +92,7 @@ pub struct Registry {
     pub(super) problems: Problems,
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
+    stuck: Stuck,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
     config: PluginsConfig,
@@ -124,6 +126,7 @@ impl Registry {
             problems: Problems::default(),
             refused: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
+            stuck: stage.loader.stuck.clone(),
             queue: AsyncMutex::new(Queue { stage, alive: Some(alive), all_gone }),
             config,
         })
@@ -145,13 +148,14 @@ impl Registry {
     }
 
     /// Takes an instance out of the pipeline, waits for the requests that use it (at most the drain timeout),
-    /// cleans it up and drops it.
+    /// cleans it up and drops it. Its library is not autoloaded again until its file is another; [`Change::Unload`] makes
+    /// no such promise.
     ///
     /// # Errors
     ///
     /// When there is no such instance.
     pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
-        self.change(vec![Change::Unload(name.to_owned())]).await?;
+        self.attempt(vec![Change::Unload(name.to_owned())], None, true).await?;
         Ok(self.retirement.gone(name, self.config.drain_timeout).await)
     }
 
@@ -161,14 +165,16 @@ impl Registry {
     ///
     /// The first that cannot be made; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
-        self.attempt(changes, None).await
+        self.attempt(changes, None, false).await
     }
 
-    /// The same, and tells of a refusal only if that is not for this reason, which was told before.
+    /// The same, and tells of a refusal only if that is not for this reason, which was told before. Libraries that
+    /// are left unused stay out of the pipeline, if that is wanted.
     pub(super) async fn attempt(
         &self,
         changes: Vec<Change>,
         told: Option<&str>,
+        stay_out: bool,
     ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
         let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
@@ -176,11 +182,11 @@ impl Registry {
         let mut after = before.clone();
         for change in changes {
             let (attempted, name) = change.title();
-            queue.stage.tried = None;
+            queue.stage.loader.tried = None;
             if let Err(error) = queue.stage.make(&mut after, change).await {
                 self.retire(Slot::missing(after, &before));
                 let running = before.iter().find(|slot| slot.name() == name);
-                let tried = queue.stage.tried.take();
+                let tried = queue.stage.loader.tried.take();
                 if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
                     // The old generation serves on; the operator sees why in the list.
                     let sha256 = tried.as_ref().and_then(|tried| tried.sha256.as_deref());
@@ -195,20 +201,26 @@ impl Registry {
         }
         let entries = after.iter().filter(|slot| slot.enabled).map(|slot| slot.entry.clone()).collect();
         let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
+        if stay_out {
+            // Before anybody can find the library unused.
+            for left in Slot::libraries(&before)
+                .filter(|left| !Slot::libraries(&after).any(|it| it.path == left.path))
+            {
+                self.problems.note_unloaded(&left.path, &left.sha256);
+            }
+        }
         *self.slots() = after.clone();
         self.snapshot.store(Arc::new(snapshot));
         let events = events(&before, &after);
         let is_changed = |slot: &&Slot| events.iter().any(|event| event.name == slot.name());
         let changed: Vec<_> = after.iter().filter(is_changed).map(|slot| self.info(slot)).collect();
-        for path in after.iter().filter(is_changed).filter_map(Slot::path) {
-            self.problems.retain(|other| other != path);
+        // Another image came of the file as it is; whatever else changed says nothing about the file.
+        let had = |new: &Loaded| Slot::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
+        for library in Slot::libraries(&after).filter(|new| !had(new)) {
+            self.problems.retain(|other| other != library.path);
         }
         for event in events {
             self.tell(event);
-        }
-        let left = before.iter().filter_map(|slot| slot.library.as_ref());
-        for library in left.filter(|left| !after.iter().any(|slot| slot.path() == Some(&left.path))) {
-            self.problems.note_unloaded(&library.path, &library.sha256);
         }
         self.retire(Slot::missing(before, &after));
         Ok(changed)
@@ -245,11 +257,13 @@ impl Registry {
     ///
     /// When a folder cannot be read.
     pub async fn discover(&self) -> Result<Vec<Found>, PluginError> {
+        self.stuck.check()?;
         discover_blocking(&self.config).await
     }
 
     /// The same, with a folder that cannot be read in the place of its libraries: the others still count.
-    pub(super) async fn discover_what_is_there(&self) -> Vec<Found> {
+    pub(super) async fn discover_what_is_there(&self) -> Result<Vec<Found>, PluginError> {
+        self.stuck.check()?;
         let mut found = Vec::new();
         for dir in &self.config.dirs {
             match discover_in(vec![dir.clone()], self.config.verify_options()).await {
@@ -261,7 +275,7 @@ impl Registry {
                 Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
             }
         }
-        found
+        Ok(found)
     }
 
     /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were

@@ -4,7 +4,7 @@
 //! or a checksum may have come; what is refused for the same reason as before is not told again. A file whose own code
 //! failed is tried again when it is written anew or touched: each time costs an image.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use super::{
     change::Change,
@@ -46,14 +46,23 @@ impl Registry {
     /// The same, and reloads the instances of libraries whose bytes changed, and unloads autoloaded ones whose
     /// file has gone. With `autoload` off, only libraries in use are looked at. A folder that cannot be read is
     /// refused like a library, and hinders no other.
-    pub async fn rescan(&self, autoload: bool, wanted: impl Fn(&Found) -> bool) -> Vec<Rescanned> {
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be looked at, since the system's loader does not come back ([`PluginError::LoaderBusy`]).
+    pub async fn rescan(
+        &self,
+        autoload: bool,
+        wanted: impl Fn(&Found) -> bool,
+    ) -> Result<Vec<Rescanned>, PluginError> {
         let mut results = Vec::new();
         for name in self.orphans() {
             let result = self.change(vec![Change::Unload(name)]).await;
             results.push(Rescanned { result });
         }
-        let found = self.discover_what_is_there().await;
-        self.problems.retain(|path| found.iter().any(|one| one.path == path));
+        let found = self.discover_what_is_there().await?;
+        let paths: HashSet<_> = found.iter().map(|one| one.path.as_path()).collect();
+        self.problems.retain(|path| paths.contains(path));
         for one in &found {
             let users = self.users(&one.path);
             let result = match users.first() {
@@ -65,7 +74,7 @@ impl Registry {
                 results.push(Rescanned { result });
             }
         }
-        results
+        Ok(results)
     }
 
     /// A library that no instance uses.
@@ -100,7 +109,7 @@ impl Registry {
             return None;
         }
         let told = self.problems.told(&one.path, sha256);
-        let attempted = self.attempt(vec![change], told.as_deref()).await;
+        let attempted = self.attempt(vec![change], told.as_deref(), false).await;
         let Err(error) = &attempted else { return Some(attempted) };
         self.problems.note(&one.path, sha256, error);
         (told != Some(error.to_string())).then_some(attempted)

@@ -2,7 +2,10 @@
 //! and its drop (rules C2, D5, L3).
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,10 +16,10 @@ use tokio::{
 };
 
 use super::{
-    listing::{PluginInfo, PluginState},
+    listing::{PluginInfo, PluginState, hooks},
     slot::Slot,
 };
-use crate::boundary::Instance;
+use crate::{boundary::Instance, pipeline::stats::Stats};
 
 /// How far an unload has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +41,27 @@ pub struct ShutdownReport {
 
 /// The instances that are on their way out.
 pub(super) struct Retirement {
-    draining: Mutex<Vec<PluginInfo>>,
+    draining: Mutex<Vec<Draining>>,
+    /// How many there have been.
+    begun: AtomicU64,
     /// Raised whenever one is gone.
     changed: watch::Sender<u64>,
     /// Taken when a cleanup begins: another configuration counts for what leaves after it.
     cleanup_timeout: Mutex<Duration>,
 }
 
+/// An instance that is on its way out, without what keeps it there.
+struct Draining {
+    number: u64,
+    info: PluginInfo,
+    stats: Arc<Stats>,
+}
+
 impl Retirement {
     pub(super) fn new(cleanup_timeout: Duration) -> Self {
         Self {
             draining: Mutex::default(),
+            begun: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             cleanup_timeout: cleanup_timeout.into(),
         }
@@ -62,28 +75,27 @@ impl Retirement {
         *self.cleanup_timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that requests still use.
+    /// Those that requests still use, with what their hooks have done by now.
     pub(super) fn list(&self) -> Vec<PluginInfo> {
-        self.draining().clone()
+        let draining = self.draining();
+        let infos = draining.iter().map(|it| PluginInfo { hooks: hooks(&it.stats), ..it.info.clone() });
+        infos.collect()
     }
 
     /// Lets an instance go, and sees to the rest in a task of its own.
     pub(super) fn begin(self: &Arc<Self>, slot: Slot) {
         let Some(home) = slot.home.take() else { return };
         let info = PluginInfo { state: PluginState::Draining, ..slot.info() };
-        self.draining().push(info.clone());
+        let (name, stats) = (info.name.clone(), slot.entry.stats.clone());
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        self.draining().push(Draining { number, info, stats });
         drop(slot);
         let this = self.clone();
         tokio::spawn(async move {
             if let Err(error) = this.finish(home).await {
-                tracing::warn!(instance = info.name, "cleanup failed: {error}");
+                tracing::warn!(instance = name, "cleanup failed: {error}");
             }
-            let mut draining = this.draining();
-            let at = draining
-                .iter()
-                .position(|other| other.name == info.name && other.generation == info.generation);
-            at.map(|at| draining.remove(at));
-            drop(draining);
+            this.draining().retain(|it| it.number != number);
             this.changed.send_modify(|count| *count += 1);
         });
     }
@@ -91,7 +103,7 @@ impl Retirement {
     /// Waits until no instance of this name is draining, for a bounded time.
     pub(super) async fn gone(&self, name: &str, wait: Duration) -> Unloaded {
         let mut changed = self.changed.subscribe();
-        let gone = changed.wait_for(|_| !self.draining().iter().any(|info| info.name == name));
+        let gone = changed.wait_for(|_| !self.draining().iter().any(|it| it.info.name == name));
         match timeout(wait, gone).await {
             Ok(_) => Unloaded::Gone,
             Err(_) => Unloaded::Draining,
@@ -146,7 +158,7 @@ impl Retirement {
         }
     }
 
-    fn draining(&self) -> MutexGuard<'_, Vec<PluginInfo>> {
+    fn draining(&self) -> MutexGuard<'_, Vec<Draining>> {
         self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -64,6 +64,11 @@ impl Slot {
         self.library.as_ref().map(|library| library.path.as_path())
     }
 
+    /// The libraries of a list of instances.
+    pub(super) fn libraries(slots: &[Slot]) -> impl Iterator<Item = &Loaded> {
+        slots.iter().filter_map(|slot| slot.library.as_ref())
+    }
+
     fn lease(&self) -> &Arc<Lease> {
         &self.entry.lease
     }
@@ -100,6 +105,7 @@ impl Slot {
             sha256: library.map(|library| library.sha256.to_string()),
             loaded_at: listing::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| listing::is_gone(&library.path)),
+            autoloaded: self.autoloaded,
             error: None,
             hooks: listing::hooks(&self.entry.stats),
         }

@@ -2,9 +2,9 @@
 //! published.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::Ordering},
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -15,15 +15,12 @@ use tokio::{task::spawn_blocking, time::timeout};
 use super::{
     change::Change,
     config::check,
-    copies::Copies,
     error::{LibraryError, PluginError},
-    event::Edition,
-    image::{self, Loaded},
+    image::{Loaded, Loader},
     manifest::{Manifest, OnError, is_name},
     registry::{PluginsConfig, find},
     slot::{Home, Slot},
     source::{ByHand, PluginSpec, Source, no_config},
-    verify::{VerifyOptions, examine},
 };
 use crate::{
     boundary::{
@@ -45,12 +42,8 @@ const CONSTRUCTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is needed to make instances.
 pub(super) struct Stage {
     shared: Arc<HostShared>,
-    retired: Arc<Retired>,
     compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
-    copies: Arc<Mutex<Copies>>,
-    /// The file that the change under way opened last, for the account of its refusal.
-    pub(super) tried: Option<Edition>,
-    generations: HashMap<PathBuf, u64>,
+    pub(super) loader: Loader,
     order: u64,
     pipeline: PipelineConfig,
     config: PluginsConfig,
@@ -78,12 +71,9 @@ impl Stage {
             Ok((manifest.name.clone(), (compiled, manifest)))
         });
         Ok(Self {
-            shared,
-            retired,
             compiled: compiled.collect::<Result<_, PluginError>>()?,
-            copies: Arc::default(),
-            tried: None,
-            generations: HashMap::new(),
+            loader: Loader::new(shared.clone(), retired, config.clone()),
+            shared,
             order: 0,
             pipeline,
             config,
@@ -92,6 +82,9 @@ impl Stage {
 
     /// Makes one change to the list.
     pub(super) async fn make(&mut self, slots: &mut Vec<Slot>, change: Change) -> Result<(), PluginError> {
+        if change.makes_instances() {
+            self.loader.stuck.check()?;
+        }
         match change {
             Change::Load(spec) => self.load(slots, spec).await,
             Change::Unload(name) => position(slots, &name).map(|at| drop(slots.remove(at))),
@@ -174,7 +167,7 @@ impl Stage {
             return Err(PluginError::Library { path, error });
         }
         let plugin = slots[at].plugin.clone();
-        let library = self.open(&path, sha256.as_deref(), Some(&plugin)).await?;
+        let library = self.loader.open(&path, sha256.as_deref(), Some(&plugin)).await?;
         for slot in slots.iter_mut().filter(|slot| slot.path() == Some(&path)) {
             slot.module = Some(library.module);
             slot.manifest = Some(library.manifest.clone());
@@ -244,7 +237,7 @@ impl Stage {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
-                    _ => self.open(&path, sha256, None).await?,
+                    _ => self.loader.open(&path, sha256, None).await?,
                 };
                 Ok(Plugin {
                     name: library.manifest.name.as_str().into(),
@@ -274,50 +267,6 @@ impl Stage {
                 Ok(Plugin { name, manifest: None, module: None, library: None, by_hand: Some(by_hand) })
             }
         }
-    }
-
-    /// Checks and loads a library, off the request path: of this plugin, or of any.
-    async fn open(
-        &mut self,
-        path: &Path,
-        sha256: Option<&str>,
-        plugin: Option<&str>,
-    ) -> Result<Loaded, PluginError> {
-        let max = self.config.max_retired_images;
-        if self.retired.count.load(Ordering::Relaxed) >= max {
-            return Err(PluginError::TooManyRetired { max });
-        }
-        let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
-        let sha256 = sha256.map(str::to_owned);
-        let options = VerifyOptions { sha256, ..self.config.verify_options() };
-        let path = path.to_owned();
-        let refused = |error| PluginError::Library { path: path.clone(), error };
-        let panicked = || refused(LibraryError::Dlopen("it panicked while it was loaded".to_owned()));
-        let examined = spawn_blocking({
-            let path = path.clone();
-            move || examine(&path, &options)
-        });
-        let examined = examined.await.map_err(|_| panicked())?;
-        let manifest = examined.manifest.as_ref();
-        self.tried = examined.sha256.map(|sha256| Edition::tried(&path, manifest, sha256));
-        let library = examined.result.map_err(refused)?;
-        let found = &library.manifest.name;
-        if let Some(expected) = plugin.filter(|plugin| plugin != found) {
-            let (expected, found) = (expected.to_owned(), found.clone());
-            return Err(PluginError::OtherPlugin { path, expected, found });
-        }
-        let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
-        let opened = spawn_blocking(move || image::load(library, generation, &copies, &shared, &retired));
-        // An initializer that never returns must not hold up every later change.
-        let library = match timeout(CONSTRUCTION_TIMEOUT, opened).await {
-            Ok(opened) => opened.map_err(|_| panicked())??,
-            Err(_) => {
-                let why = format!("its initializers ran past the timeout of {CONSTRUCTION_TIMEOUT:?}");
-                return Err(refused(LibraryError::Dlopen(why)));
-            }
-        };
-        self.generations.insert(path, generation);
-        Ok(library)
     }
 
     /// Makes an instance: its configuration against the schema, then the plugin's own code, in its own time.

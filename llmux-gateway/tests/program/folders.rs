@@ -19,7 +19,7 @@ fn folder() -> (TempDir, String) {
     (folder, path)
 }
 
-async fn is_active(server: &Server, version: &str) {
+pub(crate) async fn is_active(server: &Server, version: &str) {
     until(&format!("{version} is active"), async || {
         let plugin = server.plugin("edition").await;
         plugin["state"] == "active" && plugin["version"] == version
@@ -28,7 +28,7 @@ async fn is_active(server: &Server, version: &str) {
 }
 
 /// Requests of both kinds, one after the other, until told to stop. Each must be answered by one edition.
-async fn load(api: String, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
+pub(crate) async fn load(api: String, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
     let url = format!("{api}/v1/chat/completions");
     let mut streams = false;
     while !stop.load(Ordering::Relaxed) {

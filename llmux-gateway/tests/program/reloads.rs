@@ -126,6 +126,55 @@ async fn d3_a_wrong_file_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
+async fn d3_a_reload_that_fails_in_its_last_change_has_applied_none_of_the_others() {
+    let a_and_b =
+        |a: &str, b: &str| format!("{}{}", plugin("a", a, "priority = 1"), plugin("b", b, "priority = 2"));
+    let server = Server::with(&format!("{ECHO}{}", a_and_b("A", "B")), &[]).await;
+    assert_eq!(prompts(&server).await, ["B", "A", "Hello"]);
+    let (_, before) = read(http().get(format!("{}/admin/plugins", server.admin))).await;
+    let lasting = |list: &Value| -> Vec<Value> {
+        let of =
+            |it: &Value| json!([it["name"], it["state"], it["priority"], it["generation"], it["loaded_at"]]);
+        list["plugins"].as_array().expect("a list").iter().map(of).collect()
+    };
+    // Everything changes that can, and what comes last cannot be made.
+    let after = format!(
+        "[server]\nmax_body_bytes = 10\n[pipeline]\npre_hook_timeout = \"1ms\"\n[retry]\nmax_retries = 0\n\
+         [[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"another\"]\n\
+         [[fallback]]\nmodel = \"echo-request\"\nto = \"another\"\n\
+         [[api_key]]\nid = \"x\"\nsha256 = \"{}\"\n[[admin_token]]\nname = \"t\"\nsha256 = \"{}\"\nrole = \"admin\"\n\
+         {}{}{}",
+        sha256("secret"),
+        sha256("token"),
+        plugin("a", "AA", "priority = 9"),
+        plugin("c", "C", ""),
+        "[[plugin]]\nname = \"d\"\nplugin = \"nobody\"\n",
+    );
+    write(&server, &after);
+    let (status, refused) = error(server.admin(Method::POST, "/admin/reload")).await;
+    assert_eq!(status, 422, "{refused}");
+    assert!(refused["message"].as_str().expect("text").contains("no plugin named `nobody`"), "{refused}");
+
+    assert_eq!(prompts(&server).await, ["B", "A", "Hello"], "providers, keys, body limit, plugins");
+    until("what was made for nothing is gone", async || {
+        lasting(&read(http().get(format!("{}/admin/plugins", server.admin))).await.1) == lasting(&before)
+    })
+    .await;
+    let (_, models) = read(server.get("/v1/models")).await;
+    assert!(!models.to_string().contains("another"), "{models}");
+    let url = format!("{}/admin/plugins/a/enable", server.admin);
+    assert_eq!(error(http().post(url).bearer_auth("token")).await.0, 401, "the new token");
+    assert_eq!(read(server.admin(Method::POST, "/admin/plugins/a/enable")).await.0, 200, "the old token");
+    let old = std::fs::read_to_string(server.token_file()).expect("a token");
+    // What was compared with stays, too: mended, all of it is new.
+    write(&server, &after.replace("[[plugin]]\nname = \"d\"\nplugin = \"nobody\"\n", ""));
+    let (status, answer) = read(server.admin(Method::POST, "/admin/reload")).await;
+    assert_eq!((status, answer["changed"].as_array().map(Vec::len)), (200, Some(10)), "{answer}");
+    let url = format!("{}/admin/plugins/a/enable", server.admin);
+    assert_eq!(error(http().post(url).bearer_auth(old)).await.0, 401, "the old token");
+}
+
+#[tokio::test]
 async fn instances_are_switched_and_updated_by_the_file_and_by_commands() {
     let server = Server::with(&format!("{ECHO}{}", plugin("a", "A", "")), &[]).await;
     write(&server, &format!("{ECHO}{}", plugin("a", "A", "enabled = false")));

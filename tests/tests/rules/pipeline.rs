@@ -5,7 +5,7 @@ use std::time::Duration;
 use llmux_core::{
     ErrorKind,
     pipeline::PipelineConfig,
-    plugins::{Change, PluginError, Setting},
+    plugins::{Change, PluginError, PluginState, Setting},
 };
 use llmux_tests::{
     Scripted, Turn, both,
@@ -64,6 +64,23 @@ both! {
         assert_eq!(world.chain(), ["a.pre", "a.post"]);
         assert_eq!(names(&client), ["a"]);
         assert_eq!(world.of("cleanup"), ["b"], "what was made for nothing is cleaned up");
+    }
+
+    async fn l1_a_place_or_a_name_that_an_earlier_change_of_several_frees_is_free(world: World) {
+        let provider = Scripted::new([]);
+        let config = PipelineConfig { max_plugins: 2, ..PipelineConfig::default() };
+        let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
+        let client = built(builder(&provider).pipeline(config), plugins).await;
+        let load = |name: &str| Change::Load(world.probe(name, 3, json!({})));
+        let unload = |name: &str| Change::Unload(name.into());
+        let refused = client.plugins().change(vec![load("c"), unload("a")]).await;
+        assert!(matches!(refused, Err(PluginError::TooManyPlugins { max: 2 })), "{refused:?}");
+        let refused = client.plugins().change(vec![unload("a"), load("c"), load("d")]).await;
+        assert!(matches!(refused, Err(PluginError::TooManyPlugins { max: 2 })), "{refused:?}");
+        assert_eq!(client.plugins().list().iter().filter(|it| it.state == PluginState::Active).count(), 2);
+        client.plugins().change(vec![unload("a"), unload("b"), load("b"), load("c")]).await.expect("in this order");
+        client.send(chat("m")).await;
+        assert_eq!(world.of("pre"), ["b", "c"]);
     }
 
     async fn l2_several_changes_are_one_snapshot(world: World) {
