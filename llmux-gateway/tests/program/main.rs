@@ -8,6 +8,7 @@ mod at_once;
 mod authors;
 mod configuration;
 mod docs;
+mod doors;
 mod folders;
 mod hostile;
 mod kills;
