@@ -12,6 +12,7 @@ mod doors;
 mod folders;
 mod hostile;
 mod kills;
+mod local_tokens;
 mod owners;
 mod plugin_commands;
 mod reloads;
