@@ -17,6 +17,7 @@ mod owners;
 mod plugin_commands;
 mod reloads;
 mod second_tries;
+mod secrets;
 mod shutdown;
 mod streams;
 mod support;

@@ -43,7 +43,13 @@ impl Server {
     /// The same in a folder that is there already: a start after another.
     pub(crate) async fn within(folder: TempDir, configuration: &str, arguments: &[&str]) -> Self {
         let mut command = serve(&folder, configuration);
-        let mut child = command.args(arguments).spawn().expect("llmux starts");
+        command.args(arguments);
+        Self::of(command, folder).await
+    }
+
+    /// What this command starts, which was made for this folder.
+    pub(crate) async fn of(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command.spawn().expect("llmux starts");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
