@@ -142,6 +142,13 @@ async fn the_command_line_takes_and_repeats_no_secret_of_a_url() {
         assert!(!said.status.success());
         nothing_in("the refusal", &String::from_utf8_lossy(&said.stderr));
     }
+    // The other file of a pair of keys, taken for the public one.
+    std::fs::write(&file, format!("untrusted comment: minisign encrypted secret key\n{}\n", secret("key")))
+        .expect("written");
+    let said = server.llmux(&["plugin", "verify", "x.so", "--key", &file.to_string_lossy()]).await;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("no minisign public key"), "{said}");
+    nothing_in("the refusal", &said);
     let help = server.llmux(&["plugin", "list", "--help"]).await;
     assert!(
         !String::from_utf8_lossy(&help.stdout).contains("--token "),
