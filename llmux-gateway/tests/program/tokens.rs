@@ -140,7 +140,8 @@ async fn two_of_one_name_or_of_one_hash_are_refused() {
         (token("", "read"), "llmux.toml:2:8: the name of an admin token is empty"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
-        let output = serve(&folder, &configuration).output().await.expect("llmux runs");
+        let output = timeout(LONG, serve(&folder, &configuration).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("it serves: {configuration}")).expect("llmux runs");
         let said = text(&output.stderr);
         assert!(said.contains(expected), "{configuration}\n{said}");
         assert!(!said.contains(&sha256("a-secret")), "{said}");
@@ -152,7 +153,8 @@ async fn a_listener_that_others_reach_asks_for_tokens_always() {
     let folder = tempfile::tempdir().expect("a folder");
     for address in ["0.0.0.0:0", "[::]:0", "[::ffff:127.0.0.1]:0"] {
         let configuration = format!("[server]\nadmin = \"{address}\"");
-        let output = serve(&folder, &configuration).output().await.expect("llmux runs");
+        let output = timeout(LONG, serve(&folder, &configuration).output()).await;
+        let output = output.unwrap_or_else(|_| panic!("it serves: {configuration}")).expect("llmux runs");
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{address}: {said}");
         assert!(
