@@ -1,7 +1,7 @@
 //! The admin API, on a listener of its own: its door, its routes, and the reload of the configuration.
 //!
 //! ```text
-//! door (Host, Origin, query, token) ──► admin_plugins (list, load, …) │ reload
+//! door (Host, Origin, query, token, type) ──► admin_plugins (list, load, …) │ reload
 //! ```
 //!
 //! Loading a file runs its code, so the door is narrow: see [`refuse_web_pages`]. Changes run to their end even if
@@ -17,7 +17,7 @@ use axum::{
     response::Response,
     routing::{get, patch, post},
 };
-use http::{HeaderValue, Method, StatusCode, header, uri::Authority};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority};
 use llmux_core::Client;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     api::metrics_of,
     auth::{AdminTokens, Denied},
     body,
+    output::visible,
     reload::Reloader,
     reply,
 };
@@ -39,6 +40,11 @@ pub(crate) struct Admin {
     pub(crate) address: SocketAddr,
     pub(crate) read_timeout: Duration,
 }
+
+/// Fetch Metadata Request Headers, W3C: in whose name a browser asks.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// How many characters of a refused path are logged.
+const MOST_OF_A_PATH: usize = 256;
 
 /// The name of the token that came with a request.
 #[derive(Clone)]
@@ -65,16 +71,20 @@ async fn door(State(admin): State<Arc<Admin>>, mut request: Request, next: Next)
     let refused = match refuse_web_pages(&request, admin.address) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
         Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
-            Ok(who) => {
-                request.extensions_mut().insert(Who(who));
-                return next.run(request).await;
-            }
+            Ok(who) => match body::check_type(request.headers(), true) {
+                Err(error) if is_change => reply::error(&error),
+                _ => {
+                    request.extensions_mut().insert(Who(who));
+                    return next.run(request).await;
+                }
+            },
             Err(denied) => deny(denied),
         },
     };
-    // The path only: a query may hold what should not be there.
+    // The path only: a query may hold what should not be there. What is too long was not meant for here.
     let (method, path) = (request.method(), request.uri().path());
-    tracing::warn!(status = refused.status().as_u16(), "the admin API refused {method} {path}");
+    let path: String = path.chars().take(MOST_OF_A_PATH).collect();
+    tracing::warn!(status = refused.status().as_u16(), "the admin API refused {method} {}", visible(&path));
     refused
 }
 
@@ -98,15 +108,25 @@ fn deny(denied: Denied) -> Response {
 }
 
 /// Web pages reach loopback too, from the browser of whoever sits at this machine: a page's script says where it is
-/// from (`Origin`), and a name that a stranger points at this address (DNS rebinding) stands in `Host`. A query is
-/// refused since it ends up in logs and histories, and a token in it with it.
+/// from (`Origin`), a browser says that it acts for a page where it says nothing else (`Sec-Fetch-Site`, as for an
+/// image), and a name that a stranger points at this address (DNS rebinding) stands in `Host`. A query is refused
+/// since it ends up in logs and histories, and a token in it with it.
 fn refuse_web_pages(request: &Request, address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
-    if request.headers().contains_key(header::ORIGIN) {
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) {
         return Err(("origin_refused", "the admin API takes no requests of web pages (header `origin`)"));
     }
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
-    let host: Option<Authority> = host.or_else(|| request.uri().authority().cloned());
-    if !host.is_some_and(|host| is_own(host.host(), address)) {
+    // `none` is what a person typed.
+    if headers.get_all(FETCH_SITE).iter().any(|site| site != "none") {
+        return Err((
+            "origin_refused",
+            "the admin API takes no requests of web pages (header `sec-fetch-site`)",
+        ));
+    }
+    // Wherever a request may name its host: which of several counts would be a guess.
+    let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok()?.parse().ok());
+    let hosts: Option<Vec<Authority>> = named.chain(request.uri().authority().cloned().map(Some)).collect();
+    if !hosts.is_some_and(|hosts| !hosts.is_empty() && hosts.iter().all(|it| is_own(it.host(), address))) {
         return Err(("wrong_host", "the header `host` is not the admin listener's own address"));
     }
     if request.uri().query().is_some() {
@@ -128,14 +148,7 @@ fn is_own(host: &str, address: SocketAddr) -> bool {
 }
 
 /// Reads the configuration file again.
-async fn reload(
-    State(admin): State<Arc<Admin>>,
-    Extension(who): Extension<Who>,
-    request: Request,
-) -> Response {
-    if let Err(error) = body::check_type(request.headers(), true) {
-        return reply::error(&error);
-    }
+async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>) -> Response {
     // Half of a reload would be left if its caller took it along.
     let reloaded = tokio::spawn(async move { admin.reloader.reload(&who.0).await }).await;
     match reloaded {
@@ -161,6 +174,15 @@ mod tests {
             ("127.0.0.1:8081", "[::1]", true),
             ("127.0.0.1:8081", "evil.example", false),
             ("127.0.0.1:8081", "10.0.0.1", false),
+            ("127.0.0.1:8081", "LocalHost", true),
+            ("127.0.0.1:8081", "localhost.", false),
+            ("127.0.0.1:8081", "0.0.0.0", false),
+            ("127.0.0.1:8081", "127.1", false),
+            ("[::1]:8081", "[::1]", true),
+            ("[::1]:8081", "localhost", true),
+            ("[::1]:8081", "[::2]", false),
+            ("[::]:8081", "[fe80::1]", true),
+            ("[::]:8081", "evil.example", false),
             ("127.0.0.1:8081", "127.0.0.1.evil.example", false),
             ("10.0.0.1:8081", "10.0.0.1", true),
             ("10.0.0.1:8081", "localhost", false),

@@ -1,6 +1,10 @@
 //! Talks to the admin API of a running server: finds its token, sends requests, makes one line of what goes wrong.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
@@ -29,15 +33,26 @@ impl AdminClient {
             Problem::new(format!("--admin {base}: {why}; a URL is like http://127.0.0.1:8081"))
         };
         let url = Url::parse(base).map_err(|error| wrong(&error))?;
+        // Where it came from, others read it: a list of processes, a history.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Problem::new(format!(
+                "--admin holds a user or a password; a token goes into {TOKEN_VARIABLE}, or a file for --token-file"
+            )));
+        }
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong(&"it is no URL of a server"));
         }
-        let named = named_token(token_file)?;
-        let is_named = named.is_some();
-        let token = if is_named { named } else { found_token(&url)? };
+        let mut token = named_token(token_file)?;
+        let is_named = token.is_some();
+        let mut builder = reqwest::Client::builder();
+        if !is_named && let Some((found, address)) = found_token(&url)? {
+            token = Some(found);
+            // A name has several addresses, and behind another one somebody else may listen.
+            builder = builder.resolve(url.host_str().unwrap_or_default(), address);
+        }
         // reqwest is built without a choice of cryptography. Whoever chose before stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        let http = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
@@ -115,16 +130,22 @@ fn named_token(file: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
 }
 
-/// The token in the file that a server of this user left here.
-fn found_token(url: &Url) -> Result<Option<String>> {
+/// The token in the file that a server of this user left here, and the address of that server.
+fn found_token(url: &Url) -> Result<Option<(String, SocketAddr)>> {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let hosts: Vec<IpAddr> = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(number) => vec![number],
+        Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Err(_) => Vec::new(),
+    };
     // This machine's token is for this machine's server only.
-    let host = url.host_str().unwrap_or_default();
-    let number = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let is_here = number.map_or(host == "localhost", |number| number.is_loopback());
-    match url.port_or_known_default() {
-        Some(port) if is_here => local_token::find(port),
-        _ => Ok(None),
+    for ip in hosts.into_iter().filter(IpAddr::is_loopback) {
+        let address = SocketAddr::new(ip, port);
+        if let Some(token) = local_token::find(address)? {
+            return Ok(Some((token, address)));
+        }
     }
+    Ok(None)
 }
 
 /// What went wrong at the bottom: the outer errors only say that something did.

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Extension,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     response::Response,
 };
 use http::StatusCode;
@@ -22,7 +22,7 @@ use crate::{
     admin::{Admin, Who},
     body,
     plugin_error::refused,
-    reply,
+    reply::{self, Name},
 };
 
 /// The largest body, in bytes: a configuration.
@@ -35,7 +35,7 @@ pub(crate) async fn list(State(admin): State<Arc<Admin>>) -> Response {
     reply::json_value(StatusCode::OK, &value)
 }
 
-pub(crate) async fn show(State(admin): State<Arc<Admin>>, Path(name): Path<String>) -> Response {
+pub(crate) async fn show(State(admin): State<Arc<Admin>>, Name(name): Name) -> Response {
     describe(&admin, &name)
 }
 
@@ -104,7 +104,7 @@ pub(crate) async fn load(
 pub(crate) async fn unload(
     State(admin): State<Arc<Admin>>,
     Extension(who): Extension<Who>,
-    Path(name): Path<String>,
+    Name(name): Name,
 ) -> Response {
     let client = admin.client.clone();
     match to_the_end(who, async move { client.plugins().unload(&name).await }).await {
@@ -130,7 +130,7 @@ struct Update {
 pub(crate) async fn update(
     State(admin): State<Arc<Admin>>,
     Extension(who): Extension<Who>,
-    Path(name): Path<String>,
+    Name(name): Name,
     request: Request,
 ) -> Response {
     let Update { priority, on_error, config } = match read(&admin, request).await {
@@ -141,45 +141,25 @@ pub(crate) async fn update(
     make(&admin, who, &name, change).await
 }
 
-pub(crate) async fn reload_library(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, Change::Reload).await
+pub(crate) async fn reload_library(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Reload).await
 }
 
-pub(crate) async fn enable(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, Change::Enable).await
+pub(crate) async fn enable(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Enable).await
 }
 
-pub(crate) async fn disable(
-    admin: State<Arc<Admin>>,
-    who: Extension<Who>,
-    name: Path<String>,
-    request: Request,
-) -> Response {
-    make_bare(admin, who, name, request, Change::Disable).await
+pub(crate) async fn disable(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Disable).await
 }
 
-/// A change that needs no body; one of a form is refused all the same.
 async fn make_bare(
     State(admin): State<Arc<Admin>>,
     Extension(who): Extension<Who>,
-    Path(name): Path<String>,
-    request: Request,
+    Name(name): Name,
     change: fn(String) -> Change,
 ) -> Response {
-    match body::check_type(request.headers(), true) {
-        Ok(()) => make(&admin, who, &name, change(name.clone())).await,
-        Err(error) => reply::error(&error),
-    }
+    make(&admin, who, &name, change(name.clone())).await
 }
 
 async fn make(admin: &Admin, who: Who, name: &str, change: Change) -> Response {

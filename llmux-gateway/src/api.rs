@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::Response,
     routing::{get, post},
@@ -25,7 +25,13 @@ use llmux_core::{Client, Endpoint, Error, pipeline::Identity};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::{auth::ApiKeys, body, reply, server::Phase, sse::Events};
+use crate::{
+    auth::ApiKeys,
+    body,
+    reply::{self, Name},
+    server::Phase,
+    sse::Events,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
@@ -193,7 +199,7 @@ async fn models(State(api): State<Arc<Api>>) -> Response {
     reply::json_value(StatusCode::OK, &json!({"object": "list", "data": models}))
 }
 
-async fn model(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+async fn model(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
     match api.client.models().iter().find(|(model, _)| *model == id) {
         Some((id, providers)) => reply::json_value(StatusCode::OK, &describe(id, providers)),
         None => {

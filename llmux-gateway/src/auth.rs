@@ -49,7 +49,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The client keys of the main listener.
 pub(crate) struct ApiKeys {
-    /// Found by hash: how long a look-up takes says nothing about a key, since nobody can choose a key's hash.
+    /// Found by hash: how long a look-up takes says nothing about a key. What is compared with a guess is chosen by
+    /// a hash of the hash, under a secret of this process (std's hasher), so a near miss meets nothing to be near to.
     keys: HashMap<Hash, Arc<Identity>>,
 }
 
@@ -104,14 +105,17 @@ impl AdminTokens {
     pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
         let configured = &loaded.config.admin_tokens;
         loaded.unique("an admin token", configured.iter().map(|token| &token.name))?;
-        let tokens = configured.iter().map(|token| {
-            Ok(Token {
-                name: token.name.get_ref().as_str().into(),
-                hash: check_hash(loaded, &token.sha256)?,
-                role: token.role,
-            })
-        });
-        Ok(Self { tokens: tokens.collect::<Result<_>>()?, reading_is_free: false })
+        let mut tokens: Vec<Token> = Vec::new();
+        for token in configured {
+            let hash = check_hash(loaded, &token.sha256)?;
+            if tokens.iter().any(|other| other.hash == hash) {
+                return Err(
+                    loaded.problem(Some(token.sha256.span()), "another admin token has the same hash")
+                );
+            }
+            tokens.push(Token { name: token.name.get_ref().as_str().into(), hash, role: token.role });
+        }
+        Ok(Self { tokens, reading_is_free: false })
     }
 
     /// Are none configured? Then the listener must be on loopback, and `local` is the token for changes.
@@ -161,6 +165,8 @@ impl AdminTokens {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -171,9 +177,24 @@ mod tests {
     fn a_bearer_is_one_header_of_the_right_scheme() {
         assert_eq!(bearer(&headers(&["Bearer abc"])), Some("abc"));
         assert_eq!(bearer(&headers(&["bearer abc"])), Some("abc"));
-        for wrong in [&[][..], &["Basic abc"], &["Bearer"], &["Bearer  "], &["Bearer a", "Bearer b"]] {
+        assert_eq!(bearer(&headers(&["BEARER  abc "])), Some("abc"));
+        for wrong in [
+            &[][..],
+            &[""],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer"],
+            &["Bearer  "],
+            &["Bearer\tabc"],
+            &["Bearerabc"],
+            &["Bearer a", "Bearer b"],
+            &["Bearer a", "Basic b"],
+        ] {
             assert_eq!(bearer(&headers(wrong)), None, "{wrong:?}");
         }
+        let mut foreign = HeaderMap::new();
+        foreign.insert(header::AUTHORIZATION, HeaderValue::from_bytes(b"Bearer \xe4bc").expect("a header"));
+        assert_eq!(bearer(&foreign), None, "not ASCII");
     }
 
     #[test]

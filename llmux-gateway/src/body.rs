@@ -110,6 +110,6 @@ async fn linger(mut body: Body) {
 }
 
 fn too_large(limit: usize) -> Error {
-    let message = format!("the body is larger than {limit} bytes ([server] max_body_bytes)");
+    let message = format!("the body is larger than the {limit} bytes that are taken here");
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }

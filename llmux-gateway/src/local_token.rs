@@ -3,7 +3,7 @@
 //! `serve` writes it and removes it; the command line of the same user finds it. Loading a plugin runs its code,
 //! and loopback is shared by every user of a machine and reached by every web page: so the file is the proof.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use crate::problem::{Problem, Result};
 
@@ -24,6 +24,7 @@ mod unix {
     use std::{
         fs::{self, DirBuilder, File, Metadata},
         io::{self, Read, Write},
+        net::Ipv4Addr,
         os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
         path::Path,
     };
@@ -43,8 +44,14 @@ mod unix {
         rustix::process::geteuid().as_raw()
     }
 
-    fn file(folder: &Path, port: u16) -> PathBuf {
-        folder.join(format!("admin-{port}.token"))
+    /// Named by the port of an admin listener on 127.0.0.1, and by the whole address of any other on loopback: at the
+    /// same port there, another user may listen, who must not be sent this token.
+    fn file(folder: &Path, address: SocketAddr) -> PathBuf {
+        let (ip, port) = (address.ip(), address.port());
+        folder.join(match ip == Ipv4Addr::LOCALHOST {
+            true => format!("admin-{port}.token"),
+            false => format!("admin-{ip}-{port}.token"),
+        })
     }
 
     /// Is this ours alone? A symbolic link is not: the metadata is the link's own.
@@ -69,10 +76,10 @@ mod unix {
     }
 
     impl LocalToken {
-        /// Writes a new token for the admin listener on this port.
-        pub(crate) fn create(port: u16) -> Result<Self> {
+        /// Writes a new token for the admin listener at this address.
+        pub(crate) fn create(address: SocketAddr) -> Result<Self> {
             let folder = folders().next().unwrap_or_else(std::env::temp_dir);
-            let path = file(&folder, port);
+            let path = file(&folder, address);
             let failed =
                 |error: io::Error| Problem::new(format!("the admin token {}: {error}", path.display()));
             match DirBuilder::new().mode(0o700).create(&folder) {
@@ -86,7 +93,7 @@ mod unix {
             }
             let (token, suffix) = (hex(&secret), hex(&suffix));
             // Written in full before it has its name; a token that a dead server left is replaced.
-            let new = folder.join(format!(".admin-{port}-{suffix}"));
+            let new = folder.join(format!(".admin-{suffix}"));
             let written = File::options()
                 .write(true)
                 .create_new(true)
@@ -102,10 +109,10 @@ mod unix {
         }
     }
 
-    /// The token that a server of this user left for this port.
-    pub(crate) fn find(port: u16) -> Result<Option<String>> {
+    /// The token that a server of this user left for this address.
+    pub(crate) fn find(address: SocketAddr) -> Result<Option<String>> {
         for folder in folders() {
-            let path = file(&folder, port);
+            let path = file(&folder, address);
             let metadata = match fs::symlink_metadata(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(Problem::new(format!("{}: {error}", path.display()))),
@@ -133,14 +140,14 @@ pub(crate) use unix::find;
 #[cfg(not(unix))]
 impl LocalToken {
     /// There is no such file here: access lists would have to say whose it is.
-    pub(crate) fn create(_: u16) -> Result<Self> {
+    pub(crate) fn create(_: SocketAddr) -> Result<Self> {
         Err(Problem::new("the admin API needs an [[admin_token]] on this system, or `admin = \"off\"`"))
     }
 }
 
-/// The token that a server of this user left for this port.
+/// The token that a server of this user left for this address.
 #[cfg(not(unix))]
-pub(crate) fn find(_: u16) -> Result<Option<String>> {
+pub(crate) fn find(_: SocketAddr) -> Result<Option<String>> {
     Ok(None)
 }
 

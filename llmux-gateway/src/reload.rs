@@ -172,7 +172,7 @@ impl Reloader {
         if is_local {
             return Ok(None);
         }
-        let local_token = LocalToken::create(address.port())?;
+        let local_token = LocalToken::create(address)?;
         Ok(Some((AdminTokens::local(local_token.token()), Some(local_token))))
     }
 

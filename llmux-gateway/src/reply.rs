@@ -1,8 +1,12 @@
 //! Answers of both listeners: JSON, and errors in the OpenAI shape `{"error": {"message", "type", "param", "code"}}`.
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path},
+    response::Response,
+};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use llmux_core::{Error, ErrorKind};
 use serde_json::json;
 
@@ -62,4 +66,18 @@ pub(crate) async fn wrong_method(request: axum::extract::Request) -> Response {
         "wrong_method",
         format!("{path} does not take {method}; the header `allow` says what it takes"),
     )
+}
+
+/// The name in a path. One that is not text is refused in the same shape as everything.
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(refuse(StatusCode::NOT_FOUND, "unknown_path", "the name in the path is not UTF-8")),
+        }
+    }
 }

@@ -193,7 +193,7 @@ async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
     if !tokens.is_empty() {
         return Ok(Guarded { listener, address, tokens, local_token: None });
     }
-    let local_token = LocalToken::create(address.port())?;
+    let local_token = LocalToken::create(address)?;
     let tokens = AdminTokens::local(local_token.token());
     Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
 }

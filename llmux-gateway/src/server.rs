@@ -152,18 +152,23 @@ async fn drive(connection: impl GracefulConnection, mut phase: watch::Receiver<P
     }
 }
 
-/// Does the client begin as HTTP/2 does (`PRI * HTTP/2.0`, RFC 9113)? `None` where it leaves or sends nothing.
-/// The bytes are only looked at. No method of HTTP/1.1 begins with these three.
+/// How every connection of HTTP/2 begins (RFC 9113, 3.4). No request of HTTP/1.1 does.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Does the client begin as HTTP/2 does? `None` where it leaves or sends no more, which is asked for all of the
+/// beginning: hyper waits for it without an end. The bytes are only looked at.
 async fn speaks_http2(stream: &TcpStream, read_timeout: Duration) -> Option<bool> {
     let end = Instant::now() + read_timeout;
-    let mut first = [0; 3];
+    let mut first = [0; PREFACE.len()];
     loop {
         let known = timeout_at(end, stream.peek(&mut first)).await.ok()?.ok()?;
         match &first[..known] {
             [] => return None,
-            b"PRI" => return Some(true),
+            all if all == PREFACE => return Some(true),
             // More must come, and a look at what is there does not wait for it.
-            b"P" | b"PR" => timeout_at(end, sleep(Duration::from_millis(5))).await.ok()?,
+            part if PREFACE.starts_with(part) => {
+                timeout_at(end, sleep(Duration::from_millis(5))).await.ok()?;
+            }
             _ => return Some(false),
         }
     }

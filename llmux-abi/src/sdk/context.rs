@@ -12,15 +12,32 @@ use crate::raw::context as field;
 
 /// The request headers whose values are credentials, in lower case: every host shows a plugin `[redacted]` in
 /// their place, so none of them tells one caller from another.
-pub const REDACTED_HEADERS: [&str; 8] = [
+pub const REDACTED_HEADERS: [&str; 22] = [
+    // HTTP's own (RFC 9110, RFC 6265).
     "authorization",
     "proxy-authorization",
     "cookie",
     "set-cookie",
+    // API keys, as providers and the gateways in front of them take them.
     "x-api-key",
     "api-key",
+    "apikey",
     "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "x-litellm-api-key",
+    "x-portkey-api-key",
+    "helicone-auth",
+    "cf-aig-authorization",
+    // Tokens, as clouds and authenticating proxies hand them on.
     "x-auth-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "x-forwarded-access-token",
+    "x-goog-iap-jwt-assertion",
+    "cf-access-client-secret",
+    "cf-access-jwt-assertion",
 ];
 
 /// What every hook of one request shares. All of it is set before the first hook, for streams too.

@@ -274,10 +274,10 @@ impl RequestContext {
 
 /// Headers whose values are credentials: plugins and logs see `[redacted]`.
 pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
-    for name in REDACTED_HEADERS {
-        if let http::header::Entry::Occupied(mut entry) = headers.entry(name) {
-            entry.insert(HeaderValue::from_static("[redacted]"));
-        }
+    let is_credential = |name: &&HeaderName| REDACTED_HEADERS.contains(&name.as_str());
+    let credentials: Vec<_> = headers.keys().filter(is_credential).cloned().collect();
+    for name in credentials {
+        headers.insert(name, HeaderValue::from_static("[redacted]"));
     }
     headers
 }
@@ -332,5 +332,12 @@ mod tests {
         let values: Vec<_> = headers.get_all("authorization").iter().collect();
         assert_eq!(values, ["[redacted]"]);
         assert_eq!(headers["x-tenant"], "a");
+        for name in REDACTED_HEADERS {
+            // A name in any other case could not be asked for.
+            let name = HeaderName::from_static(name);
+            let headers =
+                redacted([(name.clone(), HeaderValue::from_static("secret"))].into_iter().collect());
+            assert_eq!(headers[&name], "[redacted]", "{name}");
+        }
     }
 }

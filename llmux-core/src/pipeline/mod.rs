@@ -7,9 +7,9 @@
 //!             └── complete: every instance is told, behind the caller's back
 //! ```
 //!
-//! Called by `client`. A request takes one [`Snapshot`] and keeps it; it owns everything that its hooks may
+//! Called by `client`. A request takes one `Snapshot` and keeps it; it owns everything that its hooks may
 //! touch, so nothing here takes a lock. It runs in its caller's task, and to its end even if the caller
-//! leaves ([`detached`]). Deliberately absent: how an instance is called ([`hook::Hooks`] is the only door),
+//! leaves (`detached`). Deliberately absent: how an instance is called (`hook::Hooks` is the only door),
 //! how a provider is reached (`client::upstream`), and HTTP.
 
 pub(crate) mod body;

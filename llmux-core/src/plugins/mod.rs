@@ -1,8 +1,11 @@
 //! Plugins as files and as parts of the host: found, checked, loaded, listed, taken out again.
 //!
-//! `discovery` lists files, `manifest` reads one without running it, `inspect` shows it whether this host would
-//! load it or not, `verify` makes the checks that need no loading, and `registry` changes the running pipeline. The unsafe half of loading is `boundary::library`.
-//! Nothing here runs on the request path.
+//! [`discover`] lists files, [`Manifest`] reads one without running it, [`inspect()`] shows it whether this host would
+//! load it or not, [`verify()`] makes the checks that need no loading: functions that need no client. [`Registry`], which
+//! [`Client::plugins`](crate::Client::plugins) gives, changes the running pipeline, lists it and tells of changes.
+//! `llmux-core/examples/lifecycle.rs` shows all of it. Nothing here runs on the request path; the unsafe half of
+//! loading is `boundary::library`. Deliberately absent: when to look at the folders again, which is the host's
+//! business ([`Registry::rescan`] is the look).
 
 mod change;
 mod config;

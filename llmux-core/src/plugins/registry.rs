@@ -226,7 +226,8 @@ impl Registry {
         Ok(changed)
     }
 
-    /// Tells of every change from here on. A reader that falls far behind misses some.
+    /// Tells of every change from here on, in their order. A reader that is more than 256 behind misses the oldest, and
+    /// is told so (`RecvError::Lagged`); the audit log misses none.
     pub fn subscribe(&self) -> broadcast::Receiver<PluginEvent> {
         self.events.subscribe()
     }

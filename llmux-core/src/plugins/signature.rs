@@ -33,8 +33,9 @@ impl TrustedKey {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let key = PublicKey::decode(text).or_else(|_| PublicKey::from_base64(text));
+        // Not repeated: it may be a secret key, taken for the other file of the pair.
         let key =
-            key.map_err(|_| format!("`{text}` is no minisign public key (a line that begins with RW)"))?;
+            key.map_err(|_| "it is no minisign public key (a line of 56 characters that begins with RW)")?;
         let text = text.lines().last().unwrap_or_default().to_owned();
         Ok(Self { text, key })
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     api::sha256,
-    support::{Server, error, http, llmux, read, system_prompt, text},
+    support::{LONG, Server, error, http, llmux, read, system_prompt, text},
 };
 
 const PLUGINS: &str = "/admin/plugins";
@@ -116,7 +116,7 @@ async fn the_local_token_is_its_users_alone_and_goes_with_the_server() {
     let folder = server.folder.path().to_owned();
     let mut other = llmux(&folder);
     other.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-    let other = other.output().await.expect("ran");
+    let other = tokio::time::timeout(LONG, other.output()).await.expect("it is refused").expect("llmux runs");
     assert!(text(&other.stderr).contains("can be reached by others"), "{}", text(&other.stderr));
     std::fs::set_permissions(file.parent().expect("a folder"), PermissionsExt::from_mode(0o700))
         .expect("set");

@@ -43,7 +43,13 @@ impl Server {
     /// The same in a folder that is there already: a start after another.
     pub(crate) async fn within(folder: TempDir, configuration: &str, arguments: &[&str]) -> Self {
         let mut command = serve(&folder, configuration);
-        let mut child = command.args(arguments).spawn().expect("llmux starts");
+        command.args(arguments);
+        Self::of(command, folder).await
+    }
+
+    /// What this command starts, which was made for this folder.
+    pub(crate) async fn of(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command.spawn().expect("llmux starts");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         timeout(LONG, out.read_line(&mut line)).await.expect("in time").expect("a line");
@@ -117,12 +123,13 @@ impl Server {
 
     /// Sends text to the main listener, and reads until it closes the connection.
     pub(crate) async fn raw(&self, request: &str) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = Vec::new();
-        // A reset is an end too: what a server has not read when it closes is lost that way.
-        let _ = timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time");
-        String::from_utf8(answer).expect("text")
+        answer(self.connect().await, request.as_bytes()).await
+    }
+
+    /// The same with the admin listener.
+    pub(crate) async fn admin_raw(&self, request: &[u8]) -> String {
+        let address = self.admin.strip_prefix("http://").expect("a URL");
+        answer(TcpStream::connect(address).await.expect("connected"), request).await
     }
 
     pub(crate) async fn signal(&self, signal: &str) {
@@ -142,6 +149,16 @@ impl Server {
         self.child.stderr.take().expect("piped").read_to_string(&mut log).await.expect("text");
         (status.code(), log)
     }
+}
+
+/// Sends bytes, and reads until the other side closes the connection.
+async fn answer(mut stream: TcpStream, request: &[u8]) -> String {
+    // A server that has seen enough may close before it has read everything.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    // A reset is an end too: what a server has not read when it closes is lost that way.
+    let _ = timeout(LONG, stream.read_to_end(&mut answer)).await.expect("in time");
+    String::from_utf8(answer).expect("text")
 }
 
 /// `llmux` with this folder for everything that it looks for by itself.

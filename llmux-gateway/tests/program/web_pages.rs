@@ -2,7 +2,7 @@
 //! byte for byte (`tests/web_pages`), replayed.
 //!
 //! Recorded were pages of another origin (a form in both of its encodings, `fetch` of text, `fetch` of JSON with its
-//! preflight and what follows where that is answered) and a page whose name was pointed at this address (DNS
+//! preflight and what follows where that is answered, an image, a frame, `fetch` for reading) and a page whose name was pointed at this address (DNS
 //! rebinding), with a listener of the test's own in the admin listener's place.
 
 use reqwest::Method;
@@ -15,10 +15,14 @@ use tokio::{
 
 use crate::support::{LONG, Server, edition, read};
 
-const PAGES: [(&str, &[u8], &str); 7] = [
+const PAGES: [(&str, &[u8], &str); 10] = [
     ("a form", include_bytes!("../web_pages/form.http"), "origin_refused"),
     ("a form as text", include_bytes!("../web_pages/form-as-text.http"), "origin_refused"),
     ("fetch of text", include_bytes!("../web_pages/fetch-as-text.http"), "origin_refused"),
+    // Reads for a page that may not see the answer bear no origin.
+    ("an image", include_bytes!("../web_pages/image.http"), "origin_refused"),
+    ("a frame", include_bytes!("../web_pages/frame.http"), "origin_refused"),
+    ("fetch for reading", include_bytes!("../web_pages/fetch-read.http"), "origin_refused"),
     ("a preflight", include_bytes!("../web_pages/preflight.http"), "origin_refused"),
     ("fetch of JSON", include_bytes!("../web_pages/fetch-after-preflight.http"), "origin_refused"),
     ("a rebound page's change", include_bytes!("../web_pages/rebound-change.http"), "origin_refused"),
@@ -61,7 +65,7 @@ async fn what_chromium_sends_for_a_web_page_is_refused_and_logged_without_secret
     assert_eq!(read(server.admin(Method::GET, "/admin/plugins")).await.1["plugins"], json!([]));
     server.signal("-TERM").await;
     let (_, log) = server.end().await;
-    for (refused, times) in [("POST", 10), ("OPTIONS", 2), ("GET", 2)] {
+    for (refused, times) in [("POST", 10), ("OPTIONS", 2), ("GET", 8)] {
         let line = format!("the admin API refused {refused} /admin/plugins");
         assert_eq!(log.matches(&line).count(), times, "{line}: {log}");
     }
@@ -76,13 +80,18 @@ async fn the_same_bytes_without_the_pages_headers_would_do_what_they_ask() {
     let library = server.folder.path().join("libedition.so");
     std::fs::write(&library, edition("one")).expect("written");
     let token = std::fs::read_to_string(server.token_file()).expect("a token");
-    let (_, request, _) = PAGES[4];
+    let (_, request, _) = PAGES[7];
     let request = String::from_utf8_lossy(request).replace("guessed-secret", &token);
     let (head, _) = request.split_once("\r\n\r\n").expect("a head");
-    let own = |line: &&str| !["Origin:", "Content-Length:"].iter().any(|name| line.starts_with(name));
+    let own = |line: &&str| {
+        !["Origin:", "Sec-Fetch-Site:", "Content-Length:"].iter().any(|name| line.starts_with(name))
+    };
     let head: Vec<_> = head.split("\r\n").filter(own).collect();
     let body = json!({"path": library}).to_string();
     let request = format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len());
     let (head, info) = send(&server, request.as_bytes()).await;
-    assert!(head.starts_with("HTTP/1.1 201 "), "the header `Origin` makes the difference: {head} {info}");
+    assert!(
+        head.starts_with("HTTP/1.1 201 "),
+        "the headers `Origin` and `Sec-Fetch-Site` make the difference: {head} {info}"
+    );
 }

@@ -1,0 +1,98 @@
+//! A program of one's own that manages plugins: finds them in a folder, checks them, loads, changes, reloads and unloads
+//! one, and hears of all of it. Nothing here is of a server.
+//!
+//! `cargo run -p llmux-core --example lifecycle -- path/to/folder`
+
+use std::{error::Error, path::PathBuf, sync::Arc};
+
+use llmux_core::{
+    Client, PluginSpec,
+    plugins::{
+        Change, OnError, PluginInfo, PluginState, PluginsConfig, RetiredImages, Setting, VerifyOptions,
+        acting_as, discover, verify,
+    },
+    provider::Echo,
+};
+
+/// Does it to the first library in the folder that may be loaded. Gives each step as a line.
+pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut lines = Vec::new();
+
+    // Discovery and verification need no client, and run nothing of the files. (They read them: in a program that has
+    // more to do, on a thread that may block.)
+    let options = VerifyOptions { folders: vec![folder.clone()], ..VerifyOptions::default() };
+    let mut loadable = None;
+    for found in discover(std::slice::from_ref(&folder), &options)? {
+        match &found.manifest {
+            Ok(manifest) => {
+                lines.push(format!("found {} {}", manifest.name, manifest.version));
+                loadable = loadable.or(Some(found.path));
+            }
+            Err(error) => lines.push(format!("refused by the check `{}`", error.check().as_str())),
+        }
+    }
+    let library = loadable.ok_or("the folder holds no library that may be loaded here")?;
+    let verified = verify(&library, &options)?;
+    lines.push(format!("verified {} of {} bytes", verified.manifest.name, verified.bytes.len()));
+
+    // A folder of plugins, so that they are found by their names, too.
+    let plugins = PluginsConfig { dirs: vec![folder], ..PluginsConfig::default() };
+    let client = Client::builder().plugins(plugins).provider("echo", Arc::new(Echo::new()), ["echo"]);
+    let client = client.build().await?;
+    let registry = client.plugins();
+    let mut events = registry.subscribe();
+
+    // Only these bytes: where others are in the file by now, they are refused.
+    let spec = PluginSpec::path(&library).name("mine").priority(7).sha256(verified.sha256);
+    lines.push(state(&acting_as("an embedder", registry.load(spec)).await?));
+
+    // One change, or several in one step: all of them, or none.
+    let stricter = Change::Update {
+        name: "mine".to_owned(),
+        priority: Setting::Set(9),
+        on_error: Setting::Set(OnError::Fail),
+        config: Setting::Keep,
+    };
+    for info in registry.change(vec![Change::Reload("mine".to_owned()), stricter]).await? {
+        lines.push(state(&info));
+    }
+    for change in [Change::Disable("mine".to_owned()), Change::Enable("mine".to_owned())] {
+        registry.change(vec![change]).await?;
+        // The one before the reload may still be on its way out.
+        let list = registry.list();
+        lines.extend(list.iter().filter(|info| info.state != PluginState::Draining).map(state));
+    }
+    if let Err(error) = registry.load(PluginSpec::path("/nowhere/libnone.so")).await {
+        lines.push(format!("refused: {error}"));
+    }
+    lines.push(format!("unloaded: {:?}", registry.unload("mine").await?));
+    let RetiredImages { count, .. } = registry.retired();
+    lines.push(format!(
+        "{} instances, {count} retired images, {} refused",
+        registry.list().len(),
+        registry.refused()
+    ));
+
+    // What anybody else would have heard meanwhile.
+    while let Ok(event) = events.try_recv() {
+        lines.push(format!("event: {} {} by {:?}", event.name, event.kind.as_str(), event.by));
+    }
+    client.shutdown(std::time::Duration::from_secs(1)).await;
+    Ok(lines)
+}
+
+/// What is known of an instance; there is more.
+fn state(info: &PluginInfo) -> String {
+    let PluginInfo { name, plugin, priority, generation, .. } = info;
+    format!("{name} ({plugin}) is {}, priority {priority}, generation {generation}", info.state.as_str())
+}
+
+#[tokio::main]
+#[allow(dead_code, reason = "a test calls `lifecycle` itself")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("which folder of plugins?")?;
+    for line in lifecycle(std::path::absolute(folder)?).await? {
+        println!("{line}");
+    }
+    Ok(())
+}
