@@ -1,6 +1,6 @@
 //! Streams: their events, their ends, and who waits for whom.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use llmux_core::{
