@@ -106,12 +106,14 @@ mod tests {
 
     use super::*;
 
+    type Make = fn(&Path);
+
     #[test]
     fn what_is_no_signature_file_is_refused_and_not_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let key =
             TrustedKey::parse("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3").expect("a key");
-        let cases: [(&str, fn(&Path)); 5] = [
+        let cases: [(&str, Make); 5] = [
             ("is not a regular file", |path| fs::create_dir(path).expect("made")),
             ("is not a regular file", |path| {
                 assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
