@@ -82,6 +82,11 @@ impl Loader {
         Self { shared, retired, copies, config, generations, stuck: Stuck::default(), tried: None }
     }
 
+    /// Removes the folder of private copies.
+    pub(super) fn remove_copies(&self) {
+        *self.copies.lock().unwrap_or_else(PoisonError::into_inner) = Copies::default();
+    }
+
     /// Checks and loads a library, off the request path: of this plugin, or of any.
     pub(super) async fn open(
         &mut self,

@@ -304,7 +304,10 @@ impl Registry {
         let mut slots = std::mem::take(&mut *self.slots());
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
         slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
-        self.retirement.shut_down(slots, &mut queue.all_gone, drain).await
+        let report = self.retirement.shut_down(slots, &mut queue.all_gone, drain).await;
+        // Whatever else holds on to this registry: nothing is loaded from here on.
+        queue.stage.loader.remove_copies();
+        report
     }
 
     /// How long a cleanup that begins from here on may take.
