@@ -25,7 +25,17 @@ fn main() {
         };
         let id = file.add_section(segment.to_vec(), section_name.to_vec(), SectionKind::ReadOnlyData);
         file.append_section_data(id, &section, 8);
-        fs::write(folder.join(name), file.write().expect("an object file")).expect("a seed");
+        let file = file.write().expect("an object file");
+        if format == BinaryFormat::MachO {
+            fs::write(folder.join("mach-o-universal"), universal(&file)).expect("a seed");
+        }
+        fs::write(folder.join(name), file).expect("a seed");
     }
     fs::write(folder.join("json"), MANIFEST).expect("a seed");
+}
+
+/// A universal file with one part, for aarch64 (Apple's `mach-o/fat.h`).
+fn universal(part: &[u8]) -> Vec<u8> {
+    let head = [0xcafe_babe, 1, 0x0100_000c, 0, 28, part.len() as u32, 0];
+    head.iter().flat_map(|word: &u32| word.to_be_bytes()).chain(part.iter().copied()).collect()
 }

@@ -31,7 +31,7 @@ use super::{
     retire::{Retirement, ShutdownReport, Unloaded},
     signature::TrustedKey,
     slot::Slot,
-    source::{PluginSpec, Source},
+    source::PluginSpec,
     stage::Stage,
     verify::VerifyOptions,
 };
@@ -338,14 +338,24 @@ pub(super) fn ambiguous(found: &[Found], name: &str) -> Option<PluginError> {
     })
 }
 
-/// The source that a name stands for: a library in the folders, or `None` for what is compiled in (rule D8).
-pub(super) async fn find(config: &PluginsConfig, name: &str) -> Result<Option<Source>, PluginError> {
+/// The library in the folders that a name stands for: one that passed the checks, or else one that was refused, whose
+/// loading will say why; `None` where there is none.
+pub(super) async fn find(
+    config: &PluginsConfig,
+    name: &str,
+) -> Result<Option<Result<PathBuf, PathBuf>>, PluginError> {
     let found = discover_blocking(config).await?;
     if let Some(error) = ambiguous(&found, name) {
         return Err(error);
     }
-    let named = |found: &Found| found.manifest.as_ref().is_ok_and(|manifest| manifest.name == name);
-    Ok(found.into_iter().find(named).map(|found| Source::Path(found.path)))
+    let is_named = |found: &&Found| match &found.manifest {
+        Ok(manifest) => manifest.name == name,
+        Err(_) => found.edition.as_ref().is_some_and(|edition| edition.plugin == name),
+    };
+    let (good, refused): (Vec<_>, Vec<_>) =
+        found.iter().filter(is_named).partition(|found| found.manifest.is_ok());
+    let path = |found: &&Found| found.path.clone();
+    Ok(good.first().map(|found| Ok(path(found))).or(refused.first().map(|found| Err(path(found)))))
 }
 
 async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<Found>, PluginError> {

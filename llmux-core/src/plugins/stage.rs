@@ -247,13 +247,16 @@ impl Stage {
                     by_hand: None,
                 })
             }
-            Source::Plugin(plugin) => match find(&self.config, &plugin).await? {
-                Some(source) => Box::pin(self.find(slots, source, name, sha256)).await,
-                None => match self.compiled.get(&plugin) {
-                    Some((compiled, manifest)) => Ok(compiled_plugin(compiled, manifest.clone())),
-                    None => Err(PluginError::UnknownPlugin { plugin }),
-                },
-            },
+            Source::Plugin(plugin) => {
+                // A library wins over a compiled-in plugin of its name (rule D8), unless it was refused.
+                match (find(&self.config, &plugin).await?, self.compiled.get(&plugin)) {
+                    (Some(Ok(path)), _) | (Some(Err(path)), None) => {
+                        Box::pin(self.find(slots, Source::Path(path), name, sha256)).await
+                    }
+                    (_, Some((compiled, manifest))) => Ok(compiled_plugin(compiled, manifest.clone())),
+                    (None, None) => Err(PluginError::UnknownPlugin { plugin }),
+                }
+            }
             Source::Compiled(compiled) => {
                 let manifest = compiled_manifest(&compiled)?;
                 Ok(compiled_plugin(&compiled, manifest))

@@ -317,4 +317,16 @@ async fn d8_a_library_wins_over_a_compiled_in_plugin_of_its_name() {
     assert!(client.plugins().list()[0].library.is_none(), "the compiled-in one, where there is no library");
     let unknown = client.plugins().load(PluginSpec::plugin("nobody")).await;
     assert!(matches!(unknown, Err(PluginError::UnknownPlugin { .. })), "{unknown:?}");
+    let unsigned = || PluginsConfig { require_signature: true, ..in_folder(&folder) };
+    let client = built(with(unsigned()), [spec()]).await;
+    assert!(
+        client.plugins().list()[0].library.is_none(),
+        "the compiled-in one, where the library is refused"
+    );
+    let client = built(Client::builder().plugins(unsigned()), []).await;
+    let refused = client.plugins().load(spec()).await.expect_err("refused").to_string();
+    assert!(
+        refused.contains("guard.so") && refused.contains("signature"),
+        "why it is, and not that there is none: {refused}"
+    );
 }
