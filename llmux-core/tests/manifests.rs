@@ -1,7 +1,7 @@
 //! The manifest reader (rule D1) before bytes of all kinds: what is well made is read as it was meant, and what is not
 //! is refused, whatever it is. `fuzz/` asks the same, led by coverage.
 
-use llmux_core::plugins::Manifest;
+use llmux_core::plugins::{Check, Manifest, VerifyOptions, inspect};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -36,7 +36,14 @@ fn versions() -> impl Strategy<Value = String> {
 fn manifests() -> impl Strategy<Value = Value> {
     let text = || "[^\\p{Cc}]{0,40}";
     let says = (text(), text(), text(), text(), text(), text());
-    let is = ("[a-z0-9._-]{1,64}", versions(), versions(), any::<i32>(), any::<bool>(), "[A-Za-z0-9_]{1,64}");
+    let is = (
+        "[a-z0-9_-][a-z0-9._-]{0,63}",
+        versions(),
+        versions(),
+        any::<i32>(),
+        any::<bool>(),
+        "[A-Za-z0-9_]{1,64}",
+    );
     let fails = prop_oneof![Just(json!(null)), Just(json!("fail")), Just(json!("continue"))];
     (is, says, fails).prop_map(|((name, version, abi, priority, unwinds, entry), says, on_error)| {
         json!({
@@ -46,6 +53,64 @@ fn manifests() -> impl Strategy<Value = Value> {
             "target": says.5, "on_error": on_error,
         })
     })
+}
+
+/// A manifest that this host would load, but for what is put into it.
+fn manifest() -> Value {
+    json!({
+        "name": "p", "version": "1.0.0", "abi": llmux_abi::raw::version::ABI_VERSION, "priority": 1, "panic": "unwind",
+        "entry": "llmux_plugin_p", "description": "", "authors": "", "license": "", "sdk": "", "rustc": "",
+        "target": llmux_abi::raw::version::TARGET,
+    })
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn d2_a_refusal_is_one_short_line_whatever_the_manifest_says() {
+    let long = "\u{202e}x".repeat(15_000);
+    let pre = format!("9.0.0-{}", "x".repeat(60_000));
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |member: &str, value: &str| {
+        let mut manifest = manifest();
+        manifest[member] = json!(value);
+        manifest.to_string()
+    };
+    let cases = [
+        (Check::Machine, with("target", &long)),
+        (Check::Abi, with("abi", &pre)),
+        (Check::Manifest, json!(long).to_string()),
+        (Check::Manifest, with("panic", &long)),
+        (Check::Manifest, with("name", &long)),
+        (Check::Manifest, with("description", "a\nb")),
+    ];
+    for (at, (check, json)) in cases.into_iter().enumerate() {
+        let mut bytes = file(BinaryFormat::Elf, &section(&json));
+        // A shared library, which the writer of object files does not write (ELF's `e_type`).
+        bytes[16] = 3;
+        let path = folder.path().join(format!("{at}.so"));
+        std::fs::write(&path, bytes).expect("written");
+        let refused = inspect(&path, &VerifyOptions::default()).refused.expect("refused");
+        let line = refused.to_string();
+        assert_eq!(refused.check(), check, "{at}: {line}");
+        assert!(line.chars().count() < 400, "{at}: {} characters", line.chars().count());
+        assert!(!line.contains(['\n', '\u{202e}']), "{at}: {line:?}");
+    }
+}
+
+#[test]
+fn d1_a_name_is_1_to_64_of_its_characters_and_no_step_of_a_path() {
+    let named = |name: &str| {
+        let mut manifest = manifest();
+        manifest["name"] = json!(name);
+        Manifest::parse(manifest.to_string().as_bytes()).map(|manifest| manifest.name)
+    };
+    for name in ["a", "...", "a.b-c_9", &"a".repeat(64)] {
+        assert_eq!(named(name).expect(name), name);
+    }
+    for name in ["", ".", "..", "a/b", "A", "é", "a b", "a\u{0}", &"a".repeat(65)] {
+        let refused = named(name).expect_err(name).to_string();
+        assert!(refused.contains("`name` must be"), "{name}: {refused}");
+    }
 }
 
 proptest! {

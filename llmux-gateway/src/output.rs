@@ -6,6 +6,9 @@ use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
 use crate::problem::{Problem, Result};
 
+/// How many characters of one text a row of many columns shows.
+const MAX_SHORT: usize = 120;
+
 /// Prints text, as it is. A reader that has seen enough (`head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -17,11 +20,11 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a value as JSON.
+/// Prints a value as JSON. What a terminal would obey is escaped there, too, as JSON itself escapes it.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Problem::new(format!("cannot write JSON: {error}")))?;
-    print(&(text + "\n"))
+    print(&(json_visible(&text) + "\n"))
 }
 
 /// Is this stream for a person who wants colors? See <https://no-color.org>.
@@ -62,16 +65,42 @@ pub(crate) fn duration(nanos: f64) -> String {
 
 /// Text as it is but for characters that mean something to a terminal: names and messages may be a stranger's.
 pub(crate) fn visible(text: &str) -> String {
-    let is_format =
-        |it: char| matches!(it, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let escaped = |text: &mut String, it: char| match it.is_control() || is_format(it) {
-        true => text.extend(it.escape_unicode()),
-        false => text.push(it),
-    };
+    escaped(text, is_obeyed, |text, it| text.extend(it.escape_unicode()))
+}
+
+/// JSON in which nothing means anything to a terminal but its own line ends. Outside of strings it has none of it.
+fn json_visible(json: &str) -> String {
+    let is_obeyed = |it| it != '\n' && is_obeyed(it);
+    escaped(json, is_obeyed, |text, it| {
+        it.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+    })
+}
+
+fn escaped(text: &str, is_obeyed: impl Fn(char) -> bool, escape: impl Fn(&mut String, char)) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut text, it| {
-        escaped(&mut text, it);
+        match is_obeyed(it) {
+            true => escape(&mut text, it),
+            false => text.push(it),
+        }
         text
     })
+}
+
+/// Does a terminal do something else than to show it? Control characters, and what Unicode has to change direction, to
+/// separate lines and to be invisible.
+fn is_obeyed(it: char) -> bool {
+    it.is_control()
+        || matches!(it,
+            '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text of a stranger's that has to share a line with others: its beginning, where it is long.
+pub(crate) fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHORT) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
 }
 
 /// Prints rows under a header, or without one.
@@ -134,6 +163,15 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_shown_instead() {
         assert_eq!(visible("lib\u{1b}[2Jé\n\u{202e}os"), "lib\\u{1b}[2Jé\\u{a}\\u{202e}os");
+    }
+
+    #[test]
+    fn json_for_a_terminal_is_the_same_json() {
+        let value = serde_json::json!({"a\u{9b}1m": ["\u{1b}[2J\u{7f}", "é\u{202e}\u{61c}", "\u{e0041}\u{1f600}", "\n"]});
+        let text = json_visible(&serde_json::to_string_pretty(&value).expect("JSON"));
+        assert!(text.contains(r"\u009b1m") && text.contains(r"\udb40\udc41") && text.contains('é'), "{text}");
+        assert!(!text.contains(|it| it != '\n' && is_obeyed(it)), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
     }
 
     #[test]

@@ -164,7 +164,7 @@ pub(crate) async fn run(options: Bench) -> Done<()> {
     let rows = rows(&plugin, &noop, &bytes(&options, &sample).await?);
     if options.json {
         output::print_json(&json!({
-            "plugin": {"name": name, "version": version, "path": options.plugin.file},
+            "plugin": {"name": name, "version": version, "path": options.plugin.file.to_string_lossy()},
             "request_name": sample.name, "stream": stream, "requests": options.requests,
             "statuses": plugin.statuses, "failures": failures, "debug_build": cfg!(debug_assertions),
             "note": writable_by_others(&options.plugin.file),

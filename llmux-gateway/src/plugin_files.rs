@@ -26,7 +26,8 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
     let rows = found.iter().map(|one| {
         let file = one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned();
         let said = |what: &dyn Fn(&llmux_core::plugins::Manifest) -> String| match &one.manifest {
-            Some(manifest) => (what(manifest), Tone::Plain),
+            // A column is as wide as its longest text.
+            Some(manifest) => (output::short(&what(manifest)), Tone::Plain),
             None => ("-".to_owned(), Tone::Muted),
         };
         let loads = match &one.refused {
@@ -148,7 +149,7 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
     if json {
         let checks = Check::ALL.map(|check| json!({"check": check, "result": state(check)}));
         output::print_json(&json!({
-            "path": file, "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
+            "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
             "sha256": seen.sha256, "manifest": seen.manifest,
         }))?;
         return verdict;
@@ -193,7 +194,7 @@ fn options(keys: &Keys) -> Result<VerifyOptions> {
 
 fn value(one: &Inspection) -> Value {
     json!({
-        "path": one.path, "size": one.size, "sha256": one.sha256, "signature": signature(one),
+        "path": one.path.to_string_lossy(), "size": one.size, "sha256": one.sha256, "signature": signature(one),
         "loadable": one.refused.is_none(), "error": one.refused.as_ref().map(said), "manifest": one.manifest,
     })
 }

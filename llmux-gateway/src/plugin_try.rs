@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Try) -> Result<()> {
         output::print_json(&json!({
             "plugin": {
                 "name": plugin.plugin, "version": plugin.version, "priority": plugin.priority,
-                "on_error": plugin.on_error, "sha256": plugin.sha256, "path": options.plugin.file,
+                "on_error": plugin.on_error, "sha256": plugin.sha256, "path": options.plugin.file.to_string_lossy(),
             },
             "note": note, "start_logs": logs, "runs": runs, "metrics": metrics, "failures": failures,
         }))?;

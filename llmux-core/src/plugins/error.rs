@@ -48,7 +48,9 @@ pub enum PluginError {
     #[error("the pipeline has been shut down")]
     PipelineClosed,
     /// An instance's name is not allowed.
-    #[error("`{name}` is no name for an instance: 1 to 64 of a-z, 0-9, `-`, `_` and `.`")]
+    #[error(
+        "`{name}` is no name for an instance: 1 to 64 of a-z, 0-9, `-`, `_` and `.`, and neither `.` nor `..`"
+    )]
     InvalidName {
         /// The name.
         name: String,
@@ -187,7 +189,7 @@ pub enum LibraryError {
     #[error("is not a shared library: {0}")]
     Format(String),
     /// It is for another kind of machine.
-    #[error("is built for {found}, and this host is {expected}")]
+    #[error("is built for {}, and this host is {expected}", brief(found))]
     WrongMachine {
         /// The host's format and architecture.
         expected: String,
@@ -201,7 +203,7 @@ pub enum LibraryError {
     #[error("holds two manifests; a library holds one plugin (is another plugin's crate linked into it?)")]
     TwoManifests,
     /// Its manifest is damaged or incomplete.
-    #[error("manifest: {0}")]
+    #[error("manifest: {}", brief(.0))]
     Manifest(String),
     /// It would end the process when it panics.
     #[error(
@@ -209,7 +211,9 @@ pub enum LibraryError {
     )]
     PanicAborts,
     /// It speaks another version of the contract.
-    #[error("is built for ABI {plugin}, and this host speaks {host}; {}", advice(host, plugin))]
+    #[error(
+        "is built for ABI {}, and this host speaks {host}; {}", brief(&plugin.to_string()), advice(host, plugin)
+    )]
     AbiMismatch {
         /// The host's.
         host: Version,
@@ -237,14 +241,32 @@ pub enum LibraryError {
 
 /// A path as it goes into messages and logs: whoever names files could write lines of their own into them.
 pub(super) fn shown(path: &Path) -> String {
-    let escaped = |text: &mut String, it: char| match it.is_control() {
-        true => text.extend(it.escape_unicode()),
-        false => text.push(it),
+    escaped(&path.to_string_lossy(), usize::MAX)
+}
+
+/// A stranger's text as it goes into messages and logs, which are a sentence long.
+fn brief(text: &str) -> String {
+    escaped(text, 160)
+}
+
+/// Text without control characters and without those that turn its direction around; its beginning, where it is longer.
+fn escaped(text: &str, most: usize) -> String {
+    let is_obeyed = |it: char| {
+        it.is_control()
+            || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    path.to_string_lossy().chars().fold(String::new(), |mut text, it| {
-        escaped(&mut text, it);
-        text
-    })
+    let mut escaped = String::new();
+    for it in text.chars() {
+        if escaped.len() >= most {
+            escaped.push('…');
+            break;
+        }
+        match is_obeyed(it) {
+            true => escaped.extend(it.escape_unicode()),
+            false => escaped.push(it),
+        }
+    }
+    escaped
 }
 
 fn advice(host: &Version, plugin: &Version) -> &'static str {

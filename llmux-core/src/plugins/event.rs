@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{manifest::Manifest, slot::Slot};
+use super::{listing, manifest::Manifest, slot::Slot};
 
 /// A change of one instance, or a library that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -144,6 +144,7 @@ pub struct Edition {
     /// Its version, where it has a manifest.
     pub version: Option<String>,
     /// The library's file.
+    #[serde(serialize_with = "listing::as_text")]
     pub library: Option<PathBuf>,
     /// The SHA-256 of the library's bytes.
     pub sha256: Option<String>,

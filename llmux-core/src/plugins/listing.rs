@@ -26,6 +26,7 @@ pub struct PluginInfo {
     /// Compiled in, or loaded.
     pub kind: PluginKind,
     /// The library's file.
+    #[serde(serialize_with = "as_text")]
     pub library: Option<PathBuf>,
     /// Where it stands.
     pub state: PluginState,
@@ -160,6 +161,11 @@ pub(crate) fn hooks(stats: &Stats) -> Vec<HookInfo> {
             p99_us: p99.as_nanos() as f64 / 1000.0,
         })
         .collect()
+}
+
+/// A path as text, whatever its bytes: one name in a folder must not take the whole list with it.
+pub(super) fn as_text<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(Path::to_string_lossy).serialize(to)
 }
 
 /// Is there no such file? One that cannot be looked at may well be there.

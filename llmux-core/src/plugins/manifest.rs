@@ -100,7 +100,7 @@ impl Manifest {
             },
         };
         if !is_name(&manifest.name) {
-            return Err(wrong("name", "1 to 64 of a-z, 0-9, `-`, `_` and `.`"));
+            return Err(wrong("name", "1 to 64 of a-z, 0-9, `-`, `_` and `.`, and neither `.` nor `..`"));
         }
         let rest = manifest.entry.strip_prefix(ENTRY_PREFIX).unwrap_or_default();
         let is_identifier =
@@ -114,7 +114,9 @@ impl Manifest {
 
 /// Is this a name for a plugin or an instance?
 pub(crate) fn is_name(name: &str) -> bool {
+    // A path in a URL gets lost at a step that says "here" or "up".
     (1..=64).contains(&name.len())
+        && !matches!(name, "." | "..")
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
 }
 

@@ -12,6 +12,7 @@ mod docs;
 mod doors;
 mod file_tricks;
 mod folders;
+mod foreign;
 mod hostile;
 mod kills;
 mod local_tokens;
