@@ -34,6 +34,10 @@ struct Folder {
 impl Copies {
     /// Writes a copy to a path that was never used before.
     pub(crate) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
+        // What cleans temporary files away frees the folder's name, for anybody to take.
+        if let Some(lost) = self.folder.take_if(|folder| !is_ours(folder.folder.path())) {
+            let _ = lost.folder.keep();
+        }
         let folder = match &self.folder {
             Some(folder) => folder,
             None => {
@@ -137,6 +141,37 @@ mod tests {
         let copy = copies.write(&library()).expect("written");
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(copy.parent().expect("a folder")), mode(&copy)), (0o700, 0o600));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn d2_a_folder_that_was_cleaned_away_is_made_anew_and_one_in_its_place_is_left_alone() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let mut copies = Copies::default();
+        let lose = |copies: &mut Copies| {
+            let copy = copies.write(&library()).expect("written, whatever became of the folder before");
+            let folder = copy.parent().expect("a folder").to_owned();
+            fs::remove_dir_all(&folder).expect("removed");
+            folder
+        };
+        let gone = lose(&mut copies);
+        let open = lose(&mut copies);
+        fs::create_dir(&open).expect("made");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("set");
+        fs::write(open.join("mine"), "").expect("written");
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o700)).expect("set");
+        let link = lose(&mut copies);
+        symlink(elsewhere.path(), &link).expect("linked");
+        let last = lose(&mut copies);
+        let entries = |path: &Path| fs::read_dir(path).expect("there").count();
+        assert_eq!(
+            (entries(&open), entries(elsewhere.path())),
+            (1, 0),
+            "nothing was written or removed there"
+        );
+        assert!(!gone.exists() && ![&gone, &open, &link].contains(&&last), "{last:?}");
+        fs::remove_dir_all(&open).and_then(|()| fs::remove_file(&link)).expect("removed");
     }
 
     #[cfg(unix)]
