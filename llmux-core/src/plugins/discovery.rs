@@ -1,6 +1,7 @@
 //! Finds libraries in the plugin folders, without running any of them (rule D1).
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -83,6 +84,13 @@ pub(super) fn each_file<T: Send>(
     });
     seen.sort_by_key(|(at, _)| *at);
     Ok(seen.into_iter().map(|(_, one)| one).collect())
+}
+
+/// Folders, each once, whatever its names: a library that is found twice would be two of one name (rule D8).
+pub(super) fn distinct(folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let real = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
+    folders.into_iter().filter(|folder| seen.insert(real(folder))).collect()
 }
 
 /// The files of a folder that have one of these extensions.

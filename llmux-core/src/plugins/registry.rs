@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     change::Change,
-    discovery::{Found, discover},
+    discovery::{Found, discover, distinct},
     error::PluginError,
     event::{PluginEvent, events},
     image::{Loaded, Stuck},
@@ -111,8 +111,9 @@ impl Registry {
         shared: Arc<HostShared>,
         compiled: Vec<Compiled>,
         pipeline: PipelineConfig,
-        config: PluginsConfig,
+        mut config: PluginsConfig,
     ) -> Result<Self, PluginError> {
+        config.dirs = distinct(config.dirs);
         let retired = Arc::new(Retired::default());
         let retirement = Arc::new(Retirement::new(pipeline.post_hook_timeout));
         let (alive, all_gone) = mpsc::channel(1);

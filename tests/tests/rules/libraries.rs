@@ -306,6 +306,24 @@ async fn d8_two_libraries_of_one_name_are_an_error_that_names_both() {
 }
 
 #[tokio::test]
+async fn d8_a_folder_that_is_named_twice_is_one() {
+    let world = world();
+    let folder = folder(&world, &[("guard.so", Fixtures::get().guard())]);
+    let link = world.path("link");
+    std::os::unix::fs::symlink(&folder, &link).expect("linked");
+    let dirs = vec![folder.clone(), folder.join("."), folder.join("../plugins"), link];
+    let config = PluginsConfig { dirs, ..PluginsConfig::default() };
+    let client = built(builder(&Scripted::new([])).plugins(config), []).await;
+    assert!(client.plugins().rescan(true, |_| true).await.iter().all(|one| one.result.is_ok()));
+    assert_eq!(instances(&client), ["guard"]);
+    assert_eq!(
+        client.plugins().list()[0].library.as_deref(),
+        Some(&*folder.join("guard.so")),
+        "the first name"
+    );
+}
+
+#[tokio::test]
 async fn d8_a_library_wins_over_a_compiled_in_plugin_of_its_name() {
     let world = world();
     let folder = folder(&world, &[("guard.so", Fixtures::get().guard())]);
