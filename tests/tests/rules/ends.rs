@@ -23,7 +23,7 @@ fn state(client: &Client, name: &str) -> Option<PluginState> {
 async fn client(world: &World, scripts: Value) -> Client {
     let pipeline = PipelineConfig {
         pre_hook_timeout: Duration::from_secs(3),
-        post_hook_timeout: Duration::from_millis(20),
+        post_hook_timeout: Duration::from_millis(500),
         ..PipelineConfig::default()
     };
     let plugins = PluginsConfig { drain_timeout: Duration::from_millis(20), ..PluginsConfig::default() };
