@@ -3,7 +3,7 @@
 //! The bytes may be hostile: every length is bounded, and nothing is believed that the file does not hold.
 
 use llmux_abi::raw::entry::{ENTRY_PREFIX, MACHO_SECTION, MAGIC, MAX_MANIFEST, SECTION};
-use object::{BinaryFormat, Object, ObjectSection};
+use object::{BinaryFormat, Object, ObjectSection, ReadRef};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -155,7 +155,7 @@ fn wrong(name: &str, expected: &str) -> LibraryError {
 }
 
 /// The JSON in the manifest's section.
-fn section<'data>(file: &object::File<'data>) -> Result<&'data [u8], LibraryError> {
+fn section<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Result<&'data [u8], LibraryError> {
     let is_macho = file.format() == BinaryFormat::MachO;
     let name = if is_macho { MACHO_SECTION.1 } else { SECTION };
     let mut found = file.sections().filter(|section| section.name() == Ok(name));

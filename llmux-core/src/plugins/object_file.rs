@@ -2,16 +2,38 @@
 //!
 //! The bytes may be hostile: what is asked of them later is bounded here. Called by `manifest` and `verify`.
 
+use std::ops::Range;
+
 use object::{
-    Architecture, FileKind, Object,
+    Architecture, FileKind, Object, ReadRef,
     read::macho::{FatArch, MachOFatFile32, MachOFatFile64},
 };
 
 use super::error::LibraryError;
 
-/// More sections than any library has; Windows itself loads 96. The name of each is looked for in bytes that may be
-/// made to have no end.
+/// More sections than any library has; Windows itself loads 96.
 const MAX_SECTIONS: usize = 128;
+/// Longer than any section's name that matters. The end of each is looked for in bytes that may be made to have none.
+const MAX_NAME: u64 = 4096;
+
+/// The bytes of a file, in which nothing that ends at some byte is looked for further than [`MAX_NAME`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bytes<'data>(&'data [u8]);
+
+impl<'data> ReadRef<'data> for Bytes<'data> {
+    fn len(self) -> Result<u64, ()> {
+        ReadRef::len(self.0)
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'data [u8], ()> {
+        self.0.read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'data [u8], ()> {
+        let end = range.end.min(range.start.saturating_add(MAX_NAME));
+        self.0.read_bytes_at_until(range.start..end, delimiter)
+    }
+}
 
 /// The architecture of this host.
 pub(super) const HERE: Architecture =
@@ -22,14 +44,14 @@ pub(super) const HERE: Architecture =
 /// # Errors
 ///
 /// [`LibraryError::Format`].
-pub(super) fn parse(library: &[u8]) -> Result<object::File<'_>, LibraryError> {
+pub(super) fn parse(library: &[u8]) -> Result<object::File<'_, Bytes<'_>>, LibraryError> {
     let damaged = |error: object::Error| LibraryError::Format(error.to_string());
     let part = match FileKind::parse(library).map_err(damaged)? {
         FileKind::MachOFat32 => part(library, MachOFatFile32::parse(library).map_err(damaged)?.arches()),
         FileKind::MachOFat64 => part(library, MachOFatFile64::parse(library).map_err(damaged)?.arches()),
         _ => Ok(library),
     };
-    let file = object::File::parse(part?).map_err(damaged)?;
+    let file = object::File::parse(Bytes(part?)).map_err(damaged)?;
     if file.sections().nth(MAX_SECTIONS).is_some() {
         return Err(LibraryError::Format(format!("it has more than {MAX_SECTIONS} sections")));
     }
@@ -37,7 +59,14 @@ pub(super) fn parse(library: &[u8]) -> Result<object::File<'_>, LibraryError> {
 }
 
 fn part<'data>(library: &'data [u8], parts: &[impl FatArch]) -> Result<&'data [u8], LibraryError> {
-    let part = parts.iter().find(|part| part.architecture() == HERE).or(parts.first());
+    // The system chooses among several by the processor's model: the one that was looked at might not be the one.
+    let mut here = parts.iter().filter(|part| part.architecture() == HERE);
+    let part = match (here.next(), here.next()) {
+        (_, Some(_)) => {
+            return Err(LibraryError::Format(format!("it is a universal file with two parts for {HERE:?}")));
+        }
+        (part, None) => part.or(parts.first()),
+    };
     let part =
         part.ok_or_else(|| LibraryError::Format("it is a universal file without a part".to_owned()))?;
     part.data(library).map_err(|error| LibraryError::Format(error.to_string()))
@@ -46,6 +75,9 @@ fn part<'data>(library: &'data [u8], parts: &[impl FatArch]) -> Result<&'data [u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `CPU_TYPE_ARM64` or `CPU_TYPE_X86_64` (Apple's `mach/machine.h`).
+    const HERE_IN_MACH_O: u32 = if cfg!(target_arch = "aarch64") { 0x0100_000c } else { 0x0100_0007 };
 
     /// The header of a 64-bit library, and sections without names or content, the first of them that of the names
     /// (the ELF specification's `Elf64_Ehdr`).
@@ -70,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_name_is_not_looked_for_for_long() {
+        for (length, is_read) in [(MAX_NAME as usize - 1, true), (MAX_NAME as usize, false)] {
+            let bytes = [vec![b'n'; length], vec![0]].concat();
+            let read = Bytes(&bytes).read_bytes_at_until(0..bytes.len() as u64, 0);
+            assert_eq!(read.map(<[u8]>::len), if is_read { Ok(length) } else { Err(()) });
+        }
+    }
+
+    #[test]
     fn a_universal_file_without_a_usable_part_is_refused() {
         let universal = |parts: &[u32]| -> Vec<u8> {
             let words = [&[0xcafe_babe, parts.len() as u32 / 5], parts].concat();
@@ -80,6 +121,7 @@ mod tests {
             (&[][..], "without a part"),
             (&[0x0100_0007, 3, 4096, 64, 0][..], "Invalid fat arch"),
             (&[0x0100_0007, 3, 0, 28, 0][..], "Unsupported"),
+            (&[HERE_IN_MACH_O, 3, 0, 28, 0, HERE_IN_MACH_O, 8, 0, 28, 0][..], "two parts for"),
         ] {
             let refused = parse(&universal(parts)).expect_err("refused").to_string();
             assert!(refused.contains(expected), "{refused}");
