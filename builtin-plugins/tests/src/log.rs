@@ -5,9 +5,10 @@
 //! log of the test when that process has ended.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
 };
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
     span,
-    subscriber::{DefaultGuard, Interest},
+    subscriber::Interest,
 };
 
 /// Under which the host logs what its libraries say.
@@ -44,15 +45,41 @@ impl Event {
 /// The log of this thread for as long as this lives.
 pub struct Log {
     events: Arc<Mutex<Vec<Event>>>,
-    _guard: DefaultGuard,
+}
+
+thread_local! {
+    /// Who listens on this thread.
+    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
+}
+
+#[derive(Clone)]
+struct Listener {
+    events: Arc<Mutex<Vec<Event>>>,
+    most: tracing::Level,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        LISTENER.set(None);
+    }
+}
+
+/// Gives the process its subscriber, before any plugin logs anything. One for all tests: with one for each thread, an
+/// event that a thread without one comes to first may stay off for all.
+pub(crate) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        tracing::subscriber::set_global_default(Router).expect("no test sets another subscriber");
+    });
 }
 
 impl Log {
     /// Begins to listen, to events of this level (`tracing`'s order) and more important ones.
     pub fn listen(most: tracing::Level) -> Self {
+        install();
         let events = Arc::<Mutex<Vec<Event>>>::default();
-        let recorder = Recorder { events: Arc::clone(&events), most };
-        Self { events, _guard: tracing::subscriber::set_default(recorder) }
+        LISTENER.set(Some(Listener { events: Arc::clone(&events), most }));
+        Self { events }
     }
 
     /// The events of plugins so far.
@@ -66,22 +93,22 @@ impl Log {
     }
 }
 
-struct Recorder {
-    events: Arc<Mutex<Vec<Event>>>,
-    most: tracing::Level,
-}
+/// Gives each event to who listens on the thread it happens on.
+struct Router;
 
-impl Subscriber for Recorder {
+impl Subscriber for Router {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // Each test has its own.
+        // Who listens changes.
         Interest::sometimes()
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("llmux") && *metadata.level() <= self.most
+        metadata.target().starts_with("llmux")
+            && LISTENER.with_borrow(|it| it.as_ref().is_some_and(|it| *metadata.level() <= it.most))
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
+        let Some(listener) = LISTENER.with_borrow(Clone::clone) else { return };
         let target = event.metadata().target();
         if target != PLUGIN && !target.starts_with("llmux_plugin") {
             return;
@@ -92,7 +119,7 @@ impl Subscriber for Recorder {
         if target == PLUGIN {
             split(&mut seen);
         }
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        listener.events.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -7,6 +7,7 @@ use llmux_core::{Client, PluginSpec, plugins::PluginsConfig, provider::Echo};
 use crate::{
     Answer, Ask, Part, Upstream,
     inside::{self, settle},
+    log,
     program::Program,
 };
 
@@ -75,6 +76,7 @@ impl World {
     ///
     /// When a process does not start.
     pub async fn build<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Result<Self, String> {
+        log::install();
         let upstream = Upstream::new();
         let mut specs: Vec<PluginSpec> = Vec::new();
         let mut configured = Vec::new();
