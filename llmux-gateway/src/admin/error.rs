@@ -1,0 +1,57 @@
+//! What the admin API answers to a refused change: the status and the code of every error of managing plugins.
+//!
+//! `admin` answers with it, and `plugin_files` names a library's failed check by the same code. The sentences are
+//! `llmux-core`'s.
+
+use axum::response::Response;
+use http::StatusCode;
+use llmux_core::plugins::{LibraryError, PluginError};
+
+use crate::http::reply;
+
+/// The answer to a change that was refused.
+pub(crate) fn refused(error: &PluginError) -> Response {
+    let (status, code) = match error {
+        PluginError::PluginNotFound { .. } => (StatusCode::NOT_FOUND, "plugin_not_found"),
+        PluginError::UnknownPlugin { .. } => (StatusCode::NOT_FOUND, "unknown_plugin"),
+        PluginError::DuplicatePlugin { .. } => (StatusCode::CONFLICT, "duplicate_plugin"),
+        PluginError::TooManyPlugins { .. } => (StatusCode::CONFLICT, "too_many_plugins"),
+        PluginError::PipelineClosed => (StatusCode::SERVICE_UNAVAILABLE, "pipeline_closed"),
+        PluginError::AmbiguousPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "ambiguous_plugin"),
+        PluginError::InvalidName { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_name"),
+        PluginError::NotALibrary { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not_a_library"),
+        PluginError::MadeByHand { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "made_by_hand"),
+        PluginError::OtherPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "other_plugin"),
+        PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
+        PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
+        PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
+        PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),
+        PluginError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+        PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),
+    };
+    reply::refuse(status, code, error)
+}
+
+/// The check that a library did not pass, by its name.
+pub(crate) fn library_code(error: &LibraryError) -> &'static str {
+    match error {
+        LibraryError::Read(_) => "unreadable",
+        LibraryError::NotAFile => "not_a_file",
+        LibraryError::Permissions(_) => "insecure_permissions",
+        LibraryError::TooLarge { .. } => "too_large",
+        LibraryError::Checksum { .. } => "wrong_checksum",
+        LibraryError::Signature(_) => "untrusted",
+        LibraryError::LeavesFolder { .. } => "leaves_folder",
+        LibraryError::Format(_) => "not_a_library",
+        LibraryError::WrongMachine { .. } => "wrong_machine",
+        LibraryError::NoManifest => "no_manifest",
+        LibraryError::TwoManifests => "two_manifests",
+        LibraryError::Manifest(_) => "invalid_manifest",
+        LibraryError::PanicAborts => "panic_aborts",
+        LibraryError::AbiMismatch { .. } => "abi_mismatch",
+        LibraryError::Copy(_) => "copy_failed",
+        LibraryError::Dlopen(_) => "dlopen_failed",
+        LibraryError::NoEntry { .. } => "no_entry",
+        LibraryError::Layout(_) => "wrong_layout",
+    }
+}

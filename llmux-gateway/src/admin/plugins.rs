@@ -1,0 +1,195 @@
+//! The admin API's routes for plugins: list, load, unload, update, reload, enable, disable.
+//!
+//! `admin` has let the request in by now. Who asked goes along with every change, into its line of the audit log,
+//! which `llmux-core` writes.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    response::Response,
+};
+use http::StatusCode;
+use llmux_core::{
+    PluginSpec,
+    plugins::{Change, OnError, PluginError, Setting, Unloaded, acting_as},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    error::refused,
+    state::{Admin, Who},
+};
+use crate::http::{
+    body,
+    reply::{self, Name},
+};
+
+/// The largest body, in bytes: a configuration.
+const MAX_BODY: usize = 1024 * 1024;
+
+pub(crate) async fn list(State(admin): State<Arc<Admin>>) -> Response {
+    let plugins = admin.client.plugins();
+    let value =
+        json!({"plugins": plugins.list(), "retired": plugins.retired(), "refused": plugins.refused()});
+    reply::json_value(StatusCode::OK, &value)
+}
+
+pub(crate) async fn show(State(admin): State<Arc<Admin>>, Name(name): Name) -> Response {
+    describe(&admin, &name)
+}
+
+fn describe(admin: &Admin, name: &str) -> Response {
+    match admin.client.plugins().list().iter().find(|info| info.name == name) {
+        Some(info) => reply::json_value(StatusCode::OK, info),
+        None => refused(&PluginError::PluginNotFound { name: name.to_owned() }),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Load {
+    name: Option<String>,
+    path: Option<PathBuf>,
+    plugin: Option<String>,
+    priority: Option<i32>,
+    on_error: Option<OnError>,
+    config: Option<Value>,
+    sha256: Option<String>,
+}
+
+pub(crate) async fn load(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    request: Request,
+) -> Response {
+    let load: Load = match read(&admin, request).await {
+        Ok(load) => load,
+        Err(response) => return response,
+    };
+    let mut spec = match (load.path, load.plugin) {
+        (Some(path), None) if path.is_absolute() => PluginSpec::path(path),
+        (Some(path), None) => {
+            let message = format!("`path` is absolute; `{}` is not", path.display());
+            return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_path", message);
+        }
+        (None, Some(plugin)) => PluginSpec::plugin(plugin),
+        _ => {
+            let message = "the body has either `path`, a library's file, or `plugin`, a plugin's name";
+            return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
+        }
+    };
+    if let Some(name) = load.name {
+        spec = spec.name(name);
+    }
+    if let Some(priority) = load.priority {
+        spec = spec.priority(priority);
+    }
+    if let Some(on_error) = load.on_error {
+        spec = spec.on_error(on_error);
+    }
+    if let Some(config) = load.config {
+        spec = spec.config(config);
+    }
+    if let Some(sha256) = load.sha256 {
+        spec = spec.sha256(sha256);
+    }
+    let client = admin.client.clone();
+    match to_the_end(who, async move { client.plugins().load(spec).await }).await {
+        Ok(info) => reply::json_value(StatusCode::CREATED, &info),
+        Err(error) => refused(&error),
+    }
+}
+
+pub(crate) async fn unload(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    Name(name): Name,
+) -> Response {
+    let client = admin.client.clone();
+    match to_the_end(who, async move { client.plugins().unload(&name).await }).await {
+        Ok(Unloaded::Gone) => {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        Ok(Unloaded::Draining) => reply::json_text(StatusCode::ACCEPTED, r#"{"state":"draining"}"#),
+        Err(error) => refused(&error),
+    }
+}
+
+/// What is absent stays; `null` leaves a setting to its default again.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Update {
+    priority: Setting<i32>,
+    on_error: Setting<OnError>,
+    config: Setting<Value>,
+}
+
+pub(crate) async fn update(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    Name(name): Name,
+    request: Request,
+) -> Response {
+    let Update { priority, on_error, config } = match read(&admin, request).await {
+        Ok(update) => update,
+        Err(response) => return response,
+    };
+    let change = Change::Update { name: name.clone(), priority, on_error, config };
+    make(&admin, who, &name, change).await
+}
+
+pub(crate) async fn reload_library(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Reload).await
+}
+
+pub(crate) async fn enable(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Enable).await
+}
+
+pub(crate) async fn disable(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
+    make_bare(admin, who, name, Change::Disable).await
+}
+
+async fn make_bare(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    Name(name): Name,
+    change: fn(String) -> Change,
+) -> Response {
+    make(&admin, who, &name, change(name.clone())).await
+}
+
+async fn make(admin: &Admin, who: Who, name: &str, change: Change) -> Response {
+    let client = admin.client.clone();
+    match to_the_end(who, async move { client.plugins().change(vec![change]).await }).await {
+        Ok(_) => describe(admin, name),
+        Err(error) => refused(&error),
+    }
+}
+
+/// Runs a change in a task of its own: half of one would be left if its caller took it along.
+async fn to_the_end<T: Send + 'static>(
+    who: Who,
+    change: impl Future<Output = Result<T, PluginError>> + Send + 'static,
+) -> Result<T, PluginError> {
+    tokio::spawn(acting_as(who.0, change)).await.unwrap_or(Err(PluginError::PipelineClosed))
+}
+
+/// The body, JSON of a known shape.
+async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T, Response> {
+    let (parts, body) = request.into_parts();
+    let text = async {
+        body::check_type(&parts.headers, false)?;
+        body::read(&parts.headers, body, MAX_BODY, admin.read_timeout).await
+    };
+    let text = text.await.map_err(|error| reply::error(&error))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
+        reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body: {error}"))
+    })
+}

@@ -1,0 +1,23 @@
+//! State that every route of the admin API shares, and the name of a request's token.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use llmux_core::Client;
+
+use super::{reload::Reloader, tokens::AdminTokens};
+
+/// What every request needs.
+pub(crate) struct Admin {
+    pub(crate) client: Client,
+    /// Exchanged when the configuration is reloaded.
+    pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
+    pub(crate) reloader: Arc<Reloader>,
+    /// The listener's address.
+    pub(crate) address: SocketAddr,
+    pub(crate) read_timeout: Duration,
+}
+
+/// The name of the token that came with a request.
+#[derive(Clone)]
+pub(crate) struct Who(pub(crate) Arc<str>);

@@ -1,0 +1,74 @@
+//! `llmux chat`: one request through the same pipeline as the server's, in this process.
+
+use llmux_core::{Document, Endpoint, PluginSpec, Request};
+use serde_json::json;
+
+use super::cli::Chat;
+use crate::{
+    config::{client, file::Loaded},
+    terminal::{
+        cli_error::{CliError, Result},
+        logging::{self, LogFormat},
+        output,
+    },
+};
+
+/// How long plugins may take to hear of the end.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Runs the command.
+pub(crate) async fn run(options: Chat) -> Result<()> {
+    // Standard output is the answer's; of the log, only what is wrong is of interest.
+    let _log = logging::start("warn", LogFormat::Text)?;
+    let loaded = Loaded::read(options.config.as_deref())?;
+    let specs = options.plugins.iter().map(|(path, config)| {
+        let path = std::path::absolute(path)
+            .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+        Ok(PluginSpec::path(path).config(config.clone()))
+    });
+    let builder = client::client(&loaded, specs.collect::<Result<_>>()?)?;
+    let client = client::build(&loaded, builder).await?;
+    let model = match options.model {
+        Some(model) => model,
+        None => client.models().into_iter().next().map(|(model, _)| model).unwrap_or_default(),
+    };
+    let mut messages = Vec::new();
+    messages.extend(options.system.map(|text| json!({"role": "system", "content": text})));
+    messages.push(json!({"role": "user", "content": options.text}));
+    let body = json!({"model": model, "messages": messages, "stream": options.stream});
+    let result = async {
+        let request = Request::of(Endpoint::ChatCompletions, &body).map_err(CliError::new)?;
+        match options.stream {
+            true => print_stream(client.stream(request).await.result.map_err(CliError::new)?).await,
+            false => print_answer(&client.send(request).await.result.map_err(CliError::new)?),
+        }
+    };
+    let result = result.await;
+    for (instance, error) in client.shutdown(LAST_WORDS).await.errors {
+        tracing::error!(instance, "cleanup: {error}");
+    }
+    result
+}
+
+fn print_answer(answer: &Document) -> Result<()> {
+    match answer.get_str("/choices/0/message/content") {
+        Some(text) => output::print(&format!("{text}\n")),
+        // Calls of tools, an audio: the message as it is.
+        None => output::print(&format!("{}\n", answer.get("/choices/0/message").unwrap_or_default())),
+    }
+}
+
+async fn print_stream(mut stream: llmux_core::ReplyStream) -> Result<()> {
+    let mut result = Ok(());
+    while let Some(chunk) = stream.next().await {
+        match chunk {
+            Ok(chunk) => {
+                let text = chunk.document().and_then(|chunk| chunk.get_str("/choices/0/delta/content"));
+                output::print(text.unwrap_or_default())?;
+            }
+            Err(error) => result = Err(CliError::new(error)),
+        }
+    }
+    output::print("\n")?;
+    result
+}

@@ -1,0 +1,385 @@
+//! The command line: every command, flag and its help. What they do is in the file of each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde_json::Value;
+
+use crate::terminal::logging::LogFormat;
+
+use super::authors::{Bench, Try, json};
+
+/// A server for language models with a pipeline of plugins around every call.
+#[derive(Parser)]
+#[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux serve                                   serve the offline `echo` provider on 127.0.0.1:8080
+  llmux serve --config llmux.toml               serve what the file says
+  llmux chat 'Say hello'                        one request, no server
+  llmux plugin inspect ./libmine.so             what a library says of itself; nothing of it runs
+  llmux plugin try ./libmine.so                 what it makes of sample requests, no server
+  llmux plugin load ./libmine.so                put it into the running server")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Serve(Serve),
+    Chat(Chat),
+    Plugin(Plugin),
+    Reload(Reload),
+    /// Write a completion script for a shell
+    #[command(after_help = "Examples:
+  llmux completions bash > ~/.local/share/bash-completion/completions/llmux
+  llmux completions zsh > ~/.zfunc/_llmux
+  llmux completions fish > ~/.config/fish/completions/llmux.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Serve the OpenAI API, and the admin API beside it
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux serve
+  llmux serve --plugin-dir target/release
+  llmux serve --config /etc/llmux/llmux.toml --log-format json
+  llmux serve --listen 0.0.0.0:8080 --admin-listen off
+
+Without --config, ./llmux.toml is used if there is one. Without that, the `echo` provider answers offline.
+SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reads the file again.")]
+pub(crate) struct Serve {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A folder of plugins, watched; each library found in it gets an instance (repeatable)
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    pub(crate) plugin_dirs: Vec<PathBuf>,
+    /// Where to serve [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Where to serve the admin API, or `off` [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin_listen: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// Send one chat request through the pipeline, without a server
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux chat 'Say hello'
+  llmux chat --model gpt-4o --stream --system 'Be brief.' 'Why is the sky blue?'
+  llmux chat --model echo-request --plugin './libsystem_prompt.so={\"prompt\":\"Be brief.\"}' 'Hello'")]
+pub(crate) struct Chat {
+    /// The model [default: `echo`, or the first that the configuration serves]
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Print the answer as it comes
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// A system message
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// The configuration file; without it ./llmux.toml, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A library to put into the pipeline, with its configuration in JSON (repeatable)
+    #[arg(long = "plugin", value_name = "FILE[=JSON]", value_parser = library_and_config)]
+    pub(crate) plugins: Vec<(PathBuf, Value)>,
+    /// What to say
+    pub(crate) text: String,
+}
+
+/// Make a running server read its configuration file again
+#[derive(Args)]
+#[command(after_help = "Examples:
+  llmux reload
+  llmux reload --admin http://127.0.0.1:9081
+
+What is different is applied as one change, or not at all. SIGHUP does the same, and answers in the log.")]
+pub(crate) struct Reload {
+    /// The admin API of the server
+    #[arg(long, env = "LLMUX_ADMIN", value_name = "URL")]
+    #[arg(default_value = "http://127.0.0.1:8081")]
+    pub(crate) admin: String,
+    /// A file that holds the admin token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look at plugins in files, and change those of a running server
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux plugin list
+  llmux plugin inspect ./libmine.so
+  llmux plugin try ./libmine.so --config '{\"limit\": 10}'
+  llmux plugin bench ./libmine.so
+  llmux plugin load ./libmine.so --name mine --config '{\"limit\": 10}'
+  llmux plugin unload mine
+
+The token for changes is found by itself where the server runs on this machine as this user; elsewhere it is read
+from the environment variable LLMUX_ADMIN_TOKEN or from --token-file.")]
+pub(crate) struct Plugin {
+    /// The admin API of the server
+    #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
+    #[arg(default_value = "http://127.0.0.1:8081", hide_default_value = false)]
+    pub(crate) admin: String,
+    /// A file that holds the admin token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: PluginCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PluginCommand {
+    /// List the instances of a running server, or the libraries in folders
+    #[command(after_help = "Examples:
+  llmux plugin list
+  llmux plugin list --json
+  llmux plugin list --dir target/release       no server, and nothing in the files runs
+  llmux plugin list --dir target/release -l    all that the files say of themselves")]
+    List {
+        /// List the libraries in this folder instead (repeatable)
+        #[arg(long, value_name = "DIR")]
+        dir: Vec<PathBuf>,
+        /// Of libraries, show everything: authors, license, SDK, compiler, panic strategy, the whole checksum
+        #[arg(long, short, requires = "dir")]
+        long: bool,
+        #[command(flatten)]
+        keys: Keys,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a library says of itself, without running any of it
+    #[command(after_help = "Examples:
+  llmux plugin inspect ./libmine.so
+  llmux plugin inspect ./libmine.so --json")]
+    Inspect {
+        /// The library
+        file: PathBuf,
+        #[command(flatten)]
+        keys: Keys,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whether this host would load a library, without running any of it
+    #[command(after_help = "Examples:
+  llmux plugin verify ./libmine.so
+  llmux plugin verify ./libmine.so --sha256 4f0c…
+  llmux plugin verify ./libmine.so --key minisign.pub
+
+With --key, the library must be signed by one of the keys (NAME.so.minisig beside it).")]
+    Verify {
+        /// The library
+        file: PathBuf,
+        /// The SHA-256 that it must have, in hexadecimal
+        #[arg(long, value_name = "HASH")]
+        sha256: Option<String>,
+        #[command(flatten)]
+        keys: Keys,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    Try(Try),
+    Bench(Bench),
+    /// Load a plugin into a running server
+    #[command(after_help = "Examples:
+  llmux plugin load ./libmine.so
+  llmux plugin load ./libmine.so --name mine --priority 20 --on-error fail --config '{\"limit\": 10}'
+  llmux plugin load system-prompt      one that the server finds by its name")]
+    Load {
+        /// The library's file (with a `/` in it or the extension of a library), or a plugin's name
+        #[arg(value_name = "FILE|PLUGIN")]
+        what: String,
+        /// The instance's name [default: the plugin's]
+        #[arg(long)]
+        name: Option<String>,
+        /// Its place in the pipeline, lowest first [default: the plugin's]
+        #[arg(long, allow_negative_numbers = true)]
+        priority: Option<i32>,
+        /// What becomes of a request when a hook fails [default: the plugin's]
+        #[arg(long, value_enum)]
+        on_error: Option<OnErrorArg>,
+        /// Its configuration, a JSON object
+        #[arg(long, value_name = "JSON", value_parser = json)]
+        config: Option<Value>,
+        /// The SHA-256 that the library must have, in hexadecimal
+        #[arg(long, value_name = "HASH")]
+        sha256: Option<String>,
+    },
+    /// Load an instance's library anew, for all of its instances
+    #[command(after_help = "Examples:
+  llmux plugin reload mine")]
+    Reload {
+        /// The instance
+        name: String,
+    },
+    /// Change an instance's settings; what is not named stays
+    #[command(after_help = "Examples:
+  llmux plugin set mine --priority 20
+  llmux plugin set mine --default priority --default on-error
+  llmux plugin set mine --config '{\"limit\": 20}' --on-error fail")]
+    #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)))]
+    Set {
+        /// The instance
+        name: String,
+        /// Its place in the pipeline, lowest first
+        #[arg(long, allow_negative_numbers = true, group = "settings")]
+        priority: Option<i32>,
+        /// What becomes of a request when a hook fails
+        #[arg(long, value_enum, group = "settings")]
+        on_error: Option<OnErrorArg>,
+        /// Its configuration, a JSON object, in place of all of the old one
+        #[arg(long, value_name = "JSON", value_parser = json, group = "settings")]
+        config: Option<Value>,
+        /// A setting to leave to its default again: the plugin's, and for the configuration `{}` (repeatable)
+        #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
+        defaults: Vec<SettingArg>,
+    },
+    /// Take an instance out, for good
+    #[command(after_help = "Examples:
+  llmux plugin unload mine")]
+    Unload {
+        /// The instance
+        name: String,
+    },
+    /// Put a disabled instance back into the pipeline
+    #[command(after_help = "Examples:
+  llmux plugin enable mine")]
+    Enable {
+        /// The instance
+        name: String,
+    },
+    /// Take an instance out of the pipeline and keep it alive
+    #[command(after_help = "Examples:
+  llmux plugin disable mine")]
+    Disable {
+        /// The instance
+        name: String,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    /// A public key of minisign that is trusted: the line that begins with RW, or the file (repeatable)
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum OnErrorArg {
+    /// The request goes on without what the hook did
+    Continue,
+    /// The request fails
+    Fail,
+}
+
+/// A setting of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SettingArg {
+    Priority,
+    OnError,
+    Config,
+}
+
+impl SettingArg {
+    /// Its name in the admin API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            SettingArg::Priority => "priority",
+            SettingArg::OnError => "on_error",
+            SettingArg::Config => "config",
+        }
+    }
+}
+
+impl OnErrorArg {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            OnErrorArg::Continue => "continue",
+            OnErrorArg::Fail => "fail",
+        }
+    }
+}
+
+/// `FILE`, or `FILE={…}`; a `=` that no `{` follows is part of the file's name.
+fn library_and_config(text: &str) -> Result<(PathBuf, Value), String> {
+    match text.split_once("={") {
+        Some((file, config)) => Ok((file.into(), json(&format!("{{{config}"))?)),
+        None => Ok((text.into(), Value::Object(serde_json::Map::new()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_library_may_bring_its_configuration() {
+        let parsed = library_and_config(r#"a=b.so={"x": 1}"#).expect("parsed");
+        assert_eq!(parsed, ("a=b.so".into(), serde_json::json!({"x": 1})));
+        assert!(library_and_config("a.so={x").is_err());
+    }
+
+    /// The words of a command, as a shell splits them; of several commands, the first.
+    fn words(command: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in command.chars() {
+            match c {
+                _ if quote == Some(c) => quote = None,
+                '\'' | '"' if quote.is_none() => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                ' ' if quote.is_none() => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        let end = words.iter().position(|word| matches!(&**word, "|" | "&&" | "&" | ">" | "#"));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn every_command_that_the_documents_show_is_one() {
+        let mut shown = 0;
+        for block in crate::blocks::blocks(&["sh", "console", "text"]) {
+            for line in block.text.lines() {
+                let line = line.strip_prefix("$ ").unwrap_or(line);
+                let starts = ["llmux ", "target/release/llmux "];
+                let Some(at) = starts.iter().filter_map(|start| line.find(start)).min() else { continue };
+                // A line of output may begin with the program's name, too: `llmux: …`, `llmux 0.1.0 listens`.
+                let is_command = at == 0 || line[..at].ends_with("&& ");
+                if !is_command || line.contains(" listens on ") {
+                    continue;
+                }
+                let parsed = Cli::try_parse_from(words(&line[at..]));
+                assert!(parsed.is_ok(), "{block}: {line}\n{}", parsed.err().expect("wrong"));
+                shown += 1;
+            }
+        }
+        assert!(shown > 10, "only {shown} commands were found");
+    }
+}

@@ -1,0 +1,199 @@
+//! `llmux plugin …`: the commands that talk to a running server. Those that look at files are in `plugin_files`.
+
+use std::path::Path;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::{
+    admin_client::AdminClient,
+    cli::{Plugin, PluginCommand},
+    plugin_bench, plugin_files, plugin_try,
+};
+use crate::terminal::{
+    cli_error::{CliError, Result},
+    output::{self, Tone},
+};
+
+/// Runs the command.
+pub(crate) async fn run(options: Plugin) -> Result<()> {
+    let admin = || AdminClient::new(&options.admin, options.token_file.as_deref());
+    match options.command {
+        PluginCommand::List { dir, long, keys, json } if !dir.is_empty() => {
+            plugin_files::list(&dir, &keys, long, json)
+        }
+        PluginCommand::List { json, .. } => list(&admin()?, json).await,
+        PluginCommand::Inspect { file, keys, json } => plugin_files::inspect(&file, &keys, json),
+        PluginCommand::Verify { file, sha256, keys, json } => {
+            plugin_files::verify(&file, sha256, &keys, json)
+        }
+        PluginCommand::Try(options) => plugin_try::run(options).await,
+        PluginCommand::Bench(options) => plugin_bench::run(options).await,
+        PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
+            let mut body = Map::new();
+            match is_file(&what) {
+                // The server may run in another folder.
+                true => body.insert("path".into(), absolute(&what)?.into()),
+                false => body.insert("plugin".into(), what.into()),
+            };
+            let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
+            let members = [
+                ("name", name.map(Value::from)),
+                ("priority", priority.map(Value::from)),
+                ("on_error", on_error),
+                ("config", config),
+                ("sha256", sha256.map(Value::from)),
+            ];
+            let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            body.extend(given);
+            let (_, info) = admin()?.send(Method::POST, &[], Some(&body.into())).await?;
+            said("loaded", &info)
+        }
+        PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded").await,
+        PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled").await,
+        PluginCommand::Disable { name } => change(&admin()?, &name, "disable", "disabled").await,
+        PluginCommand::Set { name, priority, on_error, config, defaults } => {
+            let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
+            let settings =
+                [("priority", priority.map(Value::from)), ("on_error", on_error), ("config", config)];
+            let given = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            let mut body: Map<_, _> = given.collect();
+            for setting in defaults {
+                if body.insert(setting.as_str().to_owned(), Value::Null).is_some_and(|it| !it.is_null()) {
+                    return Err(CliError::new(format!(
+                        "`{}` is both set and left to its default",
+                        setting.as_str()
+                    )));
+                }
+            }
+            let body = Value::Object(body);
+            let (_, info) = admin()?.send(Method::PATCH, &[&name], Some(&body)).await?;
+            said("changed", &info)
+        }
+        PluginCommand::Unload { name } => {
+            let (status, _) = admin()?.send(Method::DELETE, &[&name], None).await?;
+            match status {
+                StatusCode::ACCEPTED => output::print(&format!(
+                    "unloaded {name}: out of the pipeline, and draining; requests that entered before still use it\n"
+                )),
+                _ => output::print(&format!("unloaded {name}\n")),
+            }
+        }
+    }
+}
+
+/// Is this a library's file, or a plugin's name?
+fn is_file(what: &str) -> bool {
+    let extension = Path::new(what).extension();
+    what.contains(std::path::is_separator)
+        || extension.is_some_and(|it| it == std::env::consts::DLL_EXTENSION)
+}
+
+fn absolute(file: &str) -> Result<String> {
+    let path = std::path::absolute(file).map_err(|error| CliError::new(format!("{file}: {error}")))?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| CliError::new(format!("{file}: its path is not UTF-8, and cannot be sent")))
+}
+
+async fn change(admin: &AdminClient, name: &str, what: &str, done: &str) -> Result<()> {
+    let (_, info) = admin.send(Method::POST, &[name, what], None).await?;
+    said(done, &info)
+}
+
+fn said(done: &str, info: &Value) -> Result<()> {
+    let version = info["version"].as_str().map(|version| format!(" {version}")).unwrap_or_default();
+    let text = |member: &str| info[member].as_str().unwrap_or_default().to_owned();
+    output::print(&format!(
+        "{done} {} ({}{version}, priority {}, generation {}, {})\n",
+        text("name"),
+        text("plugin"),
+        info["priority"],
+        info["generation"],
+        text("state")
+    ))
+}
+
+async fn list(admin: &AdminClient, json: bool) -> Result<()> {
+    let (_, value) = admin.send(Method::GET, &[], None).await?;
+    if json {
+        return output::print_json(&value);
+    }
+    let plugins = value["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows = plugins.iter().map(row).collect();
+    let header = [
+        "NAME",
+        "PLUGIN",
+        "VERSION",
+        "KIND",
+        "STATE",
+        "PRIORITY",
+        "ON ERROR",
+        "GENERATION",
+        "SINCE",
+        "CALLS",
+        "FAILURES",
+        "TIMEOUTS",
+        "PANICS",
+        "P50/P99 US",
+        "LIBRARY",
+        "ERROR",
+    ];
+    output::print_table(&header, rows)?;
+    let retired = &value["retired"];
+    if retired["count"] != json!(0) {
+        output::print(&format!("retired images: {} ({} bytes)\n", retired["count"], retired["bytes"]))?;
+    }
+    if let Some(refused) = value["refused"].as_u64().filter(|refused| *refused > 0) {
+        output::print(&format!("refused loads and reloads: {refused}\n"))?;
+    }
+    Ok(())
+}
+
+/// A number that should be 0.
+fn count(number: u64) -> (String, Tone) {
+    (number.to_string(), if number > 0 { Tone::Bad } else { Tone::Plain })
+}
+
+/// Half of a hook's calls took no longer, and all but a hundredth of them.
+fn latencies(hooks: &[Value]) -> String {
+    let latency = |hook: &Value| {
+        let time = |member: &str| hook[member].as_f64().unwrap_or_default();
+        Some(format!("{} {:.1}/{:.1}", hook["hook"].as_str()?, time("p50_us"), time("p99_us")))
+    };
+    let latencies = hooks.iter().filter_map(latency).collect::<Vec<_>>().join(", ");
+    if latencies.is_empty() { "-".to_owned() } else { latencies }
+}
+
+fn row(plugin: &Value) -> Vec<(String, Tone)> {
+    let text = |member: &str| match &plugin[member] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let hooks = plugin["hooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let sum = |member: &str| hooks.iter().filter_map(|hook| hook[member].as_u64()).sum::<u64>();
+    let (missing, failures) = (plugin["file_missing"] == json!(true), sum("failures"));
+    let state = match plugin["state"].as_str() {
+        Some("active") if !missing => Tone::Good,
+        Some("disabled") => Tone::Muted,
+        _ => Tone::Bad,
+    };
+    vec![
+        (text("name"), Tone::Plain),
+        (text("plugin"), Tone::Plain),
+        (text("version"), Tone::Plain),
+        (text("kind"), Tone::Muted),
+        (text("state") + if missing { " (file missing)" } else { "" }, state),
+        (text("priority"), Tone::Plain),
+        (text("on_error"), Tone::Plain),
+        (text("generation"), Tone::Plain),
+        (plugin["loaded_at"].as_u64().map(output::time).unwrap_or_default(), Tone::Muted),
+        (sum("calls").to_string(), Tone::Plain),
+        count(failures),
+        count(sum("timeouts")),
+        count(sum("panics")),
+        (latencies(hooks), Tone::Muted),
+        (text("library"), Tone::Muted),
+        (text("error"), if plugin["error"].is_null() { Tone::Muted } else { Tone::Bad }),
+    ]
+}

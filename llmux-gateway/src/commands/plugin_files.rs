@@ -1,0 +1,217 @@
+//! `llmux plugin list --dir`, `inspect` and `verify`: looks at libraries without a server and without running
+//! anything of them (rule D1).
+
+use std::path::{Path, PathBuf};
+
+use llmux_core::plugins::{
+    Check, Inspection, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
+    inspect_folders,
+};
+use serde_json::{Value, json};
+
+use super::cli::Keys;
+use crate::{
+    admin::error::library_code,
+    terminal::{
+        cli_error::{CliError, Result},
+        output::{self, Tone},
+    },
+};
+
+/// Lists the libraries in folders.
+pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> Result<()> {
+    let options = VerifyOptions { folders: folders.to_vec(), ..options(keys)? };
+    let found = inspect_folders(folders, &options).map_err(CliError::new)?;
+    if json {
+        return output::print_json(&json!({"libraries": found.iter().map(value).collect::<Vec<_>>()}));
+    }
+    let rows = found.iter().map(|one| {
+        let file = one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned();
+        let said = |what: &dyn Fn(&llmux_core::plugins::Manifest) -> String| match &one.manifest {
+            // A column is as wide as its longest text.
+            Some(manifest) => (output::short(&what(manifest)), Tone::Plain),
+            None => ("-".to_owned(), Tone::Muted),
+        };
+        let loads = match &one.refused {
+            None => ("yes".to_owned(), Tone::Good),
+            Some(error) => (format!("no: {error}"), Tone::Bad),
+        };
+        // Enough of it to tell one from another.
+        let digits = if long { 64 } else { 12 };
+        let sha256 = one.sha256.as_deref().map_or("-", |sha256| &sha256[..digits]).to_owned();
+        let mut row = vec![
+            (file, Tone::Plain),
+            said(&|it| it.name.clone()),
+            said(&|it| it.version.to_string()),
+            said(&|it| it.abi.to_string()),
+            said(&|it| it.target.clone()),
+            said(&|it| it.priority.to_string()),
+            (one.size.map_or("-".to_owned(), |size| size.to_string()), Tone::Plain),
+            (sha256, Tone::Muted),
+            (signature(one).to_owned(), Tone::Plain),
+            said(&|it| it.description.clone()),
+        ];
+        if long {
+            row.extend([
+                said(&|it| it.authors.replace(':', ", ")),
+                said(&|it| it.license.clone()),
+                said(&|it| it.sdk.clone()),
+                said(&|it| it.rustc.clone()),
+                said(&|it| json!(it.panic).as_str().unwrap_or_default().to_owned()),
+            ]);
+        }
+        row.push(loads);
+        row
+    });
+    let mut header = vec![
+        "FILE",
+        "PLUGIN",
+        "VERSION",
+        "ABI",
+        "TARGET",
+        "PRIORITY",
+        "SIZE",
+        "SHA-256",
+        "SIGNATURE",
+        "DESCRIPTION",
+    ];
+    if long {
+        header.extend(["AUTHORS", "LICENSE", "SDK", "RUSTC", "PANIC"]);
+    }
+    header.push("LOADS HERE");
+    output::print_table(&header, rows.collect())
+}
+
+/// Shows what a library says of itself, and whether this host would load it.
+pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
+    let seen = look(file, &options(keys)?);
+    // Where there is nothing to show, why is all there is to say.
+    if seen.manifest.is_none()
+        && let Some(error) = &seen.refused
+    {
+        if json {
+            output::print_json(&value(&seen))?;
+        }
+        return Err(CliError::new(format!("{}: {error}", file.display())));
+    }
+    if json {
+        return output::print_json(&value(&seen));
+    }
+    let signature = signature(&seen);
+    let Inspection { size, sha256, manifest: Some(manifest), refused, .. } = seen else { return Ok(()) };
+    let on_error = manifest.on_error.map(|on_error| json!(on_error)).unwrap_or_default();
+    let panic = json!(manifest.panic);
+    let mut rows = [
+        ("file", file.display().to_string()),
+        ("name", manifest.name),
+        ("version", manifest.version.to_string()),
+        ("description", manifest.description),
+        ("authors", manifest.authors.replace(':', ", ")),
+        ("license", manifest.license),
+        ("abi", manifest.abi.to_string()),
+        ("sdk", manifest.sdk),
+        ("rustc", manifest.rustc),
+        ("target", manifest.target),
+        ("panic", panic.as_str().unwrap_or_default().to_owned()),
+        ("priority", manifest.priority.to_string()),
+        ("on error", on_error.as_str().unwrap_or("the pipeline's").to_owned()),
+        ("size", format!("{} bytes", size.unwrap_or_default())),
+        ("sha256", sha256.unwrap_or_default()),
+        ("signature", signature.to_owned()),
+    ]
+    .map(|(name, value)| vec![(name.to_owned(), Tone::Muted), (value, Tone::Plain)])
+    .to_vec();
+    rows.push(match refused {
+        None => vec![("loads here".to_owned(), Tone::Muted), ("yes".to_owned(), Tone::Good)],
+        Some(error) => vec![("loads here".to_owned(), Tone::Muted), (format!("no: {error}"), Tone::Bad)],
+    });
+    output::print_table(&[], rows)
+}
+
+/// Makes every check of a library that needs no loading, and says what came of each.
+pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: bool) -> Result<()> {
+    let options = options(keys)?;
+    // Who names keys wants a signature by one of them.
+    let require_signature = !options.trusted_keys.is_empty();
+    let seen = look(file, &VerifyOptions { sha256: sha256.clone(), require_signature, ..options });
+    let failed = seen.refused.as_ref().map(LibraryError::check);
+    let state = |check: Check| match failed {
+        Some(failed) if check == failed => "failed",
+        Some(failed) if check > failed => "not reached",
+        _ => match check {
+            Check::Checksum if sha256.is_none() => "not asked for",
+            Check::Signature if !require_signature => signature(&seen),
+            _ => "passed",
+        },
+    };
+    let verdict = match &seen.refused {
+        Some(error) => Err(CliError::new(format!("{}: {error}", file.display()))),
+        None => Ok(()),
+    };
+    if json {
+        let checks = Check::ALL.map(|check| json!({"check": check, "result": state(check)}));
+        output::print_json(&json!({
+            "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
+            "sha256": seen.sha256, "manifest": seen.manifest,
+        }))?;
+        return verdict;
+    }
+    let rows = Check::ALL.map(|check| {
+        let (state, error) = (state(check), seen.refused.as_ref().filter(|_| Some(check) == failed));
+        let tone = match state {
+            "passed" => Tone::Good,
+            "failed" => Tone::Bad,
+            _ => Tone::Muted,
+        };
+        let why = error.map(ToString::to_string).unwrap_or_default();
+        vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
+    });
+    output::print_table(&[], rows.to_vec())?;
+    if let (Ok(()), Some(manifest)) = (&verdict, &seen.manifest) {
+        output::print(&format!(
+            "{}: {} {} may be loaded here, SHA-256 {}\n",
+            file.display(),
+            manifest.name,
+            manifest.version,
+            seen.sha256.as_deref().unwrap_or_default()
+        ))?;
+    }
+    verdict
+}
+
+fn options(keys: &Keys) -> Result<VerifyOptions> {
+    let keys = keys.keys.iter().map(|key| {
+        let text = match TrustedKey::parse(key) {
+            Ok(key) => return Ok(key),
+            Err(_) => std::fs::read_to_string(key).map_err(|error| {
+                CliError::new(format!(
+                    "--key {key}: no public key of minisign (RW…), nor a file with one: {error}"
+                ))
+            })?,
+        };
+        TrustedKey::parse(&text).map_err(|message| CliError::new(format!("--key {key}: {message}")))
+    });
+    Ok(VerifyOptions { trusted_keys: keys.collect::<Result<_>>()?, ..VerifyOptions::default() })
+}
+
+fn value(one: &Inspection) -> Value {
+    json!({
+        "path": one.path.to_string_lossy(), "size": one.size, "sha256": one.sha256, "signature": signature(one),
+        "loadable": one.refused.is_none(), "error": one.refused.as_ref().map(said), "manifest": one.manifest,
+    })
+}
+
+/// The check that failed, and why.
+fn said(error: &LibraryError) -> Value {
+    json!({"code": library_code(error), "check": error.check(), "message": error.to_string()})
+}
+
+fn signature(one: &Inspection) -> &'static str {
+    match (&one.signature, &one.refused) {
+        (Some(SignatureState::Missing), _) => "none",
+        (Some(SignatureState::Unchecked), _) => "unchecked",
+        (Some(SignatureState::Valid(_)), _) => "valid",
+        (None, _) if one.sha256.is_some() => "invalid",
+        (None, _) => "-",
+    }
+}

@@ -1,0 +1,32 @@
+//! `llmux reload`: asks a running server to read its configuration file again.
+
+use reqwest::Method;
+
+use super::{admin_client::AdminClient, cli::Reload};
+use crate::terminal::{cli_error::Result, output};
+
+/// Runs the command.
+pub(crate) async fn run(options: Reload) -> Result<()> {
+    let admin = AdminClient::new(&options.admin, options.token_file.as_deref())?;
+    let (_, answer) = admin.send_to(Method::POST, &["admin", "reload"], None).await?;
+    if options.json {
+        return output::print_json(&answer);
+    }
+    let list = |member: &str| answer[member].as_array().map(Vec::as_slice).unwrap_or_default().to_vec();
+    let mut text = String::new();
+    for line in list("changed") {
+        let word = |member: &str| line[member].as_str().unwrap_or_default().to_owned();
+        let members = line["members"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let members: Vec<_> = members.iter().filter_map(|member| member.as_str()).collect();
+        let members = if members.is_empty() { String::new() } else { format!(" ({})", members.join(", ")) };
+        let name = line["name"].as_str().map(|name| format!(" `{name}`")).unwrap_or_default();
+        text += &format!("{}{name} {}{members}\n", word("what"), word("change"));
+    }
+    if text.is_empty() {
+        text += "nothing is different\n";
+    }
+    for member in list("needs_restart") {
+        text += &format!("{} takes effect after a restart\n", member.as_str().unwrap_or_default());
+    }
+    output::print(&text)
+}

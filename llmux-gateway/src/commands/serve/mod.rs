@@ -1,0 +1,216 @@
+//! `llmux serve`: starts everything or nothing, serves until it is told to stop, and leaves no request behind.
+//!
+//! The order of the end: `/readyz` says 503, the listeners close, requests end (bounded), plugins are cleaned up.
+
+mod runtime_waker;
+mod signals;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use llmux_core::{
+    Client,
+    plugins::{PluginState, acting_as},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use self::signals::{Hangups, Signals};
+use super::cli::Serve;
+use crate::{
+    admin::{
+        local_token::LocalToken,
+        reload::{Doors, Reloader},
+        router as admin,
+        state::Admin,
+        tokens::AdminTokens,
+    },
+    config::{
+        client::{self, Configured},
+        file::Loaded,
+        folder_watcher,
+        overrides::Overrides,
+    },
+    http::{
+        api::{self, Api},
+        auth::ApiKeys,
+        server::{self, Phase, reached},
+    },
+    terminal::{
+        cli_error::{CliError, Result},
+        logging, output,
+    },
+};
+
+/// What plugins get to hear of how requests ended, after the last of these is gone.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs the command.
+pub(crate) async fn run(options: Serve) -> Result<()> {
+    let overrides = Overrides {
+        file: options.config,
+        plugin_dirs: options.plugin_dirs,
+        listen: options.listen,
+        admin_listen: options.admin_listen,
+        log_format: options.log_format,
+    };
+    let mut loaded = Loaded::read(overrides.file.as_deref())?;
+    overrides.apply(&mut loaded)?;
+    let config = &loaded.config;
+    let log = logging::start(config.log.level.as_deref().unwrap_or("info"), config.log.format)?;
+    log.report_drops();
+    let result = serve(loaded, overrides).await;
+    log.end();
+    result
+}
+
+async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
+    runtime_waker::start(tokio::runtime::Handle::current())?;
+    let config = &loaded.config;
+    // Whatever can be refused is refused before a plugin runs.
+    let builder = client::client(&loaded, Vec::new())?;
+    let keys = ApiKeys::of(&loaded)?;
+    let tokens = AdminTokens::of(&loaded)?;
+    let listener = server::bind(&config.server.listen, "--listen", "listen").await?;
+    let address = server::address(&listener)?;
+    let admin = match &*config.server.admin {
+        "off" => None,
+        admin => Some(guarded(admin, tokens).await?),
+    };
+    let (mut signals, mut hangups) = (Signals::new()?, Hangups::new()?);
+    let client = tokio::select! {
+        client = client::build(&loaded, builder) => client?,
+        signal = signals.next() => return Err(CliError::new(format!("{signal} while it started"))),
+    };
+    match &loaded.path {
+        Some(path) => tracing::info!("configuration: {}", path.display()),
+        None => tracing::info!("no configuration file: the offline provider `echo` answers"),
+    }
+    if config.plugins.autoload
+        && let Err(problem) = acting_as("config", client::autoload(&Configured::of(&loaded)?, &client)).await
+    {
+        clean_up(&client).await;
+        return Err(problem);
+    }
+    let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
+    let (read_timeout, keep_alive) = (config.server.read_timeout, config.server.keep_alive);
+    let watches = config.plugins.watch;
+    let dirs = config.plugins.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<Vec<_>>>()?;
+    let (admin_listener, tokens, local_token) = match admin {
+        Some(Guarded { listener, address, tokens, local_token }) => {
+            (Some((listener, address)), tokens, local_token)
+        }
+        None => (None, AdminTokens::of(&loaded)?, None),
+    };
+    let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
+    let doors = Doors { keys: share(keys), tokens: share(tokens) };
+    let reloader =
+        Reloader::new(client.clone(), doors.clone(), overrides, loaded, admin_address, local_token)?;
+    let reloader = Arc::new(reloader);
+
+    let (phase, phases) = watch::channel(Phase::Running);
+    let (alive, mut all_gone) = mpsc::channel(1);
+    if watches {
+        let (reloader, mut phases) = (reloader.clone(), phases.clone());
+        tokio::spawn(async move {
+            let watched = folder_watcher::run(dirs, reloader.client.plugins(), || reloader.rescan());
+            tokio::select! {
+                () = watched => {}
+                () = reached(&mut phases, Phase::Draining) => {}
+            }
+        });
+    }
+    let api =
+        Api { client: client.clone(), keys: doors.keys, phase: phases.clone(), read_timeout, keep_alive };
+    let router = api::router(Arc::new(api));
+    let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
+    let mut listeners = vec![tokio::spawn(served)];
+    let mut at = format!("http://{address}");
+    if let Some((listener, address)) = admin_listener {
+        let (tokens, reloader) = (doors.tokens, reloader.clone());
+        let router = admin::router(Arc::new(Admin {
+            client: client.clone(),
+            tokens,
+            reloader,
+            address,
+            read_timeout,
+        }));
+        listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
+        at += &format!(", admin API on http://{address}");
+    }
+    drop(alive);
+    let list = client.plugins().list();
+    let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
+    let plugins = if count == 1 { "plugin" } else { "plugins" };
+    output::print(&format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION")))?;
+
+    let signal = loop {
+        tokio::select! {
+            signal = signals.next() => break signal,
+            () = hangups.next() => {
+                // What came of it is in the log.
+                let reloader = reloader.clone();
+                tokio::spawn(async move { reloader.reload("config").await });
+            }
+        }
+    };
+    tracing::info!("{signal}: shutting down; a second signal ends the process at once");
+    let end = async {
+        let _ = phase.send(Phase::Leaving);
+        tokio::time::sleep(delay).await;
+        let _ = phase.send(Phase::Draining);
+        for listener in listeners {
+            let _ = listener.await;
+        }
+        if timeout(drain, all_gone.recv()).await.is_err() {
+            tracing::warn!("requests did not end within {drain:?}, and are dropped");
+        }
+        let _ = phase.send(Phase::Over);
+        clean_up(&client).await;
+    };
+    let result = tokio::select! {
+        () = end => Ok(()),
+        signal = signals.next() => Err(CliError::new(format!("{signal} again: ended before everything was cleaned up"))),
+    };
+    reloader.close();
+    result
+}
+
+fn share<T>(value: T) -> Arc<ArcSwap<T>> {
+    Arc::new(ArcSwap::from_pointee(value))
+}
+
+/// The admin listener with what guards it.
+struct Guarded {
+    listener: TcpListener,
+    address: SocketAddr,
+    tokens: AdminTokens,
+    /// Where no token is configured: the one that this user's command line finds.
+    local_token: Option<LocalToken>,
+}
+
+async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
+    let listener = server::bind(admin, "--admin-listen", "admin").await?;
+    let address = server::address(&listener)?;
+    tokens.check_listener(address)?;
+    if !tokens.is_empty() {
+        return Ok(Guarded { listener, address, tokens, local_token: None });
+    }
+    let local_token = LocalToken::create(address)?;
+    let tokens = AdminTokens::local(local_token.token());
+    Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
+}
+
+async fn clean_up(client: &Client) {
+    let report = client.shutdown(LAST_WORDS).await;
+    for (instance, error) in &report.errors {
+        tracing::error!(instance, "cleanup: {error}");
+    }
+    match report.drained {
+        true => tracing::info!("every request has ended, and every plugin is cleaned up"),
+        false => tracing::warn!("some requests had not ended"),
+    }
+}

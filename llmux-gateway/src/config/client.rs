@@ -1,0 +1,308 @@
+//! Makes a client of a configuration: providers with their keys, fallbacks, plugins.
+//!
+//! `serve` and `chat` call it, so that both send requests the same way. Nothing is started where anything is wrong.
+
+use std::{path::PathBuf, sync::Arc};
+
+use llmux_core::{
+    Client, ClientBuilder, PluginSpec,
+    client::{BuildError, RetryConfig},
+    pipeline::PipelineConfig,
+    plugins::{Found, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
+    provider::{self, Echo, ProviderSettings, Secret},
+};
+use serde_json::Value;
+
+use super::{
+    file::{Instance, Loaded, Provider},
+    hash,
+};
+use crate::terminal::cli_error::{CliError, Result};
+
+/// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
+const ECHO_ERRORS: [u16; 14] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529];
+
+/// A builder with everything that the configuration says, and the plugins of the command line.
+pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBuilder> {
+    let config = &loaded.config;
+    loaded.unique("a provider", config.providers.iter().map(|provider| &provider.name))?;
+    loaded.unique("a plugin instance", config.instances.iter().map(|instance| &instance.name))?;
+    loaded.unique("a fallback for the model", config.fallbacks.iter().map(|fallback| &fallback.model))?;
+    let mut builder =
+        Client::builder().pipeline(pipeline(loaded)).plugins(folders(loaded)?).retry(retry(loaded));
+    if config.providers.is_empty() {
+        let errors = ECHO_ERRORS.iter().map(|status| format!("echo-error-{status}"));
+        let models = ["echo", "echo-request"].map(str::to_owned).into_iter().chain(errors);
+        builder = builder.provider("echo", Arc::new(Echo::new()), models);
+    }
+    for settings in &config.providers {
+        builder = provider(loaded, settings, builder)?;
+    }
+    for fallback in &config.fallbacks {
+        let models = fallback.to.as_slice().iter().map(String::as_str);
+        builder = builder.fallbacks(fallback.model.get_ref(), models);
+    }
+    for instance in &config.instances {
+        // One that is not enabled is not even opened: loading a library runs its initializers.
+        let spec = spec(loaded, instance)?;
+        if instance.enabled != Some(false) {
+            builder = builder.plugin(spec);
+        }
+    }
+    Ok(more.into_iter().fold(builder, ClientBuilder::plugin))
+}
+
+/// Builds the client; an error names the place in the file where it can.
+pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Client> {
+    let client = acting_as("config", builder.build()).await.map_err(|error| match &error {
+        BuildError::Plugin(error) => plugin_problem(loaded, error),
+        _ => CliError::new(error),
+    })?;
+    warn_of_fallbacks(loaded, &client);
+    Ok(client)
+}
+
+/// A refused plugin, with the place of its instance in the file where there is one.
+pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
+    let name = match error {
+        PluginError::Config { name, .. }
+        | PluginError::Construction { name, .. }
+        | PluginError::InvalidName { name }
+        | PluginError::DuplicatePlugin { name } => Some(name),
+        _ => None,
+    };
+    let instances = &loaded.config.instances;
+    let instance = name.and_then(|name| instances.iter().find(|instance| instance.name.get_ref() == name));
+    match instance {
+        Some(instance) => loaded.problem(Some(instance.name.span()), error),
+        None => CliError::new(error),
+    }
+}
+
+/// No error: a plugin may answer for such a model, or give it another name.
+pub(crate) fn warn_of_fallbacks(loaded: &Loaded, client: &Client) {
+    let served = client.models();
+    for fallback in &loaded.config.fallbacks {
+        for model in fallback.to.as_slice().iter().filter(|model| !served.iter().any(|(it, _)| it == *model))
+        {
+            tracing::warn!(
+                "the fallback of `{}` names the model `{model}`, which no provider serves",
+                fallback.model.get_ref()
+            );
+        }
+    }
+}
+
+fn pipeline(loaded: &Loaded) -> PipelineConfig {
+    let settings = &loaded.config.pipeline;
+    let default = PipelineConfig::default();
+    PipelineConfig {
+        pre_hook_timeout: settings.pre_hook_timeout.unwrap_or(default.pre_hook_timeout),
+        post_hook_timeout: settings.post_hook_timeout.unwrap_or(default.post_hook_timeout),
+        propagate_errors: settings.propagate_errors.unwrap_or(default.propagate_errors),
+        max_plugins: settings.max_plugins.unwrap_or(default.max_plugins),
+        max_body_bytes: loaded.config.server.max_body_bytes,
+        max_waiting_completions: settings.max_waiting_completions.unwrap_or(default.max_waiting_completions),
+        stream_idle_timeout: settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout),
+    }
+}
+
+fn retry(loaded: &Loaded) -> RetryConfig {
+    let settings = &loaded.config.retry;
+    let default = RetryConfig::default();
+    RetryConfig {
+        max_retries: settings.max_retries.unwrap_or(default.max_retries),
+        initial_backoff: settings.initial_backoff.unwrap_or(default.initial_backoff),
+        max_backoff: settings.max_backoff.unwrap_or(default.max_backoff),
+    }
+}
+
+fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
+    let settings = &loaded.config.plugins;
+    let dirs: Vec<PathBuf> = settings.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<_>>()?;
+    for dir in &dirs {
+        std::fs::read_dir(dir)
+            .map_err(|error| CliError::new(format!("plugin folder {}: {error}", dir.display())))?;
+    }
+    let keys = settings.trusted_keys.iter().map(|key| {
+        TrustedKey::parse(key.get_ref()).map_err(|message| loaded.problem(Some(key.span()), message))
+    });
+    let trusted_keys = keys.collect::<Result<_>>()?;
+    let default = PluginsConfig::default();
+    Ok(PluginsConfig {
+        dirs,
+        allow_insecure_permissions: settings.allow_insecure_permissions,
+        trusted_keys,
+        require_signature: settings.require_signature,
+        max_retired_images: settings.max_retired_images.unwrap_or(default.max_retired_images),
+        drain_timeout: settings.drain_timeout.unwrap_or(default.drain_timeout),
+    })
+}
+
+fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {
+    let name = settings.name.get_ref();
+    let kind = settings.kind.get_ref();
+    let Some(kind) = provider::TYPES.iter().find(|known| known.name == kind) else {
+        let known = provider::TYPES.iter().map(|known| format!("`{}` ({})", known.name, known.about));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let message = format!("unknown provider type `{kind}`; the types are {known}");
+        return Err(loaded.problem(Some(settings.kind.span()), message));
+    };
+    if settings.models.get_ref().is_empty() {
+        let message = format!("provider `{name}` serves no models; name at least one");
+        return Err(loaded.problem(Some(settings.models.span()), message));
+    }
+    let made = (kind.build)(&ProviderSettings {
+        base_url: settings.base_url.clone(),
+        api_key: api_key(loaded, settings)?,
+        headers: settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect(),
+        connect_timeout: settings.connect_timeout,
+        timeout: settings.timeout,
+        idle_timeout: settings.idle_timeout,
+        max_response_bytes: settings.max_response_bytes,
+        stream_usage: settings.stream_usage.unwrap_or(true),
+        chunk_delay: settings.chunk_delay,
+        ..ProviderSettings::new(name)
+    });
+    let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
+    let models = settings.models.get_ref().iter().map(|model| model.names());
+    Ok(builder.provider(name, made, models))
+}
+
+/// The key of a provider, from the environment or from a file of its own: never from the configuration itself.
+fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
+    let name = settings.name.get_ref();
+    let (place, from, text) = match (&settings.api_key_env, &settings.api_key_file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(file)) => {
+            let message =
+                format!("provider `{name}` has both `api_key_env` and `api_key_file`; keep one of them");
+            return Err(loaded.problem(Some(file.span()), message));
+        }
+        (Some(variable), None) => {
+            let from = format!("the environment variable {}", variable.get_ref());
+            (variable.span(), from, std::env::var(variable.get_ref()).map_err(|error| error.to_string()))
+        }
+        (None, Some(file)) => {
+            let path = loaded.resolve(file.get_ref())?;
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            (file.span(), format!("the file {}", path.display()), text)
+        }
+    };
+    let refused = |why: &str| {
+        let message = format!("provider `{name}` takes its key from {from}: {why}");
+        loaded.problem(Some(place.clone()), message)
+    };
+    match text {
+        Ok(text) if text.trim().is_empty() => Err(refused("it is empty")),
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// The instance that a table of the file asks for.
+pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
+    let name = instance.name.get_ref();
+    let mut spec = match (&instance.path, &instance.plugin) {
+        (Some(_), Some(plugin)) => {
+            let message = format!(
+                "the instance `{name}` has both `path` and `plugin`; a library is found by one of them"
+            );
+            return Err(loaded.problem(Some(plugin.span()), message));
+        }
+        (Some(path), None) => PluginSpec::path(loaded.resolve(path)?),
+        (None, plugin) => {
+            PluginSpec::plugin(plugin.as_ref().map_or(name.as_str(), |plugin| plugin.get_ref().as_str()))
+        }
+    };
+    spec = spec.name(name);
+    if let Some(priority) = instance.priority {
+        spec = spec.priority(priority);
+    }
+    if let Some(on_error) = instance.on_error {
+        spec = spec.on_error(on_error);
+    }
+    if let Some(sha256) = &instance.sha256 {
+        hash::check(loaded, sha256)?;
+        spec = spec.sha256(sha256.get_ref());
+    }
+    Ok(spec.config(instance_config(loaded, instance)?))
+}
+
+/// The configuration of an instance: `{}` where the file gives none.
+pub(crate) fn instance_config(loaded: &Loaded, instance: &Instance) -> Result<Value> {
+    match &instance.config {
+        Some(config) => to_json(toml::Value::Table(config.get_ref().clone()))
+            .map_err(|message| loaded.problem(Some(config.span()), message)),
+        None => Ok(Value::Object(serde_json::Map::new())),
+    }
+}
+
+/// TOML as JSON: dates become strings, and numbers that JSON does not have are refused.
+fn to_json(value: toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Float(number) => serde_json::Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| format!("a configuration is handed over as JSON, which has no number {number}"))?,
+        toml::Value::Array(items) => items.into_iter().map(to_json).collect::<Result<_, _>>()?,
+        toml::Value::Table(members) => members
+            .into_iter()
+            .map(|(name, member)| Ok((name, to_json(member)?)))
+            .collect::<Result<_, String>>()?,
+    })
+}
+
+/// What the configuration names, enabled or not: it comes in by the configuration alone, and not by the door of the
+/// plugin folders (rule D8).
+pub(crate) struct Configured {
+    instances: Vec<String>,
+    paths: Vec<PathBuf>,
+    plugins: Vec<String>,
+}
+
+impl Configured {
+    pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
+        let mut configured = Self { instances: Vec::new(), paths: Vec::new(), plugins: Vec::new() };
+        for instance in &loaded.config.instances {
+            configured.instances.push(instance.name.get_ref().clone());
+            match &instance.path {
+                Some(path) => configured.paths.push(loaded.resolve(path)?),
+                None => {
+                    let plugin = instance.plugin.as_ref().unwrap_or(&instance.name);
+                    configured.plugins.push(plugin.get_ref().clone());
+                }
+            }
+        }
+        Ok(configured)
+    }
+
+    /// Is this library one that it names?
+    pub(crate) fn contains(&self, found: &Found) -> bool {
+        let is_named = |manifest: &Manifest| self.plugins.contains(&manifest.name);
+        self.paths.contains(&found.path) || found.manifest.as_ref().is_ok_and(is_named)
+    }
+
+    /// Is this instance one that was autoloaded and is in the way of one that it names?
+    pub(crate) fn displaces(&self, info: &PluginInfo) -> bool {
+        let is_named = self.instances.contains(&info.name) || self.plugins.contains(&info.plugin);
+        info.autoloaded && (is_named || info.library.as_ref().is_some_and(|path| self.paths.contains(path)))
+    }
+}
+
+/// One instance of every library in the plugin folders that the configuration does not name. A library that cannot
+/// start with its default configuration is reported and left out. Gives the instances.
+pub(crate) async fn autoload(configured: &Configured, client: &Client) -> Result<Vec<PluginInfo>> {
+    let results = client.plugins().autoload(|found| !configured.contains(found)).await;
+    let mut loaded = Vec::new();
+    for rescanned in results.map_err(|error| CliError::new(format!("plugin folder {error}")))? {
+        match rescanned.result {
+            Ok(more) => loaded.extend(more),
+            Err(error) => tracing::warn!("left out: {error}"),
+        }
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,382 @@
+//! The configuration file: its tables, their defaults, and errors that name the file, the line and what is allowed.
+//!
+//! `serve` and `chat` read it; `setup` makes a client of it. Deliberately absent: environment variables and other
+//! files, which are read by `setup`, and anything that runs.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use llmux_core::plugins::OnError;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::terminal::{
+    cli_error::{CliError, Result},
+    logging::LogFormat,
+};
+
+/// The file that is used where none is named and it exists.
+pub(crate) const DEFAULT_FILE: &str = "llmux.toml";
+
+/// Everything that the file may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) log: Log,
+    #[serde(rename = "provider")]
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) retry: Retry,
+    #[serde(rename = "fallback")]
+    pub(crate) fallbacks: Vec<Fallback>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) plugins: Plugins,
+    #[serde(rename = "plugin")]
+    pub(crate) instances: Vec<Instance>,
+    #[serde(rename = "api_key")]
+    pub(crate) api_keys: Vec<ApiKey>,
+    #[serde(rename = "admin_token")]
+    pub(crate) admin_tokens: Vec<AdminToken>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    pub(crate) listen: String,
+    /// `off` for no admin API.
+    pub(crate) admin: String,
+    pub(crate) max_body_bytes: usize,
+    /// How long a client may take to send the head of a request, or be silent in the middle of its body.
+    #[serde(with = "humantime_serde")]
+    pub(crate) read_timeout: Duration,
+    /// How long requests under way may take to end at a shutdown.
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_timeout: Duration,
+    /// How long `/readyz` says 503 before the listener closes, so that a load balancer sees it.
+    #[serde(with = "humantime_serde")]
+    pub(crate) shutdown_delay: Duration,
+    /// How long a stream may be silent before a comment keeps it open; 0 for no comments.
+    #[serde(with = "humantime_serde")]
+    pub(crate) keep_alive: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            admin: "127.0.0.1:8081".to_owned(),
+            max_body_bytes: 32 * 1024 * 1024,
+            read_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    pub(crate) level: Option<String>,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provider {
+    pub(crate) name: Spanned<String>,
+    #[serde(rename = "type")]
+    pub(crate) kind: Spanned<String>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) api_key_env: Option<Spanned<String>>,
+    pub(crate) api_key_file: Option<Spanned<PathBuf>>,
+    pub(crate) models: Spanned<Vec<Model>>,
+    #[serde(default)]
+    pub(crate) headers: std::collections::BTreeMap<String, String>,
+    #[serde(default, with = "humantime_serde")]
+    pub(crate) connect_timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub(crate) timeout: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_response_bytes: Option<usize>,
+    pub(crate) stream_usage: Option<bool>,
+    #[serde(default, with = "humantime_serde")]
+    pub(crate) chunk_delay: Option<Duration>,
+}
+
+/// A model by its name, or by its name here and its name there.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a model is a string, or a table { name = \"…\", upstream = \"…\" }")]
+pub(crate) enum Model {
+    Same(String),
+    Renamed(Renamed),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renamed {
+    pub(crate) name: String,
+    pub(crate) upstream: String,
+}
+
+impl Model {
+    pub(crate) fn names(&self) -> (&str, &str) {
+        match self {
+            Model::Same(name) => (name, name),
+            Model::Renamed(Renamed { name, upstream }) => (name, upstream),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retry {
+    pub(crate) max_retries: Option<u32>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) initial_backoff: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) max_backoff: Option<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fallback {
+    pub(crate) model: Spanned<String>,
+    pub(crate) to: OneOrMany,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a model's name, or a list of them")]
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(crate) fn as_slice(&self) -> &[String] {
+        match self {
+            OneOrMany::One(one) => std::slice::from_ref(one),
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pipeline {
+    #[serde(with = "humantime_serde")]
+    pub(crate) pre_hook_timeout: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) post_hook_timeout: Option<Duration>,
+    pub(crate) propagate_errors: Option<bool>,
+    pub(crate) max_plugins: Option<usize>,
+    pub(crate) max_waiting_completions: Option<usize>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) stream_idle_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Plugins {
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) watch: bool,
+    pub(crate) autoload: bool,
+    pub(crate) allow_insecure_permissions: bool,
+    /// Public keys of the minisign tool.
+    pub(crate) trusted_keys: Vec<Spanned<String>>,
+    pub(crate) require_signature: bool,
+    pub(crate) max_retired_images: Option<u64>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Instance {
+    pub(crate) name: Spanned<String>,
+    /// The plugin's name in its manifest; the instance's where there is none.
+    pub(crate) plugin: Option<Spanned<String>>,
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) on_error: Option<OnError>,
+    pub(crate) sha256: Option<Spanned<String>>,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) config: Option<Spanned<toml::Table>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiKey {
+    pub(crate) id: Spanned<String>,
+    pub(crate) sha256: Spanned<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) team: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminToken {
+    pub(crate) name: Spanned<String>,
+    pub(crate) sha256: Spanned<String>,
+    pub(crate) role: Role,
+}
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    Read,
+    Admin,
+}
+
+/// A configuration, and the file that it came from.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// `None` where there was no file.
+    pub(crate) path: Option<PathBuf>,
+    text: String,
+}
+
+impl Loaded {
+    /// Reads the file that is named, or [`DEFAULT_FILE`] where it exists, or nothing.
+    pub(crate) fn read(named: Option<&Path>) -> Result<Self> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None if Path::new(DEFAULT_FILE).exists() => DEFAULT_FILE.into(),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| CliError::new(format!("configuration {}: {error}", path.display())))?;
+        let mut loaded = Self { config: Config::default(), path: Some(path), text };
+        match toml::from_str(&loaded.text) {
+            Ok(config) => loaded.config = config,
+            Err(error) => return Err(loaded.problem(error.span(), error.message())),
+        }
+        Ok(loaded)
+    }
+
+    /// The file as it is written, without defaults.
+    pub(crate) fn table(&self) -> Result<toml::Table> {
+        self.text.parse().map_err(|error: toml::de::Error| self.problem(error.span(), error.message()))
+    }
+
+    /// A problem with a place in the file.
+    pub(crate) fn problem(&self, place: Option<Range<usize>>, message: impl std::fmt::Display) -> CliError {
+        let file = self.path.as_deref().unwrap_or(Path::new("configuration")).display();
+        match place {
+            Some(place) => {
+                let before = &self.text[..self.text.floor_char_boundary(place.start)];
+                let line = 1 + before.matches('\n').count();
+                let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+                CliError::new(format!("{file}:{line}:{column}: {message}"))
+            }
+            None => CliError::new(format!("{file}: {message}")),
+        }
+    }
+
+    /// A path in the file is meant from the file's folder. The result is absolute.
+    pub(crate) fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        let folder = self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let path = folder.join(path);
+        std::path::absolute(&path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))
+    }
+
+    /// Refuses a name that is there twice.
+    pub(crate) fn unique<'a>(
+        &self,
+        what: &str,
+        names: impl IntoIterator<Item = &'a Spanned<String>>,
+    ) -> Result<()> {
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            if name.get_ref().is_empty() {
+                return Err(self.problem(Some(name.span()), format!("the name of {what} is empty")));
+            }
+            if !seen.insert(name.get_ref()) {
+                let message = format!("{what} named `{}` is there already", name.get_ref());
+                return Err(self.problem(Some(name.span()), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("llmux.toml");
+        std::fs::write(&path, text).expect("written");
+        let problem = Loaded::read(Some(&path)).expect_err("refused").to_string();
+        problem.replace(&*folder.path().to_string_lossy(), "")
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_its_place_and_what_is_allowed() {
+        let cases = [
+            ("[server]\nlisten = 5", "/llmux.toml:2:10: invalid type: integer `5`, expected a string"),
+            ("\n[servers]", "/llmux.toml:2:2: unknown field `servers`, expected one of `server`, `log`"),
+            ("[log]\nformat = \"xml\"", "/llmux.toml:2:10: unknown variant `xml`, expected `text` or `json`"),
+            ("[pipeline]\npre_hook_timeout = \"soon\"", "/llmux.toml:2:20: "),
+            ("[[provider]]\nname = \"a\"", "/llmux.toml:1:1: missing field"),
+            ("[server", "/llmux.toml:1:8: "),
+            (
+                "[[provider]]\nname='a'\ntype='echo'\nmodels=[1]",
+                "/llmux.toml:4:8: a model is a string, or a table",
+            ),
+        ];
+        for (text, expected) in cases {
+            let problem = problem(text);
+            assert!(problem.starts_with(expected), "{text:?}: {problem}");
+        }
+    }
+
+    #[test]
+    fn every_table_of_the_reference_is_read() {
+        let text = r#"
+            [server]
+            listen = "127.0.0.1:0"
+            keep_alive = "0s"
+            [[provider]]
+            name = "openai"
+            type = "openai"
+            api_key_env = "KEY"
+            models = ["gpt-4o", { name = "fast", upstream = "gpt-4o-mini" }]
+            timeout = "1m 30s"
+            [retry]
+            max_retries = 1
+            [[fallback]]
+            model = "gpt-4o"
+            to = ["fast"]
+            [pipeline]
+            propagate_errors = true
+            [plugins]
+            dirs = ["plugins"]
+            [[plugin]]
+            name = "tag"
+            plugin = "system-prompt"
+            config = { prompt = "Be brief." }
+        "#;
+        let config: Config = toml::from_str(text).expect("read");
+        assert_eq!(config.providers[0].models.get_ref()[1].names(), ("fast", "gpt-4o-mini"));
+        assert_eq!(config.providers[0].timeout, Some(Duration::from_secs(90)));
+        assert_eq!(config.fallbacks[0].to.as_slice(), ["fast"]);
+    }
+
+    #[test]
+    fn every_toml_block_of_the_documents_is_a_configuration() {
+        let blocks = crate::blocks::blocks(&["toml"]);
+        assert!(!blocks.is_empty(), "the documents show no configuration");
+        for block in blocks.iter().filter(|block| !block.text.starts_with("# Cargo.toml\n")) {
+            let read = toml::from_str::<Config>(&block.text);
+            assert!(read.is_ok(), "{block}: {}", read.expect_err("wrong"));
+        }
+    }
+}

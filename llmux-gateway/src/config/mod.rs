@@ -1,0 +1,10 @@
+//! Configuration: the file's types, the client that is made of it, the difference of two files, the plugin folders.
+//!
+//! `commands` and `admin` use it. Deliberately absent: listeners and HTTP.
+
+pub(crate) mod client;
+pub(crate) mod diff;
+pub(crate) mod file;
+pub(crate) mod folder_watcher;
+pub(crate) mod hash;
+pub(crate) mod overrides;

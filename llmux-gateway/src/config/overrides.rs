@@ -1,0 +1,46 @@
+//! Settings of the command line that take precedence over the configuration file's.
+//!
+//! `serve` makes them once; each reload of the file applies them again.
+
+use std::path::PathBuf;
+
+use super::file::Loaded;
+use crate::terminal::{
+    cli_error::{CliError, Result},
+    logging::LogFormat,
+};
+
+/// Settings that the command line gives.
+pub(crate) struct Overrides {
+    /// The configuration file that is named.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) plugin_dirs: Vec<PathBuf>,
+    pub(crate) listen: Option<String>,
+    pub(crate) admin_listen: Option<String>,
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl Overrides {
+    /// Writes the command line's settings over the file's.
+    pub(crate) fn apply(&self, loaded: &mut Loaded) -> Result<()> {
+        // A folder on the command line is meant from where the command is given.
+        let dirs = self.plugin_dirs.iter().map(|dir| {
+            std::path::absolute(dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))
+        });
+        let dirs = dirs.collect::<Result<Vec<_>>>()?;
+        let config = &mut loaded.config;
+        config.plugins.autoload |= !dirs.is_empty();
+        config.plugins.watch |= !dirs.is_empty();
+        config.plugins.dirs.extend(dirs);
+        if let Some(listen) = &self.listen {
+            config.server.listen.clone_from(listen);
+        }
+        if let Some(admin) = &self.admin_listen {
+            config.server.admin.clone_from(admin);
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format;
+        }
+        Ok(())
+    }
+}

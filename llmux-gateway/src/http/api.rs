@@ -1,0 +1,246 @@
+//! The main listener: the OpenAI API, health and metrics.
+//!
+//! ```text
+//! door (request id, client key, access line) ──► complete (body ──► client ──► JSON or events) │ models │ health
+//! ```
+//!
+//! What happens to a request is `llmux-core`'s; here is only what HTTP adds to it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use llmux_core::{Client, Endpoint, Error, pipeline::Identity};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    auth::ApiKeys,
+    body,
+    reply::{self, Name},
+    server::Phase,
+    sse::Events,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
+
+/// What every request needs.
+pub(crate) struct Api {
+    pub(crate) client: Client,
+    /// Exchanged when the configuration is reloaded.
+    pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) read_timeout: Duration,
+    pub(crate) keep_alive: Duration,
+}
+
+/// What the door found out.
+#[derive(Clone)]
+struct Entered {
+    request_id: Arc<str>,
+    identity: Option<Arc<Identity>>,
+}
+
+/// The routes of the main listener.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for endpoint in Endpoint::ALL {
+        let handler = move |State(api): State<Arc<Api>>, request: Request| async move {
+            complete(&api, endpoint, request).await.unwrap_or_else(|error| reply::error(&error))
+        };
+        router = router.route(&format!("/v1/{}", endpoint.path()), post(handler));
+    }
+    router
+        .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(reply::unknown_path)
+        .method_not_allowed_fallback(reply::wrong_method)
+        .layer(from_fn_with_state(api.clone(), door))
+        .with_state(api)
+}
+
+/// Everybody comes in here: a request id, a client key where they are asked for, a line for the log.
+async fn door(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
+    let request_id: Arc<str> = match given {
+        Some(id) => id.into(),
+        None => uuid::Uuid::now_v7().to_string().into(),
+    };
+    let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match api.keys.load().identify(request.headers()) {
+        Err(()) if !is_health => {
+            let (parts, body) = request.into_parts();
+            body::discard(&parts.headers, body).await;
+            unidentified(&parts.headers)
+        }
+        identity => {
+            let identity = identity.unwrap_or_default();
+            request.extensions_mut().insert(Entered { request_id: request_id.clone(), identity });
+            next.run(request).await
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    tracing::debug!(
+        request_id = &*request_id,
+        status = response.status().as_u16(),
+        ms = started.elapsed().as_secs_f64() * 1000.0,
+        "{method} {path}"
+    );
+    response
+}
+
+/// A request id that goes into logs and headers as it is: visible ASCII, and not long.
+fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn unidentified(headers: &HeaderMap) -> Response {
+    let message = match headers.contains_key(header::AUTHORIZATION) {
+        true => "the API key is not one of those that are known here",
+        false => "an API key is needed, in the header `authorization: Bearer …`",
+    };
+    let mut response = reply::refuse(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
+    let (mut parts, body) = request.into_parts();
+    if let Err(error) = body::check_type(&parts.headers, true) {
+        body::discard(&parts.headers, body).await;
+        return Err(error);
+    }
+    let limit = api.client.max_body_bytes();
+    let text = body::read(&parts.headers, body, limit, api.read_timeout).await?;
+    let mut request = llmux_core::Request::new(endpoint, text)?;
+    if let Some(Entered { request_id, identity }) = parts.extensions.remove() {
+        request = request.request_id(request_id).identity(identity);
+    }
+    let fallbacks = parts.headers.get_all(FALLBACKS).iter().filter_map(|value| value.to_str().ok());
+    let fallbacks =
+        fallbacks.flat_map(|list| list.split(',')).map(str::trim).filter(|model| !model.is_empty());
+    let fallbacks: Vec<Arc<str>> = fallbacks.map(Into::into).collect();
+    let request = request.fallbacks(fallbacks).headers(parts.headers);
+    if request.wants_stream() && endpoint != Endpoint::Embeddings {
+        let answer = api.client.stream(request).await;
+        let headers = answer.headers().to_vec();
+        let response = match answer.result {
+            Ok(stream) => events(Events::new(stream, endpoint, api.keep_alive)),
+            Err(error) => reply::error(&error),
+        };
+        return Ok(with_headers(response, &headers));
+    }
+    let answer = api.client.send(request).await;
+    let response = match &answer.result {
+        Ok(document) => reply::json_text(StatusCode::OK, document.to_bytes()),
+        Err(error) => reply::error(error),
+    };
+    Ok(with_headers(response, answer.headers()))
+}
+
+fn events(events: Events) -> Response {
+    let mut response = Response::new(Body::new(events));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // A proxy that collects a stream before it passes it on would undo it; nginx heeds this.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
+/// Adds the headers that plugins set, but for those that say how the body is sent.
+fn with_headers(mut response: Response, headers: &[(HeaderName, HeaderValue)]) -> Response {
+    const OURS: [HeaderName; 8] = [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRAILER,
+        REQUEST_ID,
+    ];
+    // A plugin's `retry-after` replaces the error's own; several of its own `set-cookie` all stay.
+    for (name, _) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
+        response.headers_mut().remove(name);
+    }
+    for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
+}
+
+fn describe(id: &str, providers: &[String]) -> Value {
+    let owner = providers.first().map_or("", String::as_str);
+    json!({"id": id, "object": "model", "created": 0, "owned_by": owner})
+}
+
+async fn models(State(api): State<Arc<Api>>) -> Response {
+    let models: Vec<_> = api.client.models().iter().map(|(id, providers)| describe(id, providers)).collect();
+    reply::json_value(StatusCode::OK, &json!({"object": "list", "data": models}))
+}
+
+async fn model(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
+    match api.client.models().iter().find(|(model, _)| *model == id) {
+        Some((id, providers)) => reply::json_value(StatusCode::OK, &describe(id, providers)),
+        None => {
+            let message = format!("the model `{id}` does not exist, or nobody here serves it");
+            reply::refuse(StatusCode::NOT_FOUND, "model_not_found", message)
+        }
+    }
+}
+
+async fn healthz() -> Response {
+    reply::json_text(StatusCode::OK, r#"{"status":"ok"}"#)
+}
+
+async fn readyz(State(api): State<Arc<Api>>) -> Response {
+    match *api.phase.borrow() {
+        Phase::Running => reply::json_text(StatusCode::OK, r#"{"status":"ready"}"#),
+        _ => reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this host is shutting down"),
+    }
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    metrics_of(&api.client)
+}
+
+/// Every metric, in Prometheus' text format.
+pub(crate) fn metrics_of(client: &Client) -> Response {
+    let mut response = Response::new(Body::from(client.render_metrics()));
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_short_and_visible() {
+        assert!(is_id("abc-123"));
+        for wrong in ["", "a b", "a\tb", &"x".repeat(129)] {
+            assert!(!is_id(wrong), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Client keys of the main listener, and the bearer secret of a request's headers.
+//!
+//! `api` asks it for every request; `admin::tokens` reads the header with it. Only SHA-256 hashes are kept. Deliberately
+//! absent: HTTP answers, which `api` gives.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::{HeaderMap, header};
+use llmux_core::pipeline::Identity;
+
+use crate::{
+    config::{
+        file::Loaded,
+        hash::{self, Hash},
+    },
+    terminal::cli_error::Result,
+};
+
+/// The secret in `Authorization: Bearer …`. Two such headers are none: which one counts would be a guess.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
+    let secret = secret.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret)
+}
+
+/// The client keys of the main listener.
+pub(crate) struct ApiKeys {
+    /// Found by hash: how long a look-up takes says nothing about a key. What is compared with a guess is chosen by
+    /// a hash of the hash, under a secret of this process (std's hasher), so a near miss meets nothing to be near to.
+    keys: HashMap<Hash, Arc<Identity>>,
+}
+
+impl ApiKeys {
+    pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
+        let configured = &loaded.config.api_keys;
+        loaded.unique("an API key", configured.iter().map(|key| &key.id))?;
+        let mut keys = HashMap::new();
+        for key in configured {
+            let identity =
+                Identity { key_id: key.id.get_ref().clone(), user: key.user.clone(), team: key.team.clone() };
+            if keys.insert(hash::check(loaded, &key.sha256)?, Arc::new(identity)).is_some() {
+                return Err(loaded.problem(Some(key.sha256.span()), "another API key has the same hash"));
+            }
+        }
+        Ok(Self { keys })
+    }
+
+    /// Who sends a request: nobody where no keys are configured, and `Err` where the key is missing or wrong.
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, ()> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let identity = bearer(headers).and_then(|key| self.keys.get(&hash::of(key)));
+        identity.map(|identity| Some(identity.clone())).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (header::AUTHORIZATION, value.parse().expect("a header"))).collect()
+    }
+
+    #[test]
+    fn a_bearer_is_one_header_of_the_right_scheme() {
+        assert_eq!(bearer(&headers(&["Bearer abc"])), Some("abc"));
+        assert_eq!(bearer(&headers(&["bearer abc"])), Some("abc"));
+        assert_eq!(bearer(&headers(&["BEARER  abc "])), Some("abc"));
+        for wrong in [
+            &[][..],
+            &[""],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer"],
+            &["Bearer  "],
+            &["Bearer\tabc"],
+            &["Bearerabc"],
+            &["Bearer a", "Bearer b"],
+            &["Bearer a", "Basic b"],
+        ] {
+            assert_eq!(bearer(&headers(wrong)), None, "{wrong:?}");
+        }
+        let mut foreign = HeaderMap::new();
+        foreign.insert(header::AUTHORIZATION, HeaderValue::from_bytes(b"Bearer \xe4bc").expect("a header"));
+        assert_eq!(bearer(&foreign), None, "not ASCII");
+    }
+}

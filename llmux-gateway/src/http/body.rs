@@ -1,0 +1,115 @@
+//! Reads the JSON body of a request: its type, its size as it comes, and a client that stops sending.
+//!
+//! Both listeners call it. A body that comes in one piece is not copied.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use llmux_core::Error;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::reply::refusal;
+
+/// How long what is too much is still taken in. A client that writes without reading would lose the answer to a
+/// reset connection otherwise.
+const LINGER: Duration = Duration::from_secs(2);
+/// And how much of it, in bytes.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Is the body JSON, as far as the headers say? No type at all is taken for JSON where `lenient`.
+pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error> {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
+    let unsupported =
+        |what: String| Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_type", what));
+    if !lenient && !headers.contains_key(header::CONTENT_TYPE) {
+        return unsupported("the body needs `content-type: application/json`".to_owned());
+    }
+    for given in headers.get_all(header::CONTENT_TYPE).iter().map(text) {
+        let media_type = given.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return unsupported(format!(
+                "the body is JSON, with `content-type: application/json`, not `{given}`"
+            ));
+        }
+    }
+    match headers.get(header::CONTENT_ENCODING).map(text) {
+        None => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
+        Some(encoding) => {
+            unsupported(format!("a body in the encoding `{encoding}` is not taken; send it as it is"))
+        }
+    }
+}
+
+/// The whole body, of at most `limit` bytes. `silence` is how long a client may send nothing.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    silence: Duration,
+) -> Result<Bytes, Error> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced: usize = announced.unwrap_or(0);
+    if announced > limit {
+        discard(headers, body).await;
+        return Err(too_large(limit));
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = timeout(silence, body.frame()).await.map_err(|_| {
+            refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the rest of the body did not come in time")
+        })?;
+        let data = match frame {
+            None => break,
+            Some(Err(error)) => {
+                let message = format!("the body broke off: {error}");
+                return Err(refusal(StatusCode::BAD_REQUEST, "broken_body", message));
+            }
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        };
+        if first.len() + rest.len() + data.len() > limit {
+            linger(body).await;
+            return Err(too_large(limit));
+        }
+        match (first.is_empty() && rest.is_empty(), rest.is_empty()) {
+            (true, _) => first = data,
+            (false, true) => {
+                // Announced lengths are believed up to a megabyte: they cost their sender nothing.
+                rest.reserve(announced.min(1 << 20).max(first.len() + data.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest.extend_from_slice(&data);
+            }
+            (false, false) => rest.extend_from_slice(&data),
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Lets go of a body that is refused unread.
+pub(crate) async fn discard(headers: &HeaderMap, body: Body) {
+    // A client that asked first has sent nothing yet.
+    if !headers.contains_key(header::EXPECT) {
+        linger(body).await;
+    }
+}
+
+/// Takes in the rest of a body, for a while.
+async fn linger(mut body: Body) {
+    let end = Instant::now() + LINGER;
+    let mut taken = 0;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        taken += frame.data_ref().map_or(0, Bytes::len);
+        if taken > LINGER_BYTES {
+            return;
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Error {
+    let message = format!("the body is larger than the {limit} bytes that are taken here");
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+}

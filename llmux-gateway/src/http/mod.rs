@@ -1,0 +1,11 @@
+//! Main listener: connections, the OpenAI API, bodies, replies, events and client keys.
+//!
+//! `commands::serve` starts it; `admin` uses its connections, bodies and replies for the admin listener. Deliberately
+//! absent: what happens to a request, which is `llmux-core`'s.
+
+pub(crate) mod api;
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod reply;
+pub(crate) mod server;
+pub(crate) mod sse;
