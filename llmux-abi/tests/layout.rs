@@ -7,7 +7,7 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use llmux_abi::raw::{context, document, entry, flow, host, outcome, plugin, value, version};
+use llmux_abi::raw::{context, document, entry, flow, host, outcome, plugin, stream, value, version};
 
 const ADVICE: &str = "the contract has changed: if a field was appended to a table, add it here and raise the minor \
     of ABI_VERSION (the patch, in 0.x); anything else breaks every plugin there is. See ABI.md";
@@ -146,11 +146,11 @@ pinned!(report_table, outcome::ReportTable, size 24, align 8, {
     number 8
     document 16
 });
-pinned!(raw_stream, outcome::RawStream, size 16, align 8, {
+pinned!(raw_stream, stream::RawStream, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(stream_table, outcome::StreamTable, size 16, align 8, {
+pinned!(stream_table, stream::StreamTable, size 16, align 8, {
     next 0
     drop 8
 });
@@ -187,61 +187,61 @@ fn hook_poll() {
 #[test]
 fn codes_keep_their_numbers() {
     let codes = [
-        ("context::REQUEST_ID", context::REQUEST_ID, 0),
-        ("context::ENDPOINT", context::ENDPOINT, 1),
-        ("context::MODEL", context::MODEL, 2),
-        ("context::PROVIDER", context::PROVIDER, 3),
-        ("context::DEPLOYMENT", context::DEPLOYMENT, 4),
-        ("context::KEY_ID", context::KEY_ID, 5),
-        ("context::USER", context::USER, 6),
-        ("context::TEAM", context::TEAM, 7),
-        ("context::ATTEMPT", context::ATTEMPT, 0),
-        ("context::IS_STREAMING", context::IS_STREAMING, 1),
-        ("context::STARTED", context::STARTED, 2),
-        ("context::REMAINING", context::REMAINING, 3),
-        ("context::OK", context::OK, 0),
-        ("context::INVALID", context::INVALID, 1),
-        ("context::TOO_LARGE", context::TOO_LARGE, 2),
-        ("context::READ_ONLY", context::READ_ONLY, 3),
-        ("document::OK", document::OK, 0),
-        ("document::NO_SUCH_PLACE", document::NO_SUCH_PLACE, 1),
-        ("document::INVALID_JSON", document::INVALID_JSON, 2),
-        ("document::READ_ONLY", document::READ_ONLY, 3),
-        ("document::TOO_LARGE", document::TOO_LARGE, 4),
-        ("flow::CONTINUE", flow::CONTINUE, 0),
-        ("flow::SHORT_CIRCUIT", flow::SHORT_CIRCUIT, 1),
-        ("flow::DROP", flow::DROP, 2),
-        ("flow::REPLACE", flow::REPLACE, 3),
-        ("flow::END", flow::END, 4),
-        ("flow::FAILED", flow::FAILED, 5),
-        ("flow::ERROR", flow::ERROR, 0),
-        ("flow::PANIC", flow::PANIC, 1),
-        ("host::ERROR", host::ERROR, 1),
-        ("host::WARN", host::WARN, 2),
-        ("host::INFO", host::INFO, 3),
-        ("host::DEBUG", host::DEBUG, 4),
-        ("host::TRACE", host::TRACE, 5),
-        ("host::COUNTER", host::COUNTER, 0),
-        ("host::GAUGE", host::GAUGE, 1),
-        ("host::HISTOGRAM", host::HISTOGRAM, 2),
-        ("outcome::COMPLETED", outcome::COMPLETED, 0),
-        ("outcome::FAILED", outcome::FAILED, 1),
-        ("outcome::CANCELLED", outcome::CANCELLED, 2),
-        ("outcome::REQUEST", outcome::REQUEST, 0),
-        ("outcome::RESPONSE", outcome::RESPONSE, 1),
-        ("outcome::ERROR", outcome::ERROR, 2),
-        ("outcome::LATENCY", outcome::LATENCY, 0),
-        ("outcome::FIRST_CHUNK", outcome::FIRST_CHUNK, 1),
-        ("outcome::PROMPT_TOKENS", outcome::PROMPT_TOKENS, 2),
-        ("outcome::COMPLETION_TOKENS", outcome::COMPLETION_TOKENS, 3),
-        ("outcome::TOTAL_TOKENS", outcome::TOTAL_TOKENS, 4),
-        ("outcome::STATUS", outcome::STATUS, 5),
-        ("outcome::CHUNKS", outcome::CHUNKS, 6),
-        ("value::STRING", value::STRING, 0),
-        ("value::INTEGER", value::INTEGER, 1),
-        ("value::FLOAT", value::FLOAT, 2),
-        ("value::BOOLEAN", value::BOOLEAN, 3),
-        ("value::JSON", value::JSON, 4),
+        ("context::CONTEXT_REQUEST_ID", context::CONTEXT_REQUEST_ID, 0),
+        ("context::CONTEXT_ENDPOINT", context::CONTEXT_ENDPOINT, 1),
+        ("context::CONTEXT_MODEL", context::CONTEXT_MODEL, 2),
+        ("context::CONTEXT_PROVIDER", context::CONTEXT_PROVIDER, 3),
+        ("context::CONTEXT_DEPLOYMENT", context::CONTEXT_DEPLOYMENT, 4),
+        ("context::CONTEXT_KEY_ID", context::CONTEXT_KEY_ID, 5),
+        ("context::CONTEXT_USER", context::CONTEXT_USER, 6),
+        ("context::CONTEXT_TEAM", context::CONTEXT_TEAM, 7),
+        ("context::CONTEXT_ATTEMPT", context::CONTEXT_ATTEMPT, 0),
+        ("context::CONTEXT_IS_STREAMING", context::CONTEXT_IS_STREAMING, 1),
+        ("context::CONTEXT_STARTED", context::CONTEXT_STARTED, 2),
+        ("context::CONTEXT_REMAINING", context::CONTEXT_REMAINING, 3),
+        ("context::CONTEXT_OK", context::CONTEXT_OK, 0),
+        ("context::CONTEXT_INVALID", context::CONTEXT_INVALID, 1),
+        ("context::CONTEXT_TOO_LARGE", context::CONTEXT_TOO_LARGE, 2),
+        ("context::CONTEXT_READ_ONLY", context::CONTEXT_READ_ONLY, 3),
+        ("document::DOCUMENT_OK", document::DOCUMENT_OK, 0),
+        ("document::DOCUMENT_NO_SUCH_PLACE", document::DOCUMENT_NO_SUCH_PLACE, 1),
+        ("document::DOCUMENT_INVALID_JSON", document::DOCUMENT_INVALID_JSON, 2),
+        ("document::DOCUMENT_READ_ONLY", document::DOCUMENT_READ_ONLY, 3),
+        ("document::DOCUMENT_TOO_LARGE", document::DOCUMENT_TOO_LARGE, 4),
+        ("flow::HOOK_CONTINUE", flow::HOOK_CONTINUE, 0),
+        ("flow::HOOK_SHORT_CIRCUIT", flow::HOOK_SHORT_CIRCUIT, 1),
+        ("flow::HOOK_DROP", flow::HOOK_DROP, 2),
+        ("flow::HOOK_REPLACE", flow::HOOK_REPLACE, 3),
+        ("flow::HOOK_END", flow::HOOK_END, 4),
+        ("flow::HOOK_FAILED", flow::HOOK_FAILED, 5),
+        ("flow::FAILURE_ERROR", flow::FAILURE_ERROR, 0),
+        ("flow::FAILURE_PANIC", flow::FAILURE_PANIC, 1),
+        ("host::LEVEL_ERROR", host::LEVEL_ERROR, 1),
+        ("host::LEVEL_WARN", host::LEVEL_WARN, 2),
+        ("host::LEVEL_INFO", host::LEVEL_INFO, 3),
+        ("host::LEVEL_DEBUG", host::LEVEL_DEBUG, 4),
+        ("host::LEVEL_TRACE", host::LEVEL_TRACE, 5),
+        ("host::METRIC_COUNTER", host::METRIC_COUNTER, 0),
+        ("host::METRIC_GAUGE", host::METRIC_GAUGE, 1),
+        ("host::METRIC_HISTOGRAM", host::METRIC_HISTOGRAM, 2),
+        ("outcome::OUTCOME_COMPLETED", outcome::OUTCOME_COMPLETED, 0),
+        ("outcome::OUTCOME_FAILED", outcome::OUTCOME_FAILED, 1),
+        ("outcome::OUTCOME_CANCELLED", outcome::OUTCOME_CANCELLED, 2),
+        ("outcome::REPORT_REQUEST", outcome::REPORT_REQUEST, 0),
+        ("outcome::REPORT_RESPONSE", outcome::REPORT_RESPONSE, 1),
+        ("outcome::REPORT_ERROR", outcome::REPORT_ERROR, 2),
+        ("outcome::REPORT_LATENCY", outcome::REPORT_LATENCY, 0),
+        ("outcome::REPORT_FIRST_CHUNK", outcome::REPORT_FIRST_CHUNK, 1),
+        ("outcome::REPORT_PROMPT_TOKENS", outcome::REPORT_PROMPT_TOKENS, 2),
+        ("outcome::REPORT_COMPLETION_TOKENS", outcome::REPORT_COMPLETION_TOKENS, 3),
+        ("outcome::REPORT_TOTAL_TOKENS", outcome::REPORT_TOTAL_TOKENS, 4),
+        ("outcome::REPORT_STATUS", outcome::REPORT_STATUS, 5),
+        ("outcome::REPORT_CHUNKS", outcome::REPORT_CHUNKS, 6),
+        ("value::VALUE_STRING", value::VALUE_STRING, 0),
+        ("value::VALUE_INTEGER", value::VALUE_INTEGER, 1),
+        ("value::VALUE_FLOAT", value::VALUE_FLOAT, 2),
+        ("value::VALUE_BOOLEAN", value::VALUE_BOOLEAN, 3),
+        ("value::VALUE_JSON", value::VALUE_JSON, 4),
     ];
     for (name, found, expected) in codes {
         assert_eq!(

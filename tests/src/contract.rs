@@ -48,7 +48,7 @@ impl Contract {
             Contract::Older => {
                 sources.cut("    /// Called once for each loaded image", "}\n\n/// The hooks of an");
                 sources.cut(
-                    "    /// Once for every client request, after the caller has its answer. `CONTINUE`",
+                    "    /// Once for every client request, after the caller has its answer. `HOOK_CONTINUE`",
                     "}\n",
                 );
                 sources.cut("    /// Registers a metric and gives its id", "}\n\n/// What to register.");
@@ -64,10 +64,10 @@ impl Contract {
             }
             Contract::Newer => {
                 sources.swap("ABI_VERSION: &str = \"0.1.0\"", "ABI_VERSION: &str = \"0.2.0\"");
-                let last = "            RRef<'a, InstanceObject>,\n            RawAnswer<'a>,\n            \
-                            &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
+                let last = "            object: RRef<'a, InstanceObject>,\n            answer: RawAnswer<'a>,\n            \
+                            waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
                 let field = "\n    /// Once in a while.\n    \
-                             pub on_idle: unsafe extern \"C\" fn(RRef<'_, InstanceObject>) -> u32,\n}";
+                             pub on_idle: unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32,\n}";
                 sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
                 let last = "            cleanup: if is_absent_alone(P::cleanup) ";
                 sources.swap(last, &format!("            on_idle,\n{last}"));

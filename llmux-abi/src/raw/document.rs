@@ -10,15 +10,15 @@ use abi_stable::{
 };
 
 /// The edit was made.
-pub const OK: u32 = 0;
+pub const DOCUMENT_OK: u32 = 0;
 /// The pointer is not RFC 6901, or names no place that the edit could apply to.
-pub const NO_SUCH_PLACE: u32 = 1;
+pub const DOCUMENT_NO_SUCH_PLACE: u32 = 1;
 /// The text given is not one JSON value.
-pub const INVALID_JSON: u32 = 2;
+pub const DOCUMENT_INVALID_JSON: u32 = 2;
 /// This document may be read, not changed.
-pub const READ_ONLY: u32 = 3;
+pub const DOCUMENT_READ_ONLY: u32 = 3;
 /// The document would become larger than the host allows.
-pub const TOO_LARGE: u32 = 4;
+pub const DOCUMENT_TOO_LARGE: u32 = 4;
 
 /// A document inside the host.
 #[repr(C)]
@@ -44,16 +44,23 @@ pub struct RawDocument<'a> {
 #[sabi(missing_field(option))]
 pub struct DocumentTable {
     /// The JSON text of a place, without duplicate keys at any depth; absent where there is none.
-    pub get: for<'a> unsafe extern "C" fn(RRef<'a, DocumentObject>, RStr<'_>) -> ROption<RStr<'a>>,
+    pub get: for<'a> unsafe extern "C" fn(
+        object: RRef<'a, DocumentObject>,
+        pointer: RStr<'_>,
+    ) -> ROption<RStr<'a>>,
     /// The unescaped text of a string; absent where there is none, or the value is no string.
-    pub get_str: for<'a> unsafe extern "C" fn(RRef<'a, DocumentObject>, RStr<'_>) -> ROption<RStr<'a>>,
+    pub get_str: for<'a> unsafe extern "C" fn(
+        object: RRef<'a, DocumentObject>,
+        pointer: RStr<'_>,
+    ) -> ROption<RStr<'a>>,
     /// How many members an object or elements an array has; absent for anything else.
-    pub len: unsafe extern "C" fn(RRef<'_, DocumentObject>, RStr<'_>) -> ROption<u64>,
+    pub len: unsafe extern "C" fn(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64>,
     /// Adds a member or element, or replaces it: pointer, JSON. The parent must exist. Answers a code.
-    pub set: unsafe extern "C" fn(RMut<'_, DocumentObject>, RStr<'_>, RStr<'_>) -> u32,
+    pub set: unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32,
     /// Inserts an element before the one the pointer names, shifting what follows: pointer, JSON.
-    pub insert: unsafe extern "C" fn(RMut<'_, DocumentObject>, RStr<'_>, RStr<'_>) -> u32,
+    pub insert:
+        unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32,
     /// Removes a member or element, which must exist.
     #[sabi(last_prefix_field)]
-    pub remove: unsafe extern "C" fn(RMut<'_, DocumentObject>, RStr<'_>) -> u32,
+    pub remove: unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32,
 }

@@ -7,25 +7,25 @@ use abi_stable::{
 };
 use async_ffi::BorrowingFfiFuture;
 
-use super::{outcome::RawStream, value::RawValue};
+use super::{stream::RawStream, value::RawValue};
 
 /// Go on; of a chunk, forward it; of a producer, there is no further chunk.
-pub const CONTINUE: u32 = 0;
+pub const HOOK_CONTINUE: u32 = 0;
 /// The answer holds a response, a stream or an error: a short circuit.
-pub const SHORT_CIRCUIT: u32 = 1;
+pub const HOOK_SHORT_CIRCUIT: u32 = 1;
 /// Leave this chunk out.
-pub const DROP: u32 = 2;
+pub const HOOK_DROP: u32 = 2;
 /// The answer holds the chunks that take this one's place; of a producer, its next chunks.
-pub const REPLACE: u32 = 3;
+pub const HOOK_REPLACE: u32 = 3;
 /// The answer holds the error with which the stream ends.
-pub const END: u32 = 4;
+pub const HOOK_END: u32 = 4;
 /// The hook itself failed; the answer says how. Any code not listed here counts as this one.
-pub const FAILED: u32 = 5;
+pub const HOOK_FAILED: u32 = 5;
 
 /// `failed` kind: the hook returned an error.
-pub const ERROR: u32 = 0;
+pub const FAILURE_ERROR: u32 = 0;
 /// `failed` kind: the hook panicked.
-pub const PANIC: u32 = 1;
+pub const FAILURE_PANIC: u32 = 1;
 
 /// What a hook call gives at once.
 #[repr(C, u8)]
@@ -61,20 +61,20 @@ pub struct RawAnswer<'a> {
 #[sabi(missing_field(option))]
 pub struct AnswerTable {
     /// Answers with a response: JSON. Also how a module hands out its configuration's schema.
-    pub respond: unsafe extern "C" fn(RMut<'_, AnswerObject>, RStr<'_>),
+    pub respond: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, response: RStr<'_>),
     /// Answers with a stream of chunks. The host owns it from here on, whatever becomes of the answer.
-    pub respond_stream: unsafe extern "C" fn(RMut<'_, AnswerObject>, RawStream),
+    pub respond_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, stream: RawStream),
     /// Answers with an error document (see `outcome`), and whether a fallback may follow.
-    pub reject: unsafe extern "C" fn(RMut<'_, AnswerObject>, RStr<'_>, bool),
+    pub reject: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool),
     /// Adds metadata to a short circuit: it is merged into the context's values.
-    pub metadata: unsafe extern "C" fn(RMut<'_, AnswerObject>, RStr<'_>, RawValue<'_>),
+    pub metadata: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, key: RStr<'_>, value: RawValue<'_>),
     /// Emits a chunk: the event's name (empty for none) and its data, JSON.
-    pub emit: unsafe extern "C" fn(RMut<'_, AnswerObject>, RStr<'_>, RStr<'_>),
+    pub emit: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, event: RStr<'_>, data: RStr<'_>),
     /// Ends the stream with an error document.
-    pub end_stream: unsafe extern "C" fn(RMut<'_, AnswerObject>, RStr<'_>),
-    /// Says how the hook failed: a kind ([`ERROR`], [`PANIC`]) and a message for the host's log.
+    pub end_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, error: RStr<'_>),
+    /// Says how the hook failed: a kind ([`FAILURE_ERROR`], [`FAILURE_PANIC`]) and a message for the host's log.
     #[sabi(last_prefix_field)]
-    pub failed: unsafe extern "C" fn(RMut<'_, AnswerObject>, u32, RStr<'_>),
+    pub failed: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>),
 }
 
 /// A list of texts.

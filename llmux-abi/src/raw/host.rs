@@ -10,22 +10,22 @@ use async_ffi::FfiFuture;
 use super::value::RawField;
 
 /// Levels of a log record: `ERROR`.
-pub const ERROR: u32 = 1;
+pub const LEVEL_ERROR: u32 = 1;
 /// `WARN`.
-pub const WARN: u32 = 2;
+pub const LEVEL_WARN: u32 = 2;
 /// `INFO`.
-pub const INFO: u32 = 3;
+pub const LEVEL_INFO: u32 = 3;
 /// `DEBUG`.
-pub const DEBUG: u32 = 4;
+pub const LEVEL_DEBUG: u32 = 4;
 /// `TRACE`, and any higher number.
-pub const TRACE: u32 = 5;
+pub const LEVEL_TRACE: u32 = 5;
 
 /// Kinds of metric: only ever grows.
-pub const COUNTER: u32 = 0;
+pub const METRIC_COUNTER: u32 = 0;
 /// Goes up and down; `record` sets it.
-pub const GAUGE: u32 = 1;
+pub const METRIC_GAUGE: u32 = 1;
 /// Counts observations into buckets.
-pub const HISTOGRAM: u32 = 2;
+pub const METRIC_HISTOGRAM: u32 = 2;
 
 /// The host, as seen by one instance (or, in `attach`, by one library).
 #[repr(C)]
@@ -51,34 +51,48 @@ pub struct RawHost {
 #[sabi(missing_field(option))]
 pub struct HostTable {
     /// One more holder.
-    pub retain: unsafe extern "C" fn(*const HostObject),
+    pub retain: unsafe extern "C" fn(object: *const HostObject),
     /// One holder less.
-    pub release: unsafe extern "C" fn(*const HostObject),
+    pub release: unsafe extern "C" fn(object: *const HostObject),
     /// Would a record of this level and target be written?
-    pub log_enabled: unsafe extern "C" fn(*const HostObject, u32, RStr<'_>) -> bool,
+    pub log_enabled: unsafe extern "C" fn(object: *const HostObject, level: u32, target: RStr<'_>) -> bool,
     /// Writes a record: level, target, message, fields.
-    pub log: unsafe extern "C" fn(*const HostObject, u32, RStr<'_>, RStr<'_>, RSlice<'_, RawField<'_>>),
+    pub log: unsafe extern "C" fn(
+        object: *const HostObject,
+        level: u32,
+        target: RStr<'_>,
+        message: RStr<'_>,
+        fields: RSlice<'_, RawField<'_>>,
+    ),
     /// Nanoseconds on a clock that only goes forward. The host's clock, so that tests can hold it.
     #[sabi(last_prefix_field)]
-    pub now: unsafe extern "C" fn(*const HostObject) -> u64,
+    pub now: unsafe extern "C" fn(object: *const HostObject) -> u64,
     /// Runs a future beside the requests; `false` (and the future dropped) once the instance is going away.
     /// The host aborts it when the instance is unloaded.
-    pub spawn: unsafe extern "C" fn(*const HostObject, FfiFuture<()>) -> bool,
+    pub spawn: unsafe extern "C" fn(object: *const HostObject, future: FfiFuture<()>) -> bool,
     /// Is ready after so many milliseconds.
-    pub sleep: unsafe extern "C" fn(*const HostObject, u64) -> FfiFuture<()>,
+    pub sleep: unsafe extern "C" fn(object: *const HostObject, millis: u64) -> FfiFuture<()>,
     /// Sends an HTTP request; the future copies what it needs of the request before this returns.
-    pub http: unsafe extern "C" fn(*const HostObject, &RawHttpRequest<'_>) -> FfiFuture<RawHttpResponse>,
+    pub http: unsafe extern "C" fn(
+        object: *const HostObject,
+        request: &RawHttpRequest<'_>,
+    ) -> FfiFuture<RawHttpResponse>,
     /// Registers a metric and gives its id, or 0 where the host refuses (the log says why).
-    pub metric: unsafe extern "C" fn(*const HostObject, &RawMetric<'_>) -> u64,
+    pub metric: unsafe extern "C" fn(object: *const HostObject, metric: &RawMetric<'_>) -> u64,
     /// Adds to a counter, sets a gauge, or observes in a histogram: id, label values, value.
-    pub record: unsafe extern "C" fn(*const HostObject, u64, RSlice<'_, RStr<'_>>, f64),
+    pub record: unsafe extern "C" fn(
+        object: *const HostObject,
+        metric: u64,
+        labels: RSlice<'_, RStr<'_>>,
+        value: f64,
+    ),
 }
 
 /// What to register.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawMetric<'a> {
-    /// [`COUNTER`], [`GAUGE`] or [`HISTOGRAM`].
+    /// [`METRIC_COUNTER`], [`METRIC_GAUGE`] or [`METRIC_HISTOGRAM`].
     pub kind: u32,
     /// Its name, in Prometheus' characters.
     pub name: RStr<'a>,
@@ -140,12 +154,15 @@ pub struct RawHttpResponse {
 #[sabi(missing_field(option))]
 pub struct HttpResponseTable {
     /// The status, or 0 where no response came.
-    pub status: unsafe extern "C" fn(RRef<'_, HttpResponseObject>) -> u16,
+    pub status: unsafe extern "C" fn(object: RRef<'_, HttpResponseObject>) -> u16,
     /// A header by its name in any case.
-    pub header: for<'a> unsafe extern "C" fn(RRef<'a, HttpResponseObject>, RStr<'_>) -> ROption<RStr<'a>>,
+    pub header: for<'a> unsafe extern "C" fn(
+        object: RRef<'a, HttpResponseObject>,
+        name: RStr<'_>,
+    ) -> ROption<RStr<'a>>,
     /// The body, or why no response came.
-    pub body: for<'a> unsafe extern "C" fn(RRef<'a, HttpResponseObject>) -> RSlice<'a, u8>,
+    pub body: for<'a> unsafe extern "C" fn(object: RRef<'a, HttpResponseObject>) -> RSlice<'a, u8>,
     /// Frees the response.
     #[sabi(last_prefix_field)]
-    pub drop: unsafe extern "C" fn(*mut HttpResponseObject),
+    pub drop: unsafe extern "C" fn(object: *mut HttpResponseObject),
 }

@@ -37,5 +37,6 @@ pub mod flow;
 pub mod host;
 pub mod outcome;
 pub mod plugin;
+pub mod stream;
 pub mod value;
 pub mod version;

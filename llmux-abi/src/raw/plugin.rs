@@ -41,13 +41,18 @@ pub struct RawInstance {
 pub struct PluginModule {
     /// Makes an instance: its name, its configuration (JSON that fits the schema), the host as it sees it
     /// (borrowed: retain what is kept). Absent on failure, with the reason in the answer's `failed`.
-    pub create: unsafe extern "C" fn(RStr<'_>, RStr<'_>, RawHost, RawAnswer<'_>) -> ROption<RawInstance>,
+    pub create: unsafe extern "C" fn(
+        name: RStr<'_>,
+        config: RStr<'_>,
+        host: RawHost,
+        answer: RawAnswer<'_>,
+    ) -> ROption<RawInstance>,
     /// Gives the configuration's JSON Schema through the answer's `respond`. Answers a code.
     #[sabi(last_prefix_field)]
-    pub config_schema: unsafe extern "C" fn(RawAnswer<'_>) -> u32,
+    pub config_schema: unsafe extern "C" fn(answer: RawAnswer<'_>) -> u32,
     /// Called once for each loaded image, before anything else, and never for a plugin compiled into the
     /// host: forwards the library's own log events and panic messages to the host (borrowed).
-    pub attach: unsafe extern "C" fn(RawHost),
+    pub attach: unsafe extern "C" fn(host: RawHost),
 }
 
 /// The hooks of an instance, implemented by the plugin. A missing hook, or an empty one, does nothing and is
@@ -62,78 +67,78 @@ pub struct PluginModule {
 #[sabi(missing_field(option))]
 pub struct PluginTable {
     /// Frees what the instance kept for one request (`ContextTable::state`).
-    pub drop_state: unsafe extern "C" fn(*mut StateObject),
+    pub drop_state: unsafe extern "C" fn(state: *mut StateObject),
     /// Frees the instance.
     #[sabi(last_prefix_field)]
-    pub drop: unsafe extern "C" fn(*mut InstanceObject),
-    /// Before the provider: `CONTINUE`, `SHORT_CIRCUIT` or `FAILED`.
+    pub drop: unsafe extern "C" fn(object: *mut InstanceObject),
+    /// Before the provider: `HOOK_CONTINUE`, `HOOK_SHORT_CIRCUIT` or `HOOK_FAILED`.
     pub pre_hook: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RawDocument<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            request: RawDocument<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// After the provider: `CONTINUE` or `FAILED`.
+    /// After the provider: `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub post_hook: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RawOutcome<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            outcome: RawOutcome<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
     /// In `pre_hook`'s place when the request streams.
     pub pre_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RawDocument<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            request: RawDocument<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// For every chunk: the event's name (empty for none), its data. `CONTINUE`, `DROP`, `REPLACE`, `END` or
-    /// `FAILED`.
+    /// For every chunk: the event's name (empty for none), its data. `HOOK_CONTINUE`, `HOOK_DROP`, `HOOK_REPLACE`, `HOOK_END` or
+    /// `HOOK_FAILED`.
     pub on_stream_chunk: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RStr<'a>,
-            RawDocument<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            event: RStr<'a>,
+            chunk: RawDocument<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every stream, with how it ended; may `emit` last chunks. `CONTINUE` or `FAILED`.
+    /// Once for every stream, with how it ended; may `emit` last chunks. `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub post_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RawReport<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            report: RawReport<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every client request, after the caller has its answer. `CONTINUE` or `FAILED`.
+    /// Once for every client request, after the caller has its answer. `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub on_complete: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawContext<'a>,
-            RawReport<'a>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            context: RawContext<'a>,
+            report: RawReport<'a>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every instance, after its last hook. `CONTINUE` or `FAILED`.
+    /// Once for every instance, after its last hook. `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub cleanup: Option<
         for<'a> unsafe extern "C" fn(
-            RRef<'a, InstanceObject>,
-            RawAnswer<'a>,
-            &mut FfiContext<'_>,
+            object: RRef<'a, InstanceObject>,
+            answer: RawAnswer<'a>,
+            waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
 }

@@ -3,21 +3,21 @@
 use abi_stable::{StableAbi, std_types::RStr};
 
 /// `text` is a string.
-pub const STRING: u32 = 0;
+pub const VALUE_STRING: u32 = 0;
 /// `bits` is an `i64` in two's complement.
-pub const INTEGER: u32 = 1;
+pub const VALUE_INTEGER: u32 = 1;
 /// `bits` is an `f64` in IEEE 754 form.
-pub const FLOAT: u32 = 2;
+pub const VALUE_FLOAT: u32 = 2;
 /// `bits` is 0 or 1.
-pub const BOOLEAN: u32 = 3;
+pub const VALUE_BOOLEAN: u32 = 3;
 /// `text` is JSON.
-pub const JSON: u32 = 4;
+pub const VALUE_JSON: u32 = 4;
 
 /// A value, borrowed for the length of one call. A kind that the reader does not know reads as absent.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct RawValue<'a> {
-    /// [`STRING`] to [`JSON`]; says which of the other two fields counts.
+    /// [`VALUE_STRING`] to [`VALUE_JSON`]; says which of the other two fields counts.
     pub kind: u32,
     /// The value of an integer, a float or a boolean, and 0 otherwise.
     pub bits: u64,

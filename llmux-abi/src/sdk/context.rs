@@ -74,62 +74,62 @@ impl<'a> Context<'a> {
 
     /// The request's id: a UUID, version 7.
     pub fn request_id(&self) -> &str {
-        self.text(field::REQUEST_ID)
+        self.text(field::CONTEXT_REQUEST_ID)
     }
 
     /// The endpoint's path without its version, as `chat/completions`.
     pub fn endpoint(&self) -> &str {
-        self.text(field::ENDPOINT)
+        self.text(field::CONTEXT_ENDPOINT)
     }
 
     /// The model that the request names now.
     pub fn model(&self) -> &str {
-        self.text(field::MODEL)
+        self.text(field::CONTEXT_MODEL)
     }
 
     /// The provider chosen now, if one is: the configuration's name for it.
     pub fn provider(&self) -> Option<&str> {
-        self.handle.text(field::PROVIDER)
+        self.handle.text(field::CONTEXT_PROVIDER)
     }
 
     /// The deployment chosen now, if one is.
     pub fn deployment(&self) -> Option<&str> {
-        self.handle.text(field::DEPLOYMENT)
+        self.handle.text(field::CONTEXT_DEPLOYMENT)
     }
 
     /// Which attempt this is, from 1; every fallback is one more.
     pub fn attempt(&self) -> u32 {
-        self.number(field::ATTEMPT) as u32
+        self.number(field::CONTEXT_ATTEMPT) as u32
     }
 
     /// Does the request stream?
     pub fn is_streaming(&self) -> bool {
-        self.number(field::IS_STREAMING) != 0
+        self.number(field::CONTEXT_IS_STREAMING) != 0
     }
 
     /// When the request arrived.
     pub fn started(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_micros(self.number(field::STARTED) as u64)
+        SystemTime::UNIX_EPOCH + Duration::from_micros(self.number(field::CONTEXT_STARTED) as u64)
     }
 
     /// How long this hook may still run before it is cancelled, in whole milliseconds.
     pub fn remaining(&self) -> Duration {
-        Duration::from_millis(self.number(field::REMAINING) as u64)
+        Duration::from_millis(self.number(field::CONTEXT_REMAINING) as u64)
     }
 
     /// The id of the API key that authenticated the request, never the key itself.
     pub fn key_id(&self) -> Option<&str> {
-        self.handle.text(field::KEY_ID)
+        self.handle.text(field::CONTEXT_KEY_ID)
     }
 
     /// The user that the key belongs to.
     pub fn user(&self) -> Option<&str> {
-        self.handle.text(field::USER)
+        self.handle.text(field::CONTEXT_USER)
     }
 
     /// The team that the key belongs to.
     pub fn team(&self) -> Option<&str> {
-        self.handle.text(field::TEAM)
+        self.handle.text(field::CONTEXT_TEAM)
     }
 
     /// A header of the request, by its name in any case. Credentials ([`REDACTED_HEADERS`]) read `[redacted]`.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 use serde::Serialize;
 
 use super::{context::Value, error::Error, handle::Answer, host::Host};
-use crate::raw::flow::{CONTINUE, DROP, END, FAILED, REPLACE, SHORT_CIRCUIT};
+use crate::raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_FAILED, HOOK_REPLACE, HOOK_SHORT_CIRCUIT};
 
 /// What a pre hook returns.
 #[derive(Debug)]
@@ -134,18 +134,18 @@ impl ShortCircuit {
             Reply::Response(Ok(json)) => answer.respond(&json),
             Reply::Response(Err(error)) => {
                 answer.failed(&format!("the response cannot be written as JSON: {error}"));
-                return FAILED;
+                return HOOK_FAILED;
             }
             Reply::Error { error, allow_fallback } => answer.reject(&error.to_document(), allow_fallback),
         }
-        SHORT_CIRCUIT
+        HOOK_SHORT_CIRCUIT
     }
 }
 
 impl Flow {
     pub(crate) fn answer(self, answer: &mut Answer<'_>) -> u32 {
         match self {
-            Flow::Continue => CONTINUE,
+            Flow::Continue => HOOK_CONTINUE,
             Flow::ShortCircuit(short_circuit) => short_circuit.answer(answer),
         }
     }
@@ -154,14 +154,14 @@ impl Flow {
 impl StreamFlow {
     pub(crate) fn answer(self, host: &Host, answer: &mut Answer<'_>) -> u32 {
         match self {
-            StreamFlow::Continue => CONTINUE,
+            StreamFlow::Continue => HOOK_CONTINUE,
             StreamFlow::ShortCircuit(short_circuit) => short_circuit.answer(answer),
             StreamFlow::Stream(Streamed { source, metadata }) => {
                 for (key, value) in &metadata {
                     answer.metadata(key, value);
                 }
                 answer.respond_stream(source, host);
-                SHORT_CIRCUIT
+                HOOK_SHORT_CIRCUIT
             }
         }
     }
@@ -280,17 +280,17 @@ pub enum ChunkFlow {
 impl ChunkFlow {
     pub(crate) fn answer(self, event: &str, answer: &mut Answer<'_>) -> u32 {
         match self {
-            ChunkFlow::Forward => CONTINUE,
-            ChunkFlow::Drop => DROP,
+            ChunkFlow::Forward => HOOK_CONTINUE,
+            ChunkFlow::Drop => HOOK_DROP,
             ChunkFlow::Replace(chunks) => {
                 for chunk in chunks {
                     answer.emit(event, &chunk.to_string());
                 }
-                REPLACE
+                HOOK_REPLACE
             }
             ChunkFlow::End(error) => {
                 answer.end_stream(&error.to_document());
-                END
+                HOOK_END
             }
         }
     }

@@ -14,7 +14,9 @@ use super::{
     handle::{HostHandle, HttpResponseHandle},
     shim,
 };
-use crate::raw::host::{COUNTER, GAUGE, HISTOGRAM, RawHeader, RawHttpRequest, RawMetric};
+use crate::raw::host::{
+    METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHeader, RawHttpRequest, RawMetric,
+};
 
 /// The host, as one instance sees it. Cheap to clone, and usable from any thread, for as long as it is kept.
 ///
@@ -110,7 +112,7 @@ impl Host {
     /// When the name is not allowed, one of the host's own, or taken by a metric of another kind, with more than 8
     /// labels, and beyond 64 metrics of one instance.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter> {
-        Ok(Counter(self.register(COUNTER, name, help, labels, &[])?))
+        Ok(Counter(self.register(METRIC_COUNTER, name, help, labels, &[])?))
     }
 
     /// Registers a gauge: what goes up and down.
@@ -119,7 +121,7 @@ impl Host {
     ///
     /// As [`counter`](Self::counter).
     pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<Gauge> {
-        Ok(Gauge(self.register(GAUGE, name, help, labels, &[])?))
+        Ok(Gauge(self.register(METRIC_GAUGE, name, help, labels, &[])?))
     }
 
     /// Registers a histogram, with the upper bounds of its buckets, or the host's default for none.
@@ -128,7 +130,7 @@ impl Host {
     ///
     /// As [`counter`](Self::counter).
     pub fn histogram(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<Histogram> {
-        Ok(Histogram(self.register(HISTOGRAM, name, help, labels, buckets)?))
+        Ok(Histogram(self.register(METRIC_HISTOGRAM, name, help, labels, buckets)?))
     }
 
     fn register(

@@ -38,7 +38,7 @@ impl<'a> Outcome<'a> {
 
     /// Is it an error?
     pub fn is_error(&self) -> bool {
-        self.handle.kind() != field::COMPLETED
+        self.handle.kind() != field::OUTCOME_COMPLETED
     }
 
     /// The response, to read and to edit, if it is one.
@@ -94,10 +94,10 @@ pub enum Ending {
 
 fn ending(report: &ReportHandle<'_>) -> Ending {
     match report.kind() {
-        field::COMPLETED => Ending::Completed,
-        field::CANCELLED => Ending::Cancelled,
+        field::OUTCOME_COMPLETED => Ending::Completed,
+        field::OUTCOME_CANCELLED => Ending::Cancelled,
         _ => {
-            let document = report.document(field::ERROR);
+            let document = report.document(field::REPORT_ERROR);
             let text = document.as_ref().and_then(|document| document.text("")).unwrap_or("{}");
             Ending::Failed(Error::from_document(text))
         }
@@ -111,9 +111,9 @@ fn micros(report: &ReportHandle<'_>, which: u32) -> Option<Duration> {
 fn usage(report: &ReportHandle<'_>) -> Option<Usage> {
     let tokens = |which| report.number(which).and_then(|tokens| u64::try_from(tokens).ok());
     Some(Usage {
-        prompt_tokens: tokens(field::PROMPT_TOKENS)?,
-        completion_tokens: tokens(field::COMPLETION_TOKENS)?,
-        total_tokens: tokens(field::TOTAL_TOKENS)?,
+        prompt_tokens: tokens(field::REPORT_PROMPT_TOKENS)?,
+        completion_tokens: tokens(field::REPORT_COMPLETION_TOKENS)?,
+        total_tokens: tokens(field::REPORT_TOTAL_TOKENS)?,
     })
 }
 
@@ -135,7 +135,7 @@ impl<'a> StreamEnd<'a> {
 
     /// Did it complete?
     pub fn completed(&self) -> bool {
-        self.report.kind() == field::COMPLETED
+        self.report.kind() == field::OUTCOME_COMPLETED
     }
 
     /// The tokens used, where the provider said so.
@@ -145,12 +145,12 @@ impl<'a> StreamEnd<'a> {
 
     /// From the request's arrival until now.
     pub fn latency(&self) -> Duration {
-        micros(&self.report, field::LATENCY).unwrap_or_default()
+        micros(&self.report, field::REPORT_LATENCY).unwrap_or_default()
     }
 
     /// The request as it was sent, to read.
     pub fn request(&self) -> Option<Request<'_>> {
-        self.report.document(field::REQUEST).map(Request::new)
+        self.report.document(field::REPORT_REQUEST).map(Request::new)
     }
 
     /// Sends one more chunk, after all others; it passes the chunk hooks of the instances that follow.
@@ -191,32 +191,32 @@ impl<'a> Completion<'a> {
 
     /// Did it end with a response, or the end of its stream?
     pub fn completed(&self) -> bool {
-        self.report.kind() == field::COMPLETED
+        self.report.kind() == field::OUTCOME_COMPLETED
     }
 
     /// Did the client go away before the end?
     pub fn cancelled(&self) -> bool {
-        self.report.kind() == field::CANCELLED
+        self.report.kind() == field::OUTCOME_CANCELLED
     }
 
     /// The HTTP status: of the error, or 200.
     pub fn status(&self) -> u16 {
-        self.report.number(field::STATUS).and_then(|status| status.try_into().ok()).unwrap_or_default()
+        self.report.number(field::REPORT_STATUS).and_then(|status| status.try_into().ok()).unwrap_or_default()
     }
 
     /// From the request's arrival to its end.
     pub fn latency(&self) -> Duration {
-        micros(&self.report, field::LATENCY).unwrap_or_default()
+        micros(&self.report, field::REPORT_LATENCY).unwrap_or_default()
     }
 
     /// From the request's arrival to the first chunk for the client; streams only.
     pub fn first_chunk(&self) -> Option<Duration> {
-        micros(&self.report, field::FIRST_CHUNK)
+        micros(&self.report, field::REPORT_FIRST_CHUNK)
     }
 
     /// How many chunks went to the client; streams only.
     pub fn chunks(&self) -> Option<u64> {
-        self.report.number(field::CHUNKS)?.try_into().ok()
+        self.report.number(field::REPORT_CHUNKS)?.try_into().ok()
     }
 
     /// The tokens used, where the provider said so.
@@ -226,11 +226,11 @@ impl<'a> Completion<'a> {
 
     /// The request as it was sent (or was about to be), to read.
     pub fn request(&self) -> Option<Request<'_>> {
-        self.report.document(field::REQUEST).map(Request::new)
+        self.report.document(field::REPORT_REQUEST).map(Request::new)
     }
 
     /// The response that the client got, to read; absent for streams and errors.
     pub fn response(&self) -> Option<Response<'_>> {
-        self.report.document(field::RESPONSE).map(Response::new)
+        self.report.document(field::REPORT_RESPONSE).map(Response::new)
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn install(host: HostHandle) {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = shim::panic_message(panic.payload());
-        forward(level::ERROR, "panic", &format!("panicked at {place}: {message}"), &[]);
+        forward(level::LEVEL_ERROR, "panic", &format!("panicked at {place}: {message}"), &[]);
     }));
 }
 
@@ -69,11 +69,11 @@ fn forward(level: u32, name: &str, message: &str, fields: &[(&str, Value)]) {
 
 fn number(level: &Level) -> u32 {
     match *level {
-        Level::ERROR => level::ERROR,
-        Level::WARN => level::WARN,
-        Level::INFO => level::INFO,
-        Level::DEBUG => level::DEBUG,
-        Level::TRACE => level::TRACE,
+        Level::ERROR => level::LEVEL_ERROR,
+        Level::WARN => level::LEVEL_WARN,
+        Level::INFO => level::LEVEL_INFO,
+        Level::DEBUG => level::LEVEL_DEBUG,
+        Level::TRACE => level::LEVEL_TRACE,
     }
 }
 

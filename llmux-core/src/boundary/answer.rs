@@ -5,8 +5,8 @@ use std::sync::Arc;
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut, std_types::RStr};
 use bytes::Bytes;
 use llmux_abi::raw::{
-    flow::{AnswerObject, AnswerTable, AnswerTableRef, PANIC, RawAnswer},
-    outcome::RawStream,
+    flow::{AnswerObject, AnswerTable, AnswerTableRef, FAILURE_PANIC, RawAnswer},
+    stream::RawStream,
     value::RawValue,
 };
 
@@ -127,7 +127,7 @@ unsafe extern "C" fn end_stream(object: RMut<'_, AnswerObject>, error: RStr<'_>)
 
 unsafe extern "C" fn failed(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>) {
     const MAX_MESSAGE: usize = 4096;
-    let kind = if kind == PANIC { FailureKind::Panic } else { FailureKind::Error };
+    let kind = if kind == FAILURE_PANIC { FailureKind::Panic } else { FailureKind::Error };
     let message = message.as_str();
     let end = message.floor_char_boundary(MAX_MESSAGE);
     answer(object).failure = Some(Failure { kind, message: message[..end].to_owned() });

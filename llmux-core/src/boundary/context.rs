@@ -53,14 +53,14 @@ unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> RO
     let deployment = context.deployment.as_deref();
     let identity = context.identity.as_deref();
     let text = match which {
-        field::REQUEST_ID => Some(&*context.request_id),
-        field::ENDPOINT => Some(context.endpoint.path()),
-        field::MODEL => Some(&*context.model),
-        field::PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
-        field::DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
-        field::KEY_ID => identity.map(|identity| identity.key_id.as_str()),
-        field::USER => identity.and_then(|identity| identity.user.as_deref()),
-        field::TEAM => identity.and_then(|identity| identity.team.as_deref()),
+        field::CONTEXT_REQUEST_ID => Some(&*context.request_id),
+        field::CONTEXT_ENDPOINT => Some(context.endpoint.path()),
+        field::CONTEXT_MODEL => Some(&*context.model),
+        field::CONTEXT_PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
+        field::CONTEXT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
+        field::CONTEXT_KEY_ID => identity.map(|identity| identity.key_id.as_str()),
+        field::CONTEXT_USER => identity.and_then(|identity| identity.user.as_deref()),
+        field::CONTEXT_TEAM => identity.and_then(|identity| identity.team.as_deref()),
         _ => None,
     };
     text.map(RStr::from_str).into()
@@ -69,10 +69,12 @@ unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> RO
 unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROption<i64> {
     let context = context(object);
     match which {
-        field::ATTEMPT => RSome(context.attempt.into()),
-        field::IS_STREAMING => RSome(context.is_streaming.into()),
-        field::STARTED => RSome(context.started_micros()),
-        field::REMAINING => RSome(context.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX)),
+        field::CONTEXT_ATTEMPT => RSome(context.attempt.into()),
+        field::CONTEXT_IS_STREAMING => RSome(context.is_streaming.into()),
+        field::CONTEXT_STARTED => RSome(context.started_micros()),
+        field::CONTEXT_REMAINING => {
+            RSome(context.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX))
+        }
         _ => RNone,
     }
 }
@@ -85,11 +87,11 @@ unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>)
 unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
     let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
     let raw = context(object).collected.value(key.as_str()).map(|value| match value {
-        Value::String(text) => RawValue { kind: value::STRING, bits: 0, text: RStr::from_str(text) },
-        Value::Json(text) => RawValue { kind: value::JSON, bits: 0, text: RStr::from_str(text) },
-        Value::Integer(integer) => scalar(value::INTEGER, *integer as u64),
-        Value::Float(float) => scalar(value::FLOAT, float.to_bits()),
-        Value::Boolean(boolean) => scalar(value::BOOLEAN, u64::from(*boolean)),
+        Value::String(text) => RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) },
+        Value::Json(text) => RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) },
+        Value::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
+        Value::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),
+        Value::Boolean(boolean) => scalar(value::VALUE_BOOLEAN, u64::from(*boolean)),
     });
     raw.into()
 }
@@ -97,11 +99,11 @@ unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -
 /// A plugin's value, copied; `None` for a kind that this host does not know.
 pub(super) fn owned(raw: RawValue<'_>) -> Option<Value> {
     Some(match raw.kind {
-        value::STRING => Value::String(Arc::from(raw.text.as_str())),
-        value::INTEGER => Value::Integer(raw.bits as i64),
-        value::FLOAT => Value::Float(f64::from_bits(raw.bits)),
-        value::BOOLEAN => Value::Boolean(raw.bits != 0),
-        value::JSON => Value::Json(Arc::from(raw.text.as_str())),
+        value::VALUE_STRING => Value::String(Arc::from(raw.text.as_str())),
+        value::VALUE_INTEGER => Value::Integer(raw.bits as i64),
+        value::VALUE_FLOAT => Value::Float(f64::from_bits(raw.bits)),
+        value::VALUE_BOOLEAN => Value::Boolean(raw.bits != 0),
+        value::VALUE_JSON => Value::Json(Arc::from(raw.text.as_str())),
         _ => return None,
     })
 }
@@ -127,12 +129,12 @@ fn change(
 ) -> u32 {
     let context = context_mut(object);
     if context.read_only {
-        return field::READ_ONLY;
+        return field::CONTEXT_READ_ONLY;
     }
     match change(context) {
-        Ok(()) => field::OK,
-        Err(Refused::Invalid) => field::INVALID,
-        Err(Refused::TooLarge) => field::TOO_LARGE,
+        Ok(()) => field::CONTEXT_OK,
+        Err(Refused::Invalid) => field::CONTEXT_INVALID,
+        Err(Refused::TooLarge) => field::CONTEXT_TOO_LARGE,
     }
 }
 

@@ -60,16 +60,16 @@ fn edit(
     edit: impl FnOnce(&mut crate::document::Document) -> Result<(), crate::document::EditError>,
 ) -> u32 {
     if body(object.as_rref()).is_read_only() {
-        return code::READ_ONLY;
+        return code::DOCUMENT_READ_ONLY;
     }
     // SAFETY: objects of this table are bodies, and one that is not read-only was lent mutably.
     let body = unsafe { object.transmute_into_mut::<Body>() };
     match body.edit(growth, edit) {
-        Ok(()) => code::OK,
-        Err(EditRefused::NoSuchPlace) => code::NO_SUCH_PLACE,
-        Err(EditRefused::InvalidJson) => code::INVALID_JSON,
-        Err(EditRefused::ReadOnly) => code::READ_ONLY,
-        Err(EditRefused::TooLarge) => code::TOO_LARGE,
+        Ok(()) => code::DOCUMENT_OK,
+        Err(EditRefused::NoSuchPlace) => code::DOCUMENT_NO_SUCH_PLACE,
+        Err(EditRefused::InvalidJson) => code::DOCUMENT_INVALID_JSON,
+        Err(EditRefused::ReadOnly) => code::DOCUMENT_READ_ONLY,
+        Err(EditRefused::TooLarge) => code::DOCUMENT_TOO_LARGE,
     }
 }
 

@@ -20,8 +20,9 @@ use futures_util::StreamExt;
 use http::HeaderMap;
 use llmux_abi::raw::{
     host::{
-        self as level, COUNTER, GAUGE, HISTOGRAM, HostObject, HostTable, HostTableRef, HttpResponseObject,
-        HttpResponseTable, HttpResponseTableRef, RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
+        self as level, HostObject, HostTable, HostTableRef, HttpResponseObject, HttpResponseTable,
+        HttpResponseTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHost, RawHttpRequest,
+        RawHttpResponse, RawMetric,
     },
     value::{self, RawField, RawValue},
 };
@@ -107,9 +108,9 @@ impl HostServices {
             return 0;
         }
         let kind = match metric.kind {
-            COUNTER => MetricKind::Counter,
-            GAUGE => MetricKind::Gauge,
-            HISTOGRAM => MetricKind::Histogram(metric.buckets.as_slice()),
+            METRIC_COUNTER => MetricKind::Counter,
+            METRIC_GAUGE => MetricKind::Gauge,
+            METRIC_HISTOGRAM => MetricKind::Histogram(metric.buckets.as_slice()),
             _ => return 0,
         };
         let labels: Vec<&str> = metric.labels.iter().map(|label| label.as_str()).collect();
@@ -156,10 +157,10 @@ impl HostServices {
             };
         }
         match level {
-            level::ERROR => event!(ERROR),
-            level::WARN => event!(WARN),
-            level::INFO => event!(INFO),
-            level::DEBUG => event!(DEBUG),
+            level::LEVEL_ERROR => event!(ERROR),
+            level::LEVEL_WARN => event!(WARN),
+            level::LEVEL_INFO => event!(INFO),
+            level::LEVEL_DEBUG => event!(DEBUG),
             _ => event!(TRACE),
         }
     }
@@ -167,10 +168,10 @@ impl HostServices {
 
 fn log_enabled(level: u32) -> bool {
     match level {
-        level::ERROR => tracing::enabled!(target: "llmux::plugin", tracing::Level::ERROR),
-        level::WARN => tracing::enabled!(target: "llmux::plugin", tracing::Level::WARN),
-        level::INFO => tracing::enabled!(target: "llmux::plugin", tracing::Level::INFO),
-        level::DEBUG => tracing::enabled!(target: "llmux::plugin", tracing::Level::DEBUG),
+        level::LEVEL_ERROR => tracing::enabled!(target: "llmux::plugin", tracing::Level::ERROR),
+        level::LEVEL_WARN => tracing::enabled!(target: "llmux::plugin", tracing::Level::WARN),
+        level::LEVEL_INFO => tracing::enabled!(target: "llmux::plugin", tracing::Level::INFO),
+        level::LEVEL_DEBUG => tracing::enabled!(target: "llmux::plugin", tracing::Level::DEBUG),
         _ => tracing::enabled!(target: "llmux::plugin", tracing::Level::TRACE),
     }
 }
@@ -185,11 +186,11 @@ impl std::fmt::Display for Fields<'_> {
             write!(f, " {}=", name.as_str())?;
             let RawValue { kind, bits, text } = value;
             match *kind {
-                value::INTEGER => write!(f, "{}", *bits as i64)?,
-                value::FLOAT => write!(f, "{}", f64::from_bits(*bits))?,
-                value::BOOLEAN => write!(f, "{}", *bits != 0)?,
+                value::VALUE_INTEGER => write!(f, "{}", *bits as i64)?,
+                value::VALUE_FLOAT => write!(f, "{}", f64::from_bits(*bits))?,
+                value::VALUE_BOOLEAN => write!(f, "{}", *bits != 0)?,
                 // A line break in what a client chose would make a line of its own.
-                value::STRING if text.contains(ends_a_value) || text.is_empty() => {
+                value::VALUE_STRING if text.contains(ends_a_value) || text.is_empty() => {
                     write!(f, "{:?}", text.as_str())?;
                 }
                 _ => f.write_str(text.as_str())?,

@@ -6,7 +6,7 @@ use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::{ContextExt, FfiContext};
 use futures_util::FutureExt;
 use llmux_abi::raw::{
-    flow::{CONTINUE, FAILED, HookPoll},
+    flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
     host::RawHost,
     plugin::{PluginModuleRef, RawInstance},
 };
@@ -67,7 +67,7 @@ impl Instance {
         // SAFETY: the module is of this ABI (checked when it was loaded, or compiled in).
         let code = unsafe { module.config_schema()(answer::handle(&mut answer)) };
         match answer.said {
-            crate::pipeline::hook::Said::Respond(schema) if code == CONTINUE => {
+            crate::pipeline::hook::Said::Respond(schema) if code == HOOK_CONTINUE => {
                 Ok(String::from_utf8_lossy(&schema.to_bytes()).into_owned())
             }
             _ => Err(answer.failure.unwrap_or_else(|| Failure::error("gave no schema"))),
@@ -78,7 +78,7 @@ impl Instance {
     pub(crate) async fn clean_up(&self, timeout: Duration) -> Result<(), Failure> {
         let mut answer = Answer::default();
         let result = match self.raw.table.cleanup().flatten() {
-            None => Ok(CONTINUE),
+            None => Ok(HOOK_CONTINUE),
             Some(cleanup) => {
                 let object = self.object();
                 let answer = answer::handle(&mut answer);
@@ -86,12 +86,12 @@ impl Instance {
                 let call =
                     Calling::Start(|waker: &mut FfiContext<'_>| unsafe { cleanup(object, answer, waker) });
                 let call = std::panic::AssertUnwindSafe(call).catch_unwind();
-                tokio::time::timeout(timeout, call).await.map(|code| code.unwrap_or(FAILED))
+                tokio::time::timeout(timeout, call).await.map(|code| code.unwrap_or(HOOK_FAILED))
             }
         };
         self.host.stop_tasks().await;
         match result {
-            Ok(CONTINUE) if answer.failure.is_none() => Ok(()),
+            Ok(HOOK_CONTINUE) if answer.failure.is_none() => Ok(()),
             Ok(_) => Err(answer.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
             Err(_) => Err(Failure {
                 kind: FailureKind::Timeout,
@@ -148,12 +148,12 @@ impl Hooks for Instance {
             }
         });
         match polled {
-            None => Started::Ready(CONTINUE),
+            None => Started::Ready(HOOK_CONTINUE),
             Some(HookPoll::Ready(code)) => Started::Ready(code),
             Some(HookPoll::Pending(future)) => {
                 // The SDK's futures never report a panic of their `poll`; another's might.
                 let future = std::panic::AssertUnwindSafe(future).catch_unwind();
-                Started::Waiting(future.map(|code| code.unwrap_or(FAILED)).boxed())
+                Started::Waiting(future.map(|code| code.unwrap_or(HOOK_FAILED)).boxed())
             }
         }
     }

@@ -53,7 +53,7 @@ fn outcome_mut<'a>(object: RMut<'a, OutcomeObject>) -> &'a mut Outcome {
 }
 
 unsafe extern "C" fn outcome_kind(object: RRef<'_, OutcomeObject>) -> u32 {
-    if outcome(object).is_error() { field::FAILED } else { field::COMPLETED }
+    if outcome(object).is_error() { field::OUTCOME_FAILED } else { field::OUTCOME_COMPLETED }
 }
 
 unsafe extern "C" fn body<'a>(object: RMut<'a, OutcomeObject>) -> RawDocument<'a> {
@@ -77,9 +77,9 @@ unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u3
 
 fn replace(object: RMut<'_, OutcomeObject>, result: Option<Result<Document, Error>>) -> u32 {
     match result.map(|result| outcome_mut(object).replace(result)) {
-        Some(Ok(())) => code::OK,
-        Some(Err(_)) => code::READ_ONLY,
-        None => code::INVALID_JSON,
+        Some(Ok(())) => code::DOCUMENT_OK,
+        Some(Err(_)) => code::DOCUMENT_READ_ONLY,
+        None => code::DOCUMENT_INVALID_JSON,
     }
 }
 
@@ -97,22 +97,22 @@ fn report<'a>(object: RRef<'a, ReportObject>) -> &'a Report {
 
 unsafe extern "C" fn report_kind(object: RRef<'_, ReportObject>) -> u32 {
     match report(object).ending {
-        Ending::Completed => field::COMPLETED,
-        Ending::Failed => field::FAILED,
-        Ending::Cancelled => field::CANCELLED,
+        Ending::Completed => field::OUTCOME_COMPLETED,
+        Ending::Failed => field::OUTCOME_FAILED,
+        Ending::Cancelled => field::OUTCOME_CANCELLED,
     }
 }
 
 unsafe extern "C" fn number(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64> {
     let report = report(object);
     let number: Option<u128> = match which {
-        field::LATENCY => Some(report.latency.as_micros()),
-        field::FIRST_CHUNK => report.first_chunk.map(|time| time.as_micros()),
-        field::PROMPT_TOKENS => report.usage.map(|usage| usage.prompt_tokens.into()),
-        field::COMPLETION_TOKENS => report.usage.map(|usage| usage.completion_tokens.into()),
-        field::TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
-        field::STATUS => Some(report.status.into()),
-        field::CHUNKS => report.chunks.map(Into::into),
+        field::REPORT_LATENCY => Some(report.latency.as_micros()),
+        field::REPORT_FIRST_CHUNK => report.first_chunk.map(|time| time.as_micros()),
+        field::REPORT_PROMPT_TOKENS => report.usage.map(|usage| usage.prompt_tokens.into()),
+        field::REPORT_COMPLETION_TOKENS => report.usage.map(|usage| usage.completion_tokens.into()),
+        field::REPORT_TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
+        field::REPORT_STATUS => Some(report.status.into()),
+        field::REPORT_CHUNKS => report.chunks.map(Into::into),
         _ => None,
     };
     number.and_then(|number| i64::try_from(number).ok()).into()
@@ -124,9 +124,9 @@ unsafe extern "C" fn report_document<'a>(
 ) -> ROption<RawDocument<'a>> {
     let report = report(object);
     let body = match which {
-        field::REQUEST => Some(&report.request),
-        field::RESPONSE => report.response.as_ref(),
-        field::ERROR => report.error.as_ref(),
+        field::REPORT_REQUEST => Some(&report.request),
+        field::REPORT_RESPONSE => report.response.as_ref(),
+        field::REPORT_ERROR => report.error.as_ref(),
         _ => None,
     };
     body.map(document::read_only_handle).into()

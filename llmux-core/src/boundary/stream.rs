@@ -11,8 +11,8 @@ use std::{
 use abi_stable::sabi_types::RMut;
 use async_ffi::{BorrowingFfiFuture, ContextExt, FfiContext};
 use llmux_abi::raw::{
-    flow::{CONTINUE, END, HookPoll, REPLACE},
-    outcome::RawStream,
+    flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll},
+    stream::RawStream,
 };
 
 use super::answer;
@@ -101,9 +101,9 @@ impl PluginStream {
                 return Err(plugin_failure());
             }
             match (code, answer.said) {
-                (REPLACE, _) => self.ready = answer.emitted.into(),
-                (CONTINUE, _) => self.ended = true,
-                (END, Said::End(error)) => {
+                (HOOK_REPLACE, _) => self.ready = answer.emitted.into(),
+                (HOOK_CONTINUE, _) => self.ended = true,
+                (HOOK_END, Said::End(error)) => {
                     self.ended = true;
                     return Err(error);
                 }

@@ -20,7 +20,7 @@ use super::{
     hook::{Answer, Failure, FailureKind, Frame, HookKind, Started, Subject},
     snapshot::Entry,
 };
-use llmux_abi::raw::flow::FAILED;
+use llmux_abi::raw::flow::HOOK_FAILED;
 
 /// A poll that takes longer than this blocks other requests, and is worth a warning.
 const LONG_POLL: Duration = Duration::from_millis(10);
@@ -71,7 +71,7 @@ impl Calls {
         let cancel = cancel.as_ref();
         let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waits: None }.await;
         let result = match result {
-            Ok(code) if code < FAILED && answer.failure.is_none() => {
+            Ok(code) if code < HOOK_FAILED && answer.failure.is_none() => {
                 let checked = subject.check().and_then(|()| answer.check(kind, code));
                 checked.map(|()| code).map_err(Failure::error)
             }

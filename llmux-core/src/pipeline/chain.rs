@@ -14,7 +14,7 @@ use crate::{
     document::Document,
     error::{Error, ErrorKind},
 };
-use llmux_abi::raw::flow::SHORT_CIRCUIT;
+use llmux_abi::raw::flow::HOOK_SHORT_CIRCUIT;
 
 /// How a pre chain ended.
 pub(crate) enum Entered {
@@ -45,7 +45,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             _ => Subject::Pre(&mut request.body),
         };
         match calls.call(entry, at, &mut request.context, subject).await {
-            Ok(SHORT_CIRCUIT) => {
+            Ok(HOOK_SHORT_CIRCUIT) => {
                 for (key, value) in std::mem::take(&mut calls.answer.metadata) {
                     if request.context.collected.set_value(key.clone(), value).is_err() {
                         tracing::warn!(

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     provider::Event,
 };
-use llmux_abi::raw::flow::{CONTINUE, DROP, END, REPLACE, SHORT_CIRCUIT};
+use llmux_abi::raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_REPLACE, HOOK_SHORT_CIRCUIT};
 
 /// The points where a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,17 +212,19 @@ impl Answer {
     /// Is this code, with what the hook said, an answer to this hook? Says what is wrong with it.
     pub(crate) fn check(&self, kind: HookKind, code: u32) -> Result<(), String> {
         match (kind, code, &self.said) {
-            (_, CONTINUE, _) | (HookKind::Chunk, DROP | REPLACE, _) => Ok(()),
-            (HookKind::Chunk, END, Said::End(_)) => Ok(()),
-            (HookKind::Chunk, END, _) => Err("ended the stream without an error".to_owned()),
-            (HookKind::PreStream, SHORT_CIRCUIT, Said::Stream(_)) => Ok(()),
-            (HookKind::Pre, SHORT_CIRCUIT, Said::Stream(_)) => {
+            (_, HOOK_CONTINUE, _) | (HookKind::Chunk, HOOK_DROP | HOOK_REPLACE, _) => Ok(()),
+            (HookKind::Chunk, HOOK_END, Said::End(_)) => Ok(()),
+            (HookKind::Chunk, HOOK_END, _) => Err("ended the stream without an error".to_owned()),
+            (HookKind::PreStream, HOOK_SHORT_CIRCUIT, Said::Stream(_)) => Ok(()),
+            (HookKind::Pre, HOOK_SHORT_CIRCUIT, Said::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())
             }
-            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, Said::Respond(_) | Said::Reject(..)) => {
-                Ok(())
-            }
-            (HookKind::Pre | HookKind::PreStream, SHORT_CIRCUIT, _) => {
+            (
+                HookKind::Pre | HookKind::PreStream,
+                HOOK_SHORT_CIRCUIT,
+                Said::Respond(_) | Said::Reject(..),
+            ) => Ok(()),
+            (HookKind::Pre | HookKind::PreStream, HOOK_SHORT_CIRCUIT, _) => {
                 Err("a short circuit without an answer".to_owned())
             }
             _ => Err(format!("the code {code} is no answer to {}", kind.as_str())),

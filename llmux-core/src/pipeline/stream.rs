@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind},
     provider::{Event, Events},
 };
-use llmux_abi::raw::flow::{DROP, END, REPLACE};
+use llmux_abi::raw::flow::{HOOK_DROP, HOOK_END, HOOK_REPLACE};
 
 /// What goes to the reader of a stream.
 pub(crate) enum Sent {
@@ -190,9 +190,9 @@ impl<'r> Flow<'r> {
         let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
         let answer = &mut self.calls.answer;
         match called {
-            Ok(DROP) => Ok(Passed::Instead(Vec::new())),
-            Ok(REPLACE) => Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
-            Ok(END) => match std::mem::take(&mut answer.said) {
+            Ok(HOOK_DROP) => Ok(Passed::Instead(Vec::new())),
+            Ok(HOOK_REPLACE) => Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
+            Ok(HOOK_END) => match std::mem::take(&mut answer.said) {
                 Said::End(error) => Err(error),
                 // `Answer::check` has refused it.
                 _ => Err(chain::plugin_failure()),

@@ -4,7 +4,7 @@ use abi_stable::sabi_types::RMut;
 
 use super::context::with_raw_value;
 use crate::{
-    raw::flow::{AnswerObject, ERROR, PANIC, RawAnswer},
+    raw::flow::{AnswerObject, FAILURE_ERROR, FAILURE_PANIC, RawAnswer},
     sdk::{context::Value, flow::BoxedSource, host::Host, shim},
 };
 
@@ -60,11 +60,11 @@ impl<'a> Answer<'a> {
     }
 
     pub(crate) fn failed(&mut self, message: &str) {
-        self.say_failed(ERROR, message);
+        self.say_failed(FAILURE_ERROR, message);
     }
 
     pub(crate) fn panicked(&mut self, message: &str) {
-        self.say_failed(PANIC, message);
+        self.say_failed(FAILURE_PANIC, message);
     }
 
     fn say_failed(&mut self, kind: u32, message: &str) {

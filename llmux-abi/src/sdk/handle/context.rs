@@ -46,17 +46,17 @@ impl<'a> ContextHandle<'a> {
     }
 
     pub(crate) fn string(&self, key: &str) -> Option<&str> {
-        self.raw_value(key).filter(|value| value.kind == value::STRING).map(|value| value.text.as_str())
+        self.raw_value(key).filter(|value| value.kind == value::VALUE_STRING).map(|value| value.text.as_str())
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<Value> {
         let raw = self.raw_value(key)?;
         Some(match raw.kind {
-            value::STRING => Value::String(raw.text.as_str().to_owned()),
-            value::INTEGER => Value::Integer(raw.bits as i64),
-            value::FLOAT => Value::Float(f64::from_bits(raw.bits)),
-            value::BOOLEAN => Value::Boolean(raw.bits != 0),
-            value::JSON => Value::Json(serde_json::from_str(raw.text.as_str()).ok()?),
+            value::VALUE_STRING => Value::String(raw.text.as_str().to_owned()),
+            value::VALUE_INTEGER => Value::Integer(raw.bits as i64),
+            value::VALUE_FLOAT => Value::Float(f64::from_bits(raw.bits)),
+            value::VALUE_BOOLEAN => Value::Boolean(raw.bits != 0),
+            value::VALUE_JSON => Value::Json(serde_json::from_str(raw.text.as_str()).ok()?),
             _ => return None,
         })
     }
@@ -103,10 +103,10 @@ pub(crate) unsafe fn drop_state(state: *mut StateObject) {
 
 fn changed(code: u32, what: &str, name: &str) -> Result<()> {
     let why = match code {
-        context::OK => return Ok(()),
-        context::INVALID => "its name or value is not allowed",
-        context::TOO_LARGE => "the host keeps no more for one request",
-        context::READ_ONLY => "the request is complete",
+        context::CONTEXT_OK => return Ok(()),
+        context::CONTEXT_INVALID => "its name or value is not allowed",
+        context::CONTEXT_TOO_LARGE => "the host keeps no more for one request",
+        context::CONTEXT_READ_ONLY => "the request is complete",
         _ => "the host refuses it",
     };
     Err(Error::new(format!("cannot set the {what} `{name}`: {why}")))
@@ -116,13 +116,15 @@ fn changed(code: u32, what: &str, name: &str) -> Result<()> {
 pub(super) fn with_raw_value<R>(value: &Value, use_raw: impl FnOnce(RawValue<'_>) -> R) -> R {
     let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
     match value {
-        Value::String(text) => use_raw(RawValue { kind: value::STRING, bits: 0, text: text.as_str().into() }),
-        Value::Integer(integer) => use_raw(scalar(value::INTEGER, *integer as u64)),
-        Value::Float(float) => use_raw(scalar(value::FLOAT, float.to_bits())),
-        Value::Boolean(boolean) => use_raw(scalar(value::BOOLEAN, u64::from(*boolean))),
+        Value::String(text) => {
+            use_raw(RawValue { kind: value::VALUE_STRING, bits: 0, text: text.as_str().into() })
+        }
+        Value::Integer(integer) => use_raw(scalar(value::VALUE_INTEGER, *integer as u64)),
+        Value::Float(float) => use_raw(scalar(value::VALUE_FLOAT, float.to_bits())),
+        Value::Boolean(boolean) => use_raw(scalar(value::VALUE_BOOLEAN, u64::from(*boolean))),
         Value::Json(json) => {
             let text = json.to_string();
-            use_raw(RawValue { kind: value::JSON, bits: 0, text: text.as_str().into() })
+            use_raw(RawValue { kind: value::VALUE_JSON, bits: 0, text: text.as_str().into() })
         }
     }
 }

@@ -142,7 +142,7 @@ impl<'a> Document<'a> {
     pub fn remove(&mut self, pointer: &str) -> Result<bool> {
         // SAFETY: the host's table and object belong together, see the head.
         match unsafe { self.raw.table.remove()(self.raw.object.reborrow(), pointer.into()) } {
-            document::NO_SUCH_PLACE => Ok(false),
+            document::DOCUMENT_NO_SUCH_PLACE => Ok(false),
             code => edited(code, pointer).map(|()| true),
         }
     }
@@ -159,11 +159,11 @@ impl<'a> Document<'a> {
 
 pub(super) fn edited(code: u32, pointer: &str) -> Result<()> {
     let why = match code {
-        document::OK => return Ok(()),
-        document::NO_SUCH_PLACE => "there is no such place",
-        document::INVALID_JSON => "the value is not JSON",
-        document::READ_ONLY => "this document is for reading",
-        document::TOO_LARGE => "the document would become too large",
+        document::DOCUMENT_OK => return Ok(()),
+        document::DOCUMENT_NO_SUCH_PLACE => "there is no such place",
+        document::DOCUMENT_INVALID_JSON => "the value is not JSON",
+        document::DOCUMENT_READ_ONLY => "this document is for reading",
+        document::DOCUMENT_TOO_LARGE => "the document would become too large",
         _ => "the host refuses the edit",
     };
     Err(Error::new(format!("cannot edit `{pointer}`: {why}")))

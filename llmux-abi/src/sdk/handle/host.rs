@@ -95,11 +95,11 @@ impl HostHandle {
             .zip(&texts)
             .map(|((name, value), json)| {
                 let (kind, bits, text) = match value {
-                    Value::String(text) => (value::STRING, 0, text.as_str()),
-                    Value::Integer(integer) => (value::INTEGER, *integer as u64, ""),
-                    Value::Float(float) => (value::FLOAT, float.to_bits(), ""),
-                    Value::Boolean(boolean) => (value::BOOLEAN, u64::from(*boolean), ""),
-                    Value::Json(_) => (value::JSON, 0, json.as_str()),
+                    Value::String(text) => (value::VALUE_STRING, 0, text.as_str()),
+                    Value::Integer(integer) => (value::VALUE_INTEGER, *integer as u64, ""),
+                    Value::Float(float) => (value::VALUE_FLOAT, float.to_bits(), ""),
+                    Value::Boolean(boolean) => (value::VALUE_BOOLEAN, u64::from(*boolean), ""),
+                    Value::Json(_) => (value::VALUE_JSON, 0, json.as_str()),
                 };
                 RawField { name: (*name).into(), value: RawValue { kind, bits, text: text.into() } }
             })

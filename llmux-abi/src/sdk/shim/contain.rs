@@ -13,7 +13,7 @@ use std::{
 use async_ffi::{BorrowingFfiFuture, FfiContext};
 
 use crate::{
-    raw::flow::{FAILED, HookPoll, RawAnswer},
+    raw::flow::{HOOK_FAILED, HookPoll, RawAnswer},
     sdk::{handle::Answer, host::Host, tracing},
 };
 
@@ -101,7 +101,7 @@ impl<F: Future> Future for Guarded<'_, F> {
         hook.poll(cx, |output| finish(output, answer)).map(|done| {
             done.unwrap_or_else(|panic| {
                 this.answer.panicked(&panic);
-                FAILED
+                HOOK_FAILED
             })
         })
     }

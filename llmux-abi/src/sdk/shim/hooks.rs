@@ -11,7 +11,7 @@ use crate::{
     raw::{
         context::{RawContext, StateObject},
         document::RawDocument,
-        flow::{CONTINUE, FAILED, HookPoll, RawAnswer},
+        flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll, RawAnswer},
         outcome::{RawOutcome, RawReport},
         plugin::InstanceObject,
     },
@@ -30,7 +30,7 @@ use crate::{
 /// A hook's error becomes a failure.
 fn fail(error: &Error, answer: &mut Answer<'_>) -> u32 {
     answer.failed(error.message());
-    FAILED
+    HOOK_FAILED
 }
 
 /// The instance behind an object.
@@ -98,7 +98,7 @@ pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
         plugin.post_hook(&mut context, &mut outcome).await
     };
     start(host, answer, waker, hook, |done, answer| match done {
-        Ok(()) => CONTINUE,
+        Ok(()) => HOOK_CONTINUE,
         Err(error) => fail(&error, answer),
     })
 }
@@ -145,7 +145,7 @@ pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
             for (event, data) in emitted {
                 answer.emit(&event, &data);
             }
-            CONTINUE
+            HOOK_CONTINUE
         }
         Err(error) => fail(&error, answer),
     })
@@ -165,7 +165,7 @@ pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
         let completion = Completion::new(ReportHandle::new(report));
         plugin.on_complete(&mut context, &completion).await;
     };
-    start(host, answer, waker, hook, |(), _| CONTINUE)
+    start(host, answer, waker, hook, |(), _| HOOK_CONTINUE)
 }
 
 pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
@@ -176,7 +176,7 @@ pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
     // SAFETY: this table goes with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     start(host, answer, waker, plugin.cleanup(), |done, answer| match done {
-        Ok(()) => CONTINUE,
+        Ok(()) => HOOK_CONTINUE,
         Err(error) => fail(&error, answer),
     })
 }

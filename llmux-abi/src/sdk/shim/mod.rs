@@ -40,7 +40,7 @@ use super::{
     tracing,
 };
 use crate::raw::{
-    flow::{CONTINUE, FAILED, RawAnswer},
+    flow::{HOOK_CONTINUE, HOOK_FAILED, RawAnswer},
     host::RawHost,
     plugin::{InstanceObject, PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
 };
@@ -139,11 +139,11 @@ unsafe extern "C" fn config_schema<P: Plugin>(answer: RawAnswer<'_>) -> u32 {
     match schema {
         Ok(schema) => {
             answer.respond(&schema);
-            CONTINUE
+            HOOK_CONTINUE
         }
         Err(panic) => {
             answer.panicked(&panic);
-            FAILED
+            HOOK_FAILED
         }
     }
 }

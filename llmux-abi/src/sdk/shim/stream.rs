@@ -6,8 +6,8 @@ use async_ffi::FfiContext;
 use super::contain::{caught, start};
 use crate::{
     raw::{
-        flow::{CONTINUE, END, HookPoll, REPLACE, RawAnswer},
-        outcome::{RawStream, StreamObject, StreamTable, StreamTableRef},
+        flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll, RawAnswer},
+        stream::{RawStream, StreamObject, StreamTable, StreamTableRef},
     },
     sdk::{flow::BoxedSource, host::Host, tracing},
 };
@@ -40,14 +40,14 @@ unsafe extern "C" fn next_chunk<'a>(
     // SAFETY: made by `stream`, and the host calls `next` one at a time, before `drop`.
     let Source { source, host } = unsafe { object.transmute_into_mut::<Source>() };
     start(host, answer, waker, source.next_event(), |event, answer| match event {
-        None => CONTINUE,
+        None => HOOK_CONTINUE,
         Some(Ok((name, data))) => {
             answer.emit(&name, &data);
-            REPLACE
+            HOOK_REPLACE
         }
         Some(Err(error)) => {
             answer.end_stream(&error.to_document());
-            END
+            HOOK_END
         }
     })
 }

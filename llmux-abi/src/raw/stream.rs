@@ -1,0 +1,44 @@
+//! The stream table: chunks that a plugin produces and the host reads.
+//!
+//! This file and `flow` import each other, on purpose: an answer may carry a stream (`AnswerTable::respond_stream`),
+//! and a stream hands out its chunks through an answer (`StreamTable::next`). It is the only such pair in this crate.
+
+use abi_stable::{StableAbi, sabi_types::RMut};
+use async_ffi::FfiContext;
+
+use super::flow::{HookPoll, RawAnswer};
+
+/// A producer of chunks inside a plugin.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct StreamObject {
+    opaque: [u8; 0],
+}
+
+/// A stream of chunks that a plugin produces. Plugin memory; the host owns the handle and gives it back
+/// once, through `drop`, while no call of `next` is under way.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawStream {
+    /// The producer.
+    pub object: *mut StreamObject,
+    /// What can be done with it.
+    pub table: StreamTableRef,
+}
+
+/// Functions of a producer, implemented by the plugin.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = StreamTableRef)))]
+#[sabi(missing_field(option))]
+pub struct StreamTable {
+    /// The next chunks: `REPLACE` with what was emitted, `CONTINUE` at the end, `END` with an error, `FAILED`.
+    pub next: for<'a> unsafe extern "C" fn(
+        object: RMut<'a, StreamObject>,
+        answer: RawAnswer<'a>,
+        waker: &mut FfiContext<'_>,
+    ) -> HookPoll<'a>,
+    /// Frees the producer.
+    #[sabi(last_prefix_field)]
+    pub drop: unsafe extern "C" fn(object: *mut StreamObject),
+}
