@@ -95,6 +95,34 @@ impl Error {
         )
     }
 
+    /// The request's `model` is served by no provider (404, code `model_not_found`).
+    pub fn model_not_found(model: &str) -> Self {
+        let message = format_args!("no provider here serves the model `{model}`");
+        Self::with_code(ErrorKind::ModelNotFound, message, Some("model_not_found"))
+    }
+
+    /// The request's body has more than `limit` bytes (413, code `request_too_large`).
+    pub fn request_too_large(limit: usize) -> Self {
+        let message = format!("the request body is larger than the limit of {limit} bytes");
+        let error = json!({
+            "message": message, "type": ErrorKind::InvalidRequest.as_str(), "param": null, "code": "request_too_large",
+        });
+        Self::from_parts(ErrorKind::InvalidRequest, 413, error, None)
+    }
+
+    /// A member of the request's body is missing or has a wrong value (400); `param` names the member.
+    pub fn invalid_member(param: &str, message: impl fmt::Display) -> Self {
+        let error = json!({
+            "message": message.to_string(), "type": ErrorKind::InvalidRequest.as_str(), "param": param, "code": null,
+        });
+        Self::from_parts(ErrorKind::InvalidRequest, 400, error, None)
+    }
+
+    /// The host takes no more requests, because it shuts down (503, code `shutting_down`).
+    pub fn shutting_down() -> Self {
+        Self::with_code(ErrorKind::PipelineClosed, "this host is shutting down", Some("shutting_down"))
+    }
+
     /// An error whose `error` object is given, as a provider sent it.
     pub fn from_parts(kind: ErrorKind, status: u16, error: Value, retry_after: Option<Duration>) -> Self {
         let mut document = json!({"status": status, "error": error});

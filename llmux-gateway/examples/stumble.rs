@@ -15,10 +15,13 @@ enum How {
 #[serde(deny_unknown_fields)]
 struct Config {
     how: Option<How>,
+    /// A response header to set.
+    header: Option<String>,
 }
 
 struct Stumble {
     how: Option<How>,
+    header: Option<String>,
     host: Host,
     seen: Counter,
 }
@@ -29,7 +32,7 @@ impl Plugin for Stumble {
     fn new(config: Config, host: Host) -> Result<Self> {
         info!("made");
         let seen = host.counter("stumble_seen_total", "Requests seen", &["endpoint"])?;
-        Ok(Self { how: config.how, host, seen })
+        Ok(Self { how: config.how, header: config.header, host, seen })
     }
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
@@ -38,6 +41,9 @@ impl Plugin for Stumble {
         ctx.set("step", 1)?;
         ctx.set_response_header("x-stumble", "yes")?;
         request.set("/stumbled", true)?;
+        if let Some(header) = &self.header {
+            ctx.set_response_header(header, "of-the-plugin")?;
+        }
         match self.how {
             Some(How::Panic) => panic!("tripped over a wire"),
             Some(How::Error) => Err(Error::new("stubbed a toe")),

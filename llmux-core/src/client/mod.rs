@@ -186,19 +186,13 @@ impl Client {
     pub(crate) fn enter(&self, request: Request, streams: bool) -> Result<(InFlight, Arc<Snapshot>), Error> {
         let snapshot = self.plugins.snapshot();
         if snapshot.closed {
-            return Err(Error::new(ErrorKind::PipelineClosed, "this host is shutting down"));
+            return Err(Error::shutting_down());
         }
         let shared = self.shared.load_full();
         let limit = shared.config.max_body_bytes;
         let Request { endpoint, body, headers, identity, fallbacks, request_id } = request;
         if body.size() > limit {
-            let message = format!("the request is larger than {limit} bytes");
-            return Err(Error::from_parts(
-                ErrorKind::InvalidRequest,
-                413,
-                serde_json::json!({"message": message, "type": "invalid_request_error", "param": null, "code": "request_too_large"}),
-                None,
-            ));
+            return Err(Error::request_too_large(limit));
         }
         let model = body.get_str("/model").unwrap_or_default();
         let configured = || shared.upstreams.fallbacks.get(model).cloned().unwrap_or_default();

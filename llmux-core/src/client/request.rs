@@ -52,12 +52,12 @@ impl Request {
         match body.get_str("/model") {
             None | Some("") => {
                 let message = "the member `model`, a string, says which model to ask";
-                return Err(invalid_member("model", message));
+                return Err(Error::invalid_member("model", message));
             }
             Some(_) => {}
         }
         if !matches!(body.get("/stream"), None | Some("true" | "false" | "null")) {
-            return Err(invalid_member("stream", "the member `stream` is true or false"));
+            return Err(Error::invalid_member("stream", "the member `stream` is true or false"));
         }
         let headers = Arc::default();
         Ok(Self { endpoint, body, headers, identity: None, fallbacks: Vec::new(), request_id: None })
@@ -105,11 +105,4 @@ impl Request {
         let set = self.body.set("/stream", if streams { "true" } else { "false" });
         set.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))
     }
-}
-
-fn invalid_member(param: &str, message: &str) -> Error {
-    let error = serde_json::json!({
-        "message": message, "type": "invalid_request_error", "param": param, "code": null,
-    });
-    Error::from_parts(ErrorKind::InvalidRequest, 400, error, None)
 }

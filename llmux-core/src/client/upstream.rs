@@ -67,7 +67,7 @@ async fn try_deployments<T>(
     let shared = request.shared.clone();
     let Upstreams { routes, retry, .. } = &shared.upstreams;
     let Some(route) = routes.route(&request.context.model) else {
-        return Err(unknown_model(&request.context.model));
+        return Err(Error::model_not_found(&request.context.model));
     };
     let mut last = None;
     for deployment in route {
@@ -102,7 +102,7 @@ async fn try_deployments<T>(
             }
         }
     }
-    Err(last.unwrap_or_else(|| unknown_model(&request.context.model)))
+    Err(last.unwrap_or_else(|| Error::model_not_found(&request.context.model)))
 }
 
 async fn unless_cancelled<F: Future>(request: &InFlight, future: F) -> Result<F::Output, Error> {
@@ -131,11 +131,6 @@ fn body(request: &InFlight, upstream_model: &str, ask_usage: bool) -> Result<Doc
     })();
     edited.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
     Ok(document)
-}
-
-fn unknown_model(model: &str) -> Error {
-    let message = format!("the model `{model}` does not exist, or nobody here serves it");
-    Error::with_code(ErrorKind::ModelNotFound, message, Some("model_not_found"))
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ fn response_header(name: &str) -> Result<HeaderName, Refused> {
             return Ok(known.clone());
         }
         let read = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused::Invalid)?;
-        if RESERVED.contains(&read.as_str()) {
+        if is_reserved_header(&read) {
             return Err(Refused::Invalid);
         }
         if names.len() < MOST {
@@ -196,17 +196,31 @@ fn response_header(name: &str) -> Result<HeaderName, Refused> {
     })
 }
 
-/// Headers that say how the response is framed: the server's business.
-const RESERVED: [&str; 8] = [
+/// Response headers that only the server sets: what frames the body, what concerns one connection (RFC 9110, 7.6.1), and
+/// the request's id.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-encoding",
     "content-length",
     "content-type",
-    "transfer-encoding",
-    "connection",
     "keep-alive",
-    "upgrade",
-    "trailer",
+    "proxy-connection",
     "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
 ];
+
+/// Returns true if plugins may not set this response header: it frames the body (`content-length`, `content-type`,
+/// `content-encoding`, `transfer-encoding`, `trailer`), concerns one connection (`connection`, `keep-alive`,
+/// `proxy-connection`, `te`, `upgrade`), or is `x-request-id`.
+///
+/// A plugin that sets one gets an error, and the header is not set. A server may therefore send every header of a reply
+/// as it is.
+pub fn is_reserved_header(name: &HeaderName) -> bool {
+    RESERVED.contains(&name.as_str())
+}
 
 /// A request's context.
 pub(crate) struct RequestContext {
@@ -306,9 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn framing_headers_are_the_servers() {
+    fn reserved_headers_are_refused() {
         let mut collected = Collected::default();
-        assert_eq!(collected.set_response_header("Content-Length", "1"), Err(Refused::Invalid));
+        for name in RESERVED {
+            let name = name.to_ascii_uppercase();
+            assert_eq!(collected.set_response_header(&name, "1"), Err(Refused::Invalid), "{name}");
+        }
         assert_eq!(collected.set_response_header("bad name", "1"), Err(Refused::Invalid));
         assert_eq!(collected.set_response_header("x", "a\r\nb"), Err(Refused::Invalid));
     }

@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 
 pub use body::Chunk;
 pub use config::PipelineConfig;
-pub use context::{Identity, Value};
+pub use context::{Identity, Value, is_reserved_header};
 pub use hook::HookKind;
 pub use outcome::{Ending, Usage};
 pub use stats::HookCounts;

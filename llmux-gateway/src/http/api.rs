@@ -167,24 +167,11 @@ fn events(events: Events) -> Response {
     response
 }
 
-/// Adds the headers that plugins set, but for those that say how the body is sent.
+/// Adds the headers that plugins set. `llmux-core` has refused those that only the server sets.
 fn with_headers(mut response: Response, headers: &[(HeaderName, HeaderValue)]) -> Response {
-    const OURS: [HeaderName; 8] = [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-        header::TRANSFER_ENCODING,
-        header::CONNECTION,
-        header::UPGRADE,
-        header::TRAILER,
-        REQUEST_ID,
-    ];
-    // A plugin's `retry-after` replaces the error's own; several of its own `set-cookie` all stay.
-    for (name, _) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
-        response.headers_mut().remove(name);
-    }
-    for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
-        response.headers_mut().append(name, value.clone());
+    // A plugin's `retry-after` replaces the error's own.
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value.clone());
     }
     response
 }
@@ -202,10 +189,7 @@ async fn models(State(api): State<Arc<Api>>) -> Response {
 async fn model(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
     match api.client.models().iter().find(|(model, _)| *model == id) {
         Some((id, providers)) => reply::json_value(StatusCode::OK, &describe(id, providers)),
-        None => {
-            let message = format!("the model `{id}` does not exist, or nobody here serves it");
-            reply::refuse(StatusCode::NOT_FOUND, "model_not_found", message)
-        }
+        None => reply::error(&Error::model_not_found(&id)),
     }
 }
 
@@ -216,7 +200,7 @@ async fn healthz() -> Response {
 async fn readyz(State(api): State<Arc<Api>>) -> Response {
     match *api.phase.borrow() {
         Phase::Running => reply::json_text(StatusCode::OK, r#"{"status":"ready"}"#),
-        _ => reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "this host is shutting down"),
+        _ => reply::error(&Error::shutting_down()),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) async fn read(
     let announced: usize = announced.unwrap_or(0);
     if announced > limit {
         discard(headers, body).await;
-        return Err(too_large(limit));
+        return Err(Error::request_too_large(limit));
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -73,7 +73,7 @@ pub(crate) async fn read(
         };
         if first.len() + rest.len() + data.len() > limit {
             linger(body).await;
-            return Err(too_large(limit));
+            return Err(Error::request_too_large(limit));
         }
         match (first.is_empty() && rest.is_empty(), rest.is_empty()) {
             (true, _) => first = data,
@@ -107,9 +107,4 @@ async fn linger(mut body: Body) {
             return;
         }
     }
-}
-
-fn too_large(limit: usize) -> Error {
-    let message = format!("the body is larger than the {limit} bytes that are taken here");
-    refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }

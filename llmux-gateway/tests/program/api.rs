@@ -1,9 +1,12 @@
 //! The main listener: every endpoint, and bad input of every kind.
 
-use reqwest::header;
+use reqwest::{Method, header};
 use serde_json::json;
 
-use crate::support::{Server, error, http, read, send};
+use crate::{
+    authors::stumble,
+    support::{Server, error, http, read, send},
+};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -90,6 +93,35 @@ async fn the_clients_request_id_comes_back_and_a_wrong_one_does_not() {
     assert_eq!(response.headers()["x-request-id"], "mine-1");
     let response = send(server.post(CHAT, &hello).header("x-request-id", "not mine")).await;
     assert_eq!(response.headers()["x-request-id"].len(), 36);
+}
+
+#[tokio::test]
+async fn x3_a_plugin_that_sets_a_header_of_the_servers_fails_and_the_header_is_not_sent() {
+    let server = Server::start().await;
+    let hello = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]});
+    let plugins = async |method: Method, path: &str, body: serde_json::Value| {
+        let (status, answer) = read(server.admin(method, path).json(&body)).await;
+        assert!(status < 300, "{answer}");
+    };
+    let load = json!({"path": stumble(), "config": {"header": "x-mine"}});
+    plugins(Method::POST, "/admin/plugins", load).await;
+    let response = send(server.post(CHAT, &hello)).await;
+    assert_eq!(response.headers()["x-mine"], "of-the-plugin");
+    for name in
+        ["content-encoding", "content-type", "content-length", "Transfer-Encoding", "TE", "x-request-id"]
+    {
+        let update = json!({"config": {"header": name}, "on_error": "continue"});
+        plugins(Method::PATCH, "/admin/plugins/stumble", update).await;
+        let response = send(server.post(CHAT, &hello).header("x-request-id", "mine-1")).await;
+        assert_eq!(response.headers()["x-request-id"], "mine-1", "{name}");
+        let set = response.headers().values().filter(|value| *value == "of-the-plugin").count();
+        assert_eq!((response.status().as_u16(), set), (200, 0), "{name}: {:?}", response.headers());
+        let answer: serde_json::Value = response.json().await.expect("JSON");
+        assert_eq!(answer["choices"][0]["message"]["content"], "Hello", "{name}");
+        plugins(Method::PATCH, "/admin/plugins/stumble", json!({"on_error": "fail"})).await;
+        let (status, failure) = error(server.post(CHAT, &hello)).await;
+        assert_eq!((status, &failure["type"]), (500, &json!("plugin_failure")), "{name}");
+    }
 }
 
 #[tokio::test]

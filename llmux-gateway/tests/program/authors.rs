@@ -13,7 +13,7 @@ fn example(package: &str, name: &str) -> String {
     build(package, name)
 }
 
-fn stumble() -> &'static str {
+pub(crate) fn stumble() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
     LIBRARY.get_or_init(|| example("llmux-gateway", "stumble"))
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
-use llmux_core::pipeline::{Identity, Value};
+use llmux_core::pipeline::{Identity, Value, is_reserved_header};
 use llmux_tests::{
     Scripted, Turn, both,
+    logs::Logs,
     provider::Shared,
     world::{all, builder, built, chat, header, said},
 };
@@ -112,11 +113,22 @@ both! {
     }
 
     async fn x3_the_servers_own_headers_are_refused(world: World) {
-        let provider = Scripted::new([]);
-        let sets = json!({"pre": [{"do": "header", "name": "content-length", "value": "0"}]});
-        let client = world.client(&provider, [world.probe("a", 1, sets)]).await;
-        let reply = client.send(chat("m")).await;
-        assert!(reply.headers().is_empty(), "{:?}", reply.headers());
+        let (logs, _guard) = Logs::collect();
+        let reserved = [
+            "connection", "content-encoding", "content-length", "content-type", "Keep-Alive", "proxy-connection", "TE",
+            "trailer", "transfer-encoding", "upgrade", "X-Request-Id",
+        ];
+        for name in reserved {
+            assert!(is_reserved_header(&name.parse().expect("a name")), "{name}");
+            let provider = Scripted::new([]);
+            let sets = json!({"pre": [{"do": "header", "name": name, "value": "0"}]});
+            let client = world.client(&provider, [world.probe("a", 1, sets)]).await;
+            let reply = client.send(chat("m")).await;
+            assert!(reply.headers().is_empty(), "{:?}", reply.headers());
+            assert_eq!(client.plugins().list()[0].hooks[0].failures, 1, "{name}");
+            // The SDK's words for the code INVALID.
+            assert!(!logs.with(&[&format!("`{name}`"), "not allowed"]).is_empty(), "{name}");
+        }
     }
 
     async fn x4_each_instance_has_a_state_of_its_own_for_each_request(world: World) {
