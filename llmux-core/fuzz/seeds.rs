@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
 
-const MANIFEST: &str = r#"{"name":"a","version":"1.2.3","description":"d","authors":"b","license":"MIT","abi":"0.1.0","sdk":"0.1.0","rustc":"r","target":"t","panic":"unwind","entry":"llmux_plugin_a","on_error":"fail","priority":50}"#;
+const MANIFEST: &str = r#"{"name":"a","version":"1.2.3","description":"d","authors":"b","license":"MIT","abi":"0.2.0-dev","sdk":"0.1.0","rustc":"r","target":"t","panic":"unwind","entry":"llmux_plugin_a","on_error":"fail","priority":50}"#;
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).expect("a folder to write to"));

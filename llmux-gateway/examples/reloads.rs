@@ -50,7 +50,9 @@ async fn main() -> Result<()> {
     let library = format!("{}edition{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let one = fs::read(examples.join(&library))?;
     let two = replaced(&one, MARKERS[0].as_bytes(), MARKERS[1].as_bytes());
-    let editions = [replaced(&two, b"\"version\":\"0.1.0\"", b"\"version\":\"0.2.0\""), one];
+    let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
+    let other = format!("{:width$}", "\"version\":\"0.9.0\"", width = version.len());
+    let editions = [replaced(&two, version.as_bytes(), other.as_bytes()), one];
 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir()?;
@@ -105,7 +107,7 @@ async fn main() -> Result<()> {
         let answer = http.post(format!("{plugins}/edition/reload")).bearer_auth(&token).send().await?;
         let (status, info): (_, Value) = (answer.status(), answer.json().await?);
         times.push(asked.elapsed());
-        let version = ["0.2.0", "0.1.0"][count % 2];
+        let version = ["0.9.0", env!("CARGO_PKG_VERSION")][count % 2];
         if !status.is_success() || info["version"] != version {
             return Err(format!("reload {count}: {status} {info}").into());
         }

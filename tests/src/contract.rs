@@ -14,7 +14,7 @@ use crate::fixtures::{read, write};
 pub enum Contract {
     /// The same ABI version, before the last optional fields were appended to its tables.
     Older,
-    /// ABI 0.2.0, with a field more in the hook table.
+    /// ABI 0.3.0, with a field more in the hook table.
     Newer,
     /// The same ABI version, with another type in the document table: what must never be released.
     Changed,
@@ -36,9 +36,9 @@ impl Contract {
     /// Its crate's version: cargo tells copies of one crate apart by it, and a host must not mind it.
     fn crate_version(self) -> &'static str {
         match self {
-            Contract::Older => "0.1.901",
-            Contract::Newer => "0.1.902",
-            Contract::Changed => "0.1.903",
+            Contract::Older => "0.2.901",
+            Contract::Newer => "0.2.902",
+            Contract::Changed => "0.2.903",
         }
     }
 
@@ -63,7 +63,7 @@ impl Contract {
                 );
             }
             Contract::Newer => {
-                sources.swap("ABI_VERSION: &str = \"0.1.0\"", "ABI_VERSION: &str = \"0.2.0\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.3.0\"");
                 let last = "            object: RRef<'a, InstanceObject>,\n            answer: RawAnswer<'a>,\n            \
                             waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
                 let field = "\n    /// Once in a while.\n    \

@@ -40,10 +40,11 @@ const fn twisted(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "guard", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 13] = [
+const CRATES: [Crate; 14] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
+    plain("llmux-tables", "tables"),
     against("llmux-older", Contract::Older),
     against("llmux-newer", Contract::Newer),
     against("llmux-changed", Contract::Changed),
@@ -104,7 +105,12 @@ impl Fixtures {
         self.library("llmux-guard")
     }
 
-    /// The library of the plugin that stands on a frozen copy of the contract.
+    /// The library of the plugin that stands on the tables of the contract, without the SDK.
+    pub fn tables(&self) -> PathBuf {
+        self.library("llmux-tables")
+    }
+
+    /// The library of the plugin that stands on the contract as ABI 0.1.0 was.
     pub fn frozen(&self) -> PathBuf {
         self.library("llmux-frozen")
     }

@@ -4,7 +4,7 @@
 ///
 /// A host loads a plugin when its own version satisfies the caret requirement of the plugin's: a host that
 /// speaks 1.4 loads plugins built for 1.0 to 1.4; one that speaks 0.2 loads only those of 0.2.
-pub const ABI_VERSION: &str = "0.1.0";
+pub const ABI_VERSION: &str = "0.2.0-dev";
 
 /// The target that this crate, and so the host or plugin that holds it, is built for.
 pub const TARGET: &str = env!("LLMUX_TARGET");

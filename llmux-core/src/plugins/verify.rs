@@ -8,7 +8,7 @@ use std::{
 };
 
 use object::{Architecture, BinaryFormat, Object, ObjectKind};
-use semver::{Comparator, Op, Version, VersionReq};
+use semver::{Comparator, Op, Prerelease, Version, VersionReq};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -154,14 +154,18 @@ pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
     Ok(())
 }
 
-/// Does the host's ABI satisfy the caret requirement of the plugin's?
+/// True if the host's ABI satisfies the caret requirement of the plugin's. A pre-release may still change under the same
+/// version number, so it satisfies only itself.
 fn satisfies(host: &Version, plugin: &Version) -> bool {
+    if !host.pre.is_empty() || !plugin.pre.is_empty() {
+        return host == plugin;
+    }
     let comparator = Comparator {
         op: Op::Caret,
         major: plugin.major,
         minor: Some(plugin.minor),
         patch: Some(plugin.patch),
-        pre: plugin.pre.clone(),
+        pre: Prerelease::EMPTY,
     };
     VersionReq { comparators: vec![comparator] }.matches(host)
 }
@@ -325,6 +329,12 @@ mod tests {
             ("0.2.0", "0.2.1", false),
             ("0.2.0", "0.1.0", false),
             ("0.2.0", "0.3.0", false),
+            ("0.2.0-dev", "0.2.0-dev", true),
+            ("0.2.0-dev", "0.1.0", false),
+            ("0.2.0-dev", "0.1.9", false),
+            ("0.2.0-dev", "0.2.0", false),
+            ("0.2.0", "0.2.0-dev", false),
+            ("0.2.1-dev", "0.2.0-dev", false),
         ];
         for (host, plugin, expected) in cases {
             let version = |text| Version::parse(text).expect("a version");

@@ -47,7 +47,11 @@ fn stable(out: &str, file: &str) -> String {
         format!("    {name} _,{rest}")
     };
     let lines: Vec<_> = out.lines().map(line).collect();
-    lines.join("\n").replace(file, "FILE") + "\n"
+    lines
+        .join("\n")
+        .replace(file, "FILE")
+        .replace(concat!(" ", env!("CARGO_PKG_VERSION"), ", "), " VERSION, ")
+        + "\n"
 }
 
 #[tokio::test]
@@ -57,7 +61,7 @@ async fn try_shows_what_a_pre_hook_changes() {
         ["--config", config, "--sample", "chat", "--sample", "conversation", "--sample", "embeddings"];
     let (code, out, error) = plugin("try", system_prompt(), &arguments).await;
     assert_eq!((code, &*error), (Some(0), ""), "{out}");
-    let expected = r#"system-prompt 0.1.0, priority 50, FILE
+    let expected = r#"system-prompt VERSION, priority 50, FILE
 
 chat: POST /v1/chat/completions
 request
@@ -135,7 +139,7 @@ async fn try_shows_a_refusal_headers_values_logs_and_metrics() {
     let arguments = ["--config", r#"{"how": "refuse"}"#, "--sample", "chat"];
     let (code, out, error) = plugin("try", stumble(), &arguments).await;
     assert_eq!((code, &*error), (Some(0), ""), "a refusal is an answer: {out}");
-    let expected = r#"stumble 0.1.0, priority 100, FILE
+    let expected = r#"stumble VERSION, priority 100, FILE
 logged while it was made
     INFO stumble: made
 

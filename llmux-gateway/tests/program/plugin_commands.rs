@@ -20,7 +20,11 @@ async fn a_plugin_is_loaded_shown_and_unloaded_with_nothing_to_set_up() {
     assert!(loaded.status.success(), "{}", text(&loaded.stderr));
     assert_eq!(
         text(&loaded.stdout),
-        "loaded mine (system-prompt 0.1.0, priority -3, generation 1, active)\n"
+        concat!(
+            "loaded mine (system-prompt ",
+            env!("CARGO_PKG_VERSION"),
+            ", priority -3, generation 1, active)\n"
+        )
     );
     assert_eq!(server.upstream_body().await["messages"][0]["content"], "Be brief.");
 

@@ -190,7 +190,14 @@ async fn instances_are_switched_and_updated_by_the_file_and_by_commands() {
     let set =
         ["plugin", "set", "a", "--priority", "-2", "--on-error", "fail", "--config", r#"{"prompt": "Set"}"#];
     let set = server.llmux(&set).await;
-    assert_eq!(text(&set.stdout), "changed a (system-prompt 0.1.0, priority -2, generation 1, active)\n");
+    assert_eq!(
+        text(&set.stdout),
+        concat!(
+            "changed a (system-prompt ",
+            env!("CARGO_PKG_VERSION"),
+            ", priority -2, generation 1, active)\n"
+        )
+    );
     assert_eq!(prompts(&server).await, ["Set", "Hello"]);
     assert_eq!(server.llmux(&["plugin", "set", "a"]).await.status.code(), Some(2));
 
@@ -231,7 +238,11 @@ async fn d4_a_setting_that_goes_from_the_file_or_is_null_is_the_plugins_own_agai
     let off = server.llmux(&["plugin", "set", "a", "--default", "priority", "--default", "on-error"]).await;
     assert_eq!(
         text(&off.stdout),
-        "changed a (system-prompt 0.1.0, priority 50, generation 1, active)\n",
+        concat!(
+            "changed a (system-prompt ",
+            env!("CARGO_PKG_VERSION"),
+            ", priority 50, generation 1, active)\n"
+        ),
         "{}",
         text(&off.stderr)
     );

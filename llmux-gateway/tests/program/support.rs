@@ -240,7 +240,7 @@ pub(crate) fn build(package: &str, example: &str) -> String {
     file.as_str().expect("a path").to_owned()
 }
 
-/// The example `edition`: a plugin that says which edition of it ran. Two editions of one build, which differ in
+/// The example `edition`: a plugin that reports which edition of it ran. Two editions of one build, which differ in
 /// their marker and in the version of their manifest: `one` is 0.1.0, `two` is 0.2.0.
 pub(crate) fn edition(which: &str) -> Vec<u8> {
     static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
@@ -250,7 +250,8 @@ pub(crate) fn edition(which: &str) -> Vec<u8> {
         // Without what is for debuggers, which is most of it; a machine without the tool does without.
         let strip = std::process::Command::new("strip").arg("-o").arg(&small).arg(&built).status();
         let stripped = strip.is_ok_and(|status| status.success());
-        std::fs::read(if stripped { small } else { built.into() }).expect("the library")
+        let built = std::fs::read(if stripped { small } else { built.into() }).expect("the library");
+        with_version(&built, env!("CARGO_PKG_VERSION"), "0.1.0")
     });
     match which {
         "one" => one.clone(),
@@ -260,9 +261,16 @@ pub(crate) fn edition(which: &str) -> Vec<u8> {
                 b"llmux-edition-marker-one",
                 format!("llmux-edition-marker-{which}").as_bytes(),
             );
-            replaced(&two, b"\"version\":\"0.1.0\"", b"\"version\":\"0.2.0\"")
+            with_version(&two, "0.1.0", "0.2.0")
         }
     }
+}
+
+/// A library whose manifest gives another version. JSON allows spaces after a value, so the length stays.
+fn with_version(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let from = format!("\"version\":\"{from}\"");
+    let to = format!("{:width$}", format!("\"version\":\"{to}\""), width = from.len());
+    replaced(bytes, from.as_bytes(), to.as_bytes())
 }
 
 /// Bytes with every occurrence of some replaced by as many others.

@@ -1,47 +1,51 @@
-//! The promise of the contract (`llmux-abi/ABI.md`): a plugin that was built against ABI 0.1.0 once, on the tables alone,
-//! loads and runs in this host. Neither it nor its copy of the contract is ever edited.
+//! The promise of the contract (`llmux-abi/ABI.md`), shown by two plugins that stand on the tables alone: one is built
+//! against the contract as it is and runs, one was built against ABI 0.1.0 and is refused, because 0.2 broke it. The
+//! second plugin and its copy of the contract are never edited.
 
 use std::{fs, path::Path};
 
-use llmux_core::testing::Harness;
+use llmux_core::{
+    plugins::{LibraryError, VerifyOptions, verify},
+    testing::Harness,
+};
 use llmux_tests::{Fixtures, fixtures::repository};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-async fn frozen() -> Harness {
-    Harness::library(Fixtures::get().frozen(), json!({})).await
+async fn tables() -> Harness {
+    Harness::library(Fixtures::get().tables(), json!({})).await
 }
 
 #[tokio::test]
-async fn a_plugin_built_for_abi_0_1_0_runs_every_hook_of_a_request() {
-    let harness = frozen().await;
+async fn a_plugin_on_the_tables_alone_runs_every_hook_of_a_request() {
+    let harness = tables().await;
     let reply = harness.chat(json!({"messages": [{"role": "user", "content": "Hi"}]})).await;
-    reply.assert_ok().assert_header("x-frozen", "yes").assert_value("frozen", "yes");
-    assert_eq!(reply.body()["frozen"], true, "the post hook");
-    harness.assert_sent("/frozen", 1);
+    reply.assert_ok().assert_header("x-tables", "yes").assert_value("tables", "yes");
+    assert_eq!(reply.body()["tables"], true, "the post hook");
+    harness.assert_sent("/tables", 1);
     harness.completed().await;
     harness.assert_logged("completed");
-    let requests = harness.metric("frozen_requests", &[("ending", "completed")]);
+    let requests = harness.metric("tables_requests", &[("ending", "completed")]);
     assert_eq!(requests, Some(1.0), "{}", harness.metrics());
     assert_eq!(harness.failures(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_plugin_built_for_abi_0_1_0_runs_every_hook_of_a_stream() {
-    let harness = frozen().await;
+async fn a_plugin_on_the_tables_alone_runs_every_hook_of_a_stream() {
+    let harness = tables().await;
     let reply = harness.chat_stream(json!({"messages": [{"role": "user", "content": "Hi"}]})).await;
-    reply.assert_ok().assert_header("x-frozen", "yes");
-    harness.assert_sent("/frozen", 1);
+    reply.assert_ok().assert_header("x-tables", "yes");
+    harness.assert_sent("/tables", 1);
     let (last, chunks) = reply.chunks().split_last().expect("chunks");
-    assert_eq!(last["object"], "frozen", "what the end of the stream emitted");
-    assert!(!chunks.is_empty() && chunks.iter().all(|chunk| chunk["frozen"] == true), "{chunks:?}");
+    assert_eq!(last["object"], "tables", "what the end of the stream emitted");
+    assert!(!chunks.is_empty() && chunks.iter().all(|chunk| chunk["tables"] == true), "{chunks:?}");
     harness.completed().await;
     assert_eq!(harness.failures(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_plugin_built_for_abi_0_1_0_rejects_and_is_unloaded() {
-    let harness = frozen().await;
+async fn a_plugin_on_the_tables_alone_rejects_and_is_unloaded() {
+    let harness = tables().await;
     let reply = harness.chat(json!({"model": "refuse", "messages": []})).await;
     reply.assert_rejected(403);
     harness.assert_nothing_sent();
@@ -49,6 +53,16 @@ async fn a_plugin_built_for_abi_0_1_0_rejects_and_is_unloaded() {
     harness.assert_logged("completed without a turn");
     harness.unload().await;
     harness.assert_logged("cleaned up");
+}
+
+#[test]
+fn a_plugin_built_for_abi_0_1_0_is_refused_and_both_versions_named() {
+    let refused = verify(&Fixtures::get().frozen(), &VerifyOptions::default());
+    let Err(error @ LibraryError::AbiMismatch { .. }) = refused else { panic!("{refused:?}") };
+    let message = error.to_string();
+    for version in [llmux_abi::raw::version::ABI_VERSION, "0.1.0"] {
+        assert!(message.contains(version), "{message}");
+    }
 }
 
 #[test]

@@ -146,12 +146,12 @@ refuses! {
         Fixtures::get().library("llmux-aborting")
     } => LibraryError::PanicAborts,
     d2_another_abi_is_refused_and_both_versions_named: |world| {
-        patched(&world, "abi.so", b"\"abi\":\"0.1.0\"", b"\"abi\":\"0.9.0\"")
-    } => LibraryError::AbiMismatch { host, plugin } if (host.minor, plugin.minor) == (1, 9),
+        patched(&world, "abi.so", b"\"abi\":\"0.2.0-", b"\"abi\":\"0.9.0-")
+    } => LibraryError::AbiMismatch { host, plugin } if (host.minor, plugin.minor) == (2, 9),
     d2_a_newer_contract_is_refused_by_its_version: |world| {
         let _ = &world;
         Fixtures::get().library("llmux-newer")
-    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.1.0" && plugin.to_string() == "0.2.0",
+    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.0-dev" && plugin.to_string() == "0.3.0",
     d2_a_missing_entry_is_refused: |world| {
         patched(&world, "entry.so", b"\"entry\":\"llmux_plugin_llmux_guard\"", b"\"entry\":\"llmux_plugin_llmux_gnome\"")
     } => LibraryError::NoEntry { entry, .. } if entry == "llmux_plugin_llmux_gnome",
