@@ -59,6 +59,6 @@ mod interplay;
 mod logging;
 mod metrics;
 mod neighbors;
+mod options;
 mod rate_limit;
-mod readme;
 mod redis;

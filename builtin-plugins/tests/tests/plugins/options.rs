@@ -1,4 +1,6 @@
-//! The tables of the README against the plugins themselves: names, defaults and priorities.
+//! Compares the option tables of `docs/plugins.md` with the plugins themselves: names, defaults and priorities.
+//!
+//! The README keeps one line for each plugin, and says the same priority.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +11,13 @@ use llmux_plugin_metrics::Metrics;
 use llmux_plugin_rate_limit::RateLimit;
 use serde_json::Value;
 
-/// The options of a section: each with its default, `null` where words stand for it.
-fn documented(readme: &str, name: &str, priority: i32) -> BTreeMap<String, Value> {
-    let head = format!("\n### {name} (priority {priority})\n");
-    let (_, section) = readme.split_once(&head).unwrap_or_else(|| panic!("the README has no section{head}"));
+/// Options of a section, each with its default: `null` where words describe the default.
+fn documented(page: &str, name: &str, priority: i32) -> BTreeMap<String, Value> {
+    let head = format!("\n## {name} (priority {priority})\n");
+    let (_, section) = page.split_once(&head).unwrap_or_else(|| panic!("docs/plugins.md has no section{head}"));
     let section = section.split("\n#").next().unwrap_or_default();
-    let rows = section.lines().filter_map(|line| {
+    let (_, options) = section.split_once("\n| option |").unwrap_or_default();
+    let rows = options.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split(" | ");
         let option = cells.next()?.trim_end_matches('`');
         let default = cells.next()?;
@@ -36,13 +39,15 @@ fn check(name: &str, priority: i32, schema: &schemars::Schema) {
     let number = |value: &Value| value.as_f64().map_or(value.clone(), Value::from);
     let real: BTreeMap<_, _> =
         members.iter().map(|(option, member)| (option.clone(), number(&member["default"]))).collect();
-    let told = documented(include_str!("../../../../README.md"), name, priority);
+    let told = documented(include_str!("../../../../docs/plugins.md"), name, priority);
     let told: BTreeMap<_, _> =
         told.iter().map(|(option, default)| (option.clone(), number(default))).collect();
-    assert_eq!(told, real, "the README's options of {name}");
+    assert_eq!(told, real, "the options of {name} in docs/plugins.md");
+    let row = format!("\n| [`{name}`](docs/plugins.md#{name}-priority-{priority}) | {priority} | ");
+    assert!(include_str!("../../../../README.md").contains(&row), "the README has no row {row}");
 }
 
-macro_rules! the_readme_says_what_there_is {
+macro_rules! the_page_has_the_options_of {
     ($($test:ident: $plugin:ident, $config:ty, $name:literal, $priority:literal;)*) => {
         $(
             #[test]
@@ -55,9 +60,9 @@ macro_rules! the_readme_says_what_there_is {
     };
 }
 
-the_readme_says_what_there_is! {
-    of_the_rate_limit: RateLimit, llmux_plugin_rate_limit::Config, "rate-limit", 5;
-    of_the_cache: Cache, llmux_plugin_cache::Config, "cache", 10;
-    of_the_metrics: Metrics, llmux_plugin_metrics::Config, "metrics", 999;
-    of_the_logging: Logging, llmux_plugin_logging::Config, "logging", 1000;
+the_page_has_the_options_of! {
+    the_rate_limit: RateLimit, llmux_plugin_rate_limit::Config, "rate-limit", 5;
+    the_cache: Cache, llmux_plugin_cache::Config, "cache", 10;
+    the_metrics: Metrics, llmux_plugin_metrics::Config, "metrics", 999;
+    the_logging: Logging, llmux_plugin_logging::Config, "logging", 1000;
 }
