@@ -8,3 +8,5 @@ pub(crate) mod file;
 pub(crate) mod folder_watcher;
 pub(crate) mod hash;
 pub(crate) mod overrides;
+#[cfg(test)]
+mod reference;

@@ -14,7 +14,8 @@ use serde_json::Value;
 /// Options of a section, each with its default: `null` where words describe the default.
 fn documented(page: &str, name: &str, priority: i32) -> BTreeMap<String, Value> {
     let head = format!("\n## {name} (priority {priority})\n");
-    let (_, section) = page.split_once(&head).unwrap_or_else(|| panic!("docs/plugins.md has no section{head}"));
+    let (_, section) =
+        page.split_once(&head).unwrap_or_else(|| panic!("docs/plugins.md has no section{head}"));
     let section = section.split("\n#").next().unwrap_or_default();
     let (_, options) = section.split_once("\n| option |").unwrap_or_default();
     let rows = options.lines().filter_map(|line| {
