@@ -1,4 +1,4 @@
-//! The code of `answers.md`: who answers, and what becomes of errors. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `answers.md`: answers of plugins, and errors. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::prelude::*;
 use llmux_core::{PluginSpec, testing::Harness};
@@ -15,32 +15,32 @@ impl Plugin for Desk {
 
     async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         match request.last_user_text().as_deref() {
-            // Answer: the provider is not called, nor any later pre hook.
+            // Answers: neither the provider nor a later pre hook is called.
             Some("ping") => {
                 let pong = Response::text("pong").model(request.model()).usage(1, 1);
                 Ok(ShortCircuit::respond(pong).metadata("desk.answered", true).into())
             }
-            // Refuse for good: no fallback would be allowed to say yes.
+            // Refuses, and allows no fallback.
             Some("secret") => {
                 let error = Error::forbidden("not for everybody").code("not_allowed").param("messages");
                 Ok(ShortCircuit::reject(error).allow_fallback(false).into())
             }
-            // Refuse here: the next fallback may do it.
+            // Refuses, and lets the next fallback answer.
             Some("busy") => Ok(ShortCircuit::reject(Error::unavailable("busy").retry_after(1.5)).into()),
             _ => Ok(Flow::Continue),
         }
     }
 
     async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        // Recover: an error becomes a response.
+        // Recovers: an error becomes a response.
         if outcome.error().is_some_and(|error| error.http_status() == 504) {
             return outcome.recover(Response::text("That took too long. Please ask again."));
         }
-        // Convert: a response becomes an error.
+        // Converts: a response becomes an error.
         if outcome.response().is_some_and(|response| response.finish_reason() == Some("content_filter")) {
             return outcome.fail(Error::new("the provider withheld the answer").status(502).code("withheld"));
         }
-        // Edit: the error stays one, and says less.
+        // Edits: the error stays an error, with another message.
         if let Some(mut error) = outcome.error_document() {
             error.set("/error/message", "the provider is not well")?;
         }

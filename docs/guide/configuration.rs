@@ -1,24 +1,24 @@
-//! The code of `configuration.md`: what the schema checks, and what the plugin does. Compiled and run by
+//! Code of `configuration.md`: the checks of the schema and of the plugin. Compiled and run by
 //! `llmux-abi/example-tests`.
 
 use llmux_abi::prelude::*;
 use llmux_core::{PluginSpec, testing::Harness};
 use serde_json::{Value as Json, json};
 
-/// What the operator writes.
+/// Configuration that the operator writes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Put before every question.
+    /// Text that is put before every question.
     prefix: String,
-    /// Whom it is for.
+    /// Audience of the answers.
     #[serde(default)]
     audience: Audience,
-    /// The longest question, in bytes.
+    /// Longest question, in bytes.
     #[serde(default = "longest")]
     #[schemars(range(min = 1, max = 1_000_000))]
     max_bytes: usize,
-    /// Models that are left alone.
+    /// Models whose requests stay unchanged.
     #[serde(default)]
     except: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Plugin for Prefix {
     type Config = Config;
 
     fn new(config: Config, _host: Host) -> Result<Self> {
-        // What a schema cannot say.
+        // A schema cannot compare two members.
         if config.prefix.len() > config.max_bytes {
             return Err(Error::new("`prefix` is longer than `max_bytes`"));
         }

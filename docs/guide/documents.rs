@@ -1,10 +1,10 @@
-//! The code of `documents.md`: three ways to read and edit a body. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `documents.md`: three ways to read and edit a body. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::{prelude::*, types::ChatRequest};
 use llmux_core::{PluginSpec, testing::Harness};
 use serde_json::{Value as Json, json};
 
-/// By view: the members that everybody uses.
+/// By view: the common members.
 fn by_view(request: &mut Request<'_>) -> Result<()> {
     if request.model() == "fast" {
         request.set_model("gpt-4o-mini")?;
@@ -15,27 +15,27 @@ fn by_view(request: &mut Request<'_>) -> Result<()> {
     Ok(())
 }
 
-/// By pointer: any member, whether the SDK knows it or not.
+/// By pointer: any member, known to the SDK or not.
 fn by_pointer(request: &mut Request<'_>) -> Result<()> {
     if request.get::<f64>("/temperature").is_some_and(|temperature| temperature > 1.0) {
         request.set("/temperature", 1.0)?;
     }
     request.set("/metadata", json!({"a/b": 1}))?; // adds the member, or replaces it
     request.set("/metadata/a~1b", 2)?; // `/` in a name is `~1`, `~` is `~0`
-    request.set("/messages/-", json!({"role": "user", "content": "Thanks."}))?; // `-`: behind the last
+    request.set("/messages/-", json!({"role": "user", "content": "Thanks."}))?; // `-`: after the last element
     request.insert("/messages/0", json!({"role": "system", "content": "Be kind."}))?; // shifts the rest
     request.remove("/logit_bias")?; // `false` if there was none
     Ok(())
 }
 
-/// By struct: a copy to work on, written back whole.
+/// By struct: a copy that is edited and written back as a whole.
 fn by_struct(request: &mut Request<'_>) -> Result<()> {
     let mut chat: ChatRequest = request.parse()?;
     chat.messages.retain(|message| message.role != "system");
     request.replace(chat)
 }
 
-/// Reads everything, then edits: what was read is borrowed from the host until the first edit.
+/// Reads everything, then edits: strings are borrowed from the host until the first edit.
 fn mask(request: &mut Request<'_>) -> Result<()> {
     let edits: Vec<(String, String)> = request
         .messages()
@@ -49,7 +49,7 @@ fn mask(request: &mut Request<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Edits as the request's user says.
+/// Edits the request in the way that its user names.
 struct Editor;
 
 impl Plugin for Editor {
@@ -71,7 +71,7 @@ impl Plugin for Editor {
     }
 }
 
-/// What the provider gets of a body.
+/// Body that the provider receives.
 async fn edited(mut body: Json, way: &str) -> Json {
     let harness = Harness::builder()
         .spec(PluginSpec::of::<Editor>("editor"))

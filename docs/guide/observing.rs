@@ -1,4 +1,4 @@
-//! The code of `observing.md`: logs and metrics. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `observing.md`: logs and metrics. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::{Counter, Histogram, prelude::*};
 use llmux_core::{PluginSpec, testing::Harness};
@@ -18,13 +18,13 @@ impl Plugin for Observer {
     }
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
-        // Fields, so that JSON logs can be searched by them. Never the prompt.
+        // Fields, so that JSON logs can be searched by them. Never log the prompt.
         info!(request_id = ctx.request_id(), model = request.model(), user = ctx.user(), "asked");
         Ok(Flow::Continue)
     }
 
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
-        // Label values in the order of the label names.
+        // The values of the labels, in the order of their names.
         self.requests.increment(&[ctx.model(), &completion.status().to_string()]);
         self.seconds.observe(&[ctx.model()], completion.latency().as_secs_f64());
     }

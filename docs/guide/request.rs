@@ -1,4 +1,4 @@
-//! The code of `request.md`: what the hooks of one request share. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `request.md`: data that the hooks of one request share. Compiled and run by `llmux-abi/example-tests`.
 
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ impl Plugin for Timing {
     }
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
-        // Private: this instance, this request.
+        // Private to this instance and this request.
         let asked = ctx.state::<Asked>();
         asked.at = self.host.now();
         asked.questions += 1;
-        // Shared: every hook that follows in this attempt, of every plugin.
+        // Shared with every later hook of this attempt, of every plugin.
         ctx.set("timing.messages", request.messages().len() as i64)?;
-        // For the caller.
+        // Sent to the caller.
         ctx.set_response_header("x-attempt", &ctx.attempt().to_string())?;
         Ok(Flow::Continue)
     }

@@ -1,11 +1,11 @@
-//! The code of `streams.md`: chunks edited, counted and produced. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `streams.md`: chunks edited, counted and produced. Compiled and run by `llmux-abi/example-tests`.
 
 use std::time::Duration;
 
 use llmux_abi::{prelude::*, types::text_chunk};
 use llmux_core::{PluginSpec, testing::Harness};
 
-/// Ends every stream that says too much, and says at the end how much it was.
+/// Ends every stream that is too long, and emits its length at the end.
 struct Limit;
 
 impl Plugin for Limit {
@@ -16,7 +16,7 @@ impl Plugin for Limit {
     }
 
     async fn on_stream_chunk(&self, ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
-        // Not every chunk adds text: the first may only name the role, the last only the reason of the end.
+        // Not every chunk adds text: the first may have only the role, the last only the finish reason.
         let Some(delta) = chunk.delta() else { return Ok(ChunkFlow::Forward) };
         if delta.trim().is_empty() {
             return Ok(ChunkFlow::Drop);
@@ -42,7 +42,7 @@ impl Plugin for Limit {
     }
 }
 
-/// Answers with a stream of its own.
+/// Answers with a stream that the plugin produces.
 struct Countdown {
     host: Host,
 }
@@ -59,7 +59,7 @@ impl Plugin for Countdown {
     }
 }
 
-/// Asked for the next chunk when the client has taken the last one.
+/// Source that the host asks for the next chunk when the client has read the last one.
 struct Numbers {
     host: Host,
     left: u32,

@@ -1,4 +1,4 @@
-//! The code of `testing.md`: tests of the example `budget`, as its author writes them. Compiled and run by
+//! Code of `testing.md`: tests of the example `budget`, as its author writes them. Compiled and run by
 //! `llmux-abi/example-tests`.
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +23,7 @@ async fn what_is_spent_is_charged() {
     let harness = Harness::new::<Budget>(json!({"tokens": 4})).await;
     harness.stream_text(&["Two ", "words."]);
     harness.chat_stream("Two words?").await.assert_text("Two words.");
-    harness.completed().await; // `on_complete` runs behind the answer
+    harness.completed().await; // `on_complete` runs after the answer
     assert_eq!(harness.metric("budget_tokens_charged_total", &[("user", "anonymous")]), Some(4.0));
     harness.chat("More?").await.assert_rejected(429);
     assert_eq!(harness.sent().len(), 1, "what is refused is not sent");

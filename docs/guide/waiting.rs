@@ -1,5 +1,4 @@
-//! The code of `waiting.md`: tasks beside the requests, a runtime of one's own, and what a cancelled hook leaves
-//! behind. Compiled and run by `llmux-abi/example-tests`.
+//! Code of `waiting.md`: tasks, a runtime that the plugin owns, and cancelled hooks. Compiled and run by `llmux-abi/example-tests`.
 
 use std::{
     sync::{
@@ -25,7 +24,7 @@ struct Source {
     url: String,
 }
 
-/// Knows a list of words that it fetches again every minute, beside the requests.
+/// Keeps a list of words, which a task fetches again every minute.
 struct Blocklist {
     words: Arc<Mutex<Vec<String>>>,
 }
@@ -36,7 +35,7 @@ impl Plugin for Blocklist {
     fn new(config: Source, host: Host) -> Result<Self> {
         let words = Arc::new(Mutex::new(Vec::new()));
         let (fetched, service) = (words.clone(), host.clone());
-        // Ends with the instance: an unload aborts it.
+        // The task ends with the instance: an unload aborts it.
         host.spawn(async move {
             loop {
                 match fetch(&service, &config.url).await {
@@ -51,7 +50,7 @@ impl Plugin for Blocklist {
 
     async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let text = request.last_user_text().unwrap_or_default();
-        // The lock is held for this line, and never across an await.
+        // The lock is held for this line only, never across an await.
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match words.iter().find(|word| text.contains(&**word)) {
             Some(_) => Ok(ShortCircuit::reject(Error::invalid_request("mind your language")).into()),
@@ -68,7 +67,7 @@ async fn fetch(host: &Host, url: &str) -> Result<Vec<String>> {
     response.json()
 }
 
-/// Brings its own tokio: for clients that need one, and for work that blocks.
+/// Owns a tokio runtime: for clients that need one, and for work that blocks.
 struct Own {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -84,7 +83,7 @@ impl Plugin for Own {
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let text = request.last_user_text().unwrap_or_default();
-        // Runs on the plugin's own threads; its handle may be awaited on the host's.
+        // The task runs on the plugin's threads; the hook awaits its handle on a thread of the host.
         let score = OnDropAbort(self.handle.spawn(async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             text.len() as i64
@@ -105,7 +104,7 @@ impl Plugin for Own {
     }
 }
 
-/// A task that ends with whoever waits for it. A bare `JoinHandle` leaves it running.
+/// Task that is aborted when its waiter is dropped. A bare `JoinHandle` leaves it running.
 struct OnDropAbort<T>(JoinHandle<T>);
 
 impl<T> OnDropAbort<T> {
@@ -120,7 +119,7 @@ impl<T> Drop for OnDropAbort<T> {
     }
 }
 
-/// Counts the requests that wait in it, however they end.
+/// Counts the requests that wait in the hook, however they end.
 struct Slow {
     host: Host,
     waiting: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! What the documents show is real: Rust is code that other tests compile and run, JSON parses, links lead somewhere.
+//! Checks the documents: Rust blocks are code that other tests compile and run, JSON parses, links have targets.
 //!
 //! Elsewhere: `llmux-gateway` reads the TOML with its own parser (`config.rs`), knows every `llmux` command that is
 //! shown (`cli.rs`), and runs the `console` blocks (`tests/program/docs.rs`).
@@ -7,14 +7,15 @@ use std::{fs, path::Path};
 
 use llmux_tests::blocks::{blocks, documents, root};
 
-/// The languages of blocks. `text` is everything that cannot be checked: charts, and output of one run.
-const LANGUAGES: [&str; 6] = ["console", "json", "rust", "sh", "text", "toml"];
+/// Languages of blocks. `layers` is the order of modules, which `structure.rs` reads. `text` is everything that no test
+/// can check: charts, and the output of one run.
+const LANGUAGES: [&str; 7] = ["console", "json", "layers", "rust", "sh", "text", "toml"];
 
-/// The folders whose Rust files are compiled, and run, by tests.
+/// Folders whose Rust files are compiled, and run, by tests.
 const COMPILED: [&str; 4] =
     ["docs/guide", "llmux-abi/examples", "llmux-abi/example-tests/tests", "llmux-core/examples"];
 
-/// What `cargo generate` makes of the template for the name `my-plugin`.
+/// File that `cargo generate` makes of the template for the name `my-plugin`.
 fn generated(file: &str) -> String {
     let template =
         fs::read_to_string(root().join("plugin-template").join(file)).expect("a file of the template");
@@ -25,7 +26,7 @@ fn generated(file: &str) -> String {
         .replace("{{crate_name | upper_camel_case}}", "MyPlugin")
 }
 
-/// Is this a run of whole lines of a file, at whatever depth it stands there?
+/// Returns true if the block is a run of whole lines of a file, at any indentation.
 fn is_part(block: &str, file: &str) -> bool {
     let file: Vec<&str> = file.lines().collect();
     let block: Vec<&str> = block.lines().collect();
@@ -126,6 +127,28 @@ fn the_chinese_readme_has_every_part_of_the_readme() {
 }
 
 #[test]
+fn the_readmes_are_under_150_lines() {
+    for readme in ["README.md", "README.zh-CN.md"] {
+        let lines = fs::read_to_string(root().join(readme)).expect("text").lines().count();
+        assert!(lines < 150, "{readme} has {lines} lines");
+    }
+}
+
+#[test]
+fn no_heading_is_a_question() {
+    const STARTS: [&str; 9] =
+        ["What ", "Who ", "Whoever ", "How ", "Where ", "Why ", "Those ", "Somebody ", "Nobody "];
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("text");
+        for line in text.lines().filter(|line| line.starts_with('#')) {
+            let heading = line.trim_start_matches('#').trim_start();
+            let is_question = heading.ends_with('?') || STARTS.iter().any(|start| heading.starts_with(start));
+            assert!(!is_question, "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
 fn links_between_the_documents_lead_somewhere() {
     for path in documents() {
         let text = fs::read_to_string(&path).expect("text");
@@ -146,7 +169,7 @@ fn links_between_the_documents_lead_somewhere() {
     }
 }
 
-/// Has a document a heading that GitHub would give this anchor?
+/// Returns true if a document has a heading to which GitHub gives this anchor.
 fn has_heading(document: &Path, anchor: &str) -> bool {
     let text = fs::read_to_string(document).expect("text");
     let headings = text.lines().filter(|line| line.starts_with('#'));
