@@ -5,7 +5,7 @@
 //!    admin      /admin/…: plugins, tokens, the reload of the configuration
 //!       http       /v1/…: connections, bodies, replies, events, client keys
 //!          config     llmux.toml: types, the client made of it, differences, plugin folders
-//!             terminal   log, tables, errors of commands
+//!             terminal   the log
 //! ```
 //!
 //! Each folder uses only those below it. Everything that requests go through is `llmux-core`'s; only this crate knows
@@ -24,11 +24,9 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use llmux_terminal::{CliError, Result};
 
-use self::{
-    commands::cli::{Cli, Command},
-    terminal::cli_error::{CliError, Result},
-};
+use self::commands::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.

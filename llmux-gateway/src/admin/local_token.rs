@@ -3,9 +3,9 @@
 //! `serve` writes it and removes it; the command line of the same user finds it. Loading a plugin runs its code,
 //! and loopback is shared by every user of a machine and reached by every web page: so the file is the proof.
 
-use std::{net::SocketAddr, path::PathBuf};
+use llmux_terminal::{CliError, Result};
 
-use crate::terminal::cli_error::{CliError, Result};
+use std::{net::SocketAddr, path::PathBuf};
 
 /// A token that is there for as long as the server runs.
 pub(crate) struct LocalToken {

@@ -14,6 +14,7 @@ use llmux_core::{
     Client,
     plugins::{Change, Found, PluginInfo, PluginState, acting_as},
 };
+use llmux_terminal::Result;
 use serde::Serialize;
 use toml::Table;
 
@@ -26,7 +27,6 @@ use crate::{
         overrides::Overrides,
     },
     http::auth::ApiKeys,
-    terminal::cli_error::Result,
 };
 
 /// What a reload came to.

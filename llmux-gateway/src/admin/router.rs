@@ -17,16 +17,14 @@ use axum::{
     routing::{get, patch, post},
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority};
+use llmux_terminal::visible;
 
 use super::{
     plugins::{disable, enable, list, load, reload_library, show, unload, update},
     state::{Admin, Who},
     tokens::Denied,
 };
-use crate::{
-    http::{api::metrics_of, body, reply},
-    terminal::escape::visible,
-};
+use crate::http::{api::metrics_of, body, reply};
 
 /// Fetch Metadata Request Headers, W3C: in whose name a browser asks.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

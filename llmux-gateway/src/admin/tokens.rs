@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, header};
+use llmux_terminal::{CliError, Result};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
         hash::{self, Hash},
     },
     http::auth::bearer,
-    terminal::cli_error::{CliError, Result},
 };
 
 /// The tokens of the admin listener.

@@ -6,13 +6,11 @@ use std::{
     time::Duration,
 };
 
+use llmux_terminal::{CliError, Result};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
-use crate::{
-    admin::local_token,
-    terminal::cli_error::{CliError, Result},
-};
+use crate::admin::local_token;
 
 /// The token, where neither a file nor this machine gives one.
 const TOKEN_VARIABLE: &str = "LLMUX_ADMIN_TOKEN";

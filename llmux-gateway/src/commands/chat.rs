@@ -1,16 +1,13 @@
 //! `llmux chat`: one request through the same pipeline as the server's, in this process.
 
 use llmux_core::{Document, Endpoint, PluginSpec, Request};
+use llmux_terminal::{CliError, Result};
 use serde_json::json;
 
 use super::cli::Chat;
 use crate::{
     config::{client, file::Loaded},
-    terminal::{
-        cli_error::{CliError, Result},
-        logging::{self, LogFormat},
-        output,
-    },
+    terminal::logging::{self, LogFormat},
 };
 
 /// How long plugins may take to hear of the end.
@@ -52,9 +49,9 @@ pub(crate) async fn run(options: Chat) -> Result<()> {
 
 fn print_answer(answer: &Document) -> Result<()> {
     match answer.get_str("/choices/0/message/content") {
-        Some(text) => output::print(&format!("{text}\n")),
+        Some(text) => llmux_terminal::print(&format!("{text}\n")),
         // Calls of tools, an audio: the message as it is.
-        None => output::print(&format!("{}\n", answer.get("/choices/0/message").unwrap_or_default())),
+        None => llmux_terminal::print(&format!("{}\n", answer.get("/choices/0/message").unwrap_or_default())),
     }
 }
 
@@ -64,11 +61,11 @@ async fn print_stream(mut stream: llmux_core::ReplyStream) -> Result<()> {
         match chunk {
             Ok(chunk) => {
                 let text = chunk.document().and_then(|chunk| chunk.get_str("/choices/0/delta/content"));
-                output::print(text.unwrap_or_default())?;
+                llmux_terminal::print(text.unwrap_or_default())?;
             }
             Err(error) => result = Err(CliError::new(error)),
         }
     }
-    output::print("\n")?;
+    llmux_terminal::print("\n")?;
     result
 }

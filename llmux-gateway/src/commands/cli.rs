@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use llmux_devtools::{BenchArgs, TryArgs};
+use llmux_terminal::json_object;
 use serde_json::Value;
 
 use crate::terminal::logging::LogFormat;
-
-use super::authors::{Bench, Try, json};
 
 /// A server for language models with a pipeline of plugins around every call.
 #[derive(Parser)]
@@ -194,8 +194,8 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long)]
         json: bool,
     },
-    Try(Try),
-    Bench(Bench),
+    Try(TryArgs),
+    Bench(BenchArgs),
     /// Load a plugin into a running server
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so
@@ -215,7 +215,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long, value_enum)]
         on_error: Option<OnErrorArg>,
         /// Its configuration, a JSON object
-        #[arg(long, value_name = "JSON", value_parser = json)]
+        #[arg(long, value_name = "JSON", value_parser = json_object)]
         config: Option<Value>,
         /// The SHA-256 that the library must have, in hexadecimal
         #[arg(long, value_name = "HASH")]
@@ -244,7 +244,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long, value_enum, group = "settings")]
         on_error: Option<OnErrorArg>,
         /// Its configuration, a JSON object, in place of all of the old one
-        #[arg(long, value_name = "JSON", value_parser = json, group = "settings")]
+        #[arg(long, value_name = "JSON", value_parser = json_object, group = "settings")]
         config: Option<Value>,
         /// A setting to leave to its default again: the plugin's, and for the configuration `{}` (repeatable)
         #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
@@ -319,7 +319,7 @@ impl OnErrorArg {
 /// `FILE`, or `FILE={…}`; a `=` that no `{` follows is part of the file's name.
 fn library_and_config(text: &str) -> Result<(PathBuf, Value), String> {
     match text.split_once("={") {
-        Some((file, config)) => Ok((file.into(), json(&format!("{{{config}"))?)),
+        Some((file, config)) => Ok((file.into(), json_object(&format!("{{{config}"))?)),
         None => Ok((text.into(), Value::Object(serde_json::Map::new()))),
     }
 }

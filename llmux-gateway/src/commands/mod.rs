@@ -1,23 +1,19 @@
-//! Commands: the command line, and one file for each thing it can be asked to do.
+//! Commands: the command line, and one file for each command.
 //!
-//! `main` parses the command line and calls [`run`]. Commands use everything below them; nothing uses a command.
+//! `main` parses the command line and calls [`run`]. Commands use everything below them. Nothing uses a command.
 
 mod admin_client;
-mod authors;
 mod chat;
 pub(crate) mod cli;
 mod plugin;
-mod plugin_bench;
 mod plugin_files;
-mod plugin_try;
-mod rehearsal;
 mod reload;
 mod serve;
 
 use clap::CommandFactory;
+use llmux_terminal::Result;
 
 use self::cli::{Cli, Command};
-use crate::terminal::{cli_error::Result, output};
 
 /// Runs a command to its end.
 pub(crate) async fn run(command: Command) -> Result<()> {
@@ -29,7 +25,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llmux", &mut script);
-            output::print(&String::from_utf8_lossy(&script))
+            llmux_terminal::print(&String::from_utf8_lossy(&script))
         }
     }
 }

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
+use llmux_devtools::{bench_plugin, try_plugin};
+use llmux_terminal::{CliError, Result, Tone};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
     admin_client::AdminClient,
     cli::{Plugin, PluginCommand},
-    plugin_bench, plugin_files, plugin_try,
-};
-use crate::terminal::{
-    cli_error::{CliError, Result},
-    output::{self, Tone},
+    plugin_files,
 };
 
 /// Runs the command.
@@ -27,8 +25,8 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Verify { file, sha256, keys, json } => {
             plugin_files::verify(&file, sha256, &keys, json)
         }
-        PluginCommand::Try(options) => plugin_try::run(options).await,
-        PluginCommand::Bench(options) => plugin_bench::run(options).await,
+        PluginCommand::Try(options) => try_plugin(options).await,
+        PluginCommand::Bench(options) => bench_plugin(options).await,
         PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
             let mut body = Map::new();
             match is_file(&what) {
@@ -73,10 +71,10 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Unload { name } => {
             let (status, _) = admin()?.send(Method::DELETE, &[&name], None).await?;
             match status {
-                StatusCode::ACCEPTED => output::print(&format!(
+                StatusCode::ACCEPTED => llmux_terminal::print(&format!(
                     "unloaded {name}: out of the pipeline, and draining; requests that entered before still use it\n"
                 )),
-                _ => output::print(&format!("unloaded {name}\n")),
+                _ => llmux_terminal::print(&format!("unloaded {name}\n")),
             }
         }
     }
@@ -103,7 +101,7 @@ async fn change(admin: &AdminClient, name: &str, what: &str, done: &str) -> Resu
 fn said(done: &str, info: &Value) -> Result<()> {
     let version = info["version"].as_str().map(|version| format!(" {version}")).unwrap_or_default();
     let text = |member: &str| info[member].as_str().unwrap_or_default().to_owned();
-    output::print(&format!(
+    llmux_terminal::print(&format!(
         "{done} {} ({}{version}, priority {}, generation {}, {})\n",
         text("name"),
         text("plugin"),
@@ -116,7 +114,7 @@ fn said(done: &str, info: &Value) -> Result<()> {
 async fn list(admin: &AdminClient, json: bool) -> Result<()> {
     let (_, value) = admin.send(Method::GET, &[], None).await?;
     if json {
-        return output::print_json(&value);
+        return llmux_terminal::print_json(&value);
     }
     let plugins = value["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows = plugins.iter().map(row).collect();
@@ -138,13 +136,16 @@ async fn list(admin: &AdminClient, json: bool) -> Result<()> {
         "LIBRARY",
         "ERROR",
     ];
-    output::print_table(&header, rows)?;
+    llmux_terminal::print_table(&header, rows)?;
     let retired = &value["retired"];
     if retired["count"] != json!(0) {
-        output::print(&format!("retired images: {} ({} bytes)\n", retired["count"], retired["bytes"]))?;
+        llmux_terminal::print(&format!(
+            "retired images: {} ({} bytes)\n",
+            retired["count"], retired["bytes"]
+        ))?;
     }
     if let Some(refused) = value["refused"].as_u64().filter(|refused| *refused > 0) {
-        output::print(&format!("refused loads and reloads: {refused}\n"))?;
+        llmux_terminal::print(&format!("refused loads and reloads: {refused}\n"))?;
     }
     Ok(())
 }
@@ -187,7 +188,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         (text("priority"), Tone::Plain),
         (text("on_error"), Tone::Plain),
         (text("generation"), Tone::Plain),
-        (plugin["loaded_at"].as_u64().map(output::time).unwrap_or_default(), Tone::Muted),
+        (plugin["loaded_at"].as_u64().map(llmux_terminal::utc_time).unwrap_or_default(), Tone::Muted),
         (sum("calls").to_string(), Tone::Plain),
         count(failures),
         count(sum("timeouts")),

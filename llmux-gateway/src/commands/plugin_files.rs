@@ -7,29 +7,26 @@ use llmux_core::plugins::{
     Check, Inspection, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
     inspect_folders,
 };
+use llmux_terminal::{CliError, Result, Tone};
 use serde_json::{Value, json};
 
 use super::cli::Keys;
-use crate::{
-    admin::error::library_code,
-    terminal::{
-        cli_error::{CliError, Result},
-        output::{self, Tone},
-    },
-};
+use crate::admin::error::library_code;
 
 /// Lists the libraries in folders.
 pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> Result<()> {
     let options = VerifyOptions { folders: folders.to_vec(), ..options(keys)? };
     let found = inspect_folders(folders, &options).map_err(CliError::new)?;
     if json {
-        return output::print_json(&json!({"libraries": found.iter().map(value).collect::<Vec<_>>()}));
+        return llmux_terminal::print_json(
+            &json!({"libraries": found.iter().map(value).collect::<Vec<_>>()}),
+        );
     }
     let rows = found.iter().map(|one| {
         let file = one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned();
         let said = |what: &dyn Fn(&llmux_core::plugins::Manifest) -> String| match &one.manifest {
             // A column is as wide as its longest text.
-            Some(manifest) => (output::short(&what(manifest)), Tone::Plain),
+            Some(manifest) => (llmux_terminal::short(&what(manifest)), Tone::Plain),
             None => ("-".to_owned(), Tone::Muted),
         };
         let loads = match &one.refused {
@@ -79,7 +76,7 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
         header.extend(["AUTHORS", "LICENSE", "SDK", "RUSTC", "PANIC"]);
     }
     header.push("LOADS HERE");
-    output::print_table(&header, rows.collect())
+    llmux_terminal::print_table(&header, rows.collect())
 }
 
 /// Shows what a library says of itself, and whether this host would load it.
@@ -90,12 +87,12 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         && let Some(error) = &seen.refused
     {
         if json {
-            output::print_json(&value(&seen))?;
+            llmux_terminal::print_json(&value(&seen))?;
         }
         return Err(CliError::new(format!("{}: {error}", file.display())));
     }
     if json {
-        return output::print_json(&value(&seen));
+        return llmux_terminal::print_json(&value(&seen));
     }
     let signature = signature(&seen);
     let Inspection { size, sha256, manifest: Some(manifest), refused, .. } = seen else { return Ok(()) };
@@ -125,7 +122,7 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         None => vec![("loads here".to_owned(), Tone::Muted), ("yes".to_owned(), Tone::Good)],
         Some(error) => vec![("loads here".to_owned(), Tone::Muted), (format!("no: {error}"), Tone::Bad)],
     });
-    output::print_table(&[], rows)
+    llmux_terminal::print_table(&[], rows)
 }
 
 /// Makes every check of a library that needs no loading, and says what came of each.
@@ -150,7 +147,7 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
     };
     if json {
         let checks = Check::ALL.map(|check| json!({"check": check, "result": state(check)}));
-        output::print_json(&json!({
+        llmux_terminal::print_json(&json!({
             "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
             "sha256": seen.sha256, "manifest": seen.manifest,
         }))?;
@@ -166,9 +163,9 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
         let why = error.map(ToString::to_string).unwrap_or_default();
         vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
     });
-    output::print_table(&[], rows.to_vec())?;
+    llmux_terminal::print_table(&[], rows.to_vec())?;
     if let (Ok(()), Some(manifest)) = (&verdict, &seen.manifest) {
-        output::print(&format!(
+        llmux_terminal::print(&format!(
             "{}: {} {} may be loaded here, SHA-256 {}\n",
             file.display(),
             manifest.name,

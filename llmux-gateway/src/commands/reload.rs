@@ -1,16 +1,16 @@
 //! `llmux reload`: asks a running server to read its configuration file again.
 
+use llmux_terminal::Result;
 use reqwest::Method;
 
 use super::{admin_client::AdminClient, cli::Reload};
-use crate::terminal::{cli_error::Result, output};
 
 /// Runs the command.
 pub(crate) async fn run(options: Reload) -> Result<()> {
     let admin = AdminClient::new(&options.admin, options.token_file.as_deref())?;
     let (_, answer) = admin.send_to(Method::POST, &["admin", "reload"], None).await?;
     if options.json {
-        return output::print_json(&answer);
+        return llmux_terminal::print_json(&answer);
     }
     let list = |member: &str| answer[member].as_array().map(Vec::as_slice).unwrap_or_default().to_vec();
     let mut text = String::new();
@@ -28,5 +28,5 @@ pub(crate) async fn run(options: Reload) -> Result<()> {
     for member in list("needs_restart") {
         text += &format!("{} takes effect after a restart\n", member.as_str().unwrap_or_default());
     }
-    output::print(&text)
+    llmux_terminal::print(&text)
 }

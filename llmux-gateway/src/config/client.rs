@@ -11,13 +11,13 @@ use llmux_core::{
     plugins::{Found, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
+use llmux_terminal::{CliError, Result};
 use serde_json::Value;
 
 use super::{
     file::{Instance, Loaded, Provider},
     hash,
 };
-use crate::terminal::cli_error::{CliError, Result};
 
 /// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
 const ECHO_ERRORS: [u16; 14] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529];

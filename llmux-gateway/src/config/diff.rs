@@ -4,6 +4,7 @@
 //! changed or unloaded is left alone until the file says something else about it.
 
 use llmux_core::plugins::{Change, Setting};
+use llmux_terminal::Result;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -11,7 +12,6 @@ use super::{
     client,
     file::{Instance, Loaded},
 };
-use crate::terminal::cli_error::Result;
 
 /// One thing that is different.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -10,13 +10,11 @@ use std::{
 };
 
 use llmux_core::plugins::OnError;
+use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::terminal::{
-    cli_error::{CliError, Result},
-    logging::LogFormat,
-};
+use crate::terminal::logging::LogFormat;
 
 /// The file that is used where none is named and it exists.
 pub(crate) const DEFAULT_FILE: &str = "llmux.toml";

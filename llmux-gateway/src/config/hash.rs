@@ -1,10 +1,10 @@
 //! SHA-256 hashes of secrets and libraries, as the configuration writes them: 64 hexadecimal digits.
 
+use llmux_terminal::Result;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::file::Loaded;
-use crate::terminal::cli_error::Result;
 
 /// A SHA-256.
 pub(crate) type Hash = [u8; 32];

@@ -2,13 +2,12 @@
 //!
 //! `serve` makes them once; each reload of the file applies them again.
 
+use llmux_terminal::{CliError, Result};
+
 use std::path::PathBuf;
 
 use super::file::Loaded;
-use crate::terminal::{
-    cli_error::{CliError, Result},
-    logging::LogFormat,
-};
+use crate::terminal::logging::LogFormat;
 
 /// Settings that the command line gives.
 pub(crate) struct Overrides {

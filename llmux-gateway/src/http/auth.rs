@@ -7,13 +7,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use http::{HeaderMap, header};
 use llmux_core::pipeline::Identity;
+use llmux_terminal::Result;
 
-use crate::{
-    config::{
-        file::Loaded,
-        hash::{self, Hash},
-    },
-    terminal::cli_error::Result,
+use crate::config::{
+    file::Loaded,
+    hash::{self, Hash},
 };
 
 /// The secret in `Authorization: Bearer …`. Two such headers are none: which one counts would be a guess.

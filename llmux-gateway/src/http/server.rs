@@ -17,13 +17,12 @@ use hyper_util::{
     server::graceful::GracefulConnection,
     service::TowerToHyperService,
 };
+use llmux_terminal::{CliError, Result};
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout_at},
 };
-
-use crate::terminal::cli_error::{CliError, Result};
 
 /// How far the program's end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-
-use super::{
-    cli_error::{CliError, Result},
-    output,
-};
 
 /// How often dropped lines are looked for.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -47,7 +43,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<Log> {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber.with_ansi(output::colors(&std::io::stderr())).try_init(),
+        LogFormat::Text => subscriber.with_ansi(llmux_terminal::colors(&std::io::stderr())).try_init(),
     };
     started.map_err(|error| CliError::new(format!("cannot start the log: {error}")))?;
     Ok(Log { dropped, _writer: guard })

@@ -1,8 +1,6 @@
-//! Terminal: the log, printed tables and JSON, and the one line that a failed command prints.
+//! Terminal: the log on standard error.
 //!
-//! Everything else in the program uses it; it uses nothing of the program.
+//! Every other folder may use it; it uses nothing of the program. Deliberately absent: tables, JSON and the errors of
+//! commands, which are `llmux-terminal`'s, because `llmux-devtools` prints them too.
 
-pub(crate) mod cli_error;
-pub(crate) mod escape;
 pub(crate) mod logging;
-pub(crate) mod output;

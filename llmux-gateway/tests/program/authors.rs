@@ -109,8 +109,8 @@ async fn try_shows_a_short_circuit_with_its_answer_and_metadata() {
     let (start, end) = (out.find("request:").expect("the request"), out.find("hooks\n").expect("the hooks"));
     let answer =
         out[start..end].lines().filter(|line| !line.contains("\"created\"") && !line.contains("\"id\""));
-    let expected = r#"request: went no further
-short circuit: it answered in the provider's place, with status 200
+    let expected = r#"request: not passed on
+short circuit: the plugin answered in place of the provider, with status 200
 response (200)
   + {
   +   "object": "chat.completion",
@@ -130,7 +130,7 @@ values and metadata in the context
     let stream = [&arguments[..], &["--stream"]].concat();
     let (code, out, _) = plugin_in(folder.path(), "try", &mock, &stream).await;
     assert_eq!(code, Some(0), "{out}");
-    let answered = "\nshort circuit: it answered in the provider's place, with status 200\nchunks: 2, of its own answer\n";
+    let answered = "\nshort circuit: the plugin answered in place of the provider, with status 200\nchunks: 2, of the plugin's own answer\n";
     assert!(out.contains(answered) && out.contains("\ntext: \"Rayleigh.\"\n"), "{out}");
 }
 
@@ -140,12 +140,12 @@ async fn try_shows_a_refusal_headers_values_logs_and_metrics() {
     let (code, out, error) = plugin("try", stumble(), &arguments).await;
     assert_eq!((code, &*error), (Some(0), ""), "a refusal is an answer: {out}");
     let expected = r#"stumble VERSION, priority 100, FILE
-logged while it was made
+logged by the construction
     INFO stumble: made
 
 chat: POST /v1/chat/completions
-request: went no further
-short circuit: it answered in the provider's place, with status 429
+request: not passed on
+short circuit: the plugin answered in place of the provider, with status 429
 error (429)
   + {
   +   "status": 429,
@@ -167,8 +167,8 @@ logged
 hooks
     pre_hook _, 4 bytes read, 121 written
 
-in the end
-counted
+at the end
+metrics
     stumble_seen_total{endpoint="chat/completions",plugin="stumble"} 1
 "#;
     assert_eq!(out, expected);
@@ -179,7 +179,7 @@ async fn try_shows_a_response_that_becomes_an_error() {
     let retry_json = example("llmux-abi", "retry_json");
     let (code, out, error) = plugin("try", &retry_json, &["--sample", "json"]).await;
     assert_eq!((code, &*error), (Some(0), ""), "{out}");
-    assert!(out.contains("\nrequest: unchanged\nresponse, turned into an error (502)\n"), "{out}");
+    assert!(out.contains("\nrequest: unchanged\nresponse, changed into an error (502)\n"), "{out}");
     let message = "it is not JSON: expected value at line 1 column 1";
     assert!(out.lines().any(|line| line.starts_with("  + ") && line.contains(message)), "{out}");
     assert!(out.lines().any(|line| line.starts_with("  - ") && line.contains("three colors")), "{out}");
@@ -223,7 +223,7 @@ async fn e3_try_tells_a_guard_that_failed_from_one_that_answered() {
     let arguments = ["--config", r#"{"url": "http://127.0.0.1:1/"}"#, "--sample", "chat"];
     let (code, out, error) = plugin("try", &moderation, &arguments).await;
     assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
-    assert!(out.contains("\nrequest: went no further\nerror (500)\n"), "{out}");
+    assert!(out.contains("\nrequest: not passed on\nerror (500)\n"), "{out}");
     assert!(out.contains("plugin_failure") && !out.contains("short circuit"), "{out}");
     assert!(out.contains("\nfailed\n    `moderation` in pre_hook: "), "{out}");
 }
@@ -245,7 +245,7 @@ request
       "stream": true,
   +   "stumbled": true
     }
-chunks: 6 came, 5 went on
+chunks: 6 before the plugin, 5 behind it
     {"choices": [{"delta": {"content": "", "role": "assistant"}, "finish_reason": null, "index": 0, "logprobs": null}], "usage": null}
   - {"choices": [{"delta": {"content": "please "}, "finish_reason": null, "index": 0, "logprobs": null}], "usage": null}
   - {"choices": [{"delta": {"content": "swallow "}, "finish_reason": null, "index": 0, "logprobs": null}], "usage": null}
@@ -303,7 +303,7 @@ async fn what_keeps_a_library_from_being_tried_is_one_line() {
     let error = in_folder(&["--response", "nowhere.json"]).await;
     assert!(error.starts_with("llmux: --response nowhere.json: "), "{error}");
     let error = in_folder(&["--header", "nothing"]).await;
-    assert_eq!(error, "llmux: --header \"nothing\": written as NAME: VALUE\n");
+    assert_eq!(error, "llmux: --header \"nothing\": a header is written as NAME: VALUE\n");
     let (code, _, error) = plugin("try", "/", &[]).await;
     assert_eq!((code, &*error), (Some(1), "llmux: /: is not a regular file\n"));
 }

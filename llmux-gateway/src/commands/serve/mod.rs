@@ -12,6 +12,7 @@ use llmux_core::{
     Client,
     plugins::{PluginState, acting_as},
 };
+use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -39,10 +40,7 @@ use crate::{
         auth::ApiKeys,
         server::{self, Phase, reached},
     },
-    terminal::{
-        cli_error::{CliError, Result},
-        logging, output,
-    },
+    terminal::logging,
 };
 
 /// What plugins get to hear of how requests ended, after the last of these is gone.
@@ -145,7 +143,10 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
     let list = client.plugins().list();
     let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
-    output::print(&format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION")))?;
+    llmux_terminal::print(&format!(
+        "llmux {} listens on {at}, {count} {plugins}\n",
+        env!("CARGO_PKG_VERSION")
+    ))?;
 
     let signal = loop {
         tokio::select! {

@@ -7,9 +7,8 @@
 
 use std::{thread, time::Duration};
 
+use llmux_terminal::{CliError, Result};
 use tokio::runtime::Handle;
-
-use crate::terminal::cli_error::{CliError, Result};
 
 /// How long a blocking hook may keep all others waiting. Ten wake-ups a second cost nothing that could be measured.
 const EVERY: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
-//! Signals of the operating system: the ones that end the program, and the one that reloads the configuration.
+//! Signals of the operating system: those that end the program, and the one that reloads the configuration.
 
-use crate::terminal::cli_error::{CliError, Result};
+use llmux_terminal::{CliError, Result};
 
 /// The signals that end the program.
 #[cfg(unix)]

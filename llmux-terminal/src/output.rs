@@ -1,19 +1,23 @@
-//! What commands print: tables and JSON. Colors are for terminals; a pipe gets plain text.
+//! Output of commands on standard output: text, tables and JSON. Terminals get colors; pipes get plain text.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
-use super::{
-    cli_error::{CliError, Result},
+use crate::{
+    error::{CliError, Result},
     escape::{json_visible, visible},
 };
 
-/// How many characters of one text a row of many columns shows.
+/// Longest text in a row of many columns, in characters.
 const MAX_SHORT: usize = 120;
 
-/// Prints text, as it is. A reader that has seen enough (`head`) is no failure.
-pub(crate) fn print(text: &str) -> Result<()> {
+/// Prints text as it is.
+///
+/// # Errors
+///
+/// If standard output cannot be written to. A closed pipe (`| head`) is no error.
+pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -23,29 +27,39 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Prints a value as JSON. What a terminal would obey is escaped there, too, as JSON itself escapes it.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+/// Prints a value as JSON, with the characters that a terminal interprets escaped as in JSON.
+///
+/// # Errors
+///
+/// As [`print`], and if the value cannot be written as JSON.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| CliError::new(format!("cannot write JSON: {error}")))?;
     print(&(json_visible(&text) + "\n"))
 }
 
-/// Is this stream for a person who wants colors? See <https://no-color.org>.
-pub(crate) fn colors(stream: &impl IsTerminal) -> bool {
+/// Returns true if the stream is a terminal and the environment variable `NO_COLOR` is not set
+/// (<https://no-color.org>).
+pub fn colors(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// How a cell is meant.
+/// Meaning of a text, which decides its color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
+#[non_exhaustive]
+pub enum Tone {
+    /// No color.
     Plain,
+    /// Green.
     Good,
+    /// Gray.
     Muted,
+    /// Red.
     Bad,
 }
 
-/// Text in the color of its tone, or as it is.
-pub(crate) fn paint(text: &str, tone: Tone, colors: bool) -> String {
+/// Returns the text in the color of its tone, or as it is if `colors` is false.
+pub fn paint(text: &str, tone: Tone, colors: bool) -> String {
     let color = match tone {
         Tone::Plain => return text.to_owned(),
         _ if !colors => return text.to_owned(),
@@ -56,8 +70,8 @@ pub(crate) fn paint(text: &str, tone: Tone, colors: bool) -> String {
     format!("\u{1b}[{color}m{text}\u{1b}[0m")
 }
 
-/// How long something took, in the unit that fits.
-pub(crate) fn duration(nanos: f64) -> String {
+/// Formats nanoseconds in the largest unit of ns, us, ms and s in which the number is at least 1.
+pub fn duration(nanos: f64) -> String {
     match nanos {
         ..1e3 => format!("{nanos:.0} ns"),
         ..1e6 => format!("{:.1} us", nanos / 1e3),
@@ -66,19 +80,23 @@ pub(crate) fn duration(nanos: f64) -> String {
     }
 }
 
-/// Text of a stranger's that has to share a line with others: its beginning, where it is long.
-pub(crate) fn short(text: &str) -> String {
+/// Returns the text, or its first 120 characters and `…` if it is longer.
+pub fn short(text: &str) -> String {
     match text.char_indices().nth(MAX_SHORT) {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", &text[..at]),
     }
 }
 
-/// Prints rows under a header, or without one.
-pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Result<()> {
+/// Prints rows under a header; an empty header prints none. Each row is one line, whatever its length.
+///
+/// # Errors
+///
+/// As [`print`].
+pub fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    // A row is a line, whatever its length: `grep` finds it, and a terminal wraps it better than a narrow column does.
+    // One line a row: `grep` finds it, and a terminal wraps it better than a narrow column does.
     table.set_content_arrangement(ContentArrangement::Disabled);
     match colors(&std::io::stdout()) {
         true => {
@@ -111,9 +129,9 @@ pub(crate) fn print_table(header: &[&str], rows: Vec<Vec<(String, Tone)>>) -> Re
     print(&text)
 }
 
-/// A time in seconds since the Unix epoch, in UTC, to the second. (Days to dates: Howard Hinnant, "chrono-compatible
-/// low-level date algorithms", `civil_from_days`.)
-pub(crate) fn time(seconds: u64) -> String {
+/// Formats seconds since the Unix epoch as a date and time in UTC (`2000-02-29T00:00:00Z`). (Days to dates: Howard
+/// Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.)
+pub fn utc_time(seconds: u64) -> String {
     let (days, second) = (seconds / 86400, seconds % 86400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -133,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_time_is_a_date_in_utc() {
-        assert_eq!(time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(time(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(time(4_102_444_799), "2099-12-31T23:59:59Z");
+        assert_eq!(utc_time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc_time(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc_time(4_102_444_799), "2099-12-31T23:59:59Z");
     }
 }

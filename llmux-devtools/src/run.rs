@@ -1,22 +1,24 @@
-//! One request of a rehearsal: what was seen around the plugin, put in order.
+//! One request of a trial: the records of the observers in order, with the reply, the logs and the hooks.
+//!
+//! `trial` makes it; `try_plugin` shows it. Deliberately absent: how it is laid out for a terminal.
 
 use llmux_core::testing::{HarnessReply, Log, Traffic};
 use serde_json::{Map, Value, json};
 
-use super::bookend::{Look, Seen, Side};
+use crate::observer::{Event, Observation, Side};
 
-/// What came of one request.
+/// One request, and everything that happened to it.
 pub(crate) struct Run {
     pub(crate) sample: String,
     pub(crate) endpoint: &'static str,
     pub(crate) stream: bool,
-    /// The request before the plugin, and behind it, if it got there.
+    /// The request before the plugin, and behind it unless the plugin stopped it.
     pub(crate) request: Change,
-    /// The response or the error before the plugin, if there was one, and what the plugin made of it. Not of streams.
+    /// The response or the error before the plugin, if there was one, and behind it. Empty for streams.
     pub(crate) response: Change,
-    /// The chunks, each with its event's name, before the plugin and behind it.
+    /// The chunks before the plugin and behind it, each with the name of its event.
     pub(crate) chunks: [Vec<(String, String)>; 2],
-    /// Did the plugin answer in the provider's place?
+    /// True if the plugin answered in place of the provider.
     pub(crate) short_circuit: bool,
     pub(crate) status: u16,
     /// The error that the request or its stream ended with.
@@ -29,25 +31,25 @@ pub(crate) struct Run {
     pub(crate) hooks: Vec<HookRun>,
 }
 
-/// A body at two places.
+/// A body before the plugin and behind it.
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
 }
 
-/// What one of the plugin's hooks did.
+/// The calls of one hook of the plugin.
 pub(crate) struct HookRun {
     pub(crate) hook: &'static str,
     pub(crate) calls: u64,
-    /// Of all calls together.
+    /// Duration of all calls together.
     pub(crate) nanos: f64,
     pub(crate) traffic: Traffic,
 }
 
 impl Run {
-    /// What the looks and the reply say together. Hooks, logs and failures are added by whoever knows them.
-    pub(crate) fn of(looks: &[Look], reply: &HarnessReply, stream: bool) -> Self {
+    /// Combines the observations and the reply. The caller adds hooks, logs and failures.
+    pub(crate) fn of(observations: &[Observation], reply: &HarnessReply, stream: bool) -> Self {
         let mut run = Run {
             sample: String::new(),
             endpoint: "",
@@ -65,23 +67,25 @@ impl Run {
             failures: Vec::new(),
             hooks: Vec::new(),
         };
-        for look in looks {
-            let outer = look.side == Side::Outer;
-            match &look.seen {
-                Seen::Request(text) if outer => run.request.before = Some(text.clone()),
-                Seen::Request(text) => run.request.after = Some(text.clone()),
-                Seen::Response(text) | Seen::Error(text) if outer => run.response.after = Some(text.clone()),
-                Seen::Response(text) | Seen::Error(text) => run.response.before = Some(text.clone()),
-                Seen::Chunk(event, data) => {
+        for observation in observations {
+            let outer = observation.side == Side::Outer;
+            match &observation.event {
+                Event::Request(text) if outer => run.request.before = Some(text.clone()),
+                Event::Request(text) => run.request.after = Some(text.clone()),
+                Event::Response(text) | Event::Error(text) if outer => {
+                    run.response.after = Some(text.clone())
+                }
+                Event::Response(text) | Event::Error(text) => run.response.before = Some(text.clone()),
+                Event::Chunk(event, data) => {
                     run.chunks[usize::from(outer)].push((event.clone(), data.clone()))
                 }
-                Seen::End | Seen::Complete => {}
+                Event::End | Event::Complete => {}
             }
         }
         run
     }
 
-    /// For scripts.
+    /// Returns the run as JSON, for scripts.
     pub(crate) fn to_json(&self) -> Value {
         let body = |text: &Option<String>| text.as_deref().map(read);
         let change = |change: &Change| json!({"before": body(&change.before), "after": body(&change.after)});
@@ -109,28 +113,28 @@ impl Run {
     }
 }
 
-/// JSON, or the text as a string.
+/// Returns the text as JSON, or as a string if it is not JSON.
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-/// What each hook of the plugin between the bookends read and wrote: what was counted between two looks is the
-/// hook's that stands between them. Of a plugin that answered itself, the post hook's is part of the pre hook's.
-pub(crate) fn traffic(looks: &[Look], hook: &str) -> Traffic {
+/// Returns the bytes that one hook of the plugin read and wrote: those counted between the two observations around each of
+/// its calls. If the plugin answered itself, the bytes of its post hook count as the pre hook's.
+pub(crate) fn traffic(observations: &[Observation], hook: &str) -> Traffic {
     let mut sum = Traffic::default();
-    for pair in looks.windows(2) {
+    for pair in observations.windows(2) {
         let [first, second] = pair else { continue };
-        let between = match (first.side, &first.seen) {
-            (Side::Outer, Seen::Request(_)) => ["pre_hook", "pre_stream_hook"].contains(&hook),
-            (Side::Inner, Seen::Response(_) | Seen::Error(_)) => hook == "post_hook",
-            (Side::Outer, Seen::Chunk(..)) if second.side == Side::Inner => false,
-            (_, Seen::Chunk(..)) if second.seen == Seen::End => {
-                // Between the last chunk and the end, only the one that was dropped, or the end's own hook.
+        let between = match (first.side, &first.event) {
+            (Side::Outer, Event::Request(_)) => ["pre_hook", "pre_stream_hook"].contains(&hook),
+            (Side::Inner, Event::Response(_) | Event::Error(_)) => hook == "post_hook",
+            (Side::Outer, Event::Chunk(..)) if second.side == Side::Inner => false,
+            (_, Event::Chunk(..)) if second.event == Event::End => {
+                // Between the last chunk and the end stands a chunk that was dropped, or the hook of the end.
                 hook == if first.side == Side::Inner { "on_stream_chunk" } else { "post_stream_hook" }
             }
-            (_, Seen::Chunk(..)) => hook == "on_stream_chunk",
-            (Side::Inner, Seen::End) => hook == "post_stream_hook",
-            (Side::Inner, Seen::Complete) => hook == "on_complete",
+            (_, Event::Chunk(..)) => hook == "on_stream_chunk",
+            (Side::Inner, Event::End) => hook == "post_stream_hook",
+            (Side::Inner, Event::Complete) => hook == "on_complete",
             _ => false,
         };
         if between {

@@ -1,8 +1,10 @@
-//! `llmux plugin bench`: what a library's hooks cost, next to a plugin that does nothing.
+//! `llmux plugin bench`: measures what a library's hooks cost, next to a plugin that does nothing.
 //!
-//! The two take turns request by request, so that what else the machine does hits both alike. Every request goes the
-//! whole way through a client, and afterwards the host's own counts of the hooks say how long each call took. Bytes
-//! are counted apart from that, in a rehearsal, since counting takes time of its own.
+//! The two plugins take turns, request by request, so that other load of the machine affects both alike. Each request
+//! passes a whole client, and the host's own counts of the hooks give the time of each call. Bytes are counted in a
+//! separate trial, because counting takes time.
+//!
+//! The program calls [`bench_plugin`].
 
 use std::{collections::BTreeMap, io::IsTerminal, sync::Arc};
 
@@ -13,21 +15,21 @@ use llmux_core::{
     provider::Echo,
     testing::Traffic,
 };
+use llmux_terminal::{
+    CliError, Result as CliResult, Tone, colors, duration, paint, print, print_json, print_table,
+};
 use serde_json::{Value, json};
 
-use super::{
-    authors::Bench,
-    rehearsal::{Rehearsal, Sample, models, pipeline, refused, samples, since, writable_by_others},
-};
-use crate::terminal::{
-    cli_error::{CliError, Result as Done},
-    output::{self, Tone},
+use crate::{
+    args::BenchArgs,
+    sample::{Sample, samples},
+    trial::{Trial, models, pipeline, refused, since, writable_by_others},
 };
 
-/// How many requests the bytes are counted over, at most.
+/// Largest number of requests over which bytes are counted.
 const COUNTED: u32 = 100;
 
-/// Does nothing, at every hook.
+/// A plugin that does nothing at every hook.
 struct Noop;
 
 impl Plugin for Noop {
@@ -37,7 +39,7 @@ impl Plugin for Noop {
         Ok(Self)
     }
 
-    // Written out: a hook that is not written is not called.
+    // Written out, because the host does not call a hook that is not written.
     async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
         Ok(Flow::Continue)
     }
@@ -57,24 +59,24 @@ impl Plugin for Noop {
     async fn on_complete(&self, _: &mut Context<'_>, _: &Completion<'_>) {}
 }
 
-/// A client with one plugin, and what its hooks have taken.
-struct Subject {
+/// A client with one plugin, and the times of its hooks.
+struct Measured {
     client: Client,
     hooks: Vec<HookInfo>,
-    /// Of each hook, the nanoseconds of a call in each request.
+    /// Nanoseconds of a call in each request, by hook.
     times: BTreeMap<&'static str, Vec<f64>>,
-    /// How often each status was answered.
+    /// Number of answers by status.
     statuses: BTreeMap<u16, u32>,
 }
 
-impl Subject {
-    async fn new(builder: ClientBuilder) -> Done<Self> {
+impl Measured {
+    async fn new(builder: ClientBuilder) -> CliResult<Self> {
         let client = builder.build().await.map_err(|error| refused(&error))?;
         let (hooks, times, statuses) = Default::default();
         Ok(Self { client, hooks, times, statuses })
     }
 
-    /// One request, to the last of its hooks.
+    /// Sends one request, and waits until its last hook has run. `counts` is false while warming up.
     async fn send(&mut self, sample: &Sample, stream: bool, counts: bool) {
         let request = sample.request.clone();
         let status = if stream {
@@ -92,7 +94,7 @@ impl Subject {
         } else {
             self.client.send(request).await.result.map_or_else(|error| error.status(), |_| 200)
         };
-        // What a completed request leaves behind must not run beside the next one.
+        // The hooks behind the reply must not run beside the next request.
         while !self.client.is_idle() {
             tokio::task::yield_now().await;
         }
@@ -122,29 +124,33 @@ impl Subject {
     }
 }
 
-/// What one hook costs.
+/// Costs of one hook.
 struct Row {
     hook: &'static str,
-    /// p50 and p99 of the plugin's, then of the one that does nothing.
+    /// p50 and p99 of the plugin, then of the plugin that does nothing, in nanoseconds.
     times: [f64; 4],
-    /// Per request.
+    /// Bytes read and bytes written, in each request.
     traffic: [f64; 2],
 }
 
-/// Runs the command.
-pub(crate) async fn run(options: Bench) -> Done<()> {
-    let stream = options.question.stream;
-    let sample = samples(&options.question)?.into_iter().next();
+/// Measures a library's hooks, and prints a table.
+///
+/// # Errors
+///
+/// If an argument is wrong, the library is refused, or one of its hooks failed.
+pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
+    let stream = options.request.stream;
+    let sample = samples(&options.request)?.into_iter().next();
     let sample = sample.ok_or_else(|| CliError::new("there is no request to measure"))?;
     let builder = || {
         Ok(Client::builder()
             .pipeline(pipeline(&options.plugin))
             .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() })
-            .provider("echo", Arc::new(Echo::new()), models(&options.plugin, &options.question)?))
+            .provider("echo", Arc::new(Echo::new()), models(&options.plugin, &options.request)?))
     };
     let spec = PluginSpec::path(&options.plugin.file).config(options.plugin.config.clone());
-    let mut plugin = Subject::new(builder()?.plugin(spec)).await?;
-    let mut noop = Subject::new(builder()?.plugin(PluginSpec::of::<Noop>("noop"))).await?;
+    let mut plugin = Measured::new(builder()?.plugin(spec)).await?;
+    let mut noop = Measured::new(builder()?.plugin(PluginSpec::of::<Noop>("noop"))).await?;
     let progress = Progress::new(options.requests);
     for _ in 0..(options.requests / 10).clamp(1, 1000) {
         plugin.send(&sample, stream, false).await;
@@ -152,7 +158,7 @@ pub(crate) async fn run(options: Bench) -> Done<()> {
     }
     for at in 0..options.requests {
         progress.show(at);
-        // Whoever comes second finds the caches as the first one left them.
+        // The second request finds the caches as the first one left them, so the order alternates.
         let [first, second] = if at % 2 == 0 { [&mut plugin, &mut noop] } else { [&mut noop, &mut plugin] };
         first.send(&sample, stream, true).await;
         second.send(&sample, stream, true).await;
@@ -165,7 +171,7 @@ pub(crate) async fn run(options: Bench) -> Done<()> {
     let (name, version) = info.map(|it| (it.plugin, it.version)).unwrap_or_default();
     let rows = rows(&plugin, &noop, &bytes(&options, &sample).await?);
     if options.json {
-        output::print_json(&json!({
+        print_json(&json!({
             "plugin": {"name": name, "version": version, "path": options.plugin.file.to_string_lossy()},
             "request_name": sample.name, "stream": stream, "requests": options.requests,
             "statuses": plugin.statuses, "failures": failures, "debug_build": cfg!(debug_assertions),
@@ -173,7 +179,7 @@ pub(crate) async fn run(options: Bench) -> Done<()> {
             "hooks": rows.iter().map(Row::to_json).collect::<Vec<_>>(),
         }))?;
     } else {
-        print(&options, &sample, &plugin, rows)?;
+        show(&options, &sample, &plugin, rows)?;
     }
     let cleanup = plugin.client.shutdown(options.plugin.timeout).await;
     if failures > 0 {
@@ -187,26 +193,26 @@ pub(crate) async fn run(options: Bench) -> Done<()> {
     }
 }
 
-/// The bytes that each hook read and wrote, in a request.
-async fn bytes(options: &Bench, sample: &Sample) -> Done<BTreeMap<&'static str, [f64; 2]>> {
-    let mut rehearsal = Rehearsal::start(&options.plugin, &options.question, None).await?;
+/// Returns the bytes that each hook reads and writes in a request, on average.
+async fn bytes(options: &BenchArgs, sample: &Sample) -> CliResult<BTreeMap<&'static str, [f64; 2]>> {
+    let mut trial = Trial::start(&options.plugin, &options.request, None).await?;
     let mut sums: BTreeMap<&'static str, Traffic> = BTreeMap::new();
     let requests = options.requests.min(COUNTED);
     for _ in 0..requests {
-        for hook in rehearsal.run(sample, options.question.stream).await.hooks {
+        for hook in trial.run(sample, options.request.stream).await.hooks {
             *sums.entry(hook.hook).or_default() += hook.traffic;
         }
     }
-    rehearsal.end().await;
+    trial.end().await;
     let mean = |bytes: u64| bytes as f64 / f64::from(requests);
     Ok(sums.into_iter().map(|(hook, sum)| (hook, [mean(sum.read), mean(sum.written)])).collect())
 }
 
-fn rows(plugin: &Subject, noop: &Subject, bytes: &BTreeMap<&'static str, [f64; 2]>) -> Vec<Row> {
-    // In the order of the list, which is that of a request.
+fn rows(plugin: &Measured, noop: &Measured, bytes: &BTreeMap<&'static str, [f64; 2]>) -> Vec<Row> {
+    // In the order of the list, which is the order in a request.
     let hooks = plugin.hooks.iter().filter(|hook| plugin.times.contains_key(hook.hook));
     let row = |hook: &HookInfo| {
-        let time = |of: &Subject, share| of.percentile(hook.hook, share).unwrap_or_default();
+        let time = |of: &Measured, share| of.percentile(hook.hook, share).unwrap_or_default();
         Row {
             hook: hook.hook,
             times: [time(plugin, 0.5), time(plugin, 0.99), time(noop, 0.5), time(noop, 0.99)],
@@ -217,7 +223,7 @@ fn rows(plugin: &Subject, noop: &Subject, bytes: &BTreeMap<&'static str, [f64; 2
 }
 
 impl Row {
-    /// How many times the plugin that does nothing; unknown where that was not called, or in no time at all.
+    /// Returns the time as a multiple of the time of the plugin that does nothing; `None` if that took no time.
     fn ratio(&self) -> Option<f64> {
         let [plugin, _, noop, _] = self.times;
         (noop > 0.0).then(|| plugin / noop)
@@ -233,11 +239,11 @@ impl Row {
     }
 }
 
-fn print(options: &Bench, sample: &Sample, plugin: &Subject, rows: Vec<Row>) -> Done<()> {
+fn show(options: &BenchArgs, sample: &Sample, plugin: &Measured, rows: Vec<Row>) -> CliResult<()> {
     let rows = rows.into_iter().map(|row| {
         let [p50, p99, noop_p50, noop_p99] = row.times.map(|time| match time {
             0.0 => "-".to_owned(),
-            time => output::duration(time),
+            time => duration(time),
         });
         let [read, written] = row.traffic;
         vec![
@@ -252,42 +258,42 @@ fn print(options: &Bench, sample: &Sample, plugin: &Subject, rows: Vec<Row>) -> 
         ]
     });
     let header = ["HOOK", "P50", "P99", "NO-OP P50", "NO-OP P99", "RATIO", "BYTES READ", "BYTES WRITTEN"];
-    output::print_table(&header, rows.collect())?;
+    print_table(&header, rows.collect())?;
     let statuses = plugin.statuses.iter().map(|(status, count)| format!("{count} answered {status}"));
     let statuses = statuses.collect::<Vec<_>>().join(", ");
-    let kind = if options.question.stream { "streams" } else { "requests" };
+    let kind = if options.request.stream { "streams" } else { "requests" };
     let mut end =
         format!("{} {kind} ({}): {statuses}; bytes are per request\n", options.requests, sample.name);
-    let colors = output::colors(&std::io::stdout());
-    let mut note = |text: &str| end += &(output::paint(&format!("note: {text}"), Tone::Muted, colors) + "\n");
+    let colors = colors(&std::io::stdout());
+    let mut note = |text: &str| end += &(paint(&format!("note: {text}"), Tone::Muted, colors) + "\n");
     if let Some(text) = writable_by_others(&options.plugin.file) {
         note(&text);
     }
     if cfg!(debug_assertions) {
-        note("this `llmux` is a debug build, in which everything costs many times what it should");
+        note("this `llmux` is a debug build; a release build is many times faster");
     }
-    output::print(&end)
+    print(&end)
 }
 
-/// How far it is, for somebody who watches.
+/// Progress on standard error, if that is a terminal.
 struct Progress {
     total: u32,
-    watched: bool,
+    is_shown: bool,
 }
 
 impl Progress {
     fn new(total: u32) -> Self {
-        Self { total, watched: std::io::stderr().is_terminal() }
+        Self { total, is_shown: std::io::stderr().is_terminal() }
     }
 
     fn show(&self, done: u32) {
-        if self.watched && done.is_multiple_of((self.total / 100).max(1)) {
+        if self.is_shown && done.is_multiple_of((self.total / 100).max(1)) {
             eprint!("\r{done} of {} requests", self.total);
         }
     }
 
     fn end(&self) {
-        if self.watched {
+        if self.is_shown {
             eprint!("\r\u{1b}[K");
         }
     }

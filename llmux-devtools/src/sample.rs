@@ -1,4 +1,6 @@
-//! The requests of a rehearsal: the built-in ones, and one from a file.
+//! Requests of a trial: the built-in ones, and one from a file.
+//!
+//! `try_plugin` and `bench` read the arguments with it.
 
 use std::path::Path;
 
@@ -6,44 +8,43 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use llmux_core::{Document, Endpoint, Request, pipeline::Identity};
 use serde_json::Value;
 
-use crate::{
-    commands::authors::{Question, SampleName},
-    terminal::cli_error::{CliError, Result},
-};
+use llmux_terminal::{CliError, Result};
 
-/// A request to send, as often as one likes.
+use crate::args::{RequestArgs, SampleName};
+
+/// A request that can be sent any number of times.
 pub(crate) struct Sample {
     pub(crate) name: String,
     pub(crate) endpoint: Endpoint,
     pub(crate) request: Request,
 }
 
-/// The requests that the command line asks for; without any, every built-in one.
-pub(crate) fn samples(question: &Question) -> Result<Vec<Sample>> {
-    if let Some(file) = &question.request {
-        return Ok(vec![recorded(file, question)?]);
+/// Returns the requests that the arguments name; without any, every built-in one.
+pub(crate) fn samples(args: &RequestArgs) -> Result<Vec<Sample>> {
+    if let Some(file) = &args.file {
+        return Ok(vec![recorded(file, args)?]);
     }
     let every = [SampleName::Chat, SampleName::Conversation, SampleName::Json, SampleName::Embeddings];
-    let (names, asked_for) = match &*question.sample {
+    let (names, are_named) = match &*args.samples {
         [] => (&every[..], false),
         names => (names, true),
     };
     let mut samples = Vec::new();
     for &name in names {
         let (title, endpoint, body) = built_in(name);
-        if question.stream && endpoint == Endpoint::Embeddings {
-            if asked_for {
+        if args.stream && endpoint == Endpoint::Embeddings {
+            if are_named {
                 return Err(CliError::new("--stream: embeddings never stream"));
             }
             continue;
         }
         let request = Request::new(endpoint, body).map_err(CliError::new)?;
-        samples.push(Sample { name: title.to_owned(), endpoint, request: signed(request, question)? });
+        samples.push(Sample { name: title.to_owned(), endpoint, request: with_sender(request, args)? });
     }
     Ok(samples)
 }
 
-/// Every text in a JSON value: in a configuration, some of them are names of models.
+/// Collects every string and member name in a JSON value. In a configuration, some of them are names of models.
 pub(crate) fn texts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),
@@ -56,55 +57,55 @@ pub(crate) fn texts(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// What a JSON file holds.
+/// Reads a JSON file.
 pub(crate) fn read(flag: &str, file: &Path) -> Result<(Vec<u8>, Document)> {
-    let problem =
-        |error: &dyn std::fmt::Display| CliError::new(format!("{flag} {}: {error}", file.display()));
-    let text = std::fs::read(file).map_err(|error| problem(&error))?;
-    let document = Document::parse(text.clone()).map_err(|error| problem(&error))?;
+    let failed = |error: &dyn std::fmt::Display| CliError::new(format!("{flag} {}: {error}", file.display()));
+    let text = std::fs::read(file).map_err(|error| failed(&error))?;
+    let document = Document::parse(text.clone()).map_err(|error| failed(&error))?;
     Ok((text, document))
 }
 
-fn recorded(file: &Path, question: &Question) -> Result<Sample> {
-    let problem =
+fn recorded(file: &Path, args: &RequestArgs) -> Result<Sample> {
+    let failed =
         |error: &dyn std::fmt::Display| CliError::new(format!("--request {}: {error}", file.display()));
     let (text, document) = read("--request", file)?;
     let has = |member| document.get(member).is_some();
-    let endpoint = match question.endpoint {
+    let endpoint = match args.endpoint {
         Some(endpoint) => endpoint,
         None if has("/messages") => Endpoint::ChatCompletions,
         None if has("/prompt") => Endpoint::Completions,
         None if has("/input") && (has("/instructions") || has("/max_output_tokens")) => Endpoint::Responses,
         None if has("/input") => Endpoint::Embeddings,
         None => {
-            return Err(problem(
-                &"no endpoint has such a body, which has no `messages`, `prompt` or `input`; name one with --endpoint",
+            return Err(failed(
+                &"the body has no `messages`, `prompt` or `input`, so its endpoint is unknown; name it with --endpoint",
             ));
         }
     };
-    if question.stream && endpoint == Endpoint::Embeddings {
-        return Err(problem(&"embeddings never stream; name another endpoint with --endpoint"));
+    if args.stream && endpoint == Endpoint::Embeddings {
+        return Err(failed(&"embeddings never stream; name another endpoint with --endpoint"));
     }
-    let request = Request::new(endpoint, text).map_err(|error| problem(&error))?;
+    let request = Request::new(endpoint, text).map_err(|error| failed(&error))?;
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-    Ok(Sample { name, endpoint, request: signed(request, question)? })
+    Ok(Sample { name, endpoint, request: with_sender(request, args)? })
 }
 
-/// The request with its headers and its user.
-fn signed(request: Request, question: &Question) -> Result<Request> {
+/// Adds the headers and the user of the arguments to a request.
+fn with_sender(request: Request, args: &RequestArgs) -> Result<Request> {
     let mut headers = HeaderMap::new();
-    for header in &question.headers {
-        let problem = |why: &str| CliError::new(format!("--header {header:?}: {why}"));
-        let (name, value) = header.split_once(':').ok_or_else(|| problem("written as NAME: VALUE"))?;
-        let name = HeaderName::try_from(name.trim()).map_err(|_| problem("no name of a header"))?;
-        let value = HeaderValue::try_from(value.trim()).map_err(|_| problem("no value of a header"))?;
+    for header in &args.headers {
+        let failed = |why: &str| CliError::new(format!("--header {header:?}: {why}"));
+        let (name, value) =
+            header.split_once(':').ok_or_else(|| failed("a header is written as NAME: VALUE"))?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| failed("the name is not valid"))?;
+        let value = HeaderValue::try_from(value.trim()).map_err(|_| failed("the value is not valid"))?;
         headers.append(name, value);
     }
-    let identity = question.user.clone().map(|user| {
+    let identity = args.user.clone().map(|user| {
         let key_id = "try".to_owned();
         Identity { key_id, user: Some(user), team: None }.into()
     });
-    // The same in every run, so that two runs can be compared.
+    // A fixed id, so that two runs can be compared.
     Ok(request.headers(headers).identity(identity).request_id("try"))
 }
 

@@ -1,18 +1,13 @@
-//! A plugin on trial: a library in the real pipeline of `llmux-core`, between two bookends, with no server.
+//! A plugin on trial: a library in the real pipeline of `llmux-core`, between two observers, without a server.
 //!
 //! ```text
-//! sample ──► outer ──► the plugin ──► inner ──► echo, or the answer of a file
-//!              │                        │
-//!              └──── what they saw ─────┴──► run ──► layout, or JSON
+//! sample ──► outer observer ──► the plugin ──► inner observer ──► echo, or the answer of a file
+//!                  │                                 │
+//!                  └────────── observations ─────────┴──► run
 //! ```
 //!
-//! `plugin_try` shows one run after the other, `plugin_bench` counts bytes with it. Deliberately absent: any way to see
-//! into the pipeline. What plugins around it can see, and the client is told, is all there is to know.
-
-mod bookend;
-pub(crate) mod layout;
-mod run;
-mod sample;
+//! `try_plugin` shows one run after the other; `bench` counts bytes with it. Deliberately absent: any way into the
+//! pipeline. The observers see what plugins see, and the reply is what a client reads.
 
 use std::path::Path;
 
@@ -22,17 +17,17 @@ use llmux_core::{
     plugins::{HookInfo, LibraryError, PluginError, PluginInfo, VerifyOptions, inspect},
     testing::{Harness, HarnessBuilder, Log, Traffic},
 };
+use llmux_terminal::{CliError, Result};
 use serde_json::Value;
 
-use self::bookend::{Notes, Seen, Side};
-pub(crate) use self::{
-    run::{HookRun, Run},
-    sample::{Sample, samples, texts},
+use crate::{
+    args::{LibraryArgs, RequestArgs},
+    observer::{Event, Observations, Side},
+    run::{HookRun, Run, traffic},
+    sample::{self, Sample, samples, texts},
 };
-use super::authors::{Library, Question};
-use crate::terminal::cli_error::{CliError, Result};
 
-/// What the provider answers instead of repeating the question.
+/// Answer of the provider, instead of a repetition of the question.
 enum Recorded {
     Response(Value),
     Chunks(Vec<Value>),
@@ -40,33 +35,37 @@ enum Recorded {
 }
 
 /// A plugin on trial.
-pub(crate) struct Rehearsal {
+pub(crate) struct Trial {
     harness: Harness,
-    notes: Notes,
+    observations: Observations,
     recorded: Option<Recorded>,
-    /// The instance, as it was when it was made.
+    /// The instance, as it was after its construction.
     pub(crate) plugin: PluginInfo,
     hooks: Vec<HookInfo>,
     logs: usize,
     failures: usize,
 }
 
-impl Rehearsal {
-    /// Loads the library: every check of a load but one. Who may write its file is its author's business here, and a
-    /// note ([`writable_by_others`]).
+impl Trial {
+    /// Loads the library with every check of a load but one: its file may be writable by others, which
+    /// [`writable_by_others`] reports.
+    ///
+    /// # Errors
+    ///
+    /// If the library is refused or its plugin cannot be constructed.
     pub(crate) async fn start(
-        library: &Library,
-        question: &Question,
+        library: &LibraryArgs,
+        args: &RequestArgs,
         response: Option<&Path>,
     ) -> Result<Self> {
         let recorded = response.map(recorded).transpose()?;
-        let notes = Notes::default();
-        let [outer, inner] = notes.bookends();
+        let observations = Observations::default();
+        let [outer, inner] = observations.observers();
         Traffic::count(true);
         let harness: HarnessBuilder = Harness::builder()
             .logs_of_every_thread()
             .pipeline(pipeline(library))
-            .models(models(library, question)?)
+            .models(models(library, args)?)
             .spec(outer)
             .library(&library.file, &library.config)
             .spec(inner);
@@ -74,10 +73,10 @@ impl Rehearsal {
         let plugins = harness.client().plugins().list();
         let plugin = plugins.into_iter().find(|plugin| plugin.library.is_some());
         let plugin = plugin.ok_or_else(|| CliError::new("the plugin is gone"))?;
-        Ok(Self { harness, notes, recorded, plugin, hooks: Vec::new(), logs: 0, failures: 0 })
+        Ok(Self { harness, observations, recorded, plugin, hooks: Vec::new(), logs: 0, failures: 0 })
     }
 
-    /// Sends a request, and waits until the last hook has heard of it.
+    /// Sends a request, and waits until its last hook has run.
     pub(crate) async fn run(&mut self, sample: &Sample, stream: bool) -> Run {
         match &self.recorded {
             Some(Recorded::Response(response)) => drop(self.harness.respond(response.clone())),
@@ -91,8 +90,8 @@ impl Rehearsal {
             false => self.harness.send(request).await,
         };
         self.harness.completed().await;
-        let looks = self.notes.take();
-        let mut run = Run::of(&looks, &reply, stream);
+        let observations = self.observations.take();
+        let mut run = Run::of(&observations, &reply, stream);
         run.sample.clone_from(&sample.name);
         run.endpoint = sample.endpoint.path();
         run.logs = self.new_logs();
@@ -100,21 +99,21 @@ impl Rehearsal {
         run.hooks = self
             .new_calls()
             .into_iter()
-            .map(|(hook, calls, nanos)| HookRun { hook, calls, nanos, traffic: run::traffic(&looks, hook) })
+            .map(|(hook, calls, nanos)| HookRun { hook, calls, nanos, traffic: traffic(&observations, hook) })
             .collect();
-        let has_passed = looks
-            .iter()
-            .any(|look| (look.side, matches!(look.seen, Seen::Request(_))) == (Side::Inner, true));
+        let has_passed = observations.iter().any(|observation| {
+            (observation.side, matches!(observation.event, Event::Request(_))) == (Side::Inner, true)
+        });
         run.short_circuit = !has_passed && run.request.before.is_some() && !self.ended_by_failure(&run);
         run
     }
 
-    /// Did the plugin's own failure end the request, and not an answer of the plugin's?
+    /// Returns true if a failure of the plugin ended the request, instead of an answer of the plugin.
     fn ended_by_failure(&self, run: &Run) -> bool {
         run.error.as_ref().is_some_and(|error| error["error"]["type"] == "plugin_failure")
     }
 
-    /// What the plugin logged since this was asked last.
+    /// Returns the lines that the plugin logged since the last call.
     pub(crate) fn new_logs(&mut self) -> Vec<Log> {
         let logs = self.harness.logs().split_off(self.logs);
         self.logs += logs.len();
@@ -127,7 +126,7 @@ impl Rehearsal {
         failures
     }
 
-    /// The hooks that were called since this was asked last: how often, and how long in all, in nanoseconds.
+    /// Returns the hooks that were called since the last call of this: their calls, and all nanoseconds together.
     fn new_calls(&mut self) -> Vec<(&'static str, u64, f64)> {
         let plugins = self.harness.client().plugins().list();
         let plugin = plugins.into_iter().find(|plugin| plugin.name == self.plugin.name);
@@ -137,7 +136,7 @@ impl Rehearsal {
         calls
     }
 
-    /// The plugin's own metrics, a series a line.
+    /// Returns the plugin's own metrics, one line for each series.
     pub(crate) fn metrics(&self) -> Vec<String> {
         let label = format!("plugin={:?}", self.plugin.name);
         let text = self.harness.metrics();
@@ -148,14 +147,14 @@ impl Rehearsal {
         own.map(str::to_owned).collect()
     }
 
-    /// Unloads the plugin. Gives what its cleanup failed with.
+    /// Unloads the plugin, and returns the failures of its cleanup.
     pub(crate) async fn end(self) -> Vec<String> {
         let report = self.harness.client().shutdown(std::time::Duration::from_secs(60)).await;
         report.errors.iter().map(|(name, why)| format!("`{name}` in cleanup: {why}")).collect()
     }
 }
 
-/// The hooks that were called between two lists of them: how often, and how long in all, in nanoseconds.
+/// Returns the hooks that were called between two lists of hooks: their calls, and all nanoseconds together.
 pub(crate) fn since(before: &[HookInfo], after: &[HookInfo]) -> Vec<(&'static str, u64, f64)> {
     let hooks = after.iter().map(|hook| {
         let earlier = before.iter().find(|earlier| earlier.hook == hook.hook);
@@ -165,7 +164,7 @@ pub(crate) fn since(before: &[HookInfo], after: &[HookInfo]) -> Vec<(&'static st
     hooks.filter(|(_, calls, _)| *calls > 0).collect()
 }
 
-/// Why a server would refuse the library though it ran here.
+/// Returns the reason why a server would refuse the library, though it ran here.
 pub(crate) fn writable_by_others(file: &Path) -> Option<String> {
     match inspect(file, &VerifyOptions::default()).refused {
         Some(error @ LibraryError::Permissions(_)) => {
@@ -175,33 +174,34 @@ pub(crate) fn writable_by_others(file: &Path) -> Option<String> {
     }
 }
 
-/// A pipeline with the command line's timeout.
-pub(crate) fn pipeline(library: &Library) -> PipelineConfig {
+/// Returns the settings of a pipeline with the timeout of the arguments.
+pub(crate) fn pipeline(library: &LibraryArgs) -> PipelineConfig {
     let timeout = library.timeout;
     PipelineConfig {
         pre_hook_timeout: timeout,
         post_hook_timeout: timeout,
-        // A plugin's own stream that stands still is as slow as a hook.
+        // The timeout also bounds the silence of a stream that the plugin itself sends.
         stream_idle_timeout: timeout,
         ..PipelineConfig::default()
     }
 }
 
-/// Every name that may be a model's: the request's, those of the command line, and the texts of the configuration.
-pub(crate) fn models(library: &Library, question: &Question) -> Result<Vec<String>> {
-    let mut models = question.models.clone();
+/// Returns every name that may be a model's: those of the requests and of the arguments, and each text of the
+/// configuration.
+pub(crate) fn models(library: &LibraryArgs, args: &RequestArgs) -> Result<Vec<String>> {
+    let mut models = args.models.clone();
     texts(&library.config, &mut models);
-    for sample in samples(question)? {
+    for sample in samples(args)? {
         models.extend(sample.request.body().get_str("/model").map(str::to_owned));
     }
     models.sort();
     models.dedup();
-    // The harness serves its own.
+    // The harness serves this model itself.
     models.retain(|model| model != llmux_core::testing::harness::MODEL);
     Ok(models)
 }
 
-/// A library that was not loaded, and what its author can do about it.
+/// Returns the error of a library that was not loaded, with a remedy where there is one.
 pub(crate) fn refused(error: &BuildError) -> CliError {
     match error {
         BuildError::Plugin(PluginError::Config { message, plugin, .. }) => {
@@ -212,20 +212,20 @@ pub(crate) fn refused(error: &BuildError) -> CliError {
 }
 
 fn recorded(file: &Path) -> Result<Recorded> {
-    let problem = |why: &str| CliError::new(format!("--response {}: {why}", file.display()));
+    let failed = |why: &str| CliError::new(format!("--response {}: {why}", file.display()));
     let (text, _) = sample::read("--response", file)?;
-    let value: Value = serde_json::from_slice(&text).map_err(|error| problem(&error.to_string()))?;
+    let value: Value = serde_json::from_slice(&text).map_err(|error| failed(&error.to_string()))?;
     match value {
         Value::Array(chunks) => Ok(Recorded::Chunks(chunks)),
         Value::Object(error) if error.contains_key("error") => {
             let status = error.get("status").and_then(Value::as_u64).unwrap_or(500);
             let status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
-            let status = status.ok_or_else(|| problem("the `status` of an error is 400 to 599"))?;
+            let status = status.ok_or_else(|| failed("the `status` of an error is 400 to 599"))?;
             let message = error["error"]["message"].as_str();
-            let message = message.ok_or_else(|| problem("an error has a text at `error.message`"))?;
+            let message = message.ok_or_else(|| failed("an error has a string at `error.message`"))?;
             Ok(Recorded::Error(status, message.to_owned()))
         }
         Value::Object(_) => Ok(Recorded::Response(value)),
-        _ => Err(problem("a response is a JSON object, a stream an array of chunks")),
+        _ => Err(failed("a response is a JSON object, and a stream is an array of chunks")),
     }
 }

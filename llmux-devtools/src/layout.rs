@@ -1,16 +1,17 @@
-//! Lays JSON out for reading, and shows what is different between two texts of it, line by line.
+//! Layout of JSON for people, and the difference of two JSON texts line by line.
 //!
-//! Members stay in their order and numbers as they are written; what fits into a line is one line. Commas do not
-//! count: a new last element changes no other line.
+//! `try_plugin` shows documents with it. Members keep their order, and numbers stay as they are written. An object or array
+//! that fits into a line is one line. Commas do not count as differences, so a new last element changes no other line.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices, group_diff_ops};
 
-use crate::terminal::output::{Tone, paint};
+use llmux_terminal::{Tone, paint};
 
-/// What fits into one line, and how long a line may be before its end is left out.
+/// Largest width of an object or array in one line, in characters.
 const NARROW: usize = 88;
+/// Largest length of a line before its end is left out, in characters.
 const WIDE: usize = 240;
-/// How many equal lines are shown around different ones.
+/// Number of equal lines shown around different ones.
 const CONTEXT: usize = 2;
 
 /// JSON text, split into its parts.
@@ -20,7 +21,8 @@ enum Node<'t> {
     Parts([char; 2], Vec<(Option<&'t str>, Node<'t>)>),
 }
 
-/// The lines of a JSON text, its outermost object or array opened. What is no JSON is laid out as it comes.
+/// Returns the lines of a JSON text; the outermost object or array always takes several. Text that is not JSON gives
+/// lines, too.
 pub(crate) fn lines(text: &str) -> Vec<String> {
     let mut rest = text;
     let node = node(&mut rest);
@@ -29,8 +31,8 @@ pub(crate) fn lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// What is different in `after`: removed lines with a `-`, added ones with a `+`, a few equal ones around them.
-/// Empty if nothing is.
+/// Returns the lines that differ: removed lines with a `-`, added ones with a `+`, and a few equal ones around them. Empty
+/// if no line differs.
 pub(crate) fn difference(before: &[String], after: &[String], colors: bool) -> String {
     let bare = |lines: &[String]| -> Vec<String> {
         lines.iter().map(|line| line.strip_suffix(',').unwrap_or(line).to_owned()).collect()
@@ -64,7 +66,8 @@ pub(crate) fn difference(before: &[String], after: &[String], colors: bool) -> S
     shown
 }
 
-/// A line for each chunk, before the plugin and behind it, without the members that all chunks share: an id, a model.
+/// Returns a line for each chunk, before the plugin and behind it, without the members that are equal in all chunks, such
+/// as the id and the model.
 pub(crate) fn chunk_lines(chunks: &[Vec<(String, String)>; 2]) -> [Vec<String>; 2] {
     let nodes = chunks.each_ref().map(|chunks| -> Vec<(&str, Node<'_>)> {
         chunks.iter().map(|(event, data)| (&**event, node(&mut &**data))).collect()
@@ -104,7 +107,7 @@ fn cut(line: &str) -> String {
     }
 }
 
-/// The next value; what follows it is left in `rest`.
+/// Reads the next value, and leaves the text behind it in `rest`.
 fn node<'t>(rest: &mut &'t str) -> Node<'t> {
     *rest = rest.trim_start();
     let brackets = match rest.chars().next() {
@@ -138,13 +141,13 @@ fn node<'t>(rest: &mut &'t str) -> Node<'t> {
         let left = rest.len();
         parts.push((key, node(rest)));
         if rest.len() == left {
-            // No JSON: a bracket that nothing opened.
+            // Not JSON: a bracket that nothing opened.
             *rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
         }
     }
 }
 
-/// The next string, with its quotes.
+/// Reads the next string, with its quotes.
 fn string<'t>(rest: &mut &'t str) -> &'t str {
     let mut escaped = false;
     let end = rest.char_indices().skip(1).find(|(_, char)| {
@@ -157,7 +160,7 @@ fn string<'t>(rest: &mut &'t str) -> &'t str {
     string
 }
 
-/// All of it in a line.
+/// Writes the node into one line.
 fn line(node: &Node<'_>, out: &mut String) {
     match node {
         Node::Scalar(text) => out.push_str(text),
@@ -189,7 +192,7 @@ fn put(node: &Node<'_>, key: &str, depth: usize, comma: &str, lines: &mut Vec<St
     }
 }
 
-/// A line for each part of it.
+/// Writes a line for each part of the node.
 fn open(node: &Node<'_>, key: &str, depth: usize, comma: &str, lines: &mut Vec<String>) {
     let indent = " ".repeat(depth * 2);
     let Node::Parts([begin, end], parts) = node else { return put(node, key, depth, comma, lines) };
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_into_a_line_is_opened() {
+    fn a_part_that_does_not_fit_into_a_line_takes_several() {
         let long = "x".repeat(NARROW);
         let text = format!(r#"{{"a":[{{"b":"{long}"}},2]}}"#);
         assert_eq!(lines(&text).len(), 8, "{:#?}", lines(&text));
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_comes_to_an_end() {
+    fn text_that_is_not_json_is_laid_out_too() {
         for text in ["", "]", "{]", "[}", "{\"a", "plain words", "[1, }, 2]"] {
             lines(text);
         }

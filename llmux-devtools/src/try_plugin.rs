@@ -1,28 +1,33 @@
-//! `llmux plugin try`: runs a library on sample requests, and shows what it did to each.
+//! `llmux plugin try`: runs a library on sample requests, and prints what it did to each.
+//!
+//! The program calls [`try_plugin`]. Deliberately absent: how a request is run and recorded, which is `trial`'s.
 
 use std::fmt::Write;
 
+use llmux_terminal::{CliError, Result, Tone, colors, duration, paint, print, print_json};
 use serde_json::{Value, json};
 
-use super::{
-    authors::Try,
-    rehearsal::{Rehearsal, Run, layout, samples, writable_by_others},
-};
-use crate::terminal::{
-    cli_error::{CliError, Result},
-    output::{self, Tone, paint},
+use crate::{
+    args::TryArgs,
+    layout,
+    run::Run,
+    sample::samples,
+    trial::{Trial, writable_by_others},
 };
 
-/// Runs the command.
-pub(crate) async fn run(options: Try) -> Result<()> {
-    let samples = samples(&options.question)?;
-    let mut rehearsal =
-        Rehearsal::start(&options.plugin, &options.question, options.response.as_deref()).await?;
+/// Runs a library on sample requests, and prints what it did to each.
+///
+/// # Errors
+///
+/// If an argument is wrong, the library is refused, or one of its hooks failed.
+pub async fn try_plugin(options: TryArgs) -> Result<()> {
+    let samples = samples(&options.request)?;
+    let mut trial = Trial::start(&options.plugin, &options.request, options.response.as_deref()).await?;
     let note = writable_by_others(&options.plugin.file);
-    let page = Page { colors: output::colors(&std::io::stdout()) };
-    let start_logs = rehearsal.new_logs();
+    let page = Page { colors: colors(&std::io::stdout()) };
+    let start_logs = trial.new_logs();
     if !options.json {
-        let plugin = &rehearsal.plugin;
+        let plugin = &trial.plugin;
         let mut head = format!(
             "{} {}, priority {}, {}\n",
             plugin.plugin,
@@ -34,27 +39,27 @@ pub(crate) async fn run(options: Try) -> Result<()> {
             let _ = writeln!(head, "{}", paint(&format!("note: {note}"), Tone::Muted, page.colors));
         }
         if !start_logs.is_empty() {
-            page.list(&mut head, "logged while it was made", start_logs.iter().map(ToString::to_string));
+            page.list(&mut head, "logged by the construction", start_logs.iter().map(ToString::to_string));
         }
-        output::print(&head)?;
+        print(&head)?;
     }
     let (mut runs, mut failures) = (Vec::new(), Vec::new());
     for sample in &samples {
         for _ in 0..options.times {
-            let run = rehearsal.run(sample, options.question.stream).await;
+            let run = trial.run(sample, options.request.stream).await;
             failures.extend(run.failures.iter().cloned());
             match options.json {
                 true => runs.push(run.to_json()),
-                false => output::print(&page.run(&run))?,
+                false => print(&page.run(&run))?,
             }
         }
     }
-    let (plugin, metrics) = (rehearsal.plugin.clone(), rehearsal.metrics());
-    let cleanup = rehearsal.end().await;
+    let (plugin, metrics) = (trial.plugin.clone(), trial.metrics());
+    let cleanup = trial.end().await;
     failures.extend(cleanup.iter().cloned());
     if options.json {
         let logs: Vec<String> = start_logs.iter().map(ToString::to_string).collect();
-        output::print_json(&json!({
+        print_json(&json!({
             "plugin": {
                 "name": plugin.plugin, "version": plugin.version, "priority": plugin.priority,
                 "on_error": plugin.on_error, "sha256": plugin.sha256, "path": options.plugin.file.to_string_lossy(),
@@ -62,11 +67,11 @@ pub(crate) async fn run(options: Try) -> Result<()> {
             "note": note, "start_logs": logs, "runs": runs, "metrics": metrics, "failures": failures,
         }))?;
     } else if !metrics.is_empty() || !cleanup.is_empty() {
-        let mut end = format!("\n{}\n", page.title("in the end"));
+        let mut end = format!("\n{}\n", page.title("at the end"));
         page.list(&mut end, "failed", cleanup);
         // The buckets of a histogram say little to a reader.
-        page.list(&mut end, "counted", metrics.into_iter().filter(|line| !line.contains("_bucket{")));
-        output::print(&end)?;
+        page.list(&mut end, "metrics", metrics.into_iter().filter(|line| !line.contains("_bucket{")));
+        print(&end)?;
     }
     match &*failures {
         [] => Ok(()),
@@ -77,7 +82,7 @@ pub(crate) async fn run(options: Try) -> Result<()> {
     }
 }
 
-/// How runs are shown.
+/// Layout of runs for a terminal or a pipe.
 struct Page {
     colors: bool,
 }
@@ -90,7 +95,7 @@ impl Page {
         }
     }
 
-    /// A title and its lines; nothing where there are none.
+    /// Adds a title and its lines; adds nothing if there are no lines.
     fn list(&self, out: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
         let mut lines = lines.into_iter().peekable();
         if lines.peek().is_some() {
@@ -110,14 +115,17 @@ impl Page {
         self.request(&mut out, run);
         if run.short_circuit {
             let status = run.status;
-            let _ = writeln!(out, "short circuit: it answered in the provider's place, with status {status}");
+            let _ = writeln!(
+                out,
+                "short circuit: the plugin answered in place of the provider, with status {status}"
+            );
         }
         match run.stream {
             true => self.chunks(&mut out, run),
             false => self.response(&mut out, run),
         }
         if run.error.as_ref().is_some_and(|error| error["error"]["code"] == "model_not_found") {
-            let note = "note: name the model with --model, and the provider here serves it";
+            let note = "note: the provider of this command serves each model that --model names";
             let _ = writeln!(out, "{}", paint(note, Tone::Muted, self.colors));
         }
         let values = run.values.iter().map(|(key, value)| format!("{key} = {value}"));
@@ -137,7 +145,7 @@ impl Page {
         match after {
             Some(after) => self.difference(out, "request", before, after),
             None => {
-                let _ = writeln!(out, "request: went no further");
+                let _ = writeln!(out, "request: not passed on");
             }
         }
     }
@@ -148,12 +156,12 @@ impl Page {
             |text: &str| serde_json::from_str(text).is_ok_and(|it: Value| it.get("error").is_some());
         match (&run.response.before, &run.response.after) {
             (Some(before), Some(after)) => {
-                let turned = match (is_error(before), is_error(after)) {
-                    (true, false) => "error, turned into a response",
-                    (false, true) => "response, turned into an error",
+                let changed = match (is_error(before), is_error(after)) {
+                    (true, false) => "error, changed into a response",
+                    (false, true) => "response, changed into an error",
                     _ => kind,
                 };
-                self.difference(out, &format!("{turned} ({})", run.status), before, after);
+                self.difference(out, &format!("{changed} ({})", run.status), before, after);
             }
             (None, Some(after)) => self.difference(out, &format!("{kind} ({})", run.status), "", after),
             _ => {
@@ -169,10 +177,12 @@ impl Page {
         let _ = match (&*difference, count) {
             ("", 0) => writeln!(out, "chunks: none"),
             (difference, _) if run.short_circuit => {
-                write!(out, "chunks: {count}, of its own answer\n{difference}")
+                write!(out, "chunks: {count}, of the plugin's own answer\n{difference}")
             }
-            ("", _) => writeln!(out, "chunks: unchanged, {count} of them"),
-            (difference, _) => write!(out, "chunks: {} came, {count} went on\n{difference}", before.len()),
+            ("", _) => writeln!(out, "chunks: {count}, unchanged"),
+            (difference, _) => {
+                write!(out, "chunks: {} before the plugin, {count} behind it\n{difference}", before.len())
+            }
         };
         if !run.text.is_empty() {
             let _ = writeln!(out, "text: {:?}", run.text);
@@ -199,7 +209,7 @@ impl Page {
                 out,
                 "    {:<17} {:>9}{calls}, {} bytes read, {} written",
                 hook.hook,
-                output::duration(hook.nanos),
+                duration(hook.nanos),
                 hook.traffic.read,
                 hook.traffic.written
             );

@@ -1,0 +1,26 @@
+//! Tools for plugin authors: `llmux plugin try` runs a library on sample requests, and `llmux plugin bench` measures its
+//! hooks.
+//!
+//! The program `llmux` links this crate: it puts [`TryArgs`] and [`BenchArgs`] into its command line and calls
+//! [`try_plugin`] and [`bench_plugin`]. Both print to standard output.
+//!
+//! ```text
+//! args ──► try_plugin ──► trial (the library between two observers, no server) ──► run ──► layout, or JSON
+//!   │                       ▲
+//!   └────► bench ───────────┘  sample (the requests)
+//! ```
+//!
+//! Deliberately absent: a server, and any way into the pipeline that plugins and clients do not have.
+
+mod args;
+mod bench;
+mod layout;
+mod observer;
+mod run;
+mod sample;
+mod trial;
+mod try_plugin;
+
+pub use args::{BenchArgs, TryArgs};
+pub use bench::bench_plugin;
+pub use try_plugin::try_plugin;
