@@ -1,17 +1,20 @@
-//! The endpoints that a request can be for: where it goes upstream, and what its hooks see.
+//! The endpoints of the API: the path of each upstream, which is also its name in contexts, logs and metrics.
+//!
+//! Every layer above uses them. Deliberately absent: the shapes of requests and responses.
 
 use std::{fmt, str::FromStr};
 
-/// An endpoint of the OpenAI API. All of them go the same way through the pipeline.
+/// An endpoint of the OpenAI API. Requests of all endpoints take the same way through the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Endpoint {
-    /// `POST /v1/chat/completions`
+    /// `POST /v1/chat/completions`.
     ChatCompletions,
-    /// `POST /v1/completions`
+    /// `POST /v1/completions`.
     Completions,
-    /// `POST /v1/embeddings`, which never streams
+    /// `POST /v1/embeddings`, which never streams.
     Embeddings,
-    /// `POST /v1/responses`
+    /// `POST /v1/responses`.
     Responses,
 }
 
@@ -30,7 +33,7 @@ impl Endpoint {
         }
     }
 
-    /// Does a stream of this endpoint end with `data: [DONE]`, and know `stream_options.include_usage`?
+    /// Returns true if a stream of this endpoint ends with `data: [DONE]` and supports `stream_options.include_usage`.
     pub fn ends_with_done(self) -> bool {
         matches!(self, Endpoint::ChatCompletions | Endpoint::Completions)
     }

@@ -1,43 +1,48 @@
-//! The error that a request ends with: what a provider answered, what a plugin refused, or what the host
-//! could not do. It stays the JSON that the client will get, so that what LLMux does not know passes through.
+//! The error that a request ends with: from a provider, from a plugin, or from the host. It is kept as the JSON document
+//! that the client receives, so that members that LLMux does not know are preserved.
 //!
-//! Errors of managing plugins are `plugins::PluginError`; a plugin's own failure is a `pipeline::Failure`
-//! until the configuration makes it an error of the request.
+//! Every layer above makes and passes these errors. Deliberately absent: errors of managing plugins, which are
+//! `plugins::PluginError`, and a plugin's own failure, which is a `pipeline::Failure` until the configuration makes it an
+//! error of the request.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::document::Document;
 
-/// Where an error of a request comes from.
+/// The origin of a request's error, which decides its default HTTP status and whether the request is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// The request is not what the endpoint takes (400, 413).
+    /// The endpoint does not accept the request. Status 400, or 413 if the body is too large. Made by the client, before
+    /// the first hook or on the way to a provider.
     InvalidRequest,
-    /// No deployment serves the model (404).
+    /// No deployment serves the model. Status 404. Made by the client, after the pre hooks.
     ModelNotFound,
-    /// A plugin answered with an error.
+    /// A plugin answered with an error: in a short circuit, or from a post hook. The plugin chooses the status, 400 to
+    /// 599.
     Rejected,
-    /// A plugin failed, and the request was to fail with it (500).
+    /// A plugin failed, and the configuration makes its failure the request's error. Status 500. Made by the pipeline.
     PluginFailure,
-    /// The provider answered with an error.
+    /// The provider answered with an error. Status as the provider sent it, 400 to 599; 502 if the error came without
+    /// one.
     Provider,
-    /// The provider could not be reached (502).
+    /// The provider could not be reached. Status 502. Made by the provider.
     Connect,
-    /// The provider did not answer in time (504).
+    /// The provider did not answer in time, or its stream was silent for too long. Status 504. Made by the provider.
     Timeout,
-    /// The provider's answer made no sense, or broke off (502).
+    /// The provider's answer could not be used, or broke off. Status 502. Made by the provider.
     BadGateway,
-    /// The caller went away (499).
+    /// The caller dropped the request. Status 499. Made by the pipeline for the hooks that run after it.
     Cancelled,
-    /// The pipeline has been shut down (503).
+    /// The client has been shut down. Status 503. Made by the client.
     PipelineClosed,
 }
 
 impl ErrorKind {
-    /// The kind's name in logs and metrics, and the error's `type` where nobody gives another.
+    /// The kind's name in logs and metrics. It is also the default of the error's `type`.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorKind::InvalidRequest => "invalid_request_error",
@@ -53,7 +58,7 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status where nobody gives another.
+    /// The kind's default HTTP status.
     pub fn status(self) -> u16 {
         match self {
             ErrorKind::InvalidRequest => 400,
@@ -67,41 +72,35 @@ impl ErrorKind {
     }
 }
 
-/// The error of a request. Its document is `{"status", "error": {"message", "type", "param", "code", …}}`,
-/// with `"retry_after"` (seconds) where known; post hooks read and edit that document.
+/// The error of a request.
+///
+/// Its document is `{"status", "error": {"message", "type", "param", "code", …}}`, with `"retry_after"` (seconds) if
+/// known. Post hooks read and edit that document.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     document: Document,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of a kind, with the kind's own status and type.
+    /// An error with the kind's own status and type.
     pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Self::with_code(kind, message, None)
-    }
-
-    /// The same, with a `code`.
-    pub fn with_code(kind: ErrorKind, message: impl fmt::Display, code: Option<&str>) -> Self {
         let kind_name = match kind {
             ErrorKind::ModelNotFound => ErrorKind::InvalidRequest.as_str(),
             other => other.as_str(),
         };
-        Self::from_parts(
-            kind,
-            kind.status(),
-            json!({"message": message.to_string(), "type": kind_name, "param": null, "code": code}),
-            None,
-        )
+        let error = json!({"message": message.to_string(), "type": kind_name, "param": null, "code": null});
+        Self::from_parts(kind, kind.status(), error, None)
     }
 
-    /// The request's `model` is served by no provider (404, code `model_not_found`).
+    /// The error for a `model` that no provider serves: 404, code `model_not_found`.
     pub fn model_not_found(model: &str) -> Self {
         let message = format_args!("no provider here serves the model `{model}`");
-        Self::with_code(ErrorKind::ModelNotFound, message, Some("model_not_found"))
+        Self::new(ErrorKind::ModelNotFound, message).with_code("model_not_found")
     }
 
-    /// The request's body has more than `limit` bytes (413, code `request_too_large`).
+    /// The error for a request's body of more than `limit` bytes: 413, code `request_too_large`.
     pub fn request_too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {limit} bytes");
         let error = json!({
@@ -110,7 +109,7 @@ impl Error {
         Self::from_parts(ErrorKind::InvalidRequest, 413, error, None)
     }
 
-    /// A member of the request's body is missing or has a wrong value (400); `param` names the member.
+    /// The error for a member of the request's body that is missing or invalid: 400. `param` names the member.
     pub fn invalid_member(param: &str, message: impl fmt::Display) -> Self {
         let error = json!({
             "message": message.to_string(), "type": ErrorKind::InvalidRequest.as_str(), "param": param, "code": null,
@@ -118,49 +117,65 @@ impl Error {
         Self::from_parts(ErrorKind::InvalidRequest, 400, error, None)
     }
 
-    /// The host takes no more requests, because it shuts down (503, code `shutting_down`).
+    /// The error for a request after the client has been shut down: 503, code `shutting_down`.
     pub fn shutting_down() -> Self {
-        Self::with_code(ErrorKind::PipelineClosed, "this host is shutting down", Some("shutting_down"))
+        Self::new(ErrorKind::PipelineClosed, "this host is shutting down").with_code("shutting_down")
     }
 
-    /// An error whose `error` object is given, as a provider sent it.
+    /// Sets the error's `code`.
+    #[must_use]
+    pub fn with_code(mut self, code: &str) -> Self {
+        // An `error` that is no object has no place for a code.
+        let _ = self.document.set("/error/code", &Value::from(code).to_string());
+        self
+    }
+
+    /// Sets the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// An error with a given `error` object, as a provider sent it.
     pub fn from_parts(kind: ErrorKind, status: u16, error: Value, retry_after: Option<Duration>) -> Self {
         let mut document = json!({"status": status, "error": error});
         if let Some(retry_after) = retry_after {
             document["retry_after"] = json!(retry_after.as_secs_f64());
         }
-        Self { kind, document: Document::from_value(&document) }
+        Self::of_checked(kind, Document::from_value(&document))
     }
 
-    /// An error from the text of an error document, as a plugin gives it.
+    /// Parses an error document, as a plugin returns it.
     ///
     /// # Errors
     ///
-    /// Says what is wrong when the text is not JSON, `error` is no object with a `message`, or `status` is not 400 to
-    /// 599.
+    /// A description of the problem, if the text is not JSON, `error` is not an object with a `message`, or `status` is
+    /// not a number from 400 to 599.
     pub fn from_json(kind: ErrorKind, text: &str) -> Result<Self, String> {
-        let (document, [status, message]) = Document::glance(text, [&["status"], &["error", "message"]])
-            .map_err(|error| format!("the error: {error}"))?;
+        let (document, [status, message]) =
+            Document::parse_and_find(text, [&["status"], &["error", "message"]])
+                .map_err(|error| format!("the error: {error}"))?;
         check(status, message)?;
-        Ok(Self { kind, document })
+        Ok(Self::of_checked(kind, document))
     }
 
-    /// Is a document still that of an error, after a plugin has edited it? Says what is wrong with it.
+    /// Checks that a document is still an error's, after a plugin has edited it. The error describes the problem.
     pub(crate) fn check(document: &Document) -> Result<(), String> {
         check(document.get("/status"), document.get("/error/message"))
     }
 
-    /// An error from a document that has been an error's, or has passed [`check`](Self::check).
+    /// An error from a document that was an error's before, or that has passed [`check`](Self::check).
     pub(crate) fn of_checked(kind: ErrorKind, document: Document) -> Self {
-        Self { kind, document }
+        Self { kind, document, source: None }
     }
 
-    /// Where it comes from.
+    /// The error's origin.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The HTTP status, 400 to 599.
+    /// The HTTP status, 400 to 599. The kind's own, if a plugin has set another.
     pub fn status(&self) -> u16 {
         self.document
             .get("/status")
@@ -169,7 +184,7 @@ impl Error {
             .unwrap_or(self.kind.status())
     }
 
-    /// What happened, in a sentence for the client.
+    /// The error's `message`, for the client.
     pub fn message(&self) -> &str {
         self.document.get_str("/error/message").unwrap_or_default()
     }
@@ -184,13 +199,14 @@ impl Error {
         self.document.get_str("/error/code")
     }
 
-    /// How long the client should wait before it tries again.
+    /// Delay before the client should try again.
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds: f64 = self.document.get("/retry_after")?.parse().ok()?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// May another try of the same request succeed (rule F1: connect, timeout, 408, 429, 5xx)?
+    /// Returns true if another try of the same request may succeed (rule F1): for connection failures, timeouts, answers
+    /// that cannot be used, and a provider's 408, 429 and 5xx.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::BadGateway => true,
@@ -210,13 +226,13 @@ impl Error {
         &self.document
     }
 
-    /// The error document, to keep.
+    /// Returns the error document.
     pub(crate) fn into_document(self) -> Document {
         self.document
     }
 }
 
-/// Are these the status and the message of an error?
+/// Checks the JSON texts of an error's status and message.
 fn check(status: Option<&str>, message: Option<&str>) -> Result<(), String> {
     match status.map(str::parse::<u16>) {
         Some(Ok(400..=599)) => {}
@@ -240,4 +256,9 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}

@@ -48,7 +48,7 @@ impl Drop for Served {
 
 async fn complete(State(upstream): State<Arc<Upstream>>, body: Bytes) -> Response {
     let asked: Value = serde_json::from_slice(&body).expect("a host sends JSON");
-    let call = Call { endpoint: Endpoint::ChatCompletions, body, request_id: "r".into() };
+    let call = Call::new(Endpoint::ChatCompletions, body, "r");
     if asked["stream"] != true {
         return match upstream.send(call).await {
             Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer.to_bytes()).into_response(),

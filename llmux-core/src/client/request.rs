@@ -30,8 +30,9 @@ impl Request {
     ///
     /// [`ErrorKind::InvalidRequest`]: not JSON (with the position), no object, or no `model`.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>) -> Result<Self, Error> {
-        let body = Document::parse(body)
-            .map_err(|error| Error::with_code(ErrorKind::InvalidRequest, error, Some("invalid_json")))?;
+        let body = Document::parse(body).map_err(|error| {
+            Error::new(ErrorKind::InvalidRequest, &error).with_code("invalid_json").with_source(error)
+        })?;
         Self::of_document(endpoint, body)
     }
 

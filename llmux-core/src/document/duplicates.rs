@@ -1,17 +1,17 @@
-//! Duplicate keys: which members of an object a later member with the same key hides. A guard that reads one and
-//! a provider that reads the other is the danger, so what leaves a document has the hidden ones cut out.
+//! Duplicate keys: a member is hidden if a later member of its object has the same key. A guard might read one of them
+//! and the provider the other, so hidden members are removed from every text that has been read.
 //!
-//! `node` calls it when it opens an object, and for text that leaves unopened. Keys are the same when
-//! their content is: `"a"` and `"\u0061"` are one key.
+//! `open` calls it for an object, and `node` for a text that is read without being opened. Keys are compared by their
+//! content: `"a"` and `"\u0061"` are the same key.
 
 use std::{borrow::Cow, collections::HashSet};
 
 use super::scan::{self, MAX_DEPTH, Quoted, Visitor};
 
-/// Up to so many keys are compared in pairs, which needs no memory.
+/// Maximum number of keys that are compared in pairs, which needs no memory.
 const FEW: usize = 16;
 
-/// Calls `hide` with each of `count` keys that a later one hides, in no particular order.
+/// Calls `hide` with the position of each key that a later one hides, in no particular order. There are `count` keys.
 pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, mut hide: impl FnMut(usize)) {
     if count <= FEW && !(0..count).any(|at| key(at).escaped) {
         let content = |at| {
@@ -24,7 +24,7 @@ pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, m
             }
         }
     } else {
-        // The set's hasher has random keys: nobody can choose keys that collide.
+        // The set's hasher has random keys, so a client cannot choose keys that collide.
         let mut seen = HashSet::with_capacity(count);
         for at in (0..count).rev() {
             let key = key(at);
@@ -35,7 +35,7 @@ pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, m
     }
 }
 
-/// The content of a string's text, quotes included.
+/// The content of a string. `quoted` is its text, quotes included.
 pub(super) fn unescape(quoted: &[u8], escaped: bool) -> Cow<'_, [u8]> {
     if escaped && let Ok(content) = serde_json::from_slice::<String>(quoted) {
         return Cow::Owned(content.into_bytes());
@@ -43,8 +43,7 @@ pub(super) fn unescape(quoted: &[u8], escaped: bool) -> Cow<'_, [u8]> {
     Cow::Borrowed(&quoted[1..quoted.len() - 1])
 }
 
-/// The text of a valid value without the members that are hidden, at any depth; `None` when there are none.
-/// One pass, however deep they are.
+/// The text of a valid value without hidden members at any depth, in one pass. `None` if there are no hidden members.
 pub(super) fn cut(text: &[u8]) -> Option<Vec<u8>> {
     let mut finder = Finder { text, keys: Vec::new(), objects: Vec::new(), cuts: Vec::new() };
     scan::value(text, scan::space(text, 0), MAX_DEPTH, &mut finder).ok()?;
@@ -56,7 +55,7 @@ pub(super) fn cut(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     for (start, end) in cuts {
-        // A cut inside of one that is done already starts before `at`.
+        // A cut inside an earlier one starts before `at`.
         out.extend_from_slice(text.get(at..start).unwrap_or_default());
         at = at.max(end);
     }
@@ -64,12 +63,12 @@ pub(super) fn cut(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Collects the ranges to cut while the scan passes.
+/// Collects the ranges to cut during a scan.
 struct Finder<'a> {
     text: &'a [u8],
     /// The keys of all open objects, the innermost's last.
     keys: Vec<Quoted>,
-    /// Where in `keys` each open object's begin.
+    /// The position in `keys` of the first key of each open object.
     objects: Vec<usize>,
     cuts: Vec<(usize, usize)>,
 }
@@ -86,7 +85,7 @@ impl Visitor for Finder<'_> {
     fn object_ends(&mut self) {
         let first = self.objects.pop().unwrap_or_default();
         let keys = &self.keys[first..];
-        // A hidden member is never the last, so it and its comma end where the next key starts.
+        // A hidden member is never the last one, so it ends, comma included, at the start of the next key.
         let cut = |at: usize| self.cuts.push((keys[at].start, keys[at + 1].start));
         hidden(self.text, keys.len(), |at| keys[at], cut);
         self.keys.truncate(first);

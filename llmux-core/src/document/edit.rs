@@ -1,29 +1,29 @@
-//! Edits: one value set, inserted or removed below a place. `Document` calls it, with text that is validated.
+//! Edits: sets, inserts or removes one value below a place. `Document` calls it with validated text.
 //!
-//! The path to the place is copied if another clone of the document shares it; everything beside the path stays
-//! shared. Replacing the whole document is not an edit but another document.
+//! If another clone of the document shares the path to the place, the path is copied. Everything beside the path stays
+//! shared. Deliberately absent: replacing the whole document, which `Document` does.
 
 use super::{
-    node::{Key, Member, Node, Parts, Seen, member_named},
+    node::{Key, Member, Node, Parts, Subtree, member_named},
     pointer::{self, Pointer},
 };
 
-/// What to do at a place.
+/// An edit of the value at a place.
 pub(super) enum Edit {
-    /// Add or replace a member, replace an element, or append one (`-`).
+    /// Adds or replaces a member, replaces an element, or appends an element (`-`).
     Set(Node),
-    /// The same for members; elements from the place on make room.
+    /// Inserts an element before the one at the place. For members as `Set`.
     Insert(Node),
-    /// Take out what is there.
+    /// Removes the member or element.
     Remove,
 }
 
-/// Applies an edit below a value, where a pointer says; `None` when there is no such place, and then the
-/// document means what it meant.
-pub(super) fn apply(seen: &mut Seen, pointer: Pointer<'_>, edit: Edit) -> Option<()> {
+/// Applies an edit at a pointer below a value. Returns `None` if there is no such place; the document's content is
+/// unchanged then.
+pub(super) fn apply(subtree: &mut Subtree, pointer: Pointer<'_>, edit: Edit) -> Option<()> {
     let (token, rest) = pointer.split()?;
-    let (opened, raw, size) = seen.opened_mut()?;
-    // The size is kept, not counted: each edit adds what it brings and takes off what it replaces.
+    let (opened, raw, size) = subtree.opened_mut()?;
+    // The size is kept up to date: each edit adds the size of the new value and subtracts that of the old one.
     let (before, after) = if rest.is_empty() {
         match &mut opened.parts {
             Parts::Members(members) => edit_members(members, &token, raw, edit)?,
@@ -40,7 +40,7 @@ pub(super) fn apply(seen: &mut Seen, pointer: Pointer<'_>, edit: Edit) -> Option
             Parts::Content(_) => return None,
         };
         let before = child.size();
-        apply(child.seen_mut(raw)?, rest, edit)?;
+        apply(child.subtree_mut(raw)?, rest, edit)?;
         (before, child.size())
     };
     opened.changed = true;
@@ -48,7 +48,7 @@ pub(super) fn apply(seen: &mut Seen, pointer: Pointer<'_>, edit: Edit) -> Option
     Some(())
 }
 
-/// Edits an object; gives the size of what went and of what came.
+/// Edits an object. Returns the size of the old and of the new text.
 fn edit_members(members: &mut Vec<Member>, token: &str, raw: &[u8], edit: Edit) -> Option<(usize, usize)> {
     let found = member_named(members, token, raw);
     match (edit, found) {
@@ -59,9 +59,9 @@ fn edit_members(members: &mut Vec<Member>, token: &str, raw: &[u8], edit: Edit) 
         }
         (Edit::Set(value) | Edit::Insert(value), None) => {
             let json = serde_json::Value::from(token).to_string().into_boxed_str();
-            let came = json.len() + 1 + value.size() + comma(members.len());
+            let added = json.len() + 1 + value.size() + comma(members.len());
             members.push(Member { key: Key::Own { escaped: json.contains('\\'), json }, value });
-            Some((0, came))
+            Some((0, added))
         }
         (Edit::Remove, Some(at)) => {
             let Member { key, value } = members.remove(at);
@@ -71,7 +71,7 @@ fn edit_members(members: &mut Vec<Member>, token: &str, raw: &[u8], edit: Edit) 
     }
 }
 
-/// Edits an array; gives the size of what went and of what came.
+/// Edits an array. Returns the size of the old and of the new text.
 fn edit_elements(elements: &mut Vec<Node>, token: &str, edit: Edit) -> Option<(usize, usize)> {
     let length = elements.len();
     let at = match (&edit, token) {
@@ -86,14 +86,14 @@ fn edit_elements(elements: &mut Vec<Node>, token: &str, edit: Edit) -> Option<(u
             Some(sizes)
         }
         Edit::Set(value) if token == "-" => {
-            let came = value.size() + comma(length);
+            let added = value.size() + comma(length);
             elements.push(value);
-            Some((0, came))
+            Some((0, added))
         }
         Edit::Insert(value) if at <= length => {
-            let came = value.size() + comma(length);
+            let added = value.size() + comma(length);
             elements.insert(at, value);
-            Some((0, came))
+            Some((0, added))
         }
         Edit::Remove if at < length => {
             let value = elements.remove(at);
@@ -103,7 +103,7 @@ fn edit_elements(elements: &mut Vec<Node>, token: &str, edit: Edit) -> Option<(u
     }
 }
 
-/// The size of the comma to a part beside `others`.
+/// The size of the comma that a part needs beside `others` other parts.
 fn comma(others: usize) -> usize {
     usize::from(others > 0)
 }

@@ -1,36 +1,39 @@
-//! What a document refuses: text that is no JSON, with its position, and edits of places that do not exist.
-//! The pipeline makes client errors of the first kind, a plugin is told both.
+//! The errors of documents: text that is not JSON, with its position, and edits of places that do not exist.
+//! The client turns the first into an error of the request; a plugin receives both.
 
 use serde_json::Value;
 use thiserror::Error;
 
 use super::scan::Refused;
 
-/// A text is not JSON.
+/// The error of a text that is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 #[error("invalid JSON at line {line}, column {column}: {message}")]
 pub struct InvalidJson {
-    /// What is wrong there, as `serde_json` says it.
+    /// The reason, in the words of `serde_json`.
     pub message: String,
     /// The line, from 1.
     pub line: usize,
-    /// The byte in the line, from 1; 0 is before the first.
+    /// The byte in the line, from 1; 0 if the error is before the line's first byte.
     pub column: usize,
 }
 
-/// Why a document could not be edited. It is unchanged then.
+/// The error of an edit. The document is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EditError {
-    /// The pointer is none, or nothing is where it points.
+    /// The pointer is invalid, or the document has no value there.
     #[error("no such place in the document")]
     NoSuchPlace,
-    /// The new value is not JSON, or nests too deep for its place.
+    /// The new value is not JSON, or nests too deeply for its place.
     #[error(transparent)]
     InvalidJson(#[from] InvalidJson),
 }
 
 impl InvalidJson {
-    /// Of a text that the door refused. Parsed again, slowly, for the words that people know from `serde_json`.
+    /// The error of a text that the scanner refused. The text is parsed again with `serde_json`, slowly, for its familiar
+    /// message.
     pub(super) fn of_text(text: &[u8], refused: Option<&Refused>) -> Self {
         if let Err(error) = serde_json::from_slice::<Value>(text) {
             let mut message = error.to_string();
@@ -39,7 +42,7 @@ impl InvalidJson {
             }
             return Self { message, line: error.line(), column: error.column() };
         }
-        // Valid as such, but not where it was to go.
+        // The text is valid by itself, but not at its place, where it would nest too deeply.
         let (at, message) = refused.map_or((0, "invalid text"), |refused| (refused.at, refused.reason));
         let before = &text[..at.min(text.len())];
         let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);

@@ -1,20 +1,20 @@
-//! JSON bodies that the host owns, split only as far as somebody looked: requests, responses, chunks and errors.
-//! The pipeline hands them to plugins by handle, providers send and receive their bytes.
+//! JSON bodies that the host owns: requests, responses, chunks and errors. A body is split only as far as it has been
+//! read. The pipeline gives plugins handles to documents; providers send and receive their bytes.
 //!
 //! ```text
 //! bytes ── parse ──► Document ── get, set, insert, remove ──► to_bytes ── bytes
 //!          scan       node    (pointer, edit, duplicates)     write
 //! ```
 //!
-//! The design decision made here: **what was read is what is sent, and what nobody touched is not
-//! touched.** A value that no one looked at stays a range of the bytes that came in. Reading opens the path to a
-//! place and nothing else; an edit marks that path; sending copies ranges and writes only what changed.
+//! The design decision: **a value is sent as it was read, and a value that was not read is sent as it was received.** A
+//! value that was not read stays a range of the received bytes. Reading opens the path to a place and nothing else; an
+//! edit marks that path; sending copies ranges and writes only the changed values.
 //!
-//! Duplicate keys are where the two halves meet. A guard that reads one of them and a provider that reads the other
-//! is a way around the guard, so whatever has been read is sent without duplicates, the last one kept, and
-//! whatever has not is sent as it came. See [`Document::get`].
+//! Duplicate keys are the difficult case. If a guard read one of them and the provider the other, the guard would be
+//! bypassed. Therefore a value that was read is sent without duplicates, the last one kept, and a value that was not
+//! read is sent as it was received. See [`Document::get`].
 //!
-//! What is deliberately absent: typed access (that is the SDK's), and any knowledge of what a body means.
+//! Deliberately absent: typed access, which is the SDK's, and the meaning of a body.
 //!
 //! ```
 //! use llmux_core::document::Document;
@@ -32,7 +32,7 @@
 mod duplicates;
 mod edit;
 mod error;
-mod glance;
+mod find;
 mod node;
 mod open;
 mod pointer;
@@ -46,35 +46,36 @@ use serde::Serialize;
 
 use self::{
     edit::Edit,
-    node::{Node, Parts, Place, Seen},
+    node::{Node, Parts, Place, Subtree},
     pointer::Pointer,
     scan::MAX_DEPTH,
 };
 
 pub use error::{EditError, InvalidJson};
 
-/// A JSON document. A clone shares everything with the original until one of them is edited, and costs a
-/// reference count; reading takes `&self` and may happen on several threads at once.
+/// A JSON document.
+///
+/// A clone costs a reference count, and shares everything with the original until one of them is edited. Reading takes
+/// `&self`, and several threads may read at once.
 ///
 /// Places are named by JSON Pointers ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)): `""` is the whole
 /// document, `/messages/0/role` a member of an element of a member.
 #[derive(Clone)]
 pub struct Document {
     root: Node,
-    /// The whole was replaced: even the root's raw text is not what came in.
+    /// True if the whole document was replaced, so that even the root's raw text is not the received one.
     replaced: bool,
 }
 
-/// What the root's range would refer to, if it were one.
+/// The source of the root's range, which is never used: the root has a text of its own.
 static NO_SOURCE: Bytes = Bytes::new();
 
 impl Document {
-    /// Takes a body in, without copying it. Accepts exactly what parsing to `serde_json::Value` accepts, and less than
-    /// 4 GiB of it.
+    /// Parses a body, without copying it. Accepts exactly the texts that parse to a `serde_json::Value`, below 4 GiB.
     ///
     /// # Errors
     ///
-    /// Says where and why the text is not JSON.
+    /// The position and the reason, if the text is not JSON.
     pub fn parse(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
         let text = text.into();
         if u32::try_from(text.len()).is_err() {
@@ -83,47 +84,46 @@ impl Document {
         if std::str::from_utf8(&text).is_err() {
             return Err(InvalidJson::of_text(&text, None));
         }
-        Ok(Self { root: Node::own(Seen::parse(text)?), replaced: false })
+        Ok(Self { root: Node::own(Subtree::parse(text)?), replaced: false })
     }
 
-    /// Takes in a text that is read at a few places and then most likely only sent on, without taking it apart. A
-    /// place is named by the keys on the way to it; it gives the JSON text there.
+    /// Parses a text and returns the JSON text at a few places, without splitting it: for a text that is most likely only
+    /// sent on. A place is named by the keys on the way to it.
     ///
     /// # Errors
     ///
-    /// As for [`parse`](Self::parse), and it accepts the same.
-    pub(crate) fn glance<'t, const N: usize>(
+    /// As for [`parse`](Self::parse), which accepts the same texts.
+    pub(crate) fn parse_and_find<'t, const N: usize>(
         text: &'t str,
         places: [&[&str]; N],
     ) -> Result<(Document, [Option<&'t str>; N]), InvalidJson> {
         if u32::try_from(text.len()).is_err() {
             return Self::parse(text.to_owned()).map(|document| (document, [None; N]));
         }
-        let found = glance::glance(text, places)
+        let found = find::find(text, places)
             .map_err(|refused| InvalidJson::of_text(text.as_bytes(), Some(&refused)))?;
         let raw = Bytes::copy_from_slice(text.as_bytes());
-        Ok((Self { root: Node::own(Seen::new(raw)), replaced: false }, found))
+        Ok((Self { root: Node::own(Subtree::new(raw)), replaced: false }, found))
     }
 
-    /// A document of a value that the host made. Falls back to `null` if the value does not serialize to JSON, or nests
-    /// deeper than [`parse`](Self::parse) accepts.
+    /// Serializes a value. The document is `null` if the value does not serialize to JSON, or nests deeper than
+    /// [`parse`](Self::parse) accepts.
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Document {
         let parsed = serde_json::to_vec(value).ok().and_then(|text| Self::parse(text).ok());
         parsed.unwrap_or_else(|| Self {
-            root: Node::own(Seen::new(Bytes::from_static(b"null"))),
+            root: Node::own(Subtree::new(Bytes::from_static(b"null"))),
             replaced: false,
         })
     }
 
-    /// The JSON text of a place, without space around it; `None` if there is no such place. Numbers and inner
-    /// space are as they came.
+    /// The JSON text of a place, without space around it; `None` if there is no such place. Numbers and inner space are
+    /// as they were received.
     ///
-    /// Of members with the same key the last one is kept, at every depth of the text. If that takes
-    /// something out, it is taken out of the document too, and of the clones that share the place: what
-    /// was read is what [`to_bytes`](Self::to_bytes) gives.
+    /// Of members with the same key only the last one is kept, at every depth of the text. The others are also removed
+    /// from the document, and from the clones that share the place: [`to_bytes`](Self::to_bytes) returns the text that
+    /// was read.
     ///
-    /// The first look at an array or object costs one scan of it; a look at any place costs a check that the text
-    /// is UTF-8.
+    /// The first read of an array or object costs one scan of it. Each read costs a check that the text is UTF-8.
     pub fn get(&self, pointer: &str) -> Option<&str> {
         let place = self.find(pointer)?;
         let raw = place.raw();
@@ -134,8 +134,8 @@ impl Document {
         std::str::from_utf8(text).ok()
     }
 
-    /// The content of a string, unescaped; `None` if there is no such place, or no string. Allocates only for a
-    /// string with escapes, once.
+    /// The content of a string, unescaped; `None` if there is no such place, or its value is not a string. Allocates only
+    /// for a string with escapes, once.
     pub fn get_str(&self, pointer: &str) -> Option<&str> {
         let place = self.find(pointer)?;
         let content = place.raw().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -148,7 +148,7 @@ impl Document {
         }
     }
 
-    /// How many members an object or elements an array has; `None` for others, and if there is no such place.
+    /// The number of an object's members or an array's elements; `None` for other values, and if there is no such place.
     pub fn len(&self, pointer: &str) -> Option<usize> {
         let place = self.find(pointer)?;
         if place.raw().first() == Some(&b'"') {
@@ -161,25 +161,25 @@ impl Document {
         }
     }
 
-    /// Is the whole document an object?
+    /// Returns true if the whole document is an object.
     pub fn is_object(&self) -> bool {
         self.find("").is_some_and(|place| place.raw().first() == Some(&b'{'))
     }
 
-    /// Adds or replaces a member, or replaces an element; `-` behind an array appends to it, and `""` replaces the
-    /// whole document.
+    /// Adds or replaces a member, or replaces an element. A last token `-` appends to an array, and `""` replaces the whole
+    /// document.
     ///
     /// # Errors
     ///
-    /// [`EditError::NoSuchPlace`] if what the place is in does not exist, or is neither an array with that
-    /// element nor an object; [`EditError::InvalidJson`] if `json` is no JSON text, or would nest deeper than
-    /// [`parse`](Self::parse) accepts. The document is unchanged then.
+    /// [`EditError::NoSuchPlace`] if the place's container does not exist, or is neither an object nor an array with that
+    /// element. [`EditError::InvalidJson`] if `json` is not JSON, or would nest deeper than [`parse`](Self::parse)
+    /// accepts. The document is unchanged then.
     pub fn set(&mut self, pointer: &str, json: &str) -> Result<(), EditError> {
         self.put(pointer, json, Edit::Set)
     }
 
-    /// Inserts an element before the one at the place; behind the last one if the place is the array's length or `-`.
-    /// For members, and the whole document, the same as [`set`](Self::set).
+    /// Inserts an element before the one at the place; after the last one if the place is the array's length or `-`.
+    /// Sets members, and the whole document, like [`set`](Self::set).
     ///
     /// # Errors
     ///
@@ -188,21 +188,21 @@ impl Document {
         self.put(pointer, json, Edit::Insert)
     }
 
-    /// Takes out a member or an element.
+    /// Removes a member or an element.
     ///
     /// # Errors
     ///
-    /// [`EditError::NoSuchPlace`] if it does not exist, and for the whole document.
+    /// [`EditError::NoSuchPlace`] if it does not exist, or is the whole document.
     pub fn remove(&mut self, pointer: &str) -> Result<(), EditError> {
         let pointer = Pointer::parse(pointer).ok_or(EditError::NoSuchPlace)?;
         self.apply(pointer, Edit::Remove)
     }
 
-    /// The body to send. The very bytes that came in if nothing changed; otherwise a copy, in which only the arrays and
-    /// objects that changed are written anew, without space between their parts.
+    /// The body to send. If nothing changed, these are the received bytes, not copied. Otherwise a copy, in which only the
+    /// changed arrays and objects are written anew, without space between their parts.
     pub fn to_bytes(&self) -> Bytes {
         let Some(root) = self.root.peek() else { return Bytes::new() };
-        if let Some(Some(text)) = root.left() {
+        if let Some(Some(text)) = root.read_text() {
             return text.clone();
         }
         if !root.is_changed() {
@@ -213,14 +213,14 @@ impl Document {
         out.into()
     }
 
-    /// At least the length of [`to_bytes`](Self::to_bytes), in bytes, without making them: to bound growth.
+    /// At least the length of [`to_bytes`](Self::to_bytes), in bytes, without writing them. It serves to bound growth.
     pub fn size(&self) -> usize {
         self.root.size()
     }
 
-    /// Has the document changed since it came in, by an edit or by a read that took out duplicates?
+    /// Returns true if the document has changed since it was parsed, by an edit or by a read that removed duplicates.
     pub fn is_edited(&self) -> bool {
-        self.replaced || self.root.peek().is_some_and(Seen::is_changed)
+        self.replaced || self.root.peek().is_some_and(Subtree::is_changed)
     }
 
     fn find(&self, pointer: &str) -> Option<Place<'_>> {
@@ -234,21 +234,21 @@ impl Document {
             *self = Self { replaced: true, ..Self::parse(text)? };
             return Ok(());
         }
-        // The place is that deep already, and the whole must pass the next door.
+        // The value adds to the depth of its place, and the whole document must still parse.
         let room = MAX_DEPTH.saturating_sub(pointer.depth());
         let (start, end) = scan::whole(json.as_bytes(), room)
             .map_err(|refused| InvalidJson::of_text(json.as_bytes(), Some(&refused)))?;
         let text = Bytes::copy_from_slice(&json.as_bytes()[start..end]);
-        self.apply(pointer, edit(Node::own(Seen::new(text))))
+        self.apply(pointer, edit(Node::own(Subtree::new(text))))
     }
 
     fn apply(&mut self, pointer: Pointer<'_>, edit: Edit) -> Result<(), EditError> {
-        let root = self.root.seen_mut(&NO_SOURCE);
+        let root = self.root.subtree_mut(&NO_SOURCE);
         root.and_then(|root| edit::apply(root, pointer, edit)).ok_or(EditError::NoSuchPlace)
     }
 }
 
-/// The JSON text.
+/// Shows the JSON text.
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.to_bytes()))

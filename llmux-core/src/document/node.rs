@@ -1,14 +1,14 @@
-//! The tree: a node is text until somebody looks into it. `Document` reads through it, `edit` changes it,
-//! `write` makes text of it again.
+//! The tree: a node is a range of text until it is read. `Document` reads it, `edit` changes it, `write` makes text of it
+//! again.
 //!
-//! An unopened node is a range of its container's text and nothing else. What a look finds out about it is
-//! kept beside it in one-time cells, so that readers need no lock and clones of a document share it:
+//! An unopened node is a range of its container's text and nothing else. Reading it fills one-time cells beside the
+//! range, so that readers need no lock and clones of a document share the work:
 //!
 //! - its *parts* (members or elements in order, or a string's unescaped content), opened from its raw text;
-//! - its *text* as it left through `get`, with hidden duplicates cut out at every depth.
+//! - its *text* as `get` returned it, without hidden duplicates at any depth.
 //!
-//! The two cells may be filled in any order, by several threads: each is a function of the raw text alone, and
-//! once the text is there it is what is sent. Nothing here parses numbers or checks UTF-8.
+//! Several threads may fill the two cells, in any order: each is a function of the raw text alone. Once the text is
+//! there, it is the text that is sent. Deliberately absent: parsing of numbers, and checks of UTF-8.
 
 use std::sync::Arc;
 
@@ -22,33 +22,33 @@ use super::{
     write,
 };
 
-/// A value in a container: a range of the container's raw text, and what has been seen of it.
+/// A value in a container: a range of the container's raw text, and its subtree once it has been read.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    // Half of `usize`, since a body may have very many nodes; the door refuses text of 4 GiB.
+    // Not `usize`, since a body may have very many nodes. Parsing refuses text of 4 GiB.
     start: u32,
     end: u32,
-    seen: OnceCell<Arc<Seen>>,
+    subtree: OnceCell<Arc<Subtree>>,
 }
 
-/// What has been seen of a value.
+/// A value that has been read or edited, with the parts of it that are known.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    /// The value as it came in, or as the last edit found it.
+pub(super) struct Subtree {
+    /// The value's text as it was parsed, or as it was before its first edit.
     pub(super) raw: Bytes,
-    /// At least the length of what is sent for it.
+    /// At least the length of the text that is sent, in bytes.
     pub(super) size: usize,
     parts: OnceCell<Opened>,
-    /// The text that left; `None` when it is the raw text.
+    /// The text that a reader has received. The inner `None` means the raw text.
     text: OnceCell<Option<Bytes>>,
 }
 
-/// A value taken apart.
+/// A value's parts, one level deep.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     pub(super) parts: Parts,
-    /// The parts themselves, or one below them after an edit, are no longer what the raw text says. What a read
-    /// below has cut is not in here: readers cannot tell their container.
+    /// True if the parts differ from the raw text: duplicates were dropped, or there was an edit here or below. A read
+    /// below that drops duplicates does not set it, since a reader cannot change the container.
     pub(super) changed: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Member {
 pub(super) enum Key {
     /// A range of the object's raw text.
     Raw { start: u32, end: u32, escaped: bool },
-    /// An edit brought it.
+    /// A key that an edit added.
     Own { json: Box<str>, escaped: bool },
 }
 
@@ -95,7 +95,7 @@ impl Key {
     }
 }
 
-/// Where a read has arrived: a node, and the raw text that its range means.
+/// A position in the tree: a node, and the raw text that its range refers to.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) node: &'a Node,
@@ -103,19 +103,19 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Goes down a pointer, opening what it passes.
+    /// Follows a pointer downwards, and opens the values on the way.
     pub(super) fn find(mut self, mut pointer: Pointer<'_>) -> Option<Self> {
         while let Some((token, rest)) = pointer.split() {
             if self.raw().first() == Some(&b'"') {
                 return None;
             }
-            let seen = self.open()?;
-            let node = match &seen.opened()?.parts {
-                Parts::Members(members) => &members[member_named(members, &token, &seen.raw)?].value,
+            let subtree = self.open()?;
+            let node = match &subtree.opened()?.parts {
+                Parts::Members(members) => &members[member_named(members, &token, &subtree.raw)?].value,
                 Parts::Elements(elements) => elements.get(pointer::index(&token)?)?,
                 Parts::Content(_) => return None,
             };
-            self = Place { node, source: &seen.raw };
+            self = Place { node, source: &subtree.raw };
             pointer = rest;
         }
         Some(self)
@@ -126,13 +126,13 @@ impl<'a> Place<'a> {
         self.node.raw(self.source)
     }
 
-    /// What is kept of a value that can be taken apart: an array, an object, or a string with escapes.
-    pub(super) fn open(self) -> Option<&'a Seen> {
-        matches!(self.raw().first(), Some(b'{' | b'[' | b'"')).then(|| self.node.seen(self.source))
+    /// The subtree of a value that can have parts: an array, an object, or a string. `None` for any other value.
+    pub(super) fn open(self) -> Option<&'a Subtree> {
+        matches!(self.raw().first(), Some(b'{' | b'[' | b'"')).then(|| self.node.subtree(self.source))
     }
 }
 
-/// The position of the member with a key; after opening there is at most one.
+/// The position of the member with a key. An opened object has at most one.
 pub(super) fn member_named(members: &[Member], token: &str, raw: &[u8]) -> Option<usize> {
     members.iter().position(|member| member.key.is(token.as_bytes(), raw))
 }
@@ -140,72 +140,72 @@ pub(super) fn member_named(members: &[Member], token: &str, raw: &[u8]) -> Optio
 impl Node {
     /// A node of a range of its container's text.
     pub(super) fn of(start: u32, end: u32) -> Self {
-        Self { start, end, seen: OnceCell::new() }
+        Self { start, end, subtree: OnceCell::new() }
     }
 
-    /// A node that brings its own text.
-    pub(super) fn own(seen: Seen) -> Self {
-        Self { start: 0, end: 0, seen: OnceCell::with_value(Arc::new(seen)) }
+    /// A node with a text of its own.
+    pub(super) fn own(subtree: Subtree) -> Self {
+        Self { start: 0, end: 0, subtree: OnceCell::with_value(Arc::new(subtree)) }
     }
 
-    /// What has been seen so far.
-    pub(super) fn peek(&self) -> Option<&Seen> {
-        self.seen.get().map(Arc::as_ref)
+    /// The subtree, if the value has been read or edited.
+    pub(super) fn peek(&self) -> Option<&Subtree> {
+        self.subtree.get().map(Arc::as_ref)
     }
 
     /// The value's raw text, without space around it.
     pub(super) fn raw<'a>(&'a self, source: &'a [u8]) -> &'a [u8] {
         match self.peek() {
-            Some(seen) => seen.raw.trim_ascii(),
+            Some(subtree) => subtree.raw.trim_ascii(),
             None => &source[self.start as usize..self.end as usize],
         }
     }
 
-    fn seen<'a>(&'a self, source: &Bytes) -> &'a Seen {
-        let slice = || Arc::new(Seen::new(source.slice(self.start as usize..self.end as usize)));
-        self.seen.get_or_init(slice)
+    fn subtree<'a>(&'a self, source: &Bytes) -> &'a Subtree {
+        let slice = || Arc::new(Subtree::new(source.slice(self.start as usize..self.end as usize)));
+        self.subtree.get_or_init(slice)
     }
 
-    /// What has been seen, to change: no other clone of the document sees the change.
-    pub(super) fn seen_mut(&mut self, source: &Bytes) -> Option<&mut Seen> {
-        self.seen(source);
-        self.seen.get_mut().map(Arc::make_mut)
+    /// The subtree, to be changed. Other clones of the document do not see the change.
+    pub(super) fn subtree_mut(&mut self, source: &Bytes) -> Option<&mut Subtree> {
+        self.subtree(source);
+        self.subtree.get_mut().map(Arc::make_mut)
     }
 
-    /// At least the length of what is sent for it.
+    /// At least the length of the text that is sent, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.peek().map_or((self.end - self.start) as usize, |seen| seen.size)
+        self.peek().map_or((self.end - self.start) as usize, |subtree| subtree.size)
     }
 
-    /// Cuts all hidden duplicates of the subtree; true when it is not the raw text that is sent for it.
+    /// Removes all hidden duplicates below. Returns true if the text that is sent is not the raw text.
     fn settle(&self, source: &Bytes) -> bool {
-        if let Some(seen) = self.peek() {
-            return seen.text_cell().is_some();
+        if let Some(subtree) = self.peek() {
+            return subtree.text_cell().is_some();
         }
         match self.raw(source).first() {
             Some(b'{' | b'[') => {}
             _ => return false,
         }
         match duplicates::cut(self.raw(source)) {
-            Some(text) => self.seen(source).text.get_or_init(|| Some(text.into())).is_some(),
-            // Its container remembers that it is clean.
+            Some(text) => self.subtree(source).text.get_or_init(|| Some(text.into())).is_some(),
+            // Its container's text cell records that it has no duplicates.
             None => false,
         }
     }
 }
 
-impl Seen {
-    /// Of a value's text, which must be valid.
+impl Subtree {
+    /// A subtree of a valid text.
     pub(super) fn new(raw: Bytes) -> Self {
         Self { size: raw.len(), raw, parts: OnceCell::new(), text: OnceCell::new() }
     }
 
-    /// Of a value that is opened already.
+    /// A subtree with parts that are already known.
     pub(super) fn with_parts(raw: Bytes, opened: Opened) -> Self {
         Self { parts: OnceCell::with_value(opened), ..Self::new(raw) }
     }
 
-    /// Of text from outside: validates it, and opens the top level in the same pass.
+    /// Validates a text from outside, and opens its top level in the same pass.
     pub(super) fn parse(raw: Bytes) -> Result<Self, InvalidJson> {
         match open(&raw) {
             Ok(opened) => {
@@ -215,7 +215,7 @@ impl Seen {
         }
     }
 
-    /// The parts, opened on the first call; `None` for a value that has none.
+    /// The parts, opened on the first call. `None` for a value without parts.
     pub(super) fn opened(&self) -> Option<&Opened> {
         if let Some(opened) = self.parts.get() {
             return Some(opened);
@@ -230,11 +230,11 @@ impl Seen {
         Some(self.parts.get_or_init(|| opened))
     }
 
-    /// Makes the parts ready for an edit and forgets the text that left; the parts' raw text comes with them.
+    /// The parts, their raw text and the size, to be edited. The text that readers have received becomes the raw text.
     pub(super) fn opened_mut(&mut self) -> Option<(&mut Opened, &Bytes, &mut usize)> {
         if let Some(Some(text)) = self.text.take() {
-            // What was read stays what is sent: the edit goes on from the text that left, since below the
-            // parts there may still be duplicates that a reader of that text has not seen.
+            // The text that was read is the text that is sent, so the edit continues from it: the old parts may
+            // still contain duplicates that the reader has not seen.
             self.raw = text;
             self.parts = OnceCell::new();
             self.opened()?;
@@ -244,20 +244,20 @@ impl Seen {
         Some((self.parts.get_mut()?, &self.raw, &mut self.size))
     }
 
-    /// The value's text with its whole subtree deduplicated, which from now on is what is sent.
+    /// The value's text without duplicates at any depth. From now on, this is the text that is sent.
     pub(super) fn text(&self) -> &[u8] {
         self.text_cell().as_ref().unwrap_or(&self.raw).trim_ascii()
     }
 
-    /// The text that has left, if any has; the inner `None` is the raw text.
-    pub(super) fn left(&self) -> Option<Option<&Bytes>> {
+    /// The text that a reader has received, if any. The inner `None` means the raw text.
+    pub(super) fn read_text(&self) -> Option<Option<&Bytes>> {
         self.text.get().map(Option::as_ref)
     }
 
     fn text_cell(&self) -> &Option<Bytes> {
         self.text.get_or_init(|| {
-            // One pass does, if nothing below has been looked at: there is nothing to agree with.
-            let Some(opened) = self.parts.get().filter(|opened| opened.changed || opened.is_seen_below())
+            // If nothing below has been read, one pass is enough: there is no other text to agree with.
+            let Some(opened) = self.parts.get().filter(|opened| opened.changed || opened.has_subtree_below())
             else {
                 return duplicates::cut(&self.raw).map(Bytes::from);
             };
@@ -271,15 +271,15 @@ impl Seen {
         })
     }
 
-    /// Is something else than the raw text sent for it?
+    /// Returns true if the text that is sent is not the raw text.
     pub(super) fn is_changed(&self) -> bool {
-        match self.left() {
-            Some(left) => left.is_some(),
+        match self.read_text() {
+            Some(text) => text.is_some(),
             None => self.parts.get().is_some_and(Opened::is_changed),
         }
     }
 
-    /// The parts, if somebody has looked.
+    /// The parts, if they have been opened.
     pub(super) fn peek(&self) -> Option<&Opened> {
         self.parts.get()
     }
@@ -287,10 +287,10 @@ impl Seen {
 
 impl Opened {
     fn is_changed(&self) -> bool {
-        self.changed || self.any_child(|child| child.peek().is_some_and(Seen::is_changed))
+        self.changed || self.any_child(|child| child.peek().is_some_and(Subtree::is_changed))
     }
 
-    fn is_seen_below(&self) -> bool {
+    fn has_subtree_below(&self) -> bool {
         self.any_child(|child| child.peek().is_some())
     }
 

@@ -1,18 +1,17 @@
-//! Opening: an array's or object's text taken apart into members or elements, one level deep. `node` calls it at
-//! the door, where it validates the text in the same pass, and when somebody looks into a node.
+//! Opening: splits an array's or object's text into elements or members, one level deep. `node` calls it when a text is
+//! parsed, where the same pass validates the text, and when a node is read.
 //!
-//! Hidden members are dropped here, at the level that is opened; what is below stays text.
+//! Hidden members are dropped at the level that is opened. The values below stay text.
 
 use bytes::Bytes;
 
 use super::{
     duplicates,
-    node::{Key, Member, Node, Opened, Parts, Seen},
+    node::{Key, Member, Node, Opened, Parts, Subtree},
     scan::{self, MAX_DEPTH, Quoted, Refused},
 };
 
-/// Takes a whole text apart, once, without the parts of its parts; `None` for a scalar. What comes from
-/// outside is validated by it; what has been before passes it again.
+/// Validates a whole text and splits its top level. `None` for a scalar.
 pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
     let start = scan::space(raw, 0);
     let (opened, end) = match raw.get(start) {
@@ -24,7 +23,7 @@ pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
     Ok(opened)
 }
 
-/// The members from `at`, behind the brace, without hidden ones.
+/// The members of an object, without hidden ones. `at` is the position after the brace.
 fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), Refused> {
     let mut members = Vec::with_capacity(8);
     let mut at = scan::space(raw, at);
@@ -43,13 +42,13 @@ fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), Refused> {
     Ok((Opened { parts: Parts::Members(members), changed }, at))
 }
 
-/// From this length on, a text's arrays of containers are opened with the object that they are in.
+/// Minimum length of a text whose arrays of containers are opened together with their object, in bytes.
 const LONG: usize = 4096;
 
-/// The value of a member, from `at`, and its end.
+/// The value of the member whose value starts at `at`, and its end.
 ///
-/// Messages are most of a long body, and what edits anything edits them: noting where each starts costs this scan
-/// little and saves another. Opening an array cuts nothing, so that nobody can tell.
+/// Messages are most of a long body, and most edits are in them: recording the start of each costs this scan little and
+/// saves another. Opening an array removes nothing, so readers see no difference.
 fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), Refused> {
     let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
     if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
@@ -59,10 +58,10 @@ fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), Refused> {
     let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2)
         .map_err(|refused| Refused { at: at + refused.at, ..refused })?;
     let end = at + length;
-    Ok((Node::own(Seen::with_parts(raw.slice(at..end), opened)), end))
+    Ok((Node::own(Subtree::with_parts(raw.slice(at..end), opened)), end))
 }
 
-/// The elements from `at`, behind the bracket, each of which may nest `room` containers.
+/// The elements of an array, each of which may nest `room` containers. `at` is the position after the bracket.
 fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), Refused> {
     let mut elements = Vec::new();
     let mut at = scan::space(raw, at);
@@ -78,7 +77,7 @@ fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), Refus
     Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
 }
 
-/// Takes out the members that a later one hides; true when there were any.
+/// Removes the members that a later one hides. Returns true if there were any.
 fn drop_hidden(members: &mut Vec<Member>, raw: &[u8]) -> bool {
     let key = |at: usize| match members[at].key {
         Key::Raw { start, end, escaped } => Quoted { start: start as usize, end: end as usize, escaped },
@@ -99,7 +98,7 @@ fn drop_hidden(members: &mut Vec<Member>, raw: &[u8]) -> bool {
     true
 }
 
-/// A position in text, which the door keeps below 4 GiB.
+/// A position in a text. Parsing refuses text of 4 GiB.
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

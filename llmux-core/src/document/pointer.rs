@@ -1,11 +1,11 @@
-//! JSON Pointers (RFC 6901): the names of places in a document. `node` walks along them to read, `edit`
-//! to change. Splitting one allocates nothing, unless a token holds `~0` or `~1`.
+//! JSON Pointers (RFC 6901), which name places in a document. `node` follows them to read, `edit` to change. Splitting a
+//! pointer allocates nothing, unless a token contains `~0` or `~1`.
 //!
-//! It does not know what a token means: whether `0` is an element or a member depends on what is there.
+//! Deliberately absent: the meaning of a token. `0` is an element of an array, or a member of an object.
 
 use std::borrow::Cow;
 
-/// A pointer, or what is left of it on the way down.
+/// A pointer, or the rest of one on the way down.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pointer<'a> {
     /// Empty, or starts with a slash.
@@ -13,8 +13,8 @@ pub(super) struct Pointer<'a> {
 }
 
 impl<'a> Pointer<'a> {
-    /// Takes a pointer apart; `None` when it is none: it neither is empty nor starts with `/`, or has a
-    /// `~` that no `0` or `1` follows.
+    /// Checks a pointer's text. `None` if it is invalid: it is not empty and does not start with `/`, or it has a `~` without
+    /// a `0` or `1` after it.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         if !text.is_empty() && !text.starts_with('/') {
             return None;
@@ -26,7 +26,7 @@ impl<'a> Pointer<'a> {
         Some(Self { rest: text })
     }
 
-    /// The first token, unescaped, and the pointer below it; `None` when this points at the place itself.
+    /// The first token, unescaped, and the rest of the pointer. `None` for an empty pointer, which names the current place.
     pub(super) fn split(self) -> Option<(Cow<'a, str>, Pointer<'a>)> {
         let tokens = self.rest.strip_prefix('/')?;
         let end = tokens.bytes().position(|byte| byte == b'/').unwrap_or(tokens.len());
@@ -40,12 +40,12 @@ impl<'a> Pointer<'a> {
         Some((token, Pointer { rest }))
     }
 
-    /// Does it point at the place itself?
+    /// Returns true if no token is left.
     pub(super) fn is_empty(self) -> bool {
         self.rest.is_empty()
     }
 
-    /// How many tokens are left: how deep the place lies.
+    /// The number of tokens that are left, which is the depth of the place.
     pub(super) fn depth(self) -> usize {
         self.rest.bytes().filter(|&byte| byte == b'/').count()
     }

@@ -1,17 +1,17 @@
-//! The scanner: one pass over JSON text that says where a value ends, or that it is none. The door, opening
-//! a node and the search for duplicate keys are all this one pass, so they cannot disagree.
+//! The scanner: one pass over JSON text that finds the end of a value, or an error in it. Parsing, opening a node and the
+//! search for duplicate keys all use this pass, so that they cannot disagree.
 //!
-//! It accepts exactly what parsing to `serde_json::Value` accepts, given text that is UTF-8: that was checked
-//! once, at the door. A scanner more lenient than the provider's, or less, is a way around a guard.
+//! It accepts exactly the texts that parse to a `serde_json::Value`, given valid UTF-8, which `Document::parse` checks
+//! once. If it accepted more or less than the provider's parser, a request could pass a guard unseen.
 //! It builds nothing and unescapes nothing.
 
-/// How many containers may be nested in each other; `serde_json` refuses the 128th.
+/// Maximum depth of nested containers. `serde_json` refuses the 128th.
 pub(super) const MAX_DEPTH: usize = 127;
 
-/// Where the text stops being JSON, and why.
+/// An error in a text: its position and the reason.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// Bytes from the start of the text.
+    /// Offset in bytes from the start of the text.
     pub(super) at: usize,
     pub(super) reason: &'static str,
 }
@@ -23,26 +23,26 @@ fn refuse<T>(at: usize, reason: &'static str) -> Result<T> {
     Err(Refused { at, reason })
 }
 
-/// Where a string stands in the text, quotes included.
+/// The range of a string in the text, quotes included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quoted {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Its content is not the text between the quotes.
+    /// True if the string has escapes: its content differs from the text between the quotes.
     pub(super) escaped: bool,
 }
 
-/// Is told of the objects that a scan passes, outermost first.
+/// Receives the objects and keys that a scan passes, outermost first.
 pub(super) trait Visitor {
     fn object_starts(&mut self) {}
     fn key(&mut self, _key: Quoted) {}
     fn object_ends(&mut self) {}
 }
 
-/// Cares about nothing but the end.
+/// Ignores everything.
 impl Visitor for () {}
 
-/// The end of the value that starts at `at`, which may nest `room` containers.
+/// Returns the end of the value that starts at `at`. It may nest `room` containers.
 #[inline]
 pub(super) fn value(text: &[u8], at: usize, room: usize, visitor: &mut impl Visitor) -> Result<usize> {
     // Most values are strings.
@@ -85,7 +85,7 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
             Some(b'n') => at = literal(text, at, b"null")?,
             _ => return refuse(at, "expected value"),
         }
-        // A value has ended: so may the containers around it.
+        // After the end of a value, the containers around it may end, too.
         loop {
             if depth == 0 {
                 return Ok(at);
@@ -113,7 +113,7 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
     }
 }
 
-/// The range of the one value that a whole text is, without the space around it.
+/// Returns the range of the value in a text that contains nothing else but space.
 pub(super) fn whole(text: &[u8], room: usize) -> Result<(usize, usize)> {
     let start = space(text, 0);
     let end = value(text, start, room, &mut ())?;
@@ -121,7 +121,7 @@ pub(super) fn whole(text: &[u8], room: usize) -> Result<(usize, usize)> {
     Ok((start, end))
 }
 
-/// Nothing but space may follow.
+/// Checks that only space follows.
 pub(super) fn end_of_text(text: &[u8], at: usize) -> Result<()> {
     match space(text, at) {
         end if end == text.len() => Ok(()),
@@ -129,7 +129,7 @@ pub(super) fn end_of_text(text: &[u8], at: usize) -> Result<()> {
     }
 }
 
-/// The key of a member that starts at `at`, and where its value starts.
+/// Returns the key of the member that starts at `at`, and the start of its value.
 #[inline]
 pub(super) fn member(text: &[u8], at: usize) -> Result<(Quoted, usize)> {
     if text.get(at) != Some(&b'"') {
@@ -143,7 +143,7 @@ pub(super) fn member(text: &[u8], at: usize) -> Result<(Quoted, usize)> {
     Ok((key, space(text, colon + 1)))
 }
 
-/// What follows a part of a container that `close` ends: the start of the next part, or nothing and the
+/// Moves on after a part of a container that `close` ends. Returns true and the start of the next part, or false and the
 /// container's end.
 pub(super) fn next_part(text: &[u8], at: usize, close: u8) -> Result<(bool, usize)> {
     let at = space(text, at);
@@ -154,7 +154,7 @@ pub(super) fn next_part(text: &[u8], at: usize, close: u8) -> Result<(bool, usiz
     }
 }
 
-/// The first byte at or after `at` that is no white space.
+/// Returns the position of the first byte at or after `at` that is not white space.
 #[inline]
 pub(super) fn space(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\t' | b'\r') = text.get(at) {
@@ -170,7 +170,7 @@ fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize> {
     }
 }
 
-/// The end of a number.
+/// Returns the end of the number that starts at `start`.
 #[inline]
 fn number(text: &[u8], start: usize) -> Result<usize> {
     let digits = |from: usize| {
@@ -199,8 +199,8 @@ fn number(text: &[u8], start: usize) -> Result<usize> {
             return refuse(at, "invalid number");
         }
     }
-    // Only a number of at least 309 digits before the point, counting its exponent, can be too large for
-    // an `f64`. Which of them are is for the parser to say that the door promises to agree with.
+    // Only a number of at least 309 digits before the point, counting its exponent, can be too large for an `f64`.
+    // For these, `serde_json` decides, since the scanner has to agree with it.
     if (exponent > 2 || at - start > 200)
         && serde_json::from_slice::<serde_json::Value>(&text[start..at]).is_err()
     {
@@ -209,7 +209,7 @@ fn number(text: &[u8], start: usize) -> Result<usize> {
     Ok(at)
 }
 
-/// The string that starts at `start`, with a quote.
+/// Returns the range of the string whose first quote is at `start`.
 #[inline]
 pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
     let mut at = start + 1;
@@ -228,7 +228,7 @@ pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
     }
 }
 
-/// The end of the escape that starts at `at`; a pair of surrogates is one escape.
+/// Returns the end of the escape that starts at `at`. A pair of surrogates is one escape.
 fn escape(text: &[u8], at: usize) -> Result<usize> {
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -251,9 +251,9 @@ fn hex(text: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |number, &digit| Some(number << 4 | char::from(digit).to_digit(16)?))
 }
 
-/// The first byte at or after `at` that is not plain content of a string: a quote, a backslash or a control
-/// character; the length of the text when there is none. Bodies are mostly long strings, so this is
-/// where the time goes: keys end in the first words, long content takes the loop that compiles to vectors.
+/// Returns the position of the first quote, backslash or control character at or after `at`; the length of the text if
+/// there is none. Bodies are mostly long strings, so most of the time is spent here: keys end in the first words, and
+/// long content takes the loop that compiles to vector instructions.
 #[inline]
 fn plain(text: &[u8], mut at: usize) -> usize {
     const CHUNK: usize = 64;
@@ -285,8 +285,8 @@ fn plain_bytes(text: &[u8], at: usize) -> usize {
     at + rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20).unwrap_or(rest.len())
 }
 
-/// Marks the high bit of each special byte of a word. A borrow may mark a byte above one that is special,
-/// never below: the lowest mark is right.
+/// Marks the high bit of each special byte of a word. A borrow may also mark a byte above a special one, never one below:
+/// the lowest mark is always right.
 #[inline]
 fn special(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xFF;

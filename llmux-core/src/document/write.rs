@@ -1,29 +1,29 @@
-//! Text of a tree again: raw ranges are copied, and only what changed is put together anew, without spaces.
-//! `Document` calls it for a whole body, `node` for text that leaves.
+//! Writes a tree as text: raw ranges are copied, and only changed arrays and objects are written anew, without spaces.
+//! `Document` calls it for a whole body, `node` for a text that is read.
 //!
-//! It opens nothing and cuts no duplicates: what nobody read leaves as it came.
+//! It opens nothing and removes no duplicates: a value that nobody has read is sent as it was received.
 
-use super::node::{Node, Parts, Seen};
+use super::node::{Node, Parts, Subtree};
 
-/// Appends a value's text; `source` is its container's raw text.
+/// Appends a value's text. `source` is the raw text of its container.
 fn node(node: &Node, source: &[u8], out: &mut Vec<u8>) {
     match node.peek() {
-        Some(seen) => value(seen, out),
+        Some(subtree) => value(subtree, out),
         None => out.extend_from_slice(node.raw(source)),
     }
 }
 
 /// Appends a value's text.
-pub(super) fn value(seen: &Seen, out: &mut Vec<u8>) {
-    let raw = || seen.raw.trim_ascii();
-    match (seen.left(), seen.peek()) {
-        (Some(left), _) => out.extend_from_slice(left.map_or_else(raw, |text| text.trim_ascii())),
-        (None, Some(opened)) if seen.is_changed() => parts(&opened.parts, &seen.raw, out),
+pub(super) fn value(subtree: &Subtree, out: &mut Vec<u8>) {
+    let raw = || subtree.raw.trim_ascii();
+    match (subtree.read_text(), subtree.peek()) {
+        (Some(text), _) => out.extend_from_slice(text.map_or_else(raw, |text| text.trim_ascii())),
+        (None, Some(opened)) if subtree.is_changed() => parts(&opened.parts, &subtree.raw, out),
         _ => out.extend_from_slice(raw()),
     }
 }
 
-/// Appends the text of an array or object that is put together anew.
+/// Appends the text of an array or object that is written anew.
 pub(super) fn parts(parts: &Parts, raw: &[u8], out: &mut Vec<u8>) {
     match parts {
         Parts::Members(members) => {
@@ -48,7 +48,7 @@ pub(super) fn parts(parts: &Parts, raw: &[u8], out: &mut Vec<u8>) {
             }
             out.push(b']');
         }
-        // A string is never edited in part: its text is its raw text.
+        // A string is only replaced as a whole: its text is its raw text.
         Parts::Content(_) => out.extend_from_slice(raw.trim_ascii()),
     }
 }

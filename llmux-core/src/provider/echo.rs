@@ -1,48 +1,48 @@
-//! A provider that answers offline, deterministically and at once, so that everything can be tried without a key.
+//! The provider `echo`: answers offline, deterministically and at once, so that everything can be tried without a key.
 //!
-//! The program uses it when nothing is configured, tests use it throughout. The model's name says what it does:
+//! The program uses it when no provider is configured, and most tests use it. The model's name chooses the answer:
 //!
 //! | model | answer |
 //! |---|---|
-//! | `echo-request` | the JSON body that would have gone upstream, as text |
-//! | `echo-error-NNN` | an error with that status, 400 to 599; 429 asks to wait for a second |
-//! | `echo`, and any other | the last user message; a prompt; the input |
+//! | `echo-request` | the JSON body that would have been sent upstream, as text |
+//! | `echo-error-NNN` | an error with that status, 400 to 599; 429 has a `retry-after` of one second |
+//! | `echo`, and any other name | the last user message, the prompt, or the input |
 //!
-//! It is no model of any provider's checks: it takes every body that is a JSON object.
+//! Deliberately absent: the checks of a real provider. It accepts every body that is a JSON object.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 
-use super::{Call, Event, Events, Provider, ProviderSettings};
 use crate::{
     Endpoint,
     document::Document,
     error::{Error, ErrorKind},
+    provider::{BuildError, Call, Event, Events, Provider, ProviderSettings},
 };
 
-mod answer;
 mod embedding;
-mod question;
+mod request;
+mod response;
 
-use answer::Answer;
+use response::EchoResponse;
 
-/// The provider that repeats what it is asked.
+/// A provider that answers with the request's own text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo {
     chunk_delay: Duration,
 }
 
 impl Echo {
-    /// One that answers at once.
+    /// A provider that answers without delay.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long to wait before each chunk of a stream, so that streams can be watched. Default: not at all.
+    /// Sets the delay before each chunk of a stream. Default: zero.
     #[must_use]
-    pub fn chunk_delay(mut self, delay: Duration) -> Self {
+    pub fn with_chunk_delay(mut self, delay: Duration) -> Self {
         self.chunk_delay = delay;
         self
     }
@@ -54,9 +54,9 @@ impl Provider for Echo {
             let request = parse(&call)?;
             let document = match call.endpoint {
                 Endpoint::Embeddings => embedding::list(&request),
-                Endpoint::ChatCompletions => answer(&call, &request).chat_completion(),
-                Endpoint::Completions => answer(&call, &request).text_completion(),
-                Endpoint::Responses => answer(&call, &request).response("completed"),
+                Endpoint::ChatCompletions => respond(&call, &request).chat_completion(),
+                Endpoint::Completions => respond(&call, &request).text_completion(),
+                Endpoint::Responses => respond(&call, &request).response("completed"),
             };
             Ok(Document::from_value(&document))
         })
@@ -65,27 +65,27 @@ impl Provider for Echo {
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>> {
         Box::pin(async move {
             let request = parse(&call)?;
-            let answer = answer(&call, &request);
+            let response = respond(&call, &request);
             let usage = request.pointer("/stream_options/include_usage") == Some(&Value::Bool(true));
             let events = match call.endpoint {
                 Endpoint::Embeddings => {
                     return Err(Error::new(ErrorKind::InvalidRequest, "embeddings do not stream"));
                 }
-                Endpoint::ChatCompletions => chunks(answer.chat_chunks(usage)),
-                Endpoint::Completions => chunks(answer.text_chunks(usage)),
-                Endpoint::Responses => answer.response_events().into_iter().map(named).collect(),
+                Endpoint::ChatCompletions => chunks(response.chat_chunks(usage)),
+                Endpoint::Completions => chunks(response.text_chunks(usage)),
+                Endpoint::Responses => response.response_events().into_iter().map(named).collect(),
             };
             Ok(paced(events, self.chunk_delay))
         })
     }
 }
 
-/// How a configuration makes one.
-pub(super) fn from_settings(settings: &ProviderSettings) -> Result<Arc<dyn Provider>, String> {
-    Ok(Arc::new(Echo::new().chunk_delay(settings.chunk_delay.unwrap_or_default())))
+/// Builds a provider from a configuration's settings.
+pub(super) fn from_settings(settings: &ProviderSettings) -> Result<Arc<dyn Provider>, BuildError> {
+    Ok(Arc::new(Echo::new().with_chunk_delay(settings.chunk_delay.unwrap_or_default())))
 }
 
-/// The request, or the error that its model asks for.
+/// Parses the request. Returns the model's error for `echo-error-NNN`.
 fn parse(call: &Call) -> Result<Value, Error> {
     let refuse = |why: &str| Error::new(ErrorKind::InvalidRequest, format_args!("the request's body {why}"));
     let request: Value =
@@ -93,14 +93,14 @@ fn parse(call: &Call) -> Result<Value, Error> {
     if !request.is_object() {
         return Err(refuse("is not a JSON object"));
     }
-    match asked_error(question::model(&request)) {
+    match error_of_model(request::model(&request)) {
         Some(error) => Err(error),
         None => Ok(request),
     }
 }
 
-/// What `echo-error-NNN` fails with.
-fn asked_error(model: &str) -> Option<Error> {
+/// The error of a model `echo-error-NNN`.
+fn error_of_model(model: &str) -> Option<Error> {
     let digits = model.strip_prefix("echo-error-")?;
     let status = digits.parse().ok().filter(|status| digits.len() == 3 && (400..600).contains(status))?;
     let (kind, code, wait) = match status {
@@ -112,21 +112,21 @@ fn asked_error(model: &str) -> Option<Error> {
     Some(Error::from_parts(ErrorKind::Provider, status, error, wait))
 }
 
-fn answer(call: &Call, request: &Value) -> Answer {
-    let model = question::model(request).to_owned();
+fn respond(call: &Call, request: &Value) -> EchoResponse {
+    let model = request::model(request).to_owned();
     let text = match &*model {
-        // It has been parsed, so it is UTF-8.
+        // It has been parsed as JSON, so it is UTF-8.
         "echo-request" => String::from_utf8_lossy(&call.body).into_owned(),
-        _ => question::last_words(call.endpoint, request),
+        _ => request::last_text(call.endpoint, request),
     };
-    Answer { model, text, asked_words: question::words(call.endpoint, request) }
+    EchoResponse { model, text, request_words: request::words(call.endpoint, request) }
 }
 
 fn chunks(chunks: Vec<Value>) -> Vec<Event> {
     chunks.into_iter().map(|chunk| Event { name: None, data: chunk.to_string().into() }).collect()
 }
 
-/// An event of `responses` is named by its type.
+/// An event of `responses`, whose name is its type.
 fn named(event: Value) -> Event {
     Event { name: event["type"].as_str().map(Into::into), data: event.to_string().into() }
 }

@@ -1,7 +1,7 @@
-//! What went wrong at a provider, as the error of a request (rule F3).
+//! A provider's failure as the error of a request (rule F3).
 //!
-//! `openai.rs` and `ending.rs` call it. It keeps what the provider said, unknown members included, brings the
-//! shapes of the compatible servers into OpenAI's, and lets no credential through. It decides no retry.
+//! `openai`, `sse.rs` and `end_of_stream.rs` call it. It keeps the provider's own error, unknown members included,
+//! converts the shapes of compatible servers to OpenAI's, and redacts credentials. Deliberately absent: retries.
 
 use std::{
     error::Error as _,
@@ -14,33 +14,34 @@ use serde_json::{Map, Value, json};
 use super::{retry_after::retry_after, secret::Secrets};
 use crate::error::{Error, ErrorKind};
 
-/// The longest excerpt of an answer that is no JSON, in characters.
+/// Maximum length of an excerpt of an answer that is not JSON, in characters.
 const EXCERPT: usize = 200;
 
-/// How far such an answer is searched for something to read, in characters.
+/// Maximum length of the part of such an answer that the excerpt is made from, in characters.
 const EXCERPT_OF: usize = 64 * 1024;
 
-/// An answer that made no sense.
+/// The error of an answer that cannot be used.
 pub(crate) fn bad_gateway(message: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::BadGateway, message)
 }
 
-/// The provider took longer than `limit` over `what`.
-pub(crate) fn timed_out(what: &str, limit: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format_args!("the provider {what} for {limit:?}"))
+/// The error of a provider that exceeded a time limit. `failure` completes "the provider …".
+pub(crate) fn timed_out(failure: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format_args!("the provider {failure} for {limit:?}"))
 }
 
-/// A transport's error. Its own text may hold the URL, so only its innermost cause is told.
-pub(crate) fn transport(error: &reqwest::Error, what: &str, secrets: &Secrets) -> Error {
-    let cause = cause(error);
-    let cause = secrets.scrub(&cause);
-    if error.is_connect() {
+/// An error of the HTTP client, without its URL, which may contain credentials. Its message has only the innermost cause.
+pub(crate) fn transport(error: reqwest::Error, failure: &str, secrets: &Secrets) -> Error {
+    let cause = cause(&error);
+    let cause = secrets.redact(&cause);
+    let failed = if error.is_connect() {
         Error::new(ErrorKind::Connect, format_args!("the provider could not be reached: {cause}"))
     } else if error.is_timeout() {
         Error::new(ErrorKind::Timeout, format_args!("the provider did not answer in time: {cause}"))
     } else {
-        bad_gateway(format_args!("{what}: {cause}"))
-    }
+        bad_gateway(format_args!("{failure}: {cause}"))
+    };
+    failed.with_source(error.without_url())
 }
 
 /// The innermost cause of an error of the HTTP client.
@@ -52,28 +53,28 @@ pub(crate) fn cause(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// An answer with a status from 400 to 599.
+/// The error in an answer with a status from 400 to 599.
 pub(crate) fn from_reply(status: u16, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Error {
     let error = match serde_json::from_slice(body) {
         Ok(body) => error_object(body, status),
         Err(_) => {
             let text = String::from_utf8_lossy(body);
-            error_object(json!({"message": describe(status, &excerpt(&secrets.scrub(&text)))}), status)
+            error_object(json!({"message": describe(status, &excerpt(&secrets.redact(&text)))}), status)
         }
     };
     let wait = retry_after(headers, SystemTime::now());
-    Error::from_parts(ErrorKind::Provider, status, secrets.scrub_value(error), wait)
+    Error::from_parts(ErrorKind::Provider, status, secrets.redact_value(error), wait)
 }
 
-/// The error in a body that came with status 200 or as an event of a stream: a member `error` that is not null,
-/// or an object that calls itself an error. The status is the one that the error names, else 502.
+/// The error in a body with status 200 or in an event of a stream, if there is one: a member `error` that is not null, or
+/// an `object` that is `error`. The status is the number in the error, else 502.
 pub(crate) fn from_body(body: Value, secrets: &Secrets) -> Option<Error> {
     let is_error = body.get("error").is_some_and(|error| !error.is_null())
         || body.get("object") == Some(&json!("error"));
     is_error.then(|| from_error(body, secrets))
 }
 
-/// The same for a body that is known to be an error.
+/// The error in a body that is known to be an error, with the status as for [`from_body`].
 pub(crate) fn from_error(body: Value, secrets: &Secrets) -> Error {
     let error = error_object(body, ErrorKind::Provider.status());
     let status = ["status", "status_code", "code"]
@@ -84,10 +85,10 @@ pub(crate) fn from_error(body: Value, secrets: &Secrets) -> Error {
         })
         .find(|status| (400..600).contains(status))
         .map_or(ErrorKind::Provider.status(), |status| status as u16);
-    Error::from_parts(ErrorKind::Provider, status, secrets.scrub_value(error), None)
+    Error::from_parts(ErrorKind::Provider, status, secrets.redact_value(error), None)
 }
 
-/// The `error` object of OpenAI's shape, out of the shapes that compatible servers answer with:
+/// The `error` object in OpenAI's shape, converted from the shapes of compatible servers:
 /// `{"error": {…}}`, `[{"error": {…}}]`, `{"error": "…"}`, `{"object": "error", "message": "…"}`, `{"detail": …}`.
 fn error_object(body: Value, status: u16) -> Value {
     let body = match body {
@@ -112,12 +113,12 @@ fn error_object(body: Value, status: u16) -> Value {
         other => Map::from_iter([("detail".into(), other)]),
     };
     if !members.get("message").is_some_and(Value::is_string) {
-        let said =
-            ["detail", "message"].into_iter().find_map(|name| members.get(name)).map(|said| match said {
+        let text =
+            ["detail", "message"].into_iter().find_map(|name| members.get(name)).map(|member| match member {
                 Value::String(text) => text.clone(),
                 other => excerpt(&other.to_string()),
             });
-        members.insert("message".into(), describe(status, &said.unwrap_or_default()).into());
+        members.insert("message".into(), describe(status, &text.unwrap_or_default()).into());
     }
     members.entry("type").or_insert_with(|| ErrorKind::Provider.as_str().into());
     members.entry("param").or_insert(Value::Null);
@@ -125,14 +126,14 @@ fn error_object(body: Value, status: u16) -> Value {
     Value::Object(members)
 }
 
-fn describe(status: u16, said: &str) -> String {
-    match said {
+fn describe(status: u16, text: &str) -> String {
+    match text {
         "" => format!("the provider answered with status {status}"),
-        said => format!("the provider answered with status {status}: {said}"),
+        text => format!("the provider answered with status {status}: {text}"),
     }
 }
 
-/// The beginning of a text in one line, without control characters and, in a page of HTML, without its tags.
+/// The beginning of a text in one line, without control characters. Tags of an HTML page are removed.
 pub(crate) fn excerpt(text: &str) -> String {
     let html = text.trim_start().starts_with('<');
     let mut inside_tag = false;

@@ -1,14 +1,14 @@
-//! How long a provider asks to be left alone: `retry-after-ms` and `retry-after`.
+//! Reads the delay that a provider asks for: the headers `retry-after-ms` and `retry-after`.
 //!
-//! `failure.rs` calls it. It knows the one date format that RFC 9110 lets a server send; the two obsolete ones
-//! give nothing.
+//! `failure.rs` calls it. It reads the one date format that RFC 9110 lets a server send; the two obsolete formats are
+//! ignored.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 
-/// The wait that the headers ask for. `retry-after-ms` goes first, being the finer one; a moment that has
-/// passed is no wait at all; what makes no sense is nothing.
+/// The delay in the headers. `retry-after-ms` has precedence, since it is more precise. A date in the past is a delay of
+/// zero. An invalid value is ignored.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let header = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |text: &str| text.parse::<f64>().ok();
@@ -22,7 +22,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     }
 }
 
-/// An IMF-fixdate (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. Years before 1970 give nothing.
+/// Parses an IMF-fixdate (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`. A year before 1970 gives `None`.
 fn http_date(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

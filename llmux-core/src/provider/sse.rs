@@ -1,9 +1,9 @@
-//! A provider's stream out of the bytes of its connection: server-sent events
-//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), bounded in size and in silence.
+//! Decodes a provider's stream of server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), with bounds on its size and its silence.
 //!
-//! `openai.rs` calls it. The framing is parsed by the crate `sse-stream`; here are the bounds that it does not
-//! have, and the end of the stream, which `ending.rs` judges. Data is passed on as it came, never parsed for its
-//! own sake. Reconnection (`id`, `retry`) is not for an API that is asked with POST.
+//! `openai` calls it. The crate `sse-stream` parses the framing. This file adds the bounds, and the end of the stream,
+//! which `end_of_stream.rs` recognizes. Data is forwarded byte for byte. Deliberately absent: reconnection (`id`,
+//! `retry`), which does not apply to POST requests.
 
 use std::{
     pin::Pin,
@@ -22,60 +22,60 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     Event, Events,
-    ending::{Ending, Verdict, broke_off},
+    end_of_stream::{EndOfStream, Verdict, broke_off},
     failure,
 };
 use crate::error::Error;
 
-/// The most bytes that may come between two events. Comments count: an upstream that sends nothing else for so
-/// long is not alive.
+/// Maximum number of bytes between two events. Comments count, too: an upstream that sends so many of them and no event
+/// counts as broken.
 const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long the rest of a complete stream is read, so that its connection can be used again.
+/// Time limit for reading the rest of a complete stream, so that its connection can be used again.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The bytes of a connection.
 pub(crate) type Input = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
-/// The events in `input`, which fails after `idle` without a byte while somebody waits for one.
-pub(crate) fn events(input: Input, idle: Duration, ending: Ending) -> Events {
+/// Decodes the events in `input`. Fails if no byte arrives for `idle` while the caller waits for an event.
+pub(crate) fn events(input: Input, idle: Duration, end: EndOfStream) -> Events {
     let progress = Arc::new(Progress::default());
-    let source = Source {
+    let input = BoundedInput {
         input,
         progress: progress.clone(),
         idle,
         timer: Box::pin(tokio::time::sleep(idle)),
         armed: false,
     };
-    Box::pin(Decoder { parser: Some(SseByteStream::new(source)), progress, ending, last_name: None })
+    Box::pin(Decoder { parser: Some(SseByteStream::new(input)), progress, end, last_name: None })
 }
 
-/// What the parser keeps to itself, and the bounds have to know. Only one task ever touches it.
+/// Counters that the input and the decoder share, on both sides of the parser. Only one task uses them.
 #[derive(Default)]
 struct Progress {
-    /// Bytes given to the parser since it gave an event.
+    /// Bytes passed to the parser since its last event.
     since_event: AtomicUsize,
-    /// Has the upstream ended?
+    /// True once the upstream has closed.
     at_eof: AtomicBool,
 }
 
-/// The bytes on their way into the parser.
-struct Source {
+/// The input of the parser, with the bounds.
+struct BoundedInput {
     input: Input,
     progress: Arc<Progress>,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Does the timer run? Only while somebody waits, so that a slow client is not held against the provider.
+    /// True while the timer runs. It runs only while the caller waits, so that a slow client causes no timeout.
     armed: bool,
 }
 
-impl Stream for Source {
+impl Stream for BoundedInput {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Poll::Ready(next) = self.input.poll_next_unpin(cx) else {
             if !std::mem::replace(&mut self.armed, true) {
-                // A limit beyond the end of time stays where the timer was made, which is decades away.
+                // If the deadline cannot be represented, the timer keeps its first one, decades away.
                 if let Some(deadline) = Instant::now().checked_add(self.idle) {
                     self.timer.as_mut().reset(deadline);
                 }
@@ -96,21 +96,21 @@ impl Stream for Source {
                 })
             }
             Some(Err(error)) => Some(Err(error)),
-            // Some servers end with `data: [DONE]` and no blank line after it: supplied here, and believed by the
-            // decoder for nothing else, since any other event may have been cut short.
+            // Some servers send no blank line after the last `data: [DONE]`, so it is added here. The decoder accepts
+            // only `[DONE]` because of it, since any other event may be incomplete.
             None if !self.progress.at_eof.swap(true, Relaxed) => Some(Ok(Bytes::from_static(b"\n\n"))),
             None => None,
         })
     }
 }
 
-/// The events, up to the endpoint's own end or the first error.
+/// The decoded events, up to the endpoint's own end or the first error.
 struct Decoder {
-    /// `None` when the stream has ended.
-    parser: Option<SseByteStream<Source>>,
+    /// `None` once the stream has ended.
+    parser: Option<SseByteStream<BoundedInput>>,
     progress: Arc<Progress>,
-    ending: Ending,
-    /// The events of `responses` have few names, each of them many times in a row.
+    end: EndOfStream,
+    /// The name of the last event, to be shared: the events of `responses` have few names, many times in a row.
     last_name: Option<Arc<str>>,
 }
 
@@ -122,8 +122,8 @@ impl Decoder {
         }
     }
 
-    /// Ends the stream by its own mark. What follows is at most the end of the HTTP body; a connection on which
-    /// that was not read cannot be used again.
+    /// Ends the stream after its last event. Reads the rest of the HTTP body: only then can the connection be used
+    /// again.
     fn finish(&mut self, cx: &mut Context<'_>) {
         let Some(mut parser) = self.parser.take() else { return };
         let at_end = matches!(parser.poll_next_unpin(cx), Poll::Ready(None | Some(Err(_))));
@@ -149,7 +149,7 @@ impl Stream for Decoder {
             let Sse { event, data, .. } = match ready!(parser.poll_next_unpin(cx)) {
                 Some(Ok(event)) => event,
                 Some(Err(error)) => return self.fail(decoding_error(error)),
-                None => match self.ending.at_eof() {
+                None => match self.end.at_eof() {
                     Some(error) => return self.fail(error),
                     None => {
                         self.parser = None;
@@ -158,10 +158,10 @@ impl Stream for Decoder {
                 },
             };
             self.progress.since_event.store(0, Relaxed);
-            // Without data it is a comment or a keep-alive in another form.
+            // An event without data is a keep-alive.
             let Some(data) = data.filter(|data| !data.is_empty()) else { continue };
             let name = event.filter(|name| !name.is_empty());
-            let verdict = self.ending.judge(name.as_deref(), &data);
+            let verdict = self.end.judge(name.as_deref(), &data);
             if self.progress.at_eof.load(Relaxed) && !matches!(verdict, Verdict::End) {
                 return self.fail(broke_off());
             }
@@ -180,7 +180,7 @@ impl Stream for Decoder {
     }
 }
 
-/// An error of the parser: one of ours that went through it, or its own.
+/// The error of a stream that the parser refused: the input's own error, or the parser's.
 fn decoding_error(error: sse_stream::Error) -> Error {
     match error {
         sse_stream::Error::Body(error) => match error.downcast::<Error>() {

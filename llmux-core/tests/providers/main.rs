@@ -1,6 +1,6 @@
-//! Providers against a real socket: what is sent, what comes back, and every way in which an upstream misbehaves.
+//! Providers against a real socket: requests, answers, and upstreams that misbehave in every way.
 //!
-//! Real time runs here, so waits are short and bounds generous. What needs no socket is tested beside its code.
+//! These tests run in real time, so delays are short and bounds generous. Tests that need no socket are beside the code.
 
 #![cfg(feature = "testing")]
 
@@ -21,7 +21,7 @@ const CHUNK: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finis
 const DONE: &str = "data: [DONE]\n\n";
 
 fn call(endpoint: Endpoint) -> Call {
-    Call { endpoint, body: r#"{"model" : "m","x":1.50}"#.into(), request_id: "request-7".into() }
+    Call::new(endpoint, r#"{"model" : "m","x":1.50}"#, "request-7")
 }
 
 fn chat() -> Call {
@@ -36,23 +36,23 @@ fn provider(upstream: &ScriptedUpstream) -> OpenAi {
     builder(upstream).build().unwrap()
 }
 
-/// What a plain request gets from an upstream with this answer.
+/// Sends a plain request to an upstream with this answer.
 async fn send(answer: Answer) -> Result<Document, Error> {
     let upstream = ScriptedUpstream::start([answer]).await;
     provider(&upstream).send(chat()).await
 }
 
-/// What a stream from an upstream with this answer tells: its events as `name|data`, and the error at its end as
-/// `!kind: message`; or the error in place of a stream.
+/// Streams from an upstream with this answer. Returns the events as `name|data`, and the error at the end as
+/// `!kind: message`; or the error if there is no stream.
 async fn stream(answer: Answer) -> Result<Vec<String>, Error> {
     let upstream = ScriptedUpstream::start([answer]).await;
-    Ok(told(provider(&upstream).stream(chat()).await?).await)
+    Ok(collect(provider(&upstream).stream(chat()).await?).await)
 }
 
-async fn told(mut events: Events) -> Vec<String> {
-    let mut told = Vec::new();
+async fn collect(mut events: Events) -> Vec<String> {
+    let mut collected = Vec::new();
     while let Some(item) = events.next().await {
-        told.push(match item {
+        collected.push(match item {
             Ok(event) => {
                 let data = std::str::from_utf8(&event.data).unwrap();
                 format!("{}|{data}", event.name.as_deref().unwrap_or_default())
@@ -60,5 +60,5 @@ async fn told(mut events: Events) -> Vec<String> {
             Err(error) => format!("!{}: {}", error.kind().as_str(), error.message()),
         });
     }
-    told
+    collected
 }

@@ -152,18 +152,18 @@ fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Res
         let message = format!("provider `{name}` serves no models; name at least one");
         return Err(loaded.problem(Some(settings.models.span()), message));
     }
-    let made = (kind.build)(&ProviderSettings {
-        base_url: settings.base_url.clone(),
-        api_key: api_key(loaded, settings)?,
-        headers: settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value))).collect(),
-        connect_timeout: settings.connect_timeout,
-        timeout: settings.timeout,
-        idle_timeout: settings.idle_timeout,
-        max_response_bytes: settings.max_response_bytes,
-        stream_usage: settings.stream_usage.unwrap_or(true),
-        chunk_delay: settings.chunk_delay,
-        ..ProviderSettings::new(name)
-    });
+    let headers = settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
+    let mut given = ProviderSettings::new(name);
+    given.base_url = settings.base_url.clone();
+    given.api_key = api_key(loaded, settings)?;
+    given.headers = headers.collect();
+    given.connect_timeout = settings.connect_timeout;
+    given.timeout = settings.timeout;
+    given.idle_timeout = settings.idle_timeout;
+    given.max_response_bytes = settings.max_response_bytes;
+    given.stream_usage = settings.stream_usage.unwrap_or(true);
+    given.chunk_delay = settings.chunk_delay;
+    let made = (kind.build)(&given);
     let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
     let models = settings.models.get_ref().iter().map(|model| model.names());
     Ok(builder.provider(name, made, models))

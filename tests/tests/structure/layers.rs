@@ -39,9 +39,15 @@ impl Layers {
             }
         }
         let layers = |modules: &str| {
-            modules.split('>').map(|layer| layer.split(',').map(|name| name.trim().to_owned()).collect()).collect()
+            modules
+                .split('>')
+                .map(|layer| layer.split(',').map(|name| name.trim().to_owned()).collect())
+                .collect()
         };
-        Ok(found.iter().map(|(package, modules)| Self { package: package.clone(), layers: layers(modules) }).collect())
+        Ok(found
+            .iter()
+            .map(|(package, modules)| Self { package: package.clone(), layers: layers(modules) })
+            .collect())
     }
 
     /// The layer of a module, counted from the top; `None` if it is in no layer.
@@ -50,7 +56,8 @@ impl Layers {
         for (at, layer) in self.layers.iter().enumerate() {
             for name in layer {
                 let name: Vec<&str> = name.split("::").collect();
-                let leads = name.len() <= module.len() && name.iter().zip(module).all(|(name, part)| name == part);
+                let leads =
+                    name.len() <= module.len() && name.iter().zip(module).all(|(name, part)| name == part);
                 if leads && best.is_none_or(|(length, _)| name.len() > length) {
                     best = Some((name.len(), at));
                 }

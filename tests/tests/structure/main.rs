@@ -44,9 +44,11 @@ fn workspace() -> Workspace {
         for target in package["targets"].as_array().expect("targets") {
             let file = target["src_path"].as_str().and_then(below_root).expect("a file of the workspace");
             let kinds = target["kind"].as_array().expect("the target's kinds");
-            let is_library = kinds.iter().any(|kind| matches!(kind.as_str(), Some("lib" | "rlib" | "cdylib")));
+            let is_library =
+                kinds.iter().any(|kind| matches!(kind.as_str(), Some("lib" | "rlib" | "cdylib")));
             // An example may be a cdylib, too.
-            let is_library = is_library && !kinds.iter().any(|kind| kind == "example") && file.contains("/src/");
+            let is_library =
+                is_library && !kinds.iter().any(|kind| kind == "example") && file.contains("/src/");
             targets.push(Target::read(name, is_library, &file, &read));
         }
     }
@@ -58,7 +60,8 @@ fn every_path_leads_downwards() {
     let document = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text");
     let layers = Layers::read(&document).expect("the layers");
     let workspace = workspace();
-    let paths: usize = workspace.targets.iter().flat_map(|target| &target.modules).map(|module| module.paths.len()).sum();
+    let paths: usize =
+        workspace.targets.iter().flat_map(|target| &target.modules).map(|module| module.paths.len()).sum();
     assert!(paths > 10_000, "only {paths} paths were found");
     let broken = broken(&workspace, &layers, ALLOWED);
     assert!(broken.is_empty(), "{} broken rules:\n{}", broken.len(), broken.join("\n"));

@@ -33,7 +33,8 @@ pub(crate) fn broken(workspace: &Workspace, layers: &[Layers], allowed: &[Allowe
     for (at, target) in workspace.targets.iter().enumerate() {
         let own_layers = layers.iter().find(|layers| layers.package == target.package);
         for (number, module) in target.modules.iter().enumerate() {
-            let layers = own_layers.filter(|_| !module.file.contains("/tests/") && !module.file.contains("/examples/"));
+            let layers = own_layers
+                .filter(|_| !module.file.contains("/tests/") && !module.file.contains("/examples/"));
             for mention in &module.paths {
                 for to in workspace.resolve(at, number, mention) {
                     let other = &workspace.targets[to.target].modules[to.module];
@@ -84,7 +85,8 @@ fn is_only_declared(workspace: &Workspace, target: usize, module: usize, to: Def
 
 fn raw_in_pipeline(workspace: &Workspace, file: &str, to: Definition) -> Option<&'static str> {
     let target = &workspace.targets[to.target];
-    let is_raw = target.package == "llmux-abi" && target.modules[to.module].path.first().is_some_and(|name| name == "raw");
+    let is_raw = target.package == "llmux-abi"
+        && target.modules[to.module].path.first().is_some_and(|name| name == "raw");
     let is_pipeline = file.starts_with("llmux-core/src/pipeline/") || file == "llmux-core/src/pipeline.rs";
     (is_raw && is_pipeline).then_some("the pipeline uses the raw contract, which only the boundary may")
 }
@@ -98,7 +100,8 @@ fn upwards(layers: &Layers, from: &[String], other: &crate::sources::Module) -> 
     let above = |name: &str| format!("`{}` must not use {name}, which stands above it", from.join("::"));
     let Some(own) = layers.of(from) else {
         // A module that only gathers layers may do that.
-        return (!from.is_empty()).then(|| format!("`{}` stands in no layer of ARCHITECTURE.md", from.join("::")));
+        return (!from.is_empty())
+            .then(|| format!("`{}` stands in no layer of ARCHITECTURE.md", from.join("::")));
     };
     if other.path.is_empty() {
         return Some(above("the root"));
@@ -156,13 +159,15 @@ fn way<'a>(edges: &BTreeMap<(&'a str, &'a str), Edge>, from: &'a str, to: &'a st
     while let Some(file) = queue.pop_front() {
         if file == to {
             let mut way = vec![file];
-            while let Some(&previous) = before.get(way[way.len() - 1]).filter(|_| way[way.len() - 1] != from) {
+            while let Some(&previous) = before.get(way[way.len() - 1]).filter(|_| way[way.len() - 1] != from)
+            {
                 way.push(previous);
             }
             way.reverse();
             return Some(way);
         }
-        let next = edges.range((file, "")..).take_while(|((start, _), _)| *start == file).map(|((_, end), _)| *end);
+        let next =
+            edges.range((file, "")..).take_while(|((start, _), _)| *start == file).map(|((_, end), _)| *end);
         for next in next {
             if next != from && !before.contains_key(next) {
                 before.insert(next, file);

@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{
-    Attribute, Block, File, Item, ItemMod, Macro, Meta, Path, Stmt, UseTree, Visibility, spanned::Spanned,
+    Attribute, Block, File, Item, ItemMod, Macro, Meta, Path, Stmt, UseTree, Visibility,
+    spanned::Spanned,
     visit::{self, Visit},
 };
 
@@ -147,7 +148,8 @@ impl Target {
             let (folder, _) = file.rsplit_once('/').unwrap_or_default();
             return self.read_file(&file, folder, path, Some(at), read);
         }
-        let file = [format!("{below}.rs"), format!("{below}/mod.rs")].into_iter().find(|file| read(file).is_some());
+        let file =
+            [format!("{below}.rs"), format!("{below}/mod.rs")].into_iter().find(|file| read(file).is_some());
         let file = file.unwrap_or_else(|| panic!("{folder} has no file for the module `{name}`"));
         self.read_file(&file, &below, path, Some(at), read)
     }
@@ -191,9 +193,10 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
         let tokens: Vec<TokenTree> = condition.into_iter().collect();
         match &tokens[..] {
             [TokenTree::Ident(name)] => name == "test",
-            [TokenTree::Ident(name), TokenTree::Group(group)] if name == "all" => {
-                group.stream().into_iter().any(|token| matches!(token, TokenTree::Ident(name) if name == "test"))
-            }
+            [TokenTree::Ident(name), TokenTree::Group(group)] if name == "all" => group
+                .stream()
+                .into_iter()
+                .any(|token| matches!(token, TokenTree::Ident(name) if name == "test")),
             _ => false,
         }
     })
@@ -352,7 +355,8 @@ impl<'a> Paths<'a> {
                 TokenTree::Group(group) => self.texts(group.stream()),
                 TokenTree::Literal(literal) => {
                     let text = literal.to_string();
-                    let mut path: Vec<String> = text.trim_matches('"').split("::").map(str::to_owned).collect();
+                    let mut path: Vec<String> =
+                        text.trim_matches('"').split("::").map(str::to_owned).collect();
                     let is_name = |name: &String| {
                         !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
                     };

@@ -1,19 +1,20 @@
-//! Embeddings without a model: equal texts have equal vectors, and that is all they say.
+//! Embeddings without a model: equal texts have equal vectors.
 //!
-//! `echo.rs` calls it. The vectors have unit length, like OpenAI's, and no meaning.
+//! `echo.rs` calls it. The vectors have unit length, like OpenAI's. The distance between them has no meaning.
 
 use serde_json::{Value, json};
 
-use super::question::{self, count};
+use super::request::{self, count};
 
-/// The dimensions where the request does not say how many.
+/// The number of dimensions if the request has none.
 const DIMENSIONS: u64 = 8;
 
-/// The answer to a request for embeddings, as numbers or, where asked for, as OpenAI's SDKs do, in base64.
-pub(super) fn list(request: &Value) -> Value {
-    let dimensions = request["dimensions"].as_u64().unwrap_or(DIMENSIONS).clamp(1, 4096);
-    let base64 = request["encoding_format"] == "base64";
-    let inputs = question::inputs(request);
+/// The response to a request for embeddings: vectors as numbers, or in base64 if the request says so, as OpenAI's SDKs
+/// do.
+pub(super) fn list(body: &Value) -> Value {
+    let dimensions = body["dimensions"].as_u64().unwrap_or(DIMENSIONS).clamp(1, 4096);
+    let base64 = body["encoding_format"] == "base64";
+    let inputs = request::inputs(body);
     let data: Vec<_> = inputs
         .iter()
         .enumerate()
@@ -26,13 +27,13 @@ pub(super) fn list(request: &Value) -> Value {
     let words: usize = inputs.iter().map(|input| count(input)).sum();
     json!({
         "object": "list",
-        "model": question::model(request),
+        "model": request::model(body),
         "data": data,
         "usage": {"prompt_tokens": words, "total_tokens": words},
     })
 }
 
-/// A unit vector out of a hash of the text (FNV-1a, then one step of splitmix64 a dimension).
+/// A unit vector derived from a hash of the text (FNV-1a, then one step of splitmix64 for each dimension).
 fn vector(text: &str, dimensions: u64) -> Vec<f32> {
     let seed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -42,7 +43,7 @@ fn vector(text: &str, dimensions: u64) -> Vec<f32> {
             let mut bits = seed.wrapping_add(dimension.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            // 24 bits are what an f32 holds exactly; never zero, so that the length is not.
+            // An f32 holds 24 bits exactly. No number is zero, so the length is not zero either.
             (((bits >> 40) | 1) as f32) / ((1 << 23) as f32) - 1.0
         })
         .collect();

@@ -1,9 +1,9 @@
-//! What `echo` answers, endpoint by endpoint, as goldens.
+//! Responses of `echo` for each endpoint, compared with expected JSON.
 
 use super::*;
 
 fn call(endpoint: Endpoint, body: &Value) -> Call {
-    Call { endpoint, body: body.to_string().into(), request_id: "r".into() }
+    Call::new(endpoint, body.to_string(), "r")
 }
 
 async fn sent(endpoint: Endpoint, body: Value) -> Value {
@@ -188,7 +188,7 @@ async fn what_is_no_request_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_delay_comes_before_every_chunk() {
-    let echo = Echo::new().chunk_delay(Duration::from_millis(20));
+    let echo = Echo::new().with_chunk_delay(Duration::from_millis(20));
     let start = tokio::time::Instant::now();
     let body = json!({"messages": [{"role": "user", "content": "one two"}]});
     let events = echo.stream(call(Endpoint::ChatCompletions, &body)).await.unwrap();

@@ -1,4 +1,4 @@
-//! How an [`OpenAi`] provider is set up: what is asked for, and every way in which that can be wrong.
+//! The builder of an [`OpenAi`] provider: its settings, and the checks of them.
 //!
 //! Embedders and the table of provider types call it. It opens no connection.
 
@@ -14,22 +14,26 @@ use super::OpenAi;
 use crate::{
     Endpoint,
     provider::{
-        failure,
+        Provider, ProviderSettings, failure, install_tls,
         secret::{Secret, Secrets, without_credentials},
     },
 };
 
-/// Why a provider cannot be set up. No message shows a key, a header's value, or the credentials in a URL.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Base URL of OpenAI's own API.
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// The reason why a provider cannot be built. No message shows a key, a header's value, or the credentials in a URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
-    /// The base URL is none.
+    /// The base URL is not a usable URL.
     #[error("the base URL `{url}` of provider `{provider}` is not usable: {reason}")]
     BaseUrl {
         /// The provider's name.
         provider: String,
         /// The URL, without user, password and query.
         url: String,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         reason: String,
     },
     /// The API key cannot be sent in a header.
@@ -38,7 +42,7 @@ pub enum BuildError {
         /// The provider's name.
         provider: String,
     },
-    /// A header cannot be sent.
+    /// A header's name or value is not valid in HTTP.
     #[error("the header `{header}` of provider `{provider}` has a name or a value that HTTP does not know")]
     Header {
         /// The provider's name.
@@ -47,16 +51,16 @@ pub enum BuildError {
         header: String,
     },
     /// The HTTP client could not be made.
-    #[error("the HTTP client of provider `{provider}` could not be made: {reason}")]
+    #[error("the HTTP client of provider `{provider}` could not be made: {}", failure::cause(source))]
     Client {
         /// The provider's name.
         provider: String,
-        /// What is wrong.
-        reason: String,
+        /// The error of the HTTP client.
+        source: reqwest::Error,
     },
 }
 
-/// Sets up an [`OpenAi`] provider; from [`OpenAi::builder`].
+/// Builds an [`OpenAi`] provider. [`OpenAi::builder`] returns it.
 #[must_use]
 pub struct OpenAiBuilder {
     name: Arc<str>,
@@ -70,8 +74,18 @@ pub struct OpenAiBuilder {
     stream_usage: bool,
 }
 
+impl OpenAi {
+    /// Begins to build a provider.
+    ///
+    /// `name` is the provider's name in messages. `base_url` includes the version, as OpenAI's SDKs take it:
+    /// `https://api.openai.com/v1`.
+    pub fn builder(name: impl Into<Arc<str>>, base_url: impl Into<String>) -> OpenAiBuilder {
+        OpenAiBuilder::new(name.into(), base_url.into())
+    }
+}
+
 impl OpenAiBuilder {
-    pub(super) fn new(name: Arc<str>, base_url: String) -> Self {
+    fn new(name: Arc<str>, base_url: String) -> Self {
         Self {
             name,
             base_url,
@@ -85,73 +99,69 @@ impl OpenAiBuilder {
         }
     }
 
-    /// The key, sent as `authorization: Bearer …`. Default: none is sent.
+    /// The API key, sent as `authorization: Bearer …`. Default: none.
     pub fn api_key(mut self, key: impl Into<Secret>) -> Self {
         self.api_key = Some(key.into());
         self
     }
 
-    /// A header that every request carries, such as `openai-organization` or Azure's `api-key`. It goes before one
-    /// of the same name that would be sent anyway, `authorization` included. Its value is treated as a secret.
+    /// Adds a header to every request, such as `openai-organization` or Azure's `api-key`. It replaces a header of
+    /// that name that the provider sends itself, `authorization` included. Its value is treated as a secret.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// How long a connection may take to open, TLS included. Default: 10 seconds.
+    /// Time limit for opening a connection, TLS included. Default: 10 seconds.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long a response that does not stream may take as a whole. Default: 600 seconds.
+    /// Time limit for a whole response that does not stream. Default: 600 seconds.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How long a stream may be silent, before its first byte and between two. Default: 300 seconds.
+    /// Time limit for the silence in a stream, before its first byte and between two. Default: 300 seconds.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle_timeout = limit;
         self
     }
 
-    /// How long a response that does not stream may be, in bytes. Default: 64 MiB.
+    /// Size limit of a response that does not stream, in bytes. Default: 64 MiB.
     pub fn max_response_bytes(mut self, limit: usize) -> Self {
         self.max_response_bytes = limit;
         self
     }
 
-    /// Does the API know `stream_options.include_usage`? Default: it does.
+    /// Whether the API supports `stream_options.include_usage`. Default: true.
     pub fn stream_usage(mut self, known: bool) -> Self {
         self.stream_usage = known;
         self
     }
 
-    /// The provider.
+    /// Builds the provider.
     ///
     /// # Errors
     ///
-    /// The first thing that cannot be used, by its name.
+    /// The first setting that cannot be used.
     pub fn build(self) -> Result<OpenAi, BuildError> {
         let mut secrets = Secrets::default();
         let base = self.base(&mut secrets)?;
         let headers = self.all_headers(&mut secrets)?;
-        // reqwest is built without a choice of its own. Whoever chose first has chosen for the process.
-        crate::provider::install_tls();
+        install_tls();
         let client = reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(60))
             .pool_idle_timeout(Duration::from_secs(90))
-            // A redirect would take the key to a host that nobody configured.
+            // A redirect would send the key to a host that is not in the configuration.
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .build()
-            .map_err(|error| BuildError::Client {
-                provider: self.name.to_string(),
-                reason: failure::cause(&error),
-            })?;
+            .map_err(|source| BuildError::Client { provider: self.name.to_string(), source })?;
         let urls = Endpoint::ALL
             .into_iter()
             .map(|endpoint| {
@@ -227,11 +237,38 @@ impl fmt::Debug for OpenAiBuilder {
     }
 }
 
-/// A header's value that logs and HTTP/2's compression tables leave out.
+/// A header's value, marked to be left out of logs and of HTTP/2's compression tables.
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// Builds a provider from a configuration's settings.
+pub(in crate::provider) fn from_settings(
+    settings: &ProviderSettings,
+) -> Result<Arc<dyn Provider>, BuildError> {
+    let base_url = settings.base_url.as_deref().unwrap_or(OPENAI);
+    let mut builder = OpenAi::builder(&*settings.name, base_url).stream_usage(settings.stream_usage);
+    if let Some(key) = &settings.api_key {
+        builder = builder.api_key(key.clone());
+    }
+    for (name, value) in &settings.headers {
+        builder = builder.header(name, value.clone());
+    }
+    if let Some(limit) = settings.connect_timeout {
+        builder = builder.connect_timeout(limit);
+    }
+    if let Some(limit) = settings.timeout {
+        builder = builder.timeout(limit);
+    }
+    if let Some(limit) = settings.idle_timeout {
+        builder = builder.idle_timeout(limit);
+    }
+    if let Some(limit) = settings.max_response_bytes {
+        builder = builder.max_response_bytes(limit);
+    }
+    Ok(Arc::new(builder.build()?))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the decoder survives, over bytes in memory and a paused clock.
+//! The decoder on hostile and broken streams, with bytes in memory and a paused clock.
 
 use futures_util::stream;
 
@@ -8,18 +8,18 @@ use crate::{Endpoint, provider::secret::Secrets};
 const IDLE: Duration = Duration::from_secs(300);
 
 fn decode(endpoint: Endpoint, input: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Events {
-    events(Box::pin(input), IDLE, Ending::new(endpoint, Arc::new(Secrets::default())))
+    events(Box::pin(input), IDLE, EndOfStream::new(endpoint, Arc::new(Secrets::default())))
 }
 
 fn bytes(parts: Vec<Vec<u8>>) -> impl Stream<Item = Result<Bytes, Error>> + Send {
     stream::iter(parts.into_iter().map(|part| Ok(part.into())))
 }
 
-/// The events as `name|data`, and the error at the end as `!kind: message`.
-async fn told(mut events: Events) -> Vec<String> {
-    let mut told = Vec::new();
+/// Collects the events as `name|data`, and the error at the end as `!kind: message`.
+async fn collect(mut events: Events) -> Vec<String> {
+    let mut collected = Vec::new();
     while let Some(item) = events.next().await {
-        told.push(match item {
+        collected.push(match item {
             Ok(Event { name, data }) => {
                 format!("{}|{}", name.as_deref().unwrap_or_default(), std::str::from_utf8(&data).unwrap())
             }
@@ -27,12 +27,12 @@ async fn told(mut events: Events) -> Vec<String> {
         });
     }
     assert!(events.next().await.is_none(), "a stream that has ended goes on");
-    told
+    collected
 }
 
 async fn check(endpoint: Endpoint, input: &str, expected: &[&str]) {
     let events = decode(endpoint, bytes(vec![input.as_bytes().to_vec()]));
-    assert_eq!(told(events).await, expected, "{input:?}");
+    assert_eq!(collect(events).await, expected, "{input:?}");
 }
 
 const BROKE_OFF: &str = "!bad_gateway: the provider's stream broke off";
@@ -45,7 +45,7 @@ const NASTY: &str = "\u{feff}: hello\n\nevent: é\ndata: {\"a\":\"žluťoučký 
     data:: e\n\n\r\n: bye\ndata: [DONE]\n\nafter the end";
 
 fn nasty() -> Vec<u8> {
-    // The byte that is no UTF-8 comes after the end and harms nobody.
+    // The byte that is not UTF-8 comes after the end and is ignored.
     let mut nasty = NASTY.as_bytes().to_vec();
     nasty.push(0xff);
     nasty
@@ -59,7 +59,7 @@ async fn an_event_split_at_any_byte_is_the_same_event() {
     for at in 0..=nasty.len() {
         let (head, tail) = nasty.split_at(at);
         let events = decode(Endpoint::ChatCompletions, bytes(vec![head.to_vec(), tail.to_vec()]));
-        assert_eq!(told(events).await, NASTY_EVENTS, "split at {at}");
+        assert_eq!(collect(events).await, NASTY_EVENTS, "split at {at}");
     }
 }
 
@@ -68,7 +68,7 @@ async fn events_in_pieces_of_any_size_are_the_same_events() {
     for size in 1..=nasty().len() {
         let parts = nasty().chunks(size).map(<[u8]>::to_vec).collect();
         assert_eq!(
-            told(decode(Endpoint::ChatCompletions, bytes(parts))).await,
+            collect(decode(Endpoint::ChatCompletions, bytes(parts))).await,
             NASTY_EVENTS,
             "pieces of {size}"
         );
@@ -79,9 +79,9 @@ async fn events_in_pieces_of_any_size_are_the_same_events() {
 async fn a_stream_that_breaks_off_anywhere_is_an_error_after_its_whole_events() {
     let whole = "data: {\"a\":1}\n\ndata: {\"b\":2}\r\n\r\n";
     for at in 0..=whole.len() {
-        let told =
-            told(decode(Endpoint::ChatCompletions, bytes(vec![whole.as_bytes()[..at].to_vec()]))).await;
-        let (last, events) = told.split_last().unwrap();
+        let items =
+            collect(decode(Endpoint::ChatCompletions, bytes(vec![whole.as_bytes()[..at].to_vec()]))).await;
+        let (last, events) = items.split_last().unwrap();
         assert_eq!(last, BROKE_OFF, "cut at {at}");
         // An event is whole at the blank line's first byte that ends a line.
         let count = usize::from(at >= 15) + usize::from(at >= whole.len() - 1);
@@ -138,7 +138,7 @@ async fn an_upstream_that_never_ends_an_event_is_cut_off() {
         let begin = Bytes::from(begin);
         let input = stream::iter([begin]).chain(stream::repeat(part)).map(Ok);
         assert_eq!(
-            told(decode(Endpoint::ChatCompletions, input)).await,
+            collect(decode(Endpoint::ChatCompletions, input)).await,
             ["!bad_gateway: the provider sent more than 16777216 bytes without the end of an event"],
             "{what}"
         );
@@ -149,13 +149,13 @@ async fn an_upstream_that_never_ends_an_event_is_cut_off() {
 async fn a_long_stream_of_small_events_is_not_cut_off() {
     let part = Bytes::from(format!("data: {}\n\n", "x".repeat(1 << 20)));
     let input = stream::repeat(part).take(40).chain(stream::iter([Bytes::from("data: [DONE]\n\n")])).map(Ok);
-    assert_eq!(told(decode(Endpoint::ChatCompletions, input)).await.len(), 40);
+    assert_eq!(collect(decode(Endpoint::ChatCompletions, input)).await.len(), 40);
 }
 
 #[tokio::test(start_paused = true)]
 async fn invalid_utf8_is_an_error() {
     let events = decode(Endpoint::ChatCompletions, bytes(vec![b"data: \xff\n\n".to_vec()]));
-    assert_eq!(told(events).await, ["!bad_gateway: the provider's stream is not valid UTF-8"]);
+    assert_eq!(collect(events).await, ["!bad_gateway: the provider's stream is not valid UTF-8"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,8 +166,8 @@ async fn silence_is_a_timeout_and_a_comment_breaks_it() {
         Ok(part)
     });
     let start = Instant::now();
-    let told = told(decode(Endpoint::ChatCompletions, slow.chain(stream::pending()))).await;
-    assert_eq!(told, ["|x", "!timeout: the provider sent nothing for 300s"]);
+    let items = collect(decode(Endpoint::ChatCompletions, slow.chain(stream::pending()))).await;
+    assert_eq!(items, ["|x", "!timeout: the provider sent nothing for 300s"]);
     assert_eq!(start.elapsed(), 3 * IDLE - Duration::from_secs(2));
 }
 

@@ -1,21 +1,21 @@
-//! An answer in the shapes of the endpoints, whole and as a stream
+//! A response in the shapes of the endpoints, whole and as a stream
 //! (<https://platform.openai.com/docs/api-reference>).
 //!
-//! `echo.rs` calls it. Identifiers and times are constants, so that an answer depends on its request alone.
+//! `echo.rs` calls it. Identifiers and times are constants, so that a response depends on its request alone.
 
 use serde_json::{Value, json};
 
-use super::question::count;
+use super::request::count;
 
-/// What is answered, by whom, to how much.
-pub(super) struct Answer {
+/// The content of a response.
+pub(super) struct EchoResponse {
     pub(super) model: String,
     pub(super) text: String,
-    /// The words of the request.
-    pub(super) asked_words: usize,
+    /// The number of words in the request.
+    pub(super) request_words: usize,
 }
 
-impl Answer {
+impl EchoResponse {
     pub(super) fn chat_completion(&self) -> Value {
         json!({
             "id": "chatcmpl-echo",
@@ -32,7 +32,7 @@ impl Answer {
         })
     }
 
-    /// The chunks of `chat/completions`: the role, a word each, the reason for the end, and the usage if asked for.
+    /// The chunks of `chat/completions`: the role, one for each word, the finish reason, and the usage if requested.
     pub(super) fn chat_chunks(&self, usage: bool) -> Vec<Value> {
         let choice = |delta: Value, finish_reason: Option<&str>| json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
         let mut choices = vec![choice(json!({"role": "assistant", "content": ""}), None)];
@@ -60,7 +60,7 @@ impl Answer {
         self.chunks("cmpl-echo", "text_completion", choices, usage)
     }
 
-    /// A response object: `completed` with its output and usage, or `in_progress` without.
+    /// A response object: `completed` with its output and usage, or `in_progress` without them.
     pub(super) fn response(&self, status: &str) -> Value {
         let completed = status == "completed";
         json!({
@@ -80,17 +80,17 @@ impl Answer {
             "tools": [],
             "top_p": null,
             "usage": completed.then(|| json!({
-                "input_tokens": self.asked_words,
+                "input_tokens": self.request_words,
                 "input_tokens_details": {"cached_tokens": 0},
                 "output_tokens": count(&self.text),
                 "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": self.asked_words + count(&self.text),
+                "total_tokens": self.request_words + count(&self.text),
             })),
         })
     }
 
-    /// The events of `responses`. An item and its part are opened and closed around the text, since OpenAI's SDKs
-    /// gather deltas only into a part that has been opened.
+    /// The events of `responses`. Events open and close an item and a part around the text, since OpenAI's SDKs add
+    /// deltas only to an open part.
     pub(super) fn response_events(&self) -> Vec<Value> {
         let part = |text: &str| json!({"type": "output_text", "text": text, "annotations": []});
         let at = |kind: &str, member: &str, value: Value| json!({"type": kind, "item_id": "msg_echo", "output_index": 0, "content_index": 0, member: value});
@@ -129,7 +129,7 @@ impl Answer {
         let chunk = |choices: Value| json!({"id": id, "object": object, "created": 0, "model": self.model, "choices": choices});
         let mut chunks: Vec<_> = choices.into_iter().map(chunk).collect();
         if usage {
-            // Where usage was asked for, OpenAI says in every other chunk that it is not there.
+            // If usage was requested, every other chunk of OpenAI's has `"usage": null`.
             chunks.iter_mut().for_each(|chunk| chunk["usage"] = Value::Null);
             let mut last = chunk(json!([]));
             last["usage"] = self.usage();
@@ -139,16 +139,16 @@ impl Answer {
     }
 
     fn usage(&self) -> Value {
-        let answered = count(&self.text);
+        let response_words = count(&self.text);
         json!({
-            "prompt_tokens": self.asked_words,
-            "completion_tokens": answered,
-            "total_tokens": self.asked_words + answered,
+            "prompt_tokens": self.request_words,
+            "completion_tokens": response_words,
+            "total_tokens": self.request_words + response_words,
         })
     }
 }
 
-/// A text word by word, each with the white space after it; joined they are the text.
+/// Splits a text into words, each with the white space after it. Joined, they are the text.
 fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         if text.is_empty() {

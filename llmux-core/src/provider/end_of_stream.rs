@@ -1,7 +1,7 @@
-//! How a stream of each endpoint ends, and which of its events is an error.
+//! The end of a stream: recognizes the last event of each endpoint, and an event that is an error.
 //!
-//! `sse.rs` asks it about every event. Almost every event is passed on after a search for a few words;
-//! only one that holds such a word is parsed.
+//! `sse.rs` calls it for every event. Almost every event is forwarded after a search for a few words; only an event that
+//! contains such a word is parsed.
 
 use std::sync::Arc;
 
@@ -10,46 +10,46 @@ use serde_json::Value;
 use super::{failure, secret::Secrets};
 use crate::{Endpoint, error::Error};
 
-/// What to do with an event.
+/// The action to take for an event.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Pass it on.
+    /// Forward the event.
     Forward,
-    /// Pass it on; it is the last one.
+    /// Forward the event, which is the last one.
     ForwardLast,
-    /// The stream is complete, and this was only the mark of it.
+    /// End the stream. The event only marks its end and is not forwarded.
     End,
-    /// The provider failed, and the stream with it.
+    /// Fail the stream: the event is an error.
     Fail(Error),
 }
 
-/// The events after which a stream of `responses` has nothing more to say.
+/// The names of the events that end a stream of `responses`.
 const LAST_EVENTS: [&str; 4] = ["response.completed", "response.failed", "response.incomplete", "error"];
 
-/// What is known about the end of one stream.
+/// Recognizes the end of one stream.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct EndOfStream {
     endpoint: Endpoint,
     secrets: Arc<Secrets>,
-    /// May the stream end here without a mark?
+    /// True once the stream may end without a mark.
     complete: bool,
 }
 
-impl Ending {
-    /// A stream that has just begun; errors in it are told without the secrets.
+impl EndOfStream {
+    /// The state at a stream's beginning. The secrets are removed from errors in the stream.
     pub(crate) fn new(endpoint: Endpoint, secrets: Arc<Secrets>) -> Self {
         Self { endpoint, secrets, complete: false }
     }
 
-    /// What happens when the upstream ends here without a mark.
+    /// The error if the upstream closes here without a mark; `None` if the stream is complete.
     pub(crate) fn at_eof(&self) -> Option<Error> {
         (!self.complete).then(broke_off)
     }
 
-    /// Looks at the next event.
+    /// Decides about the next event.
     pub(crate) fn judge(&mut self, name: Option<&str>, data: &str) -> Verdict {
         if data.trim_ascii() == "[DONE]" {
-            // Where `[DONE]` is not how the endpoint ends, it is no event either, and completes nothing.
+            // An endpoint that does not end with `[DONE]` is not complete because of it.
             return match self.at_eof() {
                 Some(error) if !self.endpoint.ends_with_done() => Verdict::Fail(error),
                 _ => Verdict::End,
@@ -69,7 +69,7 @@ impl Ending {
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
         self.complete = self.complete || has_finish_reason(data);
-        // A quote inside a string is escaped, so no text of a model looks like this.
+        // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Ok(body) = serde_json::from_str::<Value>(data)
             && let Some(error) = failure::from_body(body, &self.secrets)
@@ -79,7 +79,7 @@ impl Ending {
         Verdict::Forward
     }
 
-    /// An event of `responses`, which has a name; some servers leave it out, and the type in the data says it.
+    /// An event of `responses`. Some servers send no name, and only the `type` in the data.
     fn judge_event(&mut self, name: Option<&str>, data: &str) -> Verdict {
         let last = match name {
             Some(name) => LAST_EVENTS.contains(&name),
@@ -100,12 +100,13 @@ impl Ending {
     }
 }
 
-/// The upstream closed before its stream was complete.
+/// The error of an upstream that closed before its stream was complete.
 pub(crate) fn broke_off() -> Error {
     failure::bad_gateway("the provider's stream broke off")
 }
 
-/// Does a chunk hold a `finish_reason` that is a string? A quote inside a string is escaped, so a match is a name.
+/// Returns true if a chunk has a `finish_reason` that is a string. Quotes inside a JSON string are escaped, so a match is
+/// a member's name.
 fn has_finish_reason(data: &str) -> bool {
     data.split("\"finish_reason\"").skip(1).any(|rest| {
         rest.trim_ascii_start()
@@ -161,7 +162,7 @@ mod tests {
             (Responses, None, "[DONE]", "fail 502 the provider's stream broke off"),
         ];
         for (endpoint, name, data, expected) in cases {
-            let verdict = match Ending::new(*endpoint, Arc::new(Secrets::default())).judge(*name, data) {
+            let verdict = match EndOfStream::new(*endpoint, Arc::new(Secrets::default())).judge(*name, data) {
                 Verdict::Forward => "forward".to_owned(),
                 Verdict::ForwardLast => "last".to_owned(),
                 Verdict::End => "end".to_owned(),

@@ -1,6 +1,6 @@
-//! What a request asks: its model, its last words, how many words it has.
+//! Reads of a request: its model, its last text, and its number of words.
 //!
-//! `echo.rs` calls it. It takes any body and finds no fault: what is not there is empty.
+//! `echo.rs` and its other parts call it. It accepts any body: a missing member counts as empty.
 
 use std::borrow::Cow;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::Endpoint;
 
-/// The model, `echo` where there is none.
+/// The request's model; `echo` if it names none.
 pub(super) fn model(request: &Value) -> &str {
     request["model"].as_str().unwrap_or("echo")
 }
 
-/// What a request says last: the last user message, the prompt, the input.
-pub(super) fn last_words(endpoint: Endpoint, request: &Value) -> String {
+/// The last text of a request: the last user message, the prompt, or the input.
+pub(super) fn last_text(endpoint: Endpoint, request: &Value) -> String {
     match endpoint {
         Endpoint::ChatCompletions => last_of_user(&request["messages"]),
         Endpoint::Completions => text(&request["prompt"]).into_owned(),
@@ -26,7 +26,7 @@ pub(super) fn last_words(endpoint: Endpoint, request: &Value) -> String {
     }
 }
 
-/// How many words a request has in all, which stands for its tokens.
+/// The number of words in a request, reported as its tokens.
 pub(super) fn words(endpoint: Endpoint, request: &Value) -> usize {
     match endpoint {
         Endpoint::ChatCompletions => messages(&request["messages"]),
@@ -42,7 +42,7 @@ pub(super) fn words(endpoint: Endpoint, request: &Value) -> usize {
     }
 }
 
-/// The inputs of an embeddings request. Tokens stand for themselves, as JSON.
+/// The inputs of an embeddings request. An input of tokens is their JSON text.
 pub(super) fn inputs(request: &Value) -> Vec<Cow<'_, str>> {
     match &request["input"] {
         Value::Null => Vec::new(),
@@ -60,7 +60,7 @@ fn input(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// Words are what white space separates.
+/// The number of words in a text. White space separates words.
 pub(super) fn count(text: &str) -> usize {
     text.split_whitespace().count()
 }
@@ -75,7 +75,7 @@ fn last_of_user(messages: &Value) -> String {
     last.map(|message| text(&message["content"]).into_owned()).unwrap_or_default()
 }
 
-/// The text of a content: a string, or the parts that have a `text`, one after the other.
+/// The text of a message's content: the string, or the texts of its parts, joined.
 fn text(content: &Value) -> Cow<'_, str> {
     match content {
         Value::String(text) => Cow::Borrowed(text),

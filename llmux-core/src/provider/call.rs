@@ -1,0 +1,69 @@
+//! One call of a provider: the trait, what goes in, and the stream that may come out.
+//!
+//! The upstream makes a [`Call`] for each try and calls the trait; the files beside this one implement it.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{Stream, future::BoxFuture};
+
+use crate::{Endpoint, document::Document, error::Error};
+
+/// One call of a provider.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The body to send, a JSON object. Its `model` is the model's name at this provider.
+    pub body: Bytes,
+    /// The request's id, sent as `x-request-id`.
+    pub request_id: Arc<str>,
+}
+
+impl Call {
+    /// A call of an endpoint with a body.
+    pub fn new(endpoint: Endpoint, body: impl Into<Bytes>, request_id: impl Into<Arc<str>>) -> Self {
+        Self { endpoint, body: body.into(), request_id: request_id.into() }
+    }
+}
+
+/// One event of a provider's stream.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The event's name. `None` if it has none, as the chunks of `chat/completions`.
+    pub name: Option<Arc<str>>,
+    /// The event's data, byte for byte.
+    pub data: Bytes,
+}
+
+/// A provider's stream. It ends after the endpoint's own last event. If the upstream breaks off earlier, the last item is
+/// an error.
+pub type Events = Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>;
+
+/// An API that answers requests, or the embedder's own code.
+///
+/// Called once for each try: the upstream around it retries and chooses deployments. It may be called from several tasks
+/// at once.
+pub trait Provider: Send + Sync + 'static {
+    /// Sends a request and returns the whole response, a JSON document.
+    ///
+    /// # Errors
+    ///
+    /// The provider's error, or the reason why there is no answer. [`Error::is_retryable`] decides whether the upstream
+    /// tries again.
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>>;
+
+    /// Sends a request whose response streams. Ready when the provider has accepted the request. Dropping the
+    /// stream closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), if there is no stream. A later error is the stream's last item.
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>>;
+
+    /// Returns true if the API supports `stream_options.include_usage` (rule S8). Default: true.
+    fn stream_usage(&self) -> bool {
+        true
+    }
+}

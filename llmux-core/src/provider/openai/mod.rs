@@ -1,0 +1,13 @@
+//! Any API that speaks OpenAI's HTTP, at OpenAI or elsewhere (<https://platform.openai.com/docs/api-reference>).
+//!
+//! ```text
+//! builder ──► api ──► body (of a response that does not stream) · super::sse (of a stream)
+//! ```
+
+mod api;
+mod body;
+mod builder;
+
+pub use api::OpenAi;
+pub(super) use builder::from_settings;
+pub use builder::{BuildError, OpenAiBuilder};
