@@ -34,7 +34,8 @@ fn is_path(span: &str) -> bool {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
     };
     let parts: Vec<&str> = span.trim_end_matches('/').split('/').collect();
-    (parts.len() > 1 || span.ends_with(".md") || span.ends_with(".toml")) && parts.iter().all(|it| is_name(it))
+    (parts.len() > 1 || span.ends_with(".md") || span.ends_with(".toml"))
+        && parts.iter().all(|it| is_name(it))
 }
 
 /// Returns true for a path of modules, such as `document::scan`.
@@ -52,7 +53,10 @@ fn text_of(path: &Path) -> String {
         return fs::read_to_string(path).expect("text");
     }
     let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries.filter(|path| path.is_dir() || path.extension().is_some_and(|it| it == "rs")).map(|it| text_of(&it)).collect()
+    entries
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|it| it == "rs"))
+        .map(|it| text_of(&it))
+        .collect()
 }
 
 /// Returns true if the text defines an item, a field aside.
@@ -132,9 +136,9 @@ fn every_crate_uses_what_the_architecture_says() {
             let dependencies = dependencies.split("\n[").next().unwrap_or_default();
             for used in after.split('`').step_by(2) {
                 claims += 1;
-                let uses = dependencies.lines().any(|line| {
-                    line.split([' ', '.', '=']).next().is_some_and(|name| name == used)
-                });
+                let uses = dependencies
+                    .lines()
+                    .any(|line| line.split([' ', '.', '=']).next().is_some_and(|name| name == used));
                 assert_eq!(uses, expected, "{user} uses {used}");
             }
         }

@@ -9,7 +9,7 @@ use llmux_core::{
     testing::{Answer, ScriptedUpstream},
 };
 
-use crate::{CHUNK, DONE, KEY, OK, builder, call, chat, provider, send, stream, told};
+use crate::{CHUNK, DONE, KEY, OK, builder, call, chat, collect, provider, send, stream};
 
 #[tokio::test]
 async fn a_request_goes_out_as_it_was_given() {
@@ -85,7 +85,7 @@ async fn connections_are_used_again() {
         let _ = provider.send(chat()).await;
     }
     for _ in 0..2 {
-        assert_eq!(told(provider.stream(chat()).await.unwrap()).await.len(), 1);
+        assert_eq!(collect(provider.stream(chat()).await.unwrap()).await.len(), 1);
         rest().await;
     }
     provider.send(chat()).await.unwrap();
@@ -245,8 +245,8 @@ async fn silence_is_a_timeout_before_and_within_an_answer() {
     }
     let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
     let provider = builder(&upstream).timeout(Duration::ZERO).idle_timeout(limit).build().unwrap();
-    let told = told(provider.stream(chat()).await.unwrap()).await;
-    assert_eq!(told[1..], ["!timeout: the provider sent nothing for 100ms"]);
+    let events = collect(provider.stream(chat()).await.unwrap()).await;
+    assert_eq!(events[1..], ["!timeout: the provider sent nothing for 100ms"]);
 }
 
 #[tokio::test]

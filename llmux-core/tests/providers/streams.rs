@@ -1,4 +1,4 @@
-//! Streams: their events, their ends, and who waits for whom.
+//! Streams: events, ends, and backpressure.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use llmux_core::{
     testing::{Answer, ScriptedUpstream},
 };
 
-use crate::{CHUNK, DONE, OK, call, chat, provider, stream, told};
+use crate::{CHUNK, DONE, OK, call, chat, collect, provider, stream};
 
 #[tokio::test]
 async fn a_stream_is_events_until_its_end() {
     let upstream = ScriptedUpstream::start([Answer::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
     let events = provider(&upstream).stream(chat()).await.unwrap();
     let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
-    assert_eq!(told(events).await, [chunk, chunk]);
+    assert_eq!(collect(events).await, [chunk, chunk]);
     assert_eq!(upstream.requests()[0].header("accept"), Some("text/event-stream"));
 }
 
@@ -38,9 +38,12 @@ async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
         Answer::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
     ] {
         let what = format!("{answer:?}");
-        let told = stream(answer).await.unwrap();
-        assert_eq!(told.len(), 2, "{told:?} from {what}");
-        assert!(told[1].starts_with("!bad_gateway: the provider's stream broke off"), "{told:?} from {what}");
+        let events = stream(answer).await.unwrap();
+        assert_eq!(events.len(), 2, "{events:?} from {what}");
+        assert!(
+            events[1].starts_with("!bad_gateway: the provider's stream broke off"),
+            "{events:?} from {what}"
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Resolves paths to the modules and items that they name, through `use` lines, globs and re-exports.
 //!
 //! `rules` calls it. It knows modules and items, no members of items: `Type::new` resolves to `Type`. Macros that define
-//! items are not expanded, so a path to such an item resolves to nothing.
+//! items are not expanded, so a path to such an item resolves to its module.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,10 @@ type Visited = HashSet<(usize, usize, String)>;
 impl Workspace {
     /// Everything that a path in a module names: a module and an item, where they share a name.
     pub(crate) fn resolve(&self, target: usize, module: usize, mention: &Mention) -> Vec<Definition> {
-        let mut found = self.walk(target, module, &mention.path, &mut Visited::new());
+        // A name that a macro defines is not known: the path counts for the module before it.
+        let prefixes = (1..=mention.path.len()).rev().map(|length| &mention.path[..length]);
+        let resolved = prefixes.map(|path| self.walk(target, module, path, &mut Visited::new()));
+        let mut found = resolved.into_iter().find(|found| !found.is_empty()).unwrap_or_default();
         // A name alone in code may be a variable; in any case it is no module.
         if mention.path.len() == 1 && !mention.is_use {
             found.retain(|definition| definition.is_item);

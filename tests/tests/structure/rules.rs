@@ -2,12 +2,12 @@
 //!
 //! `main` and `table` call it. Each broken rule is one line: file, line, path, rule.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use crate::{
     layers::Layers,
     names::{Definition, Workspace},
-    sources::Mention,
+    sources::{Mention, Module},
 };
 
 /// Two files, or two folders, that may import each other.
@@ -16,59 +16,95 @@ pub(crate) struct Allowed {
     pub(crate) one: &'static str,
     /// The other.
     pub(crate) other: &'static str,
-    /// The reason. Nothing reads it but people.
-    pub(crate) _reason: &'static str,
+    /// The reason, for people.
+    #[allow(dead_code, reason = "for people")]
+    pub(crate) reason: &'static str,
 }
 
-/// A path from one file to another.
-struct Edge {
-    line: usize,
-    path: String,
-}
-
-/// Every broken rule, in order of file and line.
+/// Every broken rule, in order of file and line. A file breaks a rule with another file once, at the first such path.
 pub(crate) fn broken(workspace: &Workspace, layers: &[Layers], allowed: &[Allowed]) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    let mut edges: BTreeMap<(&str, &str), Edge> = BTreeMap::new();
+    let mut found = Found::default();
+    let mut edges = Edges::new();
     for (at, target) in workspace.targets.iter().enumerate() {
-        let own_layers = layers.iter().find(|layers| layers.package == target.package);
+        // Tests, examples and benches have no layers.
+        let layers =
+            layers.iter().find(|layers| layers.package == target.package).filter(|_| target.is_program());
         for (number, module) in target.modules.iter().enumerate() {
-            let layers = own_layers
-                .filter(|_| !module.file.contains("/tests/") && !module.file.contains("/examples/"));
-            for mention in &module.paths {
+            let mut known = HashSet::new();
+            for mention in module.paths.iter().filter(|mention| known.insert((&mention.path, mention.is_use)))
+            {
                 for to in workspace.resolve(at, number, mention) {
                     let other = &workspace.targets[to.target].modules[to.module];
-                    let place = (module.file.clone(), mention.line);
                     if other.file == module.file || is_only_declared(workspace, at, number, to) {
                         continue;
                     }
                     if let Some(broken) = raw_in_pipeline(workspace, &module.file, to) {
-                        found.insert((place.clone(), format!("`{}`: {broken}", shown(mention))));
+                        found.add(module, mention, other, broken);
                     }
                     if to.target != at {
                         continue;
                     }
-                    if let Some(broken) = layers.and_then(|layers| upwards(layers, &module.path, other)) {
-                        found.insert((place, format!("`{}` ({}): {broken}", shown(mention), other.file)));
+                    let is_root = module.file == target.modules[0].file;
+                    if let Some(broken) =
+                        layers.filter(|_| !is_root).and_then(|layers| upwards(layers, module, other))
+                    {
+                        found.add(module, mention, other, broken);
                     }
-                    let edge = Edge { line: mention.line, path: shown(mention) };
-                    edges.entry((&module.file, &other.file)).or_insert(edge);
+                    let edge = edges
+                        .entry((module.file.clone(), other.file.clone()))
+                        .or_insert_with(|| mention.clone());
+                    if mention.line < edge.line {
+                        *edge = mention.clone();
+                    }
                 }
             }
         }
     }
     edges.retain(|(one, other), _| !allowed.iter().any(|allowed| allowed.has(one, other)));
     for cycle in cycles(&edges) {
-        let (from, to) = (cycle[0], cycle[1 % cycle.len()]);
-        let steps = cycle.iter().zip(cycle.iter().cycle().skip(1)).map(|(from, to)| {
-            let edge = &edges[&(*from, *to)];
-            format!("\n    {from}:{} `{}` → {to}", edge.line, edge.path)
-        });
-        let edge = &edges[&(from, to)];
-        let place = (from.to_owned(), edge.line);
-        found.insert((place, format!("files import each other:{}", steps.collect::<String>())));
+        let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
+        let steps: Vec<_> = steps
+            .map(|(from, to)| {
+                let mention = &edges[&(from.clone(), to.clone())];
+                (mention.line, format!("{from}:{} `{}`", mention.line, shown(mention)))
+            })
+            .collect();
+        let text = steps.iter().map(|(_, step)| &**step).collect::<Vec<_>>().join(", ");
+        found.0.insert(
+            (cycle[0].clone(), String::new(), format!("files import each other: {text}")),
+            (steps[0].0, String::new()),
+        );
     }
-    found.into_iter().map(|((file, line), text)| format!("{file}:{line}: {text}")).collect()
+    found.lines()
+}
+
+/// The paths from one file to another, the first of each pair of files.
+type Edges = BTreeMap<(String, String), Mention>;
+
+/// The broken rules: for each pair of files and rule, the first line and its path.
+#[derive(Default)]
+struct Found(BTreeMap<(String, String, String), (usize, String)>);
+
+impl Found {
+    fn add(&mut self, module: &Module, mention: &Mention, other: &Module, broken: String) {
+        let path = format!("`{}` ({}): ", shown(mention), other.file);
+        let entry = self.0.entry((module.file.clone(), other.file.clone(), broken));
+        let first = entry.or_insert_with(|| (mention.line, path.clone()));
+        if mention.line < first.0 {
+            *first = (mention.line, path);
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        let mut found: Vec<_> = self.0.into_iter().collect();
+        found.sort_by(|((one, ..), (line, _)), ((other, ..), (other_line, _))| {
+            (one, line).cmp(&(other, other_line))
+        });
+        found
+            .into_iter()
+            .map(|((file, _, broken), (line, path))| format!("{file}:{line}: {path}{broken}"))
+            .collect()
+    }
 }
 
 fn shown(mention: &Mention) -> String {
@@ -83,34 +119,29 @@ fn is_only_declared(workspace: &Workspace, target: usize, module: usize, to: Def
     is_pure && to.target == target && modules[to.module].path.starts_with(&this.path)
 }
 
-fn raw_in_pipeline(workspace: &Workspace, file: &str, to: Definition) -> Option<&'static str> {
+fn raw_in_pipeline(workspace: &Workspace, file: &str, to: Definition) -> Option<String> {
     let target = &workspace.targets[to.target];
-    let is_raw = target.package == "llmux-abi"
-        && target.modules[to.module].path.first().is_some_and(|name| name == "raw");
+    let first = target.modules[to.module].path.first();
+    let is_raw =
+        target.package == "llmux-abi" && target.is_library && first.is_some_and(|name| name == "raw");
     let is_pipeline = file.starts_with("llmux-core/src/pipeline/") || file == "llmux-core/src/pipeline.rs";
-    (is_raw && is_pipeline).then_some("the pipeline uses the raw contract, which only the boundary may")
+    (is_raw && is_pipeline).then(|| "the pipeline must not use the raw contract".into())
 }
 
-/// The rule that a path from a module to another breaks.
-fn upwards(layers: &Layers, from: &[String], other: &crate::sources::Module) -> Option<String> {
-    // The root may use everything, and nothing may use what is defined there.
-    if from.is_empty() {
-        return None;
-    }
-    let above = |name: &str| format!("`{}` must not use {name}, which stands above it", from.join("::"));
-    let Some(own) = layers.of(from) else {
-        // A module that only gathers layers may do that.
-        return (!from.is_empty())
-            .then(|| format!("`{}` stands in no layer of ARCHITECTURE.md", from.join("::")));
-    };
-    if other.path.is_empty() {
-        return Some(above("the root"));
-    }
+/// The rule that a path from a module to another breaks. (The root's file may use everything.)
+fn upwards(layers: &Layers, module: &Module, other: &Module) -> Option<String> {
+    let no_layer =
+        |module: &Module| format!("`{}` is in no layer of ARCHITECTURE.md", module.path.join("::"));
+    let Some(own) = layers.of(&module.path) else { return Some(no_layer(module)) };
+    let above =
+        |name: &str| Some(format!("`{}` must not use {name}, which is above it", module.path.join("::")));
     match layers.of(&other.path) {
-        Some(layer) if layer < own => Some(above(&format!("`{}`", layers.name(layer)))),
+        _ if other.path.is_empty() => above("the root"),
+        Some(layer) if layer < own => above(&format!("`{}`", layers.name(layer))),
         Some(_) => None,
+        // A module that gathers several layers.
         None if other.only_declares => None,
-        None => Some(format!("`{}` stands in no layer of ARCHITECTURE.md", other.path.join("::"))),
+        None => Some(no_layer(other)),
     }
 }
 
@@ -124,22 +155,23 @@ impl Allowed {
     }
 }
 
-/// For each group of files that reach each other, the shortest way around from its first file that has not been shown yet.
-fn cycles<'a>(edges: &BTreeMap<(&'a str, &'a str), Edge>) -> Vec<Vec<&'a str>> {
+/// The shortest cycle through each path between files that is part of one. A cycle with a path that another cycle has
+/// shown is left out, unless it is of two files.
+fn cycles(edges: &Edges) -> Vec<Vec<String>> {
+    let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (from, to) in edges.keys() {
+        next.entry(from).or_default().push(to);
+    }
     let mut found: Vec<Vec<&str>> = Vec::new();
-    for &(from, to) in edges.keys() {
-        if let Some(back) = way(edges, to, from) {
-            let mut cycle = vec![from];
-            cycle.extend(&back[..back.len() - 1]);
+    for (from, to) in edges.keys() {
+        if let Some(mut cycle) = way(&next, to, from) {
             let first = cycle.iter().enumerate().min_by_key(|(_, file)| **file).map_or(0, |(at, _)| at);
             cycle.rotate_left(first);
-            if !found.contains(&cycle) {
-                found.push(cycle);
-            }
+            found.push(cycle);
         }
     }
-    // A short cycle explains the long ones that pass through the same files.
-    found.sort_by_key(Vec::len);
+    found.sort_by_key(|cycle| (cycle.len(), cycle.clone()));
+    found.dedup();
     let mut shown: BTreeSet<(&str, &str)> = BTreeSet::new();
     found.retain(|cycle| {
         let steps: Vec<_> = cycle.iter().copied().zip(cycle.iter().copied().cycle().skip(1)).collect();
@@ -149,29 +181,26 @@ fn cycles<'a>(edges: &BTreeMap<(&'a str, &'a str), Edge>) -> Vec<Vec<&'a str>> {
         }
         is_new
     });
-    found
+    found.into_iter().map(|cycle| cycle.into_iter().map(str::to_owned).collect()).collect()
 }
 
 /// The shortest way from one file to another, both included.
-fn way<'a>(edges: &BTreeMap<(&'a str, &'a str), Edge>, from: &'a str, to: &'a str) -> Option<Vec<&'a str>> {
+fn way<'a>(next: &BTreeMap<&'a str, Vec<&'a str>>, from: &'a str, to: &'a str) -> Option<Vec<&'a str>> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([from]);
     while let Some(file) = queue.pop_front() {
         if file == to {
             let mut way = vec![file];
-            while let Some(&previous) = before.get(way[way.len() - 1]).filter(|_| way[way.len() - 1] != from)
-            {
+            while let Some(previous) = before.get(way[way.len() - 1]) {
                 way.push(previous);
             }
             way.reverse();
             return Some(way);
         }
-        let next =
-            edges.range((file, "")..).take_while(|((start, _), _)| *start == file).map(|((_, end), _)| *end);
-        for next in next {
-            if next != from && !before.contains_key(next) {
-                before.insert(next, file);
-                queue.push_back(next);
+        for &other in next.get(file).into_iter().flatten() {
+            if other != from && !before.contains_key(other) {
+                before.insert(other, file);
+                queue.push_back(other);
             }
         }
     }

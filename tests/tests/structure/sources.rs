@@ -66,6 +66,11 @@ pub(crate) struct Mention {
 }
 
 impl Target {
+    /// True for a library or a program: not for a test, an example or a bench.
+    pub(crate) fn is_program(&self) -> bool {
+        self.modules[0].file.contains("/src/")
+    }
+
     /// Reads a target from its root file.
     ///
     /// # Panics
