@@ -101,7 +101,8 @@ fn tested(text: &str) -> BTreeSet<String> {
 fn every_rule_that_is_cited_is_on_the_page() {
     let rules = rules();
     let mut found = BTreeSet::new();
-    for path in files() {
+    // The last test of this file cites rules as examples.
+    for path in files().into_iter().filter(|path| !path.ends_with("tests/tests/rules_documented.rs")) {
         let text = fs::read_to_string(&path).expect("text");
         for number in cited(&text).into_iter().chain(tested(&text)) {
             assert!(rules.contains_key(&number), "{} cites {number}, which {PAGE} lacks", path.display());
@@ -114,7 +115,9 @@ fn every_rule_that_is_cited_is_on_the_page() {
 #[test]
 fn every_rule_that_is_built_has_a_test_named_after_it() {
     let mut tested_rules = BTreeSet::new();
-    for path in files().iter().filter(|path| is_code(path)) {
+    for path in
+        files().iter().filter(|path| is_code(path) && !path.ends_with("tests/tests/rules_documented.rs"))
+    {
         tested_rules.extend(tested(&fs::read_to_string(path).expect("text")));
     }
     for (number, is_planned) in rules() {
