@@ -23,12 +23,13 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let options = VerifyOptions { folders: vec![folder.clone()], ..VerifyOptions::default() };
     let mut loadable = None;
     for found in discover(std::slice::from_ref(&folder), &options)? {
-        match &found.manifest {
-            Ok(manifest) => {
+        match (&found.refused, &found.manifest) {
+            (Some(error), _) => lines.push(format!("refused by the check `{}`", error.check().as_str())),
+            (None, manifest) => {
+                let manifest = manifest.as_ref().expect("a library that is not refused has a manifest");
                 lines.push(format!("found {} {}", manifest.name, manifest.version));
                 loadable = loadable.or(Some(found.path));
             }
-            Err(error) => lines.push(format!("refused by the check `{}`", error.check().as_str())),
         }
     }
     let library = loadable.ok_or("the folder holds no library that may be loaded here")?;

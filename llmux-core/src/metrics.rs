@@ -3,8 +3,6 @@
 //! Plugins register theirs through `boundary::host`; all of an instance's are removed with it. Clients choose
 //! some label values (a model's name): each label keeps a bounded number of them, the rest read `other`.
 
-pub(crate) mod host;
-
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -22,6 +20,9 @@ const MAX_LABEL_VALUES: usize = 1000;
 const OTHER: &str = "other";
 /// The label that names the instance a metric belongs to.
 const OWNER: &str = "plugin";
+
+/// Prefixes of the host's own metrics (`plugins::report::metrics`): no plugin may register such a name.
+pub(crate) const RESERVED: [&str; 4] = ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_"];
 
 /// All metrics of a host.
 ///
@@ -108,7 +109,7 @@ impl Metrics {
         help: &str,
         labels: &[&str],
     ) -> Result<PluginMetric, prometheus::Error> {
-        if let Some(own) = host::RESERVED.iter().find(|own| name.starts_with(*own)) {
+        if let Some(own) = RESERVED.iter().find(|own| name.starts_with(*own)) {
             return Err(prometheus::Error::Msg(format!("`{own}…` are the host's own names; take another")));
         }
         let key = (owner.to_owned(), name.to_owned());

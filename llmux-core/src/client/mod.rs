@@ -241,7 +241,7 @@ impl Client {
     /// Every metric, in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         let dropped = self.shared.load().completions.dropped.load(Ordering::Relaxed);
-        self.metrics.render(crate::metrics::host::families(
+        self.metrics.render(crate::plugins::metrics::families(
             &self.plugins.list(),
             self.plugins.retired(),
             self.plugins.refused(),

@@ -1,43 +1,36 @@
-//! Plugins as files and as parts of the host: found, checked, loaded, listed, taken out again.
+//! Plugins as files and as parts of the host: found, checked, loaded, listed and unloaded.
 //!
-//! [`discover`] lists files, [`Manifest`] reads one without running it, [`inspect()`] shows it whether this host would
-//! load it or not, [`verify()`] makes the checks that need no loading: functions that need no client. [`Registry`], which
-//! [`Client::plugins`](crate::Client::plugins) gives, changes the running pipeline, lists it and tells of changes.
+//! Three folders, each using only those below it: `registry` (which instances run, and every change of them), `report`
+//! (plain data: errors, events, the list) and `library` (files). [`discover`] lists files, [`inspect()`] shows a file
+//! whether this host would load it or not, and [`verify()`] makes the checks that need no loading; these functions need
+//! no client. [`Registry`], which [`Client::plugins`](crate::Client::plugins) returns, changes the running pipeline.
 //! `llmux-core/examples/lifecycle.rs` shows all of it. Nothing here runs on the request path; the unsafe half of
-//! loading is `boundary::library`. Deliberately absent: when to look at the folders again, which is the host's
-//! business ([`Registry::rescan`] is the look).
+//! loading is `boundary::library`. Deliberately absent: the times at which folders are looked at again, which the
+//! program decides ([`Registry::rescan`] looks).
 
-mod change;
-mod config;
-mod copies;
-mod discovery;
-mod error;
-mod event;
-mod image;
-mod inspect;
-mod listing;
-mod manifest;
-mod object_file;
-mod problem;
+mod library;
 mod registry;
-mod rescan;
-mod retire;
-mod signature;
-mod slot;
-mod source;
-mod stage;
-mod verify;
+mod report;
 
-pub use change::{Change, Setting};
-pub use discovery::{Found, discover};
-pub use error::{LibraryError, PluginError};
-pub use event::{Edition, PluginEvent, PluginEventKind, acting_as};
-pub use inspect::{Check, Inspection, inspect, inspect_folders};
-pub use listing::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages};
-pub use manifest::{Manifest, OnError, PanicStrategy};
-pub use registry::{PluginsConfig, Registry};
-pub use rescan::Rescanned;
-pub use retire::{ShutdownReport, Unloaded};
-pub use signature::{SignatureState, TrustedKey};
-pub use source::{PluginSpec, Source};
-pub use verify::{VerifiedLibrary, VerifyOptions, verify};
+pub use library::{
+    discover::{discover, inspect, inspect_folders},
+    error::{FolderError, LibraryError},
+    inspect::{Check, InspectedLibrary},
+    manifest::{Manifest, OnError, PanicStrategy},
+    signature::{SignatureState, TrustedKey},
+    verify::{VerifiedLibrary, VerifyOptions, verify},
+};
+pub use registry::{
+    Registry,
+    change::{Change, Setting},
+    rescan::Rescanned,
+    retire::{ShutdownReport, Unloaded},
+    settings::PluginsConfig,
+    spec::{PluginSource, PluginSpec},
+};
+pub(crate) use report::metrics;
+pub use report::{
+    error::PluginError,
+    events::{Edition, PluginEvent, PluginEventKind, acting_as},
+    info::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages},
+};

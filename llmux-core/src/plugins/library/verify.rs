@@ -1,11 +1,7 @@
 //! The checks of a library that need no loading (rule D2, up to the private copy). The bytes are read once:
 //! what was checked is what is loaded.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use object::{Architecture, BinaryFormat, Object, ObjectKind};
 use semver::{Comparator, Op, Prerelease, Version, VersionReq};
@@ -13,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::{
     error::LibraryError,
+    file,
+    inspect::InspectedLibrary,
     manifest::{Manifest, PanicStrategy},
     object_file,
     signature::{self, SignatureState, TrustedKey},
@@ -69,51 +67,53 @@ pub struct VerifiedLibrary {
 ///
 /// One for each check, in the order of rule D2.
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
-    examine(path, options).result
+    examine(&mut InspectedLibrary::new(path), options)
 }
 
-/// A file, read once: what it is and says of itself as far as that can be read, and what the checks came to.
-pub(super) struct Examined {
-    pub(super) size: Option<u64>,
-    pub(super) sha256: Option<String>,
-    pub(super) manifest: Option<Manifest>,
-    /// `None` where it is refused for it, or was not looked at.
-    pub(super) signature: Option<SignatureState>,
-    pub(super) result: Result<VerifiedLibrary, LibraryError>,
-}
-
-/// Checks a library's file, and reads what can be read of one that is refused.
-pub(super) fn examine(path: &Path, options: &VerifyOptions) -> Examined {
-    let unread =
-        |error| Examined { size: None, sha256: None, manifest: None, signature: None, result: Err(error) };
-    let (bytes, refused) = match read(path, options) {
+/// Reads a library's file once, makes every check, and fills in what the file says of itself as far as it can be read.
+///
+/// # Errors
+///
+/// The first check that fails.
+pub(in crate::plugins) fn examine(
+    seen: &mut InspectedLibrary,
+    options: &VerifyOptions,
+) -> Result<VerifiedLibrary, LibraryError> {
+    let path = seen.path.clone();
+    let (bytes, refused) = match file::read_checked(
+        &path,
+        &options.folders,
+        options.allow_insecure_permissions,
+        options.max_size,
+    ) {
         Ok(bytes) => (bytes, None),
-        // Others may change it, so it is not loaded; it may be looked at.
+        // Other users may change it, so it is not loaded; reading its manifest is safe.
         Err(error @ (LibraryError::Permissions(_) | LibraryError::LeavesFolder { .. })) => {
-            match read_file(path, options.max_size) {
+            match file::read_file(&path, options.max_size) {
                 Ok(bytes) => (bytes, Some(error)),
-                Err(_) => return unread(error),
+                Err(_) => return Err(error),
             }
         }
-        Err(error) => return unread(error),
+        Err(error) => return Err(error),
     };
     let sha256 = sha256(&bytes);
-    let checked = check_bytes(path, &bytes, &sha256, options);
-    let (size, hash) = (Some(bytes.len() as u64), Some(sha256.clone()));
-    let (manifest, signature) = match &checked {
-        Ok((manifest, signature)) => (Some(manifest.clone()), Some(signature.clone())),
-        Err(_) => {
-            let signature = signature::check(path, &bytes, &options.trusted_keys, false);
-            (Manifest::read(&bytes).ok(), signature.ok())
+    seen.size = Some(bytes.len() as u64);
+    seen.sha256 = Some(sha256.clone());
+    match check_bytes(&path, &bytes, &sha256, options) {
+        Ok((manifest, signature)) => {
+            seen.manifest = Some(manifest.clone());
+            seen.signature = Some(signature.clone());
+            match refused {
+                Some(error) => Err(error),
+                None => Ok(VerifiedLibrary { path, bytes, sha256, manifest, signature }),
+            }
         }
-    };
-    let result = match (refused, checked) {
-        (Some(error), _) | (None, Err(error)) => Err(error),
-        (None, Ok((manifest, signature))) => {
-            Ok(VerifiedLibrary { path: path.to_owned(), bytes, sha256, manifest, signature })
+        Err(error) => {
+            seen.manifest = Manifest::read(&bytes).ok();
+            seen.signature = signature::check(&path, &bytes, &options.trusted_keys, false).ok();
+            Err(refused.unwrap_or(error))
         }
-    };
-    Examined { size, sha256: hash, manifest, signature, result }
+    }
 }
 
 /// The checks of bytes that were read.
@@ -168,112 +168,6 @@ fn satisfies(host: &Version, plugin: &Version) -> bool {
         pre: Prerelease::EMPTY,
     };
     VersionReq { comparators: vec![comparator] }.matches(host)
-}
-
-/// Refuses what lies in a plugin folder by its name and elsewhere in truth: a link, or a folder that is one. A file
-/// that the operator names elsewhere is their own choice.
-fn check_link(path: &Path, folders: &[PathBuf]) -> Result<(), LibraryError> {
-    let real: Vec<PathBuf> = folders.iter().filter_map(|folder| folder.canonicalize().ok()).collect();
-    let is_below = |path: &Path, folders: &[PathBuf]| folders.iter().any(|folder| path.starts_with(folder));
-    let named = std::path::absolute(path).map_err(LibraryError::Read)?;
-    let parent = named.parent().and_then(|parent| parent.canonicalize().ok());
-    let absolute: Vec<PathBuf> =
-        folders.iter().filter_map(|folder| std::path::absolute(folder).ok()).collect();
-    let is_in_folder = is_below(&named, &absolute) || parent.is_some_and(|parent| is_below(&parent, &real));
-    if !is_in_folder {
-        return Ok(());
-    }
-    let target = path.canonicalize().map_err(LibraryError::Read)?;
-    match is_below(&target, &real) {
-        true => Ok(()),
-        false => Err(LibraryError::LeavesFolder { target }),
-    }
-}
-
-fn read(path: &Path, options: &VerifyOptions) -> Result<Vec<u8>, LibraryError> {
-    check_link(path, &options.folders)?;
-    let (file, metadata) = open_regular(path)?;
-    if !options.allow_insecure_permissions {
-        check_permissions(path, &metadata)?;
-    }
-    read_open(file, metadata.len(), options.max_size)
-}
-
-/// The bytes of a regular file, whoever may change it.
-pub(super) fn read_file(path: &Path, max: u64) -> Result<Vec<u8>, LibraryError> {
-    let (file, metadata) = open_regular(path)?;
-    read_open(file, metadata.len(), max)
-}
-
-fn open_regular(path: &Path) -> Result<(File, std::fs::Metadata), LibraryError> {
-    let file = open(path).map_err(LibraryError::Read)?;
-    let metadata = file.metadata().map_err(LibraryError::Read)?;
-    match metadata.is_file() {
-        true => Ok((file, metadata)),
-        false => Err(LibraryError::NotAFile),
-    }
-}
-
-fn read_open(file: File, size: u64, max: u64) -> Result<Vec<u8>, LibraryError> {
-    if size > max {
-        return Err(LibraryError::TooLarge { size, max });
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    // The file may grow while it is read.
-    file.take(max + 1).read_to_end(&mut bytes).map_err(LibraryError::Read)?;
-    if bytes.len() as u64 > max {
-        return Err(LibraryError::TooLarge { size: bytes.len() as u64, max });
-    }
-    Ok(bytes)
-}
-
-#[cfg(unix)]
-fn open(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // A pipe without a writer would otherwise be waited for.
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-#[cfg(not(unix))]
-fn open(path: &Path) -> std::io::Result<File> {
-    File::open(path)
-}
-
-/// Everybody, and other users than root and this process's, may not be able to change what is loaded. A group that
-/// may write is trusted: somebody gave the file to it.
-#[cfg(unix)]
-fn check_permissions(path: &Path, file: &std::fs::Metadata) -> Result<(), LibraryError> {
-    use std::os::unix::fs::MetadataExt;
-    let user = rustix::process::geteuid().as_raw();
-    let check = |what: &str, metadata: &std::fs::Metadata| {
-        if metadata.mode() & 0o002 != 0 {
-            return Err(LibraryError::Permissions(format!("{what} is writable by everyone")));
-        }
-        if metadata.uid() != 0 && metadata.uid() != user {
-            return Err(LibraryError::Permissions(format!(
-                "{what} belongs to another user ({})",
-                metadata.uid()
-            )));
-        }
-        Ok(())
-    };
-    check("the file", file)?;
-    // Who may write the folder may put another file in its place; behind a link that is the target's folder too.
-    let target = path.canonicalize().map_err(LibraryError::Read)?;
-    for path in [path, &target] {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        check("its folder", &std::fs::metadata(folder).map_err(LibraryError::Read)?)?;
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_permissions(_: &Path, _: &std::fs::Metadata) -> Result<(), LibraryError> {
-    // Access lists decide on Windows; who may write the folder is the operator's to set.
-    Ok(())
 }
 
 /// The object format, kind and architecture of this host.

@@ -15,11 +15,12 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    listing::{PluginInfo, PluginState, hooks},
-    slot::Slot,
+use super::instance::Instance;
+use crate::{
+    boundary::Instance as NativeHooks,
+    pipeline::stats::Stats,
+    plugins::report::info::{PluginInfo, PluginState, hooks},
 };
-use crate::{boundary::Instance, pipeline::stats::Stats};
 
 /// How far an unload has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +84,13 @@ impl Retirement {
     }
 
     /// Lets an instance go, and sees to the rest in a task of its own.
-    pub(super) fn begin(self: &Arc<Self>, slot: Slot) {
-        let Some(home) = slot.home.take() else { return };
-        let info = PluginInfo { state: PluginState::Draining, ..slot.info() };
-        let (name, stats) = (info.name.clone(), slot.entry.stats.clone());
+    pub(super) fn begin(self: &Arc<Self>, instance: Instance) {
+        let Some(home) = instance.home.take() else { return };
+        let info = PluginInfo { state: PluginState::Draining, ..instance.info() };
+        let (name, stats) = (info.name.clone(), instance.entry.stats.clone());
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
         self.draining().push(Draining { number, info, stats });
-        drop(slot);
+        drop(instance);
         let this = self.clone();
         tokio::spawn(async move {
             if let Err(error) = this.finish(home).await {
@@ -113,12 +114,14 @@ impl Retirement {
     /// The end of all of them, last one first. `all_gone` closes when no request holds a snapshot any more.
     pub(super) async fn shut_down(
         &self,
-        slots: Vec<Slot>,
+        instances: Vec<Instance>,
         all_gone: &mut mpsc::Receiver<()>,
         drain: Duration,
     ) -> ShutdownReport {
-        let homes: Vec<_> =
-            slots.into_iter().map(|slot| (slot.name().to_owned(), slot.home.take())).collect();
+        let homes: Vec<_> = instances
+            .into_iter()
+            .map(|instance| (instance.name().to_owned(), instance.home.take()))
+            .collect();
         let deadline = Instant::now() + drain;
         let drained = timeout_at(deadline, all_gone.recv()).await.is_ok();
         let mut report = ShutdownReport { drained, errors: Vec::new() };
@@ -141,7 +144,7 @@ impl Retirement {
 
     /// The end of an instance where nobody can wait for one that never ends: in a task of its own, which is left to
     /// itself when the instance, or a task of its own, holds a thread.
-    async fn last_words(&self, instance: Instance) -> Result<(), String> {
+    async fn last_words(&self, instance: NativeHooks) -> Result<(), String> {
         let bound = self.cleanup_timeout();
         let cleaning = tokio::spawn(clean_up(instance, bound));
         match timeout(bound * 2, cleaning).await {
@@ -151,7 +154,7 @@ impl Retirement {
     }
 
     /// The end of an instance, once the last snapshot has let go of it.
-    async fn finish(&self, home: oneshot::Receiver<Instance>) -> Result<(), String> {
+    async fn finish(&self, home: oneshot::Receiver<NativeHooks>) -> Result<(), String> {
         match came_home(home).await {
             Some(instance) => clean_up(instance, self.cleanup_timeout()).await,
             None => Ok(()),
@@ -163,11 +166,11 @@ impl Retirement {
     }
 }
 
-async fn came_home(home: oneshot::Receiver<Instance>) -> Option<Instance> {
+async fn came_home(home: oneshot::Receiver<NativeHooks>) -> Option<NativeHooks> {
     home.await.ok()
 }
 
-async fn clean_up(instance: Instance, timeout: Duration) -> Result<(), String> {
+async fn clean_up(instance: NativeHooks, timeout: Duration) -> Result<(), String> {
     let result = instance.clean_up(timeout).await.map_err(|failure| failure.message);
     // The plugin's own drop may take its time.
     let _ = spawn_blocking(move || drop(instance)).await;

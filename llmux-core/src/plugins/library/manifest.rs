@@ -113,7 +113,7 @@ impl Manifest {
 }
 
 /// Is this a name for a plugin or an instance?
-pub(crate) fn is_name(name: &str) -> bool {
+pub(in crate::plugins) fn is_name(name: &str) -> bool {
     // A path in a URL gets lost at a step that says "here" or "up".
     (1..=64).contains(&name.len())
         && !matches!(name, "." | "..")

@@ -14,17 +14,15 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     change::Change,
-    config::check,
-    error::{LibraryError, PluginError},
-    image::{Loaded, Loader},
-    manifest::{Manifest, OnError, is_name},
-    registry::{PluginsConfig, find},
-    slot::{Home, Slot},
-    source::{ByHand, PluginSpec, Source, no_config},
+    find::find,
+    instance::{Home, Instance},
+    schema::check,
+    settings::PluginsConfig,
+    spec::{ByHand, PluginSource, PluginSpec, no_config},
 };
 use crate::{
     boundary::{
-        Instance,
+        Instance as NativeHooks,
         host::{HostServices, HostShared},
         library::Retired,
     },
@@ -33,6 +31,15 @@ use crate::{
         hook::{Failure, FailureKind},
         snapshot::{Entry, Lease},
         stats::Stats,
+    },
+    plugins::{
+        library::{
+            error::LibraryError,
+            load::{LoadRequest, LoadedLibrary, Loader},
+            manifest::{Manifest, OnError, is_name},
+            verify::VerifyOptions,
+        },
+        report::error::PluginError,
     },
 };
 
@@ -54,7 +61,7 @@ struct Plugin {
     name: Arc<str>,
     manifest: Option<Arc<Manifest>>,
     module: Option<PluginModuleRef>,
-    library: Option<Loaded>,
+    library: Option<LoadedLibrary>,
     by_hand: Option<ByHand>,
 }
 
@@ -72,7 +79,7 @@ impl Stage {
         });
         Ok(Self {
             compiled: compiled.collect::<Result<_, PluginError>>()?,
-            loader: Loader::new(shared.clone(), retired, config.clone()),
+            loader: Loader::new(shared.clone(), retired),
             shared,
             order: 0,
             pipeline,
@@ -81,43 +88,48 @@ impl Stage {
     }
 
     /// Makes one change to the list.
-    pub(super) async fn make(&mut self, slots: &mut Vec<Slot>, change: Change) -> Result<(), PluginError> {
+    pub(super) async fn make(
+        &mut self,
+        instances: &mut Vec<Instance>,
+        change: Change,
+    ) -> Result<(), PluginError> {
         if change.makes_instances() {
             self.loader.stuck.check()?;
         }
         match change {
-            Change::Load(spec) => self.load(slots, spec).await,
-            Change::Unload(name) => position(slots, &name).map(|at| drop(slots.remove(at))),
-            Change::Enable(name) => position(slots, &name).map(|at| slots[at].enabled = true),
-            Change::Disable(name) => position(slots, &name).map(|at| slots[at].enabled = false),
-            Change::Reload(name) => self.reload(slots, &name).await,
+            Change::Load(spec) => self.load(instances, spec).await,
+            Change::Unload(name) => position(instances, &name).map(|at| drop(instances.remove(at))),
+            Change::Enable(name) => position(instances, &name).map(|at| instances[at].enabled = true),
+            Change::Disable(name) => position(instances, &name).map(|at| instances[at].enabled = false),
+            Change::Reload(name) => self.reload(instances, &name).await,
             Change::Update { name, priority, on_error, config } => {
-                let at = position(slots, &name)?;
-                let slot = &mut slots[at];
-                slot.priority = priority.after(slot.priority);
-                slot.on_error = on_error.after(slot.on_error);
+                let at = position(instances, &name)?;
+                let instance = &mut instances[at];
+                instance.priority = priority.after(instance.priority);
+                instance.on_error = on_error.after(instance.on_error);
                 if config.is_keep() {
-                    let entry = self.entry(slot, slot.entry.lease.clone(), slot.entry.stats.clone());
-                    slot.entry = Arc::new(entry);
+                    let entry =
+                        self.entry(instance, instance.entry.lease.clone(), instance.entry.stats.clone());
+                    instance.entry = Arc::new(entry);
                 } else {
-                    slot.config = Arc::new(config.after(None).unwrap_or_else(no_config));
-                    let slot = slot.clone();
-                    slots[at] = self.make_again(slot).await?;
+                    instance.config = Arc::new(config.after(None).unwrap_or_else(no_config));
+                    let instance = instance.clone();
+                    instances[at] = self.make_again(instance).await?;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn load(&mut self, slots: &mut Vec<Slot>, spec: PluginSpec) -> Result<(), PluginError> {
+    async fn load(&mut self, instances: &mut Vec<Instance>, spec: PluginSpec) -> Result<(), PluginError> {
         let PluginSpec { name, source, priority, on_error, config, sha256, autoloaded } = spec;
         if let Some(name) = &name {
-            self.check_place(slots, name)?;
+            self.check_place(instances, name)?;
         }
         let sha256: Option<Arc<str>> = sha256.map(|sha256| sha256.to_ascii_lowercase().into());
-        let plugin = self.find(slots, source, name.as_deref(), sha256.as_deref()).await?;
+        let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref()).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
-        self.check_place(slots, &name)?;
+        self.check_place(instances, &name)?;
         let config = Arc::new(config);
         let (lease, home) = self
             .instance(&name, &plugin.name, plugin.module, &config, &plugin.library, plugin.by_hand)
@@ -131,7 +143,7 @@ impl Stage {
             lease,
         };
         self.order += 1;
-        let mut slot = Slot {
+        let mut instance = Instance {
             plugin: plugin.name,
             manifest: plugin.manifest,
             module: plugin.module,
@@ -146,61 +158,75 @@ impl Stage {
             home,
             loaded_at: SystemTime::now(),
         };
-        let entry = self.entry(&slot, slot.entry.lease.clone(), slot.entry.stats.clone());
-        slot.entry = Arc::new(entry);
-        slots.push(slot);
+        let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
+        instance.entry = Arc::new(entry);
+        instances.push(instance);
         Ok(())
     }
 
+    async fn open(
+        &mut self,
+        path: &Path,
+        sha256: Option<&str>,
+        plugin: Option<&str>,
+    ) -> Result<LoadedLibrary, PluginError> {
+        let options = VerifyOptions { sha256: sha256.map(str::to_owned), ..self.config.verify_options() };
+        let max_retired_images = self.config.max_retired_images;
+        Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images }).await?)
+    }
+
     /// A new generation of a library, for all its instances (rule D4).
-    async fn reload(&mut self, slots: &mut [Slot], name: &str) -> Result<(), PluginError> {
-        let at = position(slots, name)?;
-        let Some(path) = slots[at].path().map(Path::to_owned) else {
+    async fn reload(&mut self, instances: &mut [Instance], name: &str) -> Result<(), PluginError> {
+        let at = position(instances, name)?;
+        let Some(path) = instances[at].path().map(Path::to_owned) else {
             return Err(PluginError::NotALibrary { name: name.to_owned() });
         };
         // All of them come to run these bytes: what one of them asks for holds for all.
-        let mut asked =
-            slots.iter().filter(|slot| slot.path() == Some(&path)).filter_map(|it| it.sha256.clone());
+        let mut asked = instances
+            .iter()
+            .filter(|instance| instance.path() == Some(&path))
+            .filter_map(|it| it.sha256.clone());
         let sha256 = asked.next();
         if let (Some(one), Some(other)) = (&sha256, asked.find(|it| Some(it) != sha256.as_ref())) {
             let error = LibraryError::Checksum { expected: other.to_string(), found: one.to_string() };
             return Err(PluginError::Library { path, error });
         }
-        let plugin = slots[at].plugin.clone();
-        let library = self.loader.open(&path, sha256.as_deref(), Some(&plugin)).await?;
-        for slot in slots.iter_mut().filter(|slot| slot.path() == Some(&path)) {
-            slot.module = Some(library.module);
-            slot.manifest = Some(library.manifest.clone());
-            slot.library = Some(library.clone());
-            let again = self.make_again(slot.clone()).await?;
-            *slot = again;
+        let plugin = instances[at].plugin.clone();
+        let library = self.open(&path, sha256.as_deref(), Some(&plugin)).await?;
+        for instance in instances.iter_mut().filter(|instance| instance.path() == Some(&path)) {
+            instance.module = Some(library.module);
+            instance.manifest = Some(library.manifest.clone());
+            instance.library = Some(library.clone());
+            let again = self.make_again(instance.clone()).await?;
+            *instance = again;
         }
         Ok(())
     }
 
-    /// The same instance anew, from its slot's module and configuration.
-    async fn make_again(&mut self, mut slot: Slot) -> Result<Slot, PluginError> {
-        let name = slot.name().to_owned();
-        if slot.module.is_none() {
+    /// The same instance anew, from its instance's module and configuration.
+    async fn make_again(&mut self, mut instance: Instance) -> Result<Instance, PluginError> {
+        let name = instance.name().to_owned();
+        if instance.module.is_none() {
             return Err(PluginError::MadeByHand { name });
         }
-        let (lease, home) =
-            self.instance(&name, &slot.plugin, slot.module, &slot.config, &slot.library, None).await?;
-        slot.entry = Arc::new(self.entry(&slot, lease, slot.entry.stats.clone()));
-        slot.home = home;
-        slot.loaded_at = SystemTime::now();
-        Ok(slot)
+        let (lease, home) = self
+            .instance(&name, &instance.plugin, instance.module, &instance.config, &instance.library, None)
+            .await?;
+        instance.entry = Arc::new(self.entry(&instance, lease, instance.entry.stats.clone()));
+        instance.home = home;
+        instance.loaded_at = SystemTime::now();
+        Ok(instance)
     }
 
     /// The place of an instance in the pipeline, by its settings, its manifest's, and the pipeline's.
-    fn entry(&self, slot: &Slot, lease: Arc<Lease>, stats: Arc<Stats>) -> Entry {
-        let manifest = slot.manifest.as_deref();
-        let priority = slot.priority.or(manifest.map(|manifest| manifest.priority));
-        let on_error = slot.on_error.or(manifest.and_then(|manifest| manifest.on_error));
+    fn entry(&self, instance: &Instance, lease: Arc<Lease>, stats: Arc<Stats>) -> Entry {
+        let manifest = instance.manifest.as_deref();
+        let priority = instance.priority.or(manifest.map(|manifest| manifest.priority));
+        let on_error = instance.on_error.or(manifest.and_then(|manifest| manifest.on_error));
         Entry {
-            name: slot.entry.name.clone(),
+            name: instance.entry.name.clone(),
             priority: priority.unwrap_or(llmux_abi::Manifest::DEFAULT_PRIORITY),
-            order: slot.entry.order,
+            order: instance.entry.order,
             fails_request: on_error
                 .map_or(self.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
             stats,
@@ -208,36 +234,36 @@ impl Stage {
         }
     }
 
-    fn check_place(&self, slots: &[Slot], name: &str) -> Result<(), PluginError> {
+    fn check_place(&self, instances: &[Instance], name: &str) -> Result<(), PluginError> {
         let name = name.to_owned();
         if !is_name(&name) {
             return Err(PluginError::InvalidName { name });
         }
-        if slots.iter().any(|slot| slot.name() == name) {
+        if instances.iter().any(|instance| instance.name() == name) {
             return Err(PluginError::DuplicatePlugin { name });
         }
         match self.pipeline.max_plugins {
-            max if slots.len() >= max => Err(PluginError::TooManyPlugins { max }),
+            max if instances.len() >= max => Err(PluginError::TooManyPlugins { max }),
             _ => Ok(()),
         }
     }
 
     async fn find(
         &mut self,
-        slots: &[Slot],
-        source: Source,
+        instances: &[Instance],
+        source: PluginSource,
         name: Option<&str>,
         sha256: Option<&str>,
     ) -> Result<Plugin, PluginError> {
         match source {
-            Source::Path(path) => {
+            PluginSource::Path(path) => {
                 // One library serves several instances: the image that is in use is used again.
-                let mut used = slots.iter().rev().filter_map(|slot| slot.library.as_ref());
+                let mut used = instances.iter().rev().filter_map(|instance| instance.library.as_ref());
                 let library = match used.find(|library| library.path == path) {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
-                    _ => self.loader.open(&path, sha256, None).await?,
+                    _ => self.open(&path, sha256, None).await?,
                 };
                 Ok(Plugin {
                     name: library.manifest.name.as_str().into(),
@@ -247,25 +273,25 @@ impl Stage {
                     by_hand: None,
                 })
             }
-            Source::Plugin(plugin) => {
+            PluginSource::Plugin(plugin) => {
                 // A library wins over a compiled-in plugin of its name (rule D8), unless it was refused.
                 match (find(&self.config, &plugin).await?, self.compiled.get(&plugin)) {
                     (Some(Ok(path)), _) | (Some(Err(path)), None) => {
-                        Box::pin(self.find(slots, Source::Path(path), name, sha256)).await
+                        Box::pin(self.find(instances, PluginSource::Path(path), name, sha256)).await
                     }
                     (_, Some((compiled, manifest))) => Ok(compiled_plugin(compiled, manifest.clone())),
                     (None, None) => Err(PluginError::UnknownPlugin { plugin }),
                 }
             }
-            Source::Compiled(compiled) => {
+            PluginSource::Compiled(compiled) => {
                 let manifest = compiled_manifest(&compiled)?;
                 Ok(compiled_plugin(&compiled, manifest))
             }
-            Source::Module(module) => {
+            PluginSource::Module(module) => {
                 let name = name.unwrap_or_default().into();
                 Ok(Plugin { name, manifest: None, module: Some(module), library: None, by_hand: None })
             }
-            Source::ByHand(by_hand) => {
+            PluginSource::ByHand(by_hand) => {
                 let name = name.unwrap_or_default().into();
                 Ok(Plugin { name, manifest: None, module: None, library: None, by_hand: Some(by_hand) })
             }
@@ -279,7 +305,7 @@ impl Stage {
         plugin: &str,
         module: Option<PluginModuleRef>,
         config: &Value,
-        library: &Option<Loaded>,
+        library: &Option<LoadedLibrary>,
         by_hand: Option<ByHand>,
     ) -> Result<(Arc<Lease>, Home), PluginError> {
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
@@ -289,13 +315,13 @@ impl Stage {
         let made = spawn_blocking(move || {
             let _runtime = runtime.enter();
             match (module, by_hand) {
-                (_, Some(ByHand(make))) => Instance::by_hand(make, host),
+                (_, Some(ByHand(make))) => NativeHooks::by_hand(make, host),
                 (Some(module), None) => {
-                    let schema = Instance::config_schema(module)?;
+                    let schema = NativeHooks::config_schema(module)?;
                     if let Err(message) = check(&schema, &config) {
                         return Ok(Err(message));
                     }
-                    Instance::create(module, &config.to_string(), host, image)
+                    NativeHooks::create(module, &config.to_string(), host, image)
                 }
                 (None, None) => Err(Failure::error("there is no way to make it again")),
             }
@@ -318,8 +344,8 @@ impl Stage {
     }
 }
 
-fn position(slots: &[Slot], name: &str) -> Result<usize, PluginError> {
-    let at = slots.iter().position(|slot| slot.name() == name);
+fn position(instances: &[Instance], name: &str) -> Result<usize, PluginError> {
+    let at = instances.iter().position(|instance| instance.name() == name);
     at.ok_or_else(|| PluginError::PluginNotFound { name: name.to_owned() })
 }
 

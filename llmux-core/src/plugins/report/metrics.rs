@@ -6,10 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::plugins::{PluginInfo, RetiredImages};
-
-/// How the names of the host's own metrics begin: no plugin may take such a name.
-pub(super) const RESERVED: [&str; 4] = ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_"];
+use super::info::{PluginInfo, RetiredImages};
+use crate::metrics::RESERVED;
 
 /// The host's own metrics, as they are now.
 pub(crate) fn families(

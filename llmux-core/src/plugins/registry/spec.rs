@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use llmux_abi::{Compiled, Exported, Host, Plugin, raw::plugin::PluginModuleRef};
 use serde_json::{Map, Value};
 
-use super::manifest::OnError;
-use crate::boundary::instance::Make;
+use crate::{boundary::instance::Make, plugins::library::manifest::OnError};
 
 /// An instance to make.
 pub struct PluginSpec {
     pub(crate) name: Option<String>,
-    pub(crate) source: Source,
+    pub(crate) source: PluginSource,
     pub(crate) priority: Option<i32>,
     pub(crate) on_error: Option<OnError>,
     pub(crate) config: Value,
@@ -21,7 +20,7 @@ pub struct PluginSpec {
 }
 
 /// Where a plugin comes from.
-pub enum Source {
+pub enum PluginSource {
     /// The library in this file.
     Path(PathBuf),
     /// The plugin of this name: a library in the plugin folders, or one compiled into the host.
@@ -45,7 +44,7 @@ pub struct ByHand(pub(crate) Make);
 
 impl PluginSpec {
     /// An instance of the plugin that this source gives, named as the plugin, with the configuration `{}`.
-    pub fn new(source: Source) -> Self {
+    pub fn new(source: PluginSource) -> Self {
         Self {
             name: None,
             source,
@@ -59,22 +58,22 @@ impl PluginSpec {
 
     /// An instance of the library in this file.
     pub fn path(path: impl Into<PathBuf>) -> Self {
-        Self::new(Source::Path(path.into()))
+        Self::new(PluginSource::Path(path.into()))
     }
 
     /// An instance of the plugin of this name, from the plugin folders or the host.
     pub fn plugin(name: impl Into<String>) -> Self {
-        Self::new(Source::Plugin(name.into()))
+        Self::new(PluginSource::Plugin(name.into()))
     }
 
     /// An instance of a plugin compiled into this program, which has a manifest (`export_plugin!`).
     pub fn compiled<P: Plugin + Exported>() -> Self {
-        Self::new(Source::Compiled(llmux_abi::compiled::<P>()))
+        Self::new(PluginSource::Compiled(llmux_abi::compiled::<P>()))
     }
 
     /// An instance of a plugin compiled into this program, which needs no manifest.
     pub fn of<P: Plugin>(name: impl Into<String>) -> Self {
-        Self::new(Source::Module(llmux_abi::module::<P>())).name(name)
+        Self::new(PluginSource::Module(llmux_abi::module::<P>())).name(name)
     }
 
     /// An instance that `make` makes, of a plugin compiled into this program: for plugins whose settings are
@@ -84,17 +83,17 @@ impl PluginSpec {
         make: impl FnOnce(Host) -> llmux_abi::Result<P> + Send + 'static,
     ) -> Self {
         let make: Make = Box::new(move |name, host| llmux_abi::instance(name, host, make));
-        Self::new(Source::ByHand(ByHand(make))).name(name)
+        Self::new(PluginSource::ByHand(ByHand(make))).name(name)
     }
 
     /// What it is about: the instance's name, or what it would be made of.
     pub(super) fn title(&self) -> String {
         match (&self.name, &self.source) {
             (Some(name), _) => name.clone(),
-            (None, Source::Path(path)) => {
+            (None, PluginSource::Path(path)) => {
                 path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
             }
-            (None, Source::Plugin(plugin)) => plugin.clone(),
+            (None, PluginSource::Plugin(plugin)) => plugin.clone(),
             (None, _) => String::new(),
         }
     }

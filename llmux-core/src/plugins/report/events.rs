@@ -3,14 +3,12 @@
 //! Who makes a change is known where it begins, and is carried to its end by [`acting_as`]: a reload of a whole
 //! configuration and a single command are told the same way.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
-use super::{listing, manifest::Manifest, slot::Slot};
+use super::info;
+use crate::plugins::library::inspect::InspectedLibrary;
 
 /// A change of one instance, or a library that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -42,23 +40,23 @@ pub async fn acting_as<F: Future>(who: impl Into<Arc<str>>, changes: F) -> F::Ou
 }
 
 /// In whose name this runs.
-fn actor() -> Option<String> {
+pub(in crate::plugins) fn actor() -> Option<String> {
     ACTOR.try_with(|who| who.to_string()).ok()
 }
 
 impl PluginEvent {
     /// A change that was refused.
-    pub(super) fn refused(
+    pub(in crate::plugins) fn refused(
         attempted: &'static str,
         name: String,
-        running: Option<&Slot>,
+        running: Option<Edition>,
         tried: Option<Edition>,
         error: String,
     ) -> Self {
         Self {
             kind: PluginEventKind::Failed,
             name,
-            old: running.map(Edition::of),
+            old: running,
             new: tried,
             attempted: Some(attempted),
             error: Some(error),
@@ -67,7 +65,7 @@ impl PluginEvent {
     }
 
     /// Writes its line into the audit log. Written here and not by a subscriber, who may fall behind and miss some.
-    pub(super) fn audit(&self) {
+    pub(in crate::plugins) fn audit(&self) {
         let who = self.by.as_deref().unwrap_or("host");
         let version = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.version.clone());
         let sha256 = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.sha256.clone());
@@ -144,7 +142,7 @@ pub struct Edition {
     /// Its version, where it has a manifest.
     pub version: Option<String>,
     /// The library's file.
-    #[serde(serialize_with = "listing::as_text")]
+    #[serde(serialize_with = "info::as_text")]
     pub library: Option<PathBuf>,
     /// The SHA-256 of the library's bytes.
     pub sha256: Option<String>,
@@ -153,61 +151,15 @@ pub struct Edition {
 }
 
 impl Edition {
-    /// A library's file that somebody tried to load.
-    pub(super) fn tried(path: &Path, manifest: Option<&Manifest>, sha256: String) -> Self {
-        Self {
+    /// The edition in a library's file that was not loaded; `None` if the file could not be read.
+    pub(in crate::plugins) fn tried(seen: &InspectedLibrary) -> Option<Self> {
+        let manifest = seen.manifest.as_ref();
+        Some(Self {
             plugin: manifest.map(|manifest| manifest.name.clone()).unwrap_or_default(),
             version: manifest.map(|manifest| manifest.version.to_string()),
-            library: Some(path.to_owned()),
-            sha256: Some(sha256),
+            library: Some(seen.path.clone()),
+            sha256: Some(seen.sha256.clone()?),
             generation: 0,
-        }
+        })
     }
-
-    fn of(slot: &Slot) -> Self {
-        let library = slot.library.as_ref();
-        Self {
-            plugin: slot.plugin.to_string(),
-            version: slot.manifest.as_ref().map(|manifest| manifest.version.to_string()),
-            library: library.map(|library| library.path.clone()),
-            sha256: library.map(|library| library.sha256.to_string()),
-            generation: library.map_or(0, |library| library.generation),
-        }
-    }
-}
-
-/// What one change did to the list of instances.
-pub(super) fn events(before: &[Slot], after: &[Slot]) -> Vec<PluginEvent> {
-    let find = |slots: &[Slot], name: &str| slots.iter().find(|slot| slot.name() == name).cloned();
-    let event = |kind, name: &str, old: Option<&Slot>, new: Option<&Slot>| PluginEvent {
-        kind,
-        name: name.to_owned(),
-        old: old.map(Edition::of),
-        new: new.map(Edition::of),
-        attempted: None,
-        error: None,
-        by: actor(),
-    };
-    let gone = before.iter().filter(|slot| find(after, slot.name()).is_none());
-    let mut events: Vec<_> =
-        gone.map(|slot| event(PluginEventKind::Unloaded, slot.name(), Some(slot), None)).collect();
-    for slot in after {
-        let old = find(before, slot.name());
-        let made = match &old {
-            None => Some(PluginEventKind::Loaded),
-            Some(old) if !old.is_same_instance(slot) => Some(PluginEventKind::Reloaded),
-            Some(old) if !old.is_same_entry(slot) => Some(PluginEventKind::Updated),
-            Some(_) => None,
-        };
-        let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
-        let switched = match (was_enabled, slot.enabled) {
-            (true, false) => Some(PluginEventKind::Disabled),
-            (false, true) => Some(PluginEventKind::Enabled),
-            _ => None,
-        };
-        events.extend(
-            made.into_iter().chain(switched).map(|kind| event(kind, slot.name(), old.as_ref(), Some(slot))),
-        );
-    }
-    events
 }

@@ -20,7 +20,7 @@ const LOCK: &str = "lock";
 
 /// Where private copies are made.
 #[derive(Default)]
-pub(crate) struct Copies {
+pub(super) struct Copies {
     folder: Option<Folder>,
     /// How many have been made: two files of the same bytes are two images.
     made: u64,
@@ -33,7 +33,7 @@ struct Folder {
 
 impl Copies {
     /// Writes a copy to a path that was never used before.
-    pub(crate) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
+    pub(super) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
         // What cleans temporary files away frees the folder's name, for anybody to take.
         if let Some(lost) = self.folder.take_if(|folder| !is_ours(folder.folder.path())) {
             let _ = lost.folder.keep();
@@ -108,7 +108,7 @@ fn is_ours(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::{Manifest, SignatureState};
+    use crate::plugins::library::{manifest::Manifest, signature::SignatureState};
 
     fn library() -> VerifiedLibrary {
         let manifest = llmux_abi::raw::entry::ENTRY_PREFIX;

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{manifest::OnError, source::PluginSpec};
+use super::spec::PluginSpec;
+use crate::plugins::library::manifest::OnError;
 
 /// A change of the pipeline. Several can be one: all are made, in one new snapshot, or none.
 pub enum Change {

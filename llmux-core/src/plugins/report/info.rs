@@ -8,10 +8,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{manifest::OnError, problem::Problem};
 use crate::{
     boundary::library::Retired,
     pipeline::{HookCounts, HookKind, stats::Stats},
+    plugins::library::manifest::OnError,
 };
 
 /// An instance, as it is now.
@@ -48,30 +48,6 @@ pub struct PluginInfo {
     pub error: Option<String>,
     /// What its hooks have done; those never called are left out.
     pub hooks: Vec<HookInfo>,
-}
-
-impl PluginInfo {
-    /// What an operator sees of a library that was refused.
-    pub(super) fn refused(path: PathBuf, problem: Problem) -> Self {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Self {
-            name: name.trim_start_matches(std::env::consts::DLL_PREFIX).to_owned(),
-            plugin: String::new(),
-            version: None,
-            kind: PluginKind::Library,
-            file_missing: is_gone(&path),
-            library: Some(path),
-            state: PluginState::Failed,
-            priority: 0,
-            on_error: OnError::Continue,
-            generation: 0,
-            sha256: None,
-            loaded_at: problem.since,
-            autoloaded: false,
-            error: Some(problem.why),
-            hooks: Vec::new(),
-        }
-    }
 }
 
 /// Is a plugin part of the host, or of a file?
@@ -146,7 +122,7 @@ impl RetiredImages {
     }
 }
 
-pub(crate) fn hooks(stats: &Stats) -> Vec<HookInfo> {
+pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
     let called = HookKind::ALL.into_iter().map(|hook| (hook, stats.counts(hook)));
     called
         .filter(|(_, counts)| counts.calls > 0)
@@ -164,15 +140,18 @@ pub(crate) fn hooks(stats: &Stats) -> Vec<HookInfo> {
 }
 
 /// A path as text, whatever its bytes: one name in a folder must not take the whole list with it.
-pub(super) fn as_text<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+pub(in crate::plugins) fn as_text<S: serde::Serializer>(
+    path: &Option<PathBuf>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     path.as_deref().map(Path::to_string_lossy).serialize(to)
 }
 
 /// Is there no such file? One that cannot be looked at may well be there.
-pub(super) fn is_gone(path: &Path) -> bool {
+pub(in crate::plugins) fn is_gone(path: &Path) -> bool {
     path.try_exists().is_ok_and(|exists| !exists)
 }
 
-pub(crate) fn seconds(time: SystemTime) -> u64 {
+pub(in crate::plugins) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -4,6 +4,17 @@
 //! what is published is one new snapshot: a request sees all of a change or nothing of it (rules L1, L2, D3).
 //! Changes queue on one mutex; requests never wait for it. What leaves the pipeline goes to `retire`.
 
+pub(super) mod change;
+mod find;
+pub(super) mod instance;
+mod refusals;
+pub(super) mod rescan;
+pub(super) mod retire;
+mod schema;
+pub(super) mod settings;
+pub(super) mod spec;
+mod stage;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -15,81 +26,43 @@ use std::{
 
 use arc_swap::ArcSwap;
 use llmux_abi::Compiled;
-use tokio::{
-    sync::{Mutex as AsyncMutex, broadcast, mpsc},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 
-use super::{
+use self::{
     change::Change,
-    discovery::{Found, discover, distinct},
-    error::PluginError,
-    event::{PluginEvent, events},
-    image::{Loaded, Stuck},
-    listing::{PluginInfo, RetiredImages},
-    problem::Problems,
+    find::{discover_blocking, discover_in},
+    instance::{Instance, events},
+    refusals::Problems,
     retire::{Retirement, ShutdownReport, Unloaded},
-    signature::TrustedKey,
-    slot::Slot,
-    source::PluginSpec,
+    settings::PluginsConfig,
+    spec::PluginSpec,
     stage::Stage,
-    verify::VerifyOptions,
+};
+use super::{
+    library::{
+        discover::distinct,
+        inspect::InspectedLibrary,
+        load::{LoadedLibrary, Stuck},
+    },
+    report::{
+        error::PluginError,
+        events::{Edition, PluginEvent},
+        info::{PluginInfo, RetiredImages},
+    },
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
     pipeline::{PipelineConfig, snapshot::Snapshot},
 };
 
-/// Where plugins are looked for, and how they leave.
-#[derive(Clone, Debug)]
-pub struct PluginsConfig {
-    /// The plugin folders.
-    pub dirs: Vec<PathBuf>,
-    /// Load files and folders that others could change. Default `false`.
-    pub allow_insecure_permissions: bool,
-    /// The keys whose signatures are trusted.
-    pub trusted_keys: Vec<TrustedKey>,
-    /// Refuse libraries without a signature by one of them. Default `false`.
-    pub require_signature: bool,
-    /// How many images that no instance uses may stay mapped before loading is refused. Default 1 000.
-    pub max_retired_images: u64,
-    /// How long an unload waits before it answers that the instance is still draining. Default 30 s.
-    pub drain_timeout: Duration,
-}
-
-impl Default for PluginsConfig {
-    fn default() -> Self {
-        Self {
-            dirs: Vec::new(),
-            allow_insecure_permissions: false,
-            trusted_keys: Vec::new(),
-            require_signature: false,
-            max_retired_images: 1000,
-            drain_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl PluginsConfig {
-    pub(crate) fn verify_options(&self) -> VerifyOptions {
-        VerifyOptions {
-            allow_insecure_permissions: self.allow_insecure_permissions,
-            trusted_keys: self.trusted_keys.clone(),
-            require_signature: self.require_signature,
-            folders: self.dirs.clone(),
-            ..VerifyOptions::default()
-        }
-    }
-}
-
 /// All plugins of a client, and the way to change them.
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     /// The instances, in the order of registration. Locked for moments only.
-    slots: Mutex<Vec<Slot>>,
+    instances: Mutex<Vec<Instance>>,
     retirement: Arc<Retirement>,
     retired: Arc<Retired>,
-    pub(super) problems: Problems,
+    problems: Problems,
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
     stuck: Stuck,
@@ -121,7 +94,7 @@ impl Registry {
         let stage = Stage::new(shared, retired.clone(), compiled, pipeline, config.clone())?;
         Ok(Self {
             snapshot: ArcSwap::from_pointee(first),
-            slots: Mutex::default(),
+            instances: Mutex::default(),
             retirement,
             retired,
             problems: Problems::default(),
@@ -179,51 +152,59 @@ impl Registry {
     ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
         let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
-        let before = self.slots().clone();
+        let before = self.instances().clone();
         let mut after = before.clone();
         for change in changes {
             let (attempted, name) = change.title();
             queue.stage.loader.tried = None;
             if let Err(error) = queue.stage.make(&mut after, change).await {
-                self.retire(Slot::missing(after, &before));
-                let running = before.iter().find(|slot| slot.name() == name);
+                self.retire(Instance::missing(after, &before));
+                let running = before.iter().find(|instance| instance.name() == name);
                 let tried = queue.stage.loader.tried.take();
-                if let Some(path) = running.and_then(Slot::path).filter(|_| attempted == "reload") {
+                if let Some(path) = running.and_then(Instance::path).filter(|_| attempted == "reload") {
                     // The old generation serves on; the operator sees why in the list.
                     let sha256 = tried.as_ref().and_then(|tried| tried.sha256.as_deref());
                     self.problems.note(path, sha256, &error);
                 }
                 let why = error.to_string();
                 if told != Some(&*why) {
-                    self.tell(PluginEvent::refused(attempted, name, running, tried, why));
+                    self.tell(PluginEvent::refused(
+                        attempted,
+                        name,
+                        running.map(Instance::edition),
+                        tried.as_ref().and_then(Edition::tried),
+                        why,
+                    ));
                 }
                 return Err(error);
             }
         }
-        let entries = after.iter().filter(|slot| slot.enabled).map(|slot| slot.entry.clone()).collect();
+        let entries =
+            after.iter().filter(|instance| instance.enabled).map(|instance| instance.entry.clone()).collect();
         let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
         if stay_out {
             // Before anybody can find the library unused.
-            for left in Slot::libraries(&before)
-                .filter(|left| !Slot::libraries(&after).any(|it| it.path == left.path))
+            for left in Instance::libraries(&before)
+                .filter(|left| !Instance::libraries(&after).any(|it| it.path == left.path))
             {
                 self.problems.note_unloaded(&left.path, &left.sha256);
             }
         }
-        *self.slots() = after.clone();
+        *self.instances() = after.clone();
         self.snapshot.store(Arc::new(snapshot));
         let events = events(&before, &after);
-        let is_changed = |slot: &&Slot| events.iter().any(|event| event.name == slot.name());
-        let changed: Vec<_> = after.iter().filter(is_changed).map(|slot| self.info(slot)).collect();
+        let is_changed = |instance: &&Instance| events.iter().any(|event| event.name == instance.name());
+        let changed: Vec<_> = after.iter().filter(is_changed).map(|instance| self.info(instance)).collect();
         // Another image came of the file as it is; whatever else changed says nothing about the file.
-        let had = |new: &Loaded| Slot::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
-        for library in Slot::libraries(&after).filter(|new| !had(new)) {
+        let had =
+            |new: &LoadedLibrary| Instance::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
+        for library in Instance::libraries(&after).filter(|new| !had(new)) {
             self.problems.retain(|other| other != library.path);
         }
         for event in events {
             self.tell(event);
         }
-        self.retire(Slot::missing(before, &after));
+        self.retire(Instance::missing(before, &after));
         Ok(changed)
     }
 
@@ -248,9 +229,9 @@ impl Registry {
         let _ = self.events.send(event);
     }
 
-    fn info(&self, slot: &Slot) -> PluginInfo {
-        let error = slot.path().and_then(|path| self.problems.of(path)).map(|problem| problem.why);
-        PluginInfo { error, ..slot.info() }
+    fn info(&self, instance: &Instance) -> PluginInfo {
+        let error = instance.path().and_then(|path| self.problems.of(path)).map(|problem| problem.why);
+        PluginInfo { error, ..instance.info() }
     }
 
     /// The libraries in the plugin folders. Reads and hashes every file, on a thread that may block.
@@ -258,21 +239,20 @@ impl Registry {
     /// # Errors
     ///
     /// When a folder cannot be read.
-    pub async fn discover(&self) -> Result<Vec<Found>, PluginError> {
+    pub async fn discover(&self) -> Result<Vec<InspectedLibrary>, PluginError> {
         self.stuck.check()?;
         discover_blocking(&self.config).await
     }
 
     /// The same, with a folder that cannot be read in the place of its libraries: the others still count.
-    pub(super) async fn discover_what_is_there(&self) -> Result<Vec<Found>, PluginError> {
+    pub(super) async fn discover_what_is_there(&self) -> Result<Vec<InspectedLibrary>, PluginError> {
         self.stuck.check()?;
         let mut found = Vec::new();
         for dir in &self.config.dirs {
             match discover_in(vec![dir.clone()], self.config.verify_options()).await {
                 Ok(more) => found.extend(more),
                 Err(PluginError::Library { path, error }) => {
-                    let (manifest, sha256, signature, edition) = (Err(error), None, None, None);
-                    found.push(Found { path, manifest, sha256, signature, edition });
+                    found.push(InspectedLibrary::refused(path, error));
                 }
                 Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
             }
@@ -283,13 +263,13 @@ impl Registry {
     /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were
     /// refused.
     pub fn list(&self) -> Vec<PluginInfo> {
-        let mut slots = self.slots().clone();
-        slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
-        let mut list: Vec<_> = slots.iter().map(|slot| self.info(slot)).collect();
+        let mut instances = self.instances().clone();
+        instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
+        let mut list: Vec<_> = instances.iter().map(|instance| self.info(instance)).collect();
         list.extend(self.retirement.list());
-        let unused = |path: &PathBuf| !slots.iter().any(|slot| slot.path() == Some(path));
+        let unused = |path: &PathBuf| !instances.iter().any(|instance| instance.path() == Some(path));
         let refused = self.problems.all().into_iter().filter(|(path, _)| unused(path));
-        list.extend(refused.map(|(path, problem)| PluginInfo::refused(path, problem)));
+        list.extend(refused.map(|(path, problem)| problem.info(path)));
         list
     }
 
@@ -302,10 +282,10 @@ impl Registry {
     pub async fn shutdown(&self, drain: Duration) -> ShutdownReport {
         let mut queue = self.queue.lock().await;
         queue.alive = None;
-        let mut slots = std::mem::take(&mut *self.slots());
+        let mut instances = std::mem::take(&mut *self.instances());
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
-        slots.sort_by_key(|slot| (slot.entry.priority, slot.entry.order));
-        let report = self.retirement.shut_down(slots, &mut queue.all_gone, drain).await;
+        instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
+        let report = self.retirement.shut_down(instances, &mut queue.all_gone, drain).await;
         // Whatever else holds on to this registry: nothing is loaded from here on.
         queue.stage.loader.remove_copies();
         report
@@ -316,55 +296,13 @@ impl Registry {
         self.retirement.set_cleanup_timeout(timeout);
     }
 
-    fn retire(&self, slots: Vec<Slot>) {
-        for slot in slots {
-            self.retirement.begin(slot);
+    fn retire(&self, instances: Vec<Instance>) {
+        for instance in instances {
+            self.retirement.begin(instance);
         }
     }
 
-    pub(super) fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Two libraries of one name, if there are.
-pub(super) fn ambiguous(found: &[Found], name: &str) -> Option<PluginError> {
-    let mut named =
-        found.iter().filter(|found| found.manifest.as_ref().is_ok_and(|manifest| manifest.name == name));
-    let (first, second) = (named.next()?, named.next()?);
-    Some(PluginError::AmbiguousPlugin {
-        plugin: name.to_owned(),
-        first: first.path.clone(),
-        second: second.path.clone(),
-    })
-}
-
-/// The library in the folders that a name stands for: one that passed the checks, or else one that was refused, whose
-/// loading will say why; `None` where there is none.
-pub(super) async fn find(
-    config: &PluginsConfig,
-    name: &str,
-) -> Result<Option<Result<PathBuf, PathBuf>>, PluginError> {
-    let found = discover_blocking(config).await?;
-    if let Some(error) = ambiguous(&found, name) {
-        return Err(error);
-    }
-    let is_named = |found: &&Found| match &found.manifest {
-        Ok(manifest) => manifest.name == name,
-        Err(_) => found.edition.as_ref().is_some_and(|edition| edition.plugin == name),
-    };
-    let (good, refused): (Vec<_>, Vec<_>) =
-        found.iter().filter(is_named).partition(|found| found.manifest.is_ok());
-    let path = |found: &&Found| found.path.clone();
-    Ok(good.first().map(|found| Ok(path(found))).or(refused.first().map(|found| Err(path(found)))))
-}
-
-async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<Found>, PluginError> {
-    discover_in(config.dirs.clone(), config.verify_options()).await
-}
-
-/// Files are read and hashed here, which takes its time: requests must not wait behind it.
-async fn discover_in(dirs: Vec<PathBuf>, options: VerifyOptions) -> Result<Vec<Found>, PluginError> {
-    let found = spawn_blocking(move || discover(&dirs, &options)).await;
-    found.unwrap_or(Err(PluginError::PipelineClosed))
 }

@@ -11,7 +11,13 @@ use std::{
     time::SystemTime,
 };
 
-use super::{error::PluginError, listing};
+use crate::plugins::{
+    library::manifest::OnError,
+    report::{
+        error::PluginError,
+        info::{self, PluginInfo, PluginKind, PluginState},
+    },
+};
 
 /// A library that was refused.
 #[derive(Clone, Debug)]
@@ -21,6 +27,30 @@ pub(super) struct Problem {
     ran: bool,
     pub(super) why: String,
     pub(super) since: u64,
+}
+
+impl Problem {
+    /// What an operator sees of a library that was refused.
+    pub(super) fn info(self, path: PathBuf) -> PluginInfo {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        PluginInfo {
+            name: name.trim_start_matches(std::env::consts::DLL_PREFIX).to_owned(),
+            plugin: String::new(),
+            version: None,
+            kind: PluginKind::Library,
+            file_missing: info::is_gone(&path),
+            library: Some(path),
+            state: PluginState::Failed,
+            priority: 0,
+            on_error: OnError::Continue,
+            generation: 0,
+            sha256: None,
+            loaded_at: self.since,
+            autoloaded: false,
+            error: Some(self.why),
+            hooks: Vec::new(),
+        }
+    }
 }
 
 /// What a file was: whoever wants it tried again writes it again, or touches it.
@@ -50,7 +80,7 @@ impl Problems {
         let (why, seen) = (error.to_string(), Seen::of(path, sha256));
         let mut files = self.files();
         let known = files.get(path).filter(|known| known.why == why);
-        let since = known.map_or_else(|| listing::seconds(SystemTime::now()), |known| known.since);
+        let since = known.map_or_else(|| info::seconds(SystemTime::now()), |known| known.since);
         files.insert(path.to_owned(), Problem { seen, ran: error.is_of_its_code(), why, since });
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     error::{LibraryError, shown},
-    verify::read_file,
+    file::read_file,
 };
 
 /// The longest signature file that is read.

@@ -18,11 +18,10 @@ use tokio::{
 };
 
 use super::{
-    copies::Copies,
-    error::{LibraryError, PluginError},
-    event::Edition,
+    error::LibraryError,
+    inspect::InspectedLibrary,
     manifest::Manifest,
-    registry::PluginsConfig,
+    private_copy::Copies,
     verify::{VerifiedLibrary, VerifyOptions, examine},
 };
 use crate::boundary::{
@@ -30,15 +29,40 @@ use crate::boundary::{
     library::{self, Image, OpenError, Retired},
 };
 
-/// A library that is loaded, for as long as anybody makes instances of it.
+/// A library whose image is mapped. The image counts as retired when the last instance and the last clone of this value
+/// are dropped.
 #[derive(Clone)]
-pub(crate) struct Loaded {
-    pub(crate) path: PathBuf,
-    pub(crate) sha256: Arc<str>,
-    pub(crate) manifest: Arc<Manifest>,
-    pub(crate) module: PluginModuleRef,
-    pub(crate) generation: u64,
-    pub(crate) image: Arc<Image>,
+pub(in crate::plugins) struct LoadedLibrary {
+    pub(in crate::plugins) path: PathBuf,
+    pub(in crate::plugins) sha256: Arc<str>,
+    pub(in crate::plugins) manifest: Arc<Manifest>,
+    pub(in crate::plugins) module: PluginModuleRef,
+    pub(in crate::plugins) generation: u64,
+    pub(in crate::plugins) image: Arc<Image>,
+}
+
+/// Reasons why a library was not loaded.
+#[derive(Debug)]
+pub(in crate::plugins) enum LoadError {
+    /// The file was refused.
+    Library { path: PathBuf, error: LibraryError },
+    /// The number of retired images has reached its limit.
+    TooManyRetired { max: u64 },
+    /// The system's loader has not returned from this library.
+    Busy { by: PathBuf },
+    /// The file holds another plugin than the one asked for.
+    OtherPlugin { path: PathBuf, expected: String, found: String },
+}
+
+/// The library to load.
+pub(in crate::plugins) struct LoadRequest<'a> {
+    pub(in crate::plugins) path: &'a Path,
+    /// The checks to make, with the SHA-256 that the file must have, if any.
+    pub(in crate::plugins) options: VerifyOptions,
+    /// The plugin that the file must hold; `None` for any.
+    pub(in crate::plugins) plugin: Option<&'a str>,
+    /// The number of retired images from which on loading is refused.
+    pub(in crate::plugins) max_retired_images: u64,
 }
 
 /// How long the initializers of a library may take (rule E4).
@@ -48,7 +72,7 @@ const INITIALIZERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// no new thread gets beyond its first thread-local value (glibc registers its destructor under the loader's lock): what
 /// needs a thread would wait without end.
 #[derive(Clone, Default)]
-pub(super) struct Stuck(Arc<Mutex<Option<(PathBuf, AbortHandle)>>>);
+pub(in crate::plugins) struct Stuck(Arc<Mutex<Option<(PathBuf, AbortHandle)>>>);
 
 impl Stuck {
     fn set(&self, path: &Path, loading: AbortHandle) {
@@ -56,66 +80,63 @@ impl Stuck {
     }
 
     /// Refuses what would wait.
-    pub(super) fn check(&self) -> Result<(), PluginError> {
+    pub(in crate::plugins) fn check(&self) -> Result<(), LoadError> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((by, loading)) if !loading.is_finished() => Err(PluginError::LoaderBusy { by: by.clone() }),
+            Some((by, loading)) if !loading.is_finished() => Err(LoadError::Busy { by: by.clone() }),
             _ => Ok(()),
         }
     }
 }
 
 /// Loads libraries, one after the other.
-pub(super) struct Loader {
+pub(in crate::plugins) struct Loader {
     shared: Arc<HostShared>,
     retired: Arc<Retired>,
     copies: Arc<Mutex<Copies>>,
-    config: PluginsConfig,
     generations: HashMap<PathBuf, u64>,
-    pub(super) stuck: Stuck,
-    /// The file that the change under way opened last, for the account of its refusal.
-    pub(super) tried: Option<Edition>,
+    pub(in crate::plugins) stuck: Stuck,
+    /// The file that was opened last; the registry clears it before a change and reads it when the change is refused.
+    pub(in crate::plugins) tried: Option<InspectedLibrary>,
 }
 
 impl Loader {
-    pub(super) fn new(shared: Arc<HostShared>, retired: Arc<Retired>, config: PluginsConfig) -> Self {
+    pub(in crate::plugins) fn new(shared: Arc<HostShared>, retired: Arc<Retired>) -> Self {
         let (generations, copies) = (HashMap::new(), Arc::default());
-        Self { shared, retired, copies, config, generations, stuck: Stuck::default(), tried: None }
+        Self { shared, retired, copies, generations, stuck: Stuck::default(), tried: None }
     }
 
     /// Removes the folder of private copies.
-    pub(super) fn remove_copies(&self) {
+    pub(in crate::plugins) fn remove_copies(&self) {
         *self.copies.lock().unwrap_or_else(PoisonError::into_inner) = Copies::default();
     }
 
-    /// Checks and loads a library, off the request path: of this plugin, or of any.
-    pub(super) async fn open(
+    /// Verifies and loads a library, off the request path.
+    pub(in crate::plugins) async fn open(
         &mut self,
-        path: &Path,
-        sha256: Option<&str>,
-        plugin: Option<&str>,
-    ) -> Result<Loaded, PluginError> {
-        let max = self.config.max_retired_images;
+        request: LoadRequest<'_>,
+    ) -> Result<LoadedLibrary, LoadError> {
+        let LoadRequest { path, options, plugin, max_retired_images: max } = request;
         if self.retired.count.load(Ordering::Relaxed) >= max {
-            return Err(PluginError::TooManyRetired { max });
+            return Err(LoadError::TooManyRetired { max });
         }
         let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
-        let sha256 = sha256.map(str::to_owned);
-        let options = VerifyOptions { sha256, ..self.config.verify_options() };
         let path = path.to_owned();
-        let refused = |error| PluginError::Library { path: path.clone(), error };
+        let refused = |error| LoadError::Library { path: path.clone(), error };
         let panicked = || refused(LibraryError::Dlopen("it panicked while it was loaded".to_owned()));
         let examined = spawn_blocking({
-            let path = path.clone();
-            move || examine(&path, &options)
+            let mut seen = InspectedLibrary::new(&path);
+            move || {
+                let verified = examine(&mut seen, &options);
+                (seen, verified)
+            }
         });
-        let examined = examined.await.map_err(|_| panicked())?;
-        let manifest = examined.manifest.as_ref();
-        self.tried = examined.sha256.map(|sha256| Edition::tried(&path, manifest, sha256));
-        let library = examined.result.map_err(refused)?;
+        let (seen, verified) = examined.await.map_err(|_| panicked())?;
+        self.tried = Some(seen);
+        let library = verified.map_err(refused)?;
         let found = &library.manifest.name;
         if let Some(expected) = plugin.filter(|plugin| plugin != found) {
             let (expected, found) = (expected.to_owned(), found.clone());
-            return Err(PluginError::OtherPlugin { path, expected, found });
+            return Err(LoadError::OtherPlugin { path, expected, found });
         }
         let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
         let opened = spawn_blocking(move || load(library, generation, &copies, &shared, &retired));
@@ -141,9 +162,9 @@ fn load(
     copies: &Mutex<Copies>,
     shared: &Arc<HostShared>,
     retired: &Arc<Retired>,
-) -> Result<Loaded, PluginError> {
+) -> Result<LoadedLibrary, LoadError> {
     let path = library.path.clone();
-    let refused = |error| PluginError::Library { path: path.clone(), error };
+    let refused = |error| LoadError::Library { path: path.clone(), error };
     let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
     let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
     let opened = library::open(&copy, &library.manifest.entry, library.bytes.len() as u64, retired);
@@ -159,7 +180,7 @@ fn load(
         })
     })?;
     library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
-    Ok(Loaded {
+    Ok(LoadedLibrary {
         image,
         path: library.path,
         sha256: library.sha256.into(),

@@ -6,14 +6,14 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{
-    change::Change,
-    discovery::Found,
-    error::PluginError,
-    event::PluginEvent,
-    listing::{self, PluginInfo},
-    registry::{Registry, ambiguous},
-    source::PluginSpec,
+use super::{Registry, change::Change, find::ambiguous, instance::Instance, spec::PluginSpec};
+use crate::plugins::{
+    library::inspect::InspectedLibrary,
+    report::{
+        error::PluginError,
+        events::{Edition, PluginEvent},
+        info::{self, PluginInfo},
+    },
 };
 
 /// What became of one library in the folders.
@@ -30,7 +30,10 @@ impl Registry {
     /// # Errors
     ///
     /// When a folder cannot be read.
-    pub async fn autoload(&self, wanted: impl Fn(&Found) -> bool) -> Result<Vec<Rescanned>, PluginError> {
+    pub async fn autoload(
+        &self,
+        wanted: impl Fn(&InspectedLibrary) -> bool,
+    ) -> Result<Vec<Rescanned>, PluginError> {
         let found = self.discover().await?;
         let mut results = Vec::new();
         for one in found.iter().filter(|one| wanted(one)) {
@@ -53,7 +56,7 @@ impl Registry {
     pub async fn rescan(
         &self,
         autoload: bool,
-        wanted: impl Fn(&Found) -> bool,
+        wanted: impl Fn(&InspectedLibrary) -> bool,
     ) -> Result<Vec<Rescanned>, PluginError> {
         let mut results = Vec::new();
         for name in self.orphans() {
@@ -78,8 +81,12 @@ impl Registry {
     }
 
     /// A library that no instance uses.
-    async fn come(&self, one: &Found, all: &[Found]) -> Option<Result<Vec<PluginInfo>, PluginError>> {
-        let refused = match &one.manifest {
+    async fn come(
+        &self,
+        one: &InspectedLibrary,
+        all: &[InspectedLibrary],
+    ) -> Option<Result<Vec<PluginInfo>, PluginError>> {
+        let refused = match one.accepted() {
             Err(error) => Some(error.to_string()),
             Ok(manifest) => ambiguous(all, &manifest.name).map(|error| error.to_string()),
         };
@@ -91,7 +98,7 @@ impl Registry {
             return None;
         }
         let mut spec = PluginSpec::path(&one.path).autoloaded();
-        if let Ok(manifest) = &one.manifest {
+        if let Ok(manifest) = one.accepted() {
             // Whether there is a place for it is known before any of it runs.
             spec = spec.name(&manifest.name);
         }
@@ -101,7 +108,7 @@ impl Registry {
     /// Makes a change to what a file holds; `None` where that is refused as it was before.
     async fn attempt_once(
         &self,
-        one: &Found,
+        one: &InspectedLibrary,
         change: Change,
     ) -> Option<Result<Vec<PluginInfo>, PluginError>> {
         let sha256 = one.sha256.as_deref();
@@ -118,11 +125,11 @@ impl Registry {
     /// A library that instances use, whose file may hold other bytes now.
     async fn changed(
         &self,
-        one: &Found,
+        one: &InspectedLibrary,
         name: &str,
         running: &str,
     ) -> Option<Result<Vec<PluginInfo>, PluginError>> {
-        match (&one.manifest, &one.sha256) {
+        match (one.accepted(), &one.sha256) {
             (Err(error), _) => Some(Err(self.refuse(one, &error.to_string())?)),
             (Ok(_), Some(sha256)) if sha256 == running => {
                 self.problems.retain(|path| path != one.path);
@@ -133,38 +140,46 @@ impl Registry {
     }
 
     /// Takes note of a file that is refused before it is loaded; `None` if that is known.
-    fn refuse(&self, one: &Found, why: &str) -> Option<PluginError> {
+    fn refuse(&self, one: &InspectedLibrary, why: &str) -> Option<PluginError> {
         let error = PluginError::Refused { path: one.path.clone(), why: why.to_owned() };
-        let sha256 = one.edition.as_ref().and_then(|edition| edition.sha256.as_deref());
+        let sha256 = one.sha256.as_deref();
         let told = self.problems.told(&one.path, sha256);
         self.problems.note(&one.path, sha256, &error);
         if told == Some(error.to_string()) {
             return None;
         }
-        let slots = self.slots().clone();
-        let running = slots.iter().find(|slot| slot.path() == Some(&one.path));
+        let instances = self.instances().clone();
+        let running = instances.iter().find(|instance| instance.path() == Some(&one.path));
         let name = match running {
-            Some(slot) => slot.name().to_owned(),
+            Some(instance) => instance.name().to_owned(),
             None => one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned(),
         };
         let attempted = if running.is_some() { "reload" } else { "load" };
-        self.tell(PluginEvent::refused(attempted, name, running, one.edition.clone(), error.to_string()));
+        self.tell(PluginEvent::refused(
+            attempted,
+            name,
+            running.map(Instance::edition),
+            Edition::tried(one),
+            error.to_string(),
+        ));
         Some(error)
     }
 
     /// The instances of a library, and the SHA-256 of the bytes they run.
     fn users(&self, path: &Path) -> Vec<(String, String)> {
-        let slots = self.slots();
-        let used = slots.iter().filter_map(|slot| Some((slot, slot.library.as_ref()?)));
+        let instances = self.instances();
+        let used = instances.iter().filter_map(|instance| Some((instance, instance.library.as_ref()?)));
         used.filter(|(_, library)| library.path == path)
-            .map(|(slot, library)| (slot.name().to_owned(), library.sha256.to_string()))
+            .map(|(instance, library)| (instance.name().to_owned(), library.sha256.to_string()))
             .collect()
     }
 
     /// The autoloaded instances whose file has gone.
     fn orphans(&self) -> Vec<String> {
-        let slots = self.slots();
-        let gone = slots.iter().filter(|slot| slot.autoloaded && slot.path().is_some_and(listing::is_gone));
-        gone.map(|slot| slot.name().to_owned()).collect()
+        let instances = self.instances();
+        let gone = instances
+            .iter()
+            .filter(|instance| instance.autoloaded && instance.path().is_some_and(info::is_gone));
+        gone.map(|instance| instance.name().to_owned()).collect()
     }
 }

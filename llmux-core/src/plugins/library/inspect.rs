@@ -1,0 +1,139 @@
+//! The result of inspecting a library's file, and the names of the checks (rule D2).
+//!
+//! `verify` fills it in, `discover` returns it for whole folders. Plain data.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{error::LibraryError, manifest::Manifest, signature::SignatureState};
+
+/// A library's file after inspection: what could be read of it, and the check that it fails, if any.
+#[derive(Debug)]
+pub struct InspectedLibrary {
+    /// The file.
+    pub path: PathBuf,
+    /// Size in bytes; `None` if the file could not be read.
+    pub size: Option<u64>,
+    /// SHA-256 of the bytes, in hexadecimal; `None` if the file could not be read.
+    pub sha256: Option<String>,
+    /// The plugin's manifest; `None` if it could not be read.
+    pub manifest: Option<Manifest>,
+    /// State of the signature; `None` if the signature is refused or was not checked.
+    pub signature: Option<SignatureState>,
+    /// The first check that the library fails; `None` if this host would load it.
+    pub refused: Option<LibraryError>,
+}
+
+impl InspectedLibrary {
+    pub(super) fn new(path: &Path) -> Self {
+        let path = path.to_owned();
+        Self { path, size: None, sha256: None, manifest: None, signature: None, refused: None }
+    }
+
+    /// A path that was refused before it could be read.
+    pub(in crate::plugins) fn refused(path: PathBuf, error: LibraryError) -> Self {
+        Self { refused: Some(error), ..Self::new(&path) }
+    }
+
+    /// Returns the manifest if this host would load the library, and the reason against it otherwise.
+    pub(in crate::plugins) fn accepted(&self) -> Result<&Manifest, &LibraryError> {
+        match (&self.refused, &self.manifest) {
+            (Some(error), _) => Err(error),
+            (None, Some(manifest)) => Ok(manifest),
+            (None, None) => Err(&LibraryError::NoManifest),
+        }
+    }
+}
+
+/// The checks of a library that need no loading, in the order in which they are made (rule D2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// It is a regular file that can be read, and no link out of the plugin folders.
+    File,
+    /// Nobody else could change it or its folder.
+    Permissions,
+    /// It is no larger than any plugin.
+    Size,
+    /// Its SHA-256 is the one that is asked for.
+    Checksum,
+    /// Its signature is there, where one is required, and by a trusted key, where there are keys.
+    Signature,
+    /// It is a shared library for this operating system and architecture.
+    Machine,
+    /// It says that it is a plugin, and everything that a plugin must say.
+    Manifest,
+    /// It unwinds when it panics.
+    Panic,
+    /// It speaks this host's contract.
+    Abi,
+    /// What only loading shows: its entry and the layout of its types.
+    Loading,
+}
+
+impl Check {
+    /// Those that need no loading, in their order.
+    pub const ALL: [Check; 9] = [
+        Check::File,
+        Check::Permissions,
+        Check::Size,
+        Check::Checksum,
+        Check::Signature,
+        Check::Machine,
+        Check::Manifest,
+        Check::Panic,
+        Check::Abi,
+    ];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Check::File => "file",
+            Check::Permissions => "permissions",
+            Check::Size => "size",
+            Check::Checksum => "checksum",
+            Check::Signature => "signature",
+            Check::Machine => "machine",
+            Check::Manifest => "manifest",
+            Check::Panic => "panic",
+            Check::Abi => "abi",
+            Check::Loading => "loading",
+        }
+    }
+}
+
+impl LibraryError {
+    /// The check that it did not pass.
+    pub fn check(&self) -> Check {
+        match self {
+            LibraryError::Read(_) | LibraryError::NotAFile | LibraryError::LeavesFolder { .. } => Check::File,
+            LibraryError::Permissions(_) => Check::Permissions,
+            LibraryError::TooLarge { .. } => Check::Size,
+            LibraryError::Checksum { .. } => Check::Checksum,
+            LibraryError::Signature(_) => Check::Signature,
+            LibraryError::Format(_) | LibraryError::WrongMachine { .. } => Check::Machine,
+            LibraryError::NoManifest | LibraryError::TwoManifests | LibraryError::Manifest(_) => {
+                Check::Manifest
+            }
+            LibraryError::PanicAborts => Check::Panic,
+            LibraryError::AbiMismatch { .. } => Check::Abi,
+            LibraryError::Copy(_)
+            | LibraryError::Dlopen(_)
+            | LibraryError::NoEntry { .. }
+            | LibraryError::Layout(_) => Check::Loading,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_is_known_by_its_name() {
+        for check in Check::ALL {
+            assert_eq!(serde_json::to_value(check).expect("JSON"), check.as_str());
+        }
+    }
+}

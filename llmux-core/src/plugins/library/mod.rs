@@ -1,0 +1,15 @@
+//! Libraries as files: found, inspected, verified, copied and loaded.
+//!
+//! `registry` calls these modules, and `report` describes what they return. Deliberately absent: instances, and any
+//! decision about which plugins run.
+
+pub(super) mod discover;
+pub(super) mod error;
+mod file;
+pub(super) mod inspect;
+pub(super) mod load;
+pub(super) mod manifest;
+mod object_file;
+mod private_copy;
+pub(super) mod signature;
+pub(super) mod verify;

@@ -1,0 +1,171 @@
+//! An instance and all that is known of it.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use llmux_abi::raw::plugin::PluginModuleRef;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::{
+    boundary::Instance as NativeHooks,
+    pipeline::snapshot::{Entry, Lease},
+    plugins::{
+        library::{
+            load::LoadedLibrary,
+            manifest::{Manifest, OnError},
+        },
+        report::{
+            events::{Edition, PluginEvent, PluginEventKind, actor},
+            info::{self, PluginInfo, PluginKind, PluginState},
+        },
+    },
+};
+
+/// An instance. Cheap to clone: a change works on a copy of the list.
+#[derive(Clone)]
+pub(super) struct Instance {
+    pub(super) plugin: Arc<str>,
+    pub(super) manifest: Option<Arc<Manifest>>,
+    /// Makes the instance again with other settings; `None` for one made by hand.
+    pub(super) module: Option<PluginModuleRef>,
+    pub(super) library: Option<LoadedLibrary>,
+    /// The operator's settings; `None` is the manifest's or the pipeline's.
+    pub(super) priority: Option<i32>,
+    pub(super) on_error: Option<OnError>,
+    pub(super) sha256: Option<Arc<str>>,
+    pub(super) config: Arc<Value>,
+    pub(super) enabled: bool,
+    /// Did it come because its library lies in a plugin folder?
+    pub(super) autoloaded: bool,
+    pub(super) entry: Arc<Entry>,
+    pub(super) home: Home,
+    pub(super) loaded_at: SystemTime,
+}
+
+/// Where an instance comes back to when the last snapshot has let go of it.
+#[derive(Clone)]
+pub(super) struct Home(Arc<Mutex<Option<oneshot::Receiver<NativeHooks>>>>);
+
+impl Home {
+    pub(super) fn new(receiver: oneshot::Receiver<NativeHooks>) -> Self {
+        Self(Arc::new(Mutex::new(Some(receiver))))
+    }
+
+    pub(super) fn take(&self) -> Option<oneshot::Receiver<NativeHooks>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Instance {
+    pub(super) fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.library.as_ref().map(|library| library.path.as_path())
+    }
+
+    /// The libraries of a list of instances.
+    pub(super) fn libraries(instances: &[Instance]) -> impl Iterator<Item = &LoadedLibrary> {
+        instances.iter().filter_map(|instance| instance.library.as_ref())
+    }
+
+    fn lease(&self) -> &Arc<Lease> {
+        &self.entry.lease
+    }
+
+    /// Is it the same instance, whatever its place?
+    pub(super) fn is_same_instance(&self, other: &Instance) -> bool {
+        Arc::ptr_eq(self.lease(), other.lease())
+    }
+
+    /// Is it the same instance at the same place?
+    pub(super) fn is_same_entry(&self, other: &Instance) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry)
+    }
+
+    /// Those of a list whose instance another list does not hold.
+    pub(super) fn missing(instances: Vec<Instance>, others: &[Instance]) -> Vec<Instance> {
+        let kept = |instance: &Instance| others.iter().any(|other| other.is_same_instance(instance));
+        instances.into_iter().filter(|instance| !kept(instance)).collect()
+    }
+
+    /// What an operator sees of it.
+    pub(super) fn info(&self) -> PluginInfo {
+        let library = self.library.as_ref();
+        PluginInfo {
+            name: self.entry.name.to_string(),
+            plugin: self.plugin.to_string(),
+            version: self.manifest.as_ref().map(|manifest| manifest.version.to_string()),
+            kind: if library.is_some() { PluginKind::Library } else { PluginKind::Static },
+            library: library.map(|library| library.path.clone()),
+            state: if self.enabled { PluginState::Active } else { PluginState::Disabled },
+            priority: self.entry.priority,
+            on_error: if self.entry.fails_request { OnError::Fail } else { OnError::Continue },
+            generation: library.map_or(0, |library| library.generation),
+            sha256: library.map(|library| library.sha256.to_string()),
+            loaded_at: info::seconds(self.loaded_at),
+            file_missing: library.is_some_and(|library| info::is_gone(&library.path)),
+            autoloaded: self.autoloaded,
+            error: None,
+            hooks: info::hooks(&self.entry.stats),
+        }
+    }
+
+    /// Returns the edition of the plugin that it runs.
+    pub(super) fn edition(&self) -> Edition {
+        let library = self.library.as_ref();
+        Edition {
+            plugin: self.plugin.to_string(),
+            version: self.manifest.as_ref().map(|manifest| manifest.version.to_string()),
+            library: library.map(|library| library.path.clone()),
+            sha256: library.map(|library| library.sha256.to_string()),
+            generation: library.map_or(0, |library| library.generation),
+        }
+    }
+}
+
+/// What one change did to the list of instances.
+pub(super) fn events(before: &[Instance], after: &[Instance]) -> Vec<PluginEvent> {
+    let find = |instances: &[Instance], name: &str| {
+        instances.iter().find(|instance| instance.name() == name).cloned()
+    };
+    let event = |kind, name: &str, old: Option<&Instance>, new: Option<&Instance>| PluginEvent {
+        kind,
+        name: name.to_owned(),
+        old: old.map(Instance::edition),
+        new: new.map(Instance::edition),
+        attempted: None,
+        error: None,
+        by: actor(),
+    };
+    let gone = before.iter().filter(|instance| find(after, instance.name()).is_none());
+    let mut events: Vec<_> = gone
+        .map(|instance| event(PluginEventKind::Unloaded, instance.name(), Some(instance), None))
+        .collect();
+    for instance in after {
+        let old = find(before, instance.name());
+        let made = match &old {
+            None => Some(PluginEventKind::Loaded),
+            Some(old) if !old.is_same_instance(instance) => Some(PluginEventKind::Reloaded),
+            Some(old) if !old.is_same_entry(instance) => Some(PluginEventKind::Updated),
+            Some(_) => None,
+        };
+        let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
+        let switched = match (was_enabled, instance.enabled) {
+            (true, false) => Some(PluginEventKind::Disabled),
+            (false, true) => Some(PluginEventKind::Enabled),
+            _ => None,
+        };
+        events.extend(
+            made.into_iter()
+                .chain(switched)
+                .map(|kind| event(kind, instance.name(), old.as_ref(), Some(instance))),
+        );
+    }
+    events
+}
