@@ -65,7 +65,7 @@ impl Plugin for Prefix {
 }
 
 fn with(config: Json) -> llmux_core::testing::HarnessBuilder {
-    Harness::builder().spec(PluginSpec::of::<Prefix>("prefix").config(config))
+    Harness::builder().spec(PluginSpec::of::<Prefix>("prefix").with_config(config))
 }
 
 #[tokio::test]

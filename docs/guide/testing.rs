@@ -62,7 +62,7 @@ async fn users_do_not_share_a_budget() {
 #[tokio::test]
 async fn two_budgets_run_by_their_priorities() {
     let of = |name: &str, tokens: u64| {
-        PluginSpec::compiled::<Budget>().name(name).config(json!({"tokens": tokens}))
+        PluginSpec::compiled::<Budget>().with_name(name).with_config(json!({"tokens": tokens}))
     };
     let builder = Harness::builder().spec(of("wide", 100).priority(2)).spec(of("narrow", 0).priority(1));
     let harness = builder.build().await;

@@ -157,7 +157,7 @@ impl Plugin for Slow {
 #[tokio::test]
 async fn a_task_beside_the_requests_keeps_the_list() {
     let list = ScriptedUpstream::start([Answer::json(200, r#"["damn"]"#)]).await;
-    let spec = PluginSpec::of::<Blocklist>("blocklist").config(json!({"url": list.base_url()}));
+    let spec = PluginSpec::of::<Blocklist>("blocklist").with_config(json!({"url": list.base_url()}));
     let harness = Harness::builder().spec(spec).build().await;
     while harness.chat("damn").await.error().is_none() {
         tokio::task::yield_now().await;

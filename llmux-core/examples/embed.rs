@@ -30,12 +30,12 @@ impl Plugin for NoGpt {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let client = Client::builder()
         .provider("echo", Arc::new(Echo::new()), ["echo", "echo-request", "gpt"])
-        .plugin(PluginSpec::of::<NoGpt>("no-gpt").priority(5))
+        .plugin(PluginSpec::of::<NoGpt>("no-gpt").with_priority(5))
         .build()
         .await?;
 
     if let Some(library) = std::env::args().nth(1) {
-        let spec = PluginSpec::path(library).config(json!({"prompt": "Be brief."}));
+        let spec = PluginSpec::path(library).with_config(json!({"prompt": "Be brief."}));
         println!("loaded {}", client.plugins().load(spec).await?.name);
     }
 

@@ -44,7 +44,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let mut events = registry.subscribe();
 
     // Only these bytes: where others are in the file by now, they are refused.
-    let spec = PluginSpec::path(&library).name("mine").priority(7).sha256(verified.sha256);
+    let spec = PluginSpec::path(&library).with_name("mine").with_priority(7).with_sha256(verified.sha256);
     lines.push(state(&acting_as("an embedder", registry.load(spec)).await?));
 
     // One change, or several in one step: all of them, or none.

@@ -111,18 +111,19 @@ async fn live(folder: PathBuf) {
     assert_eq!(library.manifest.as_ref().expect("a plugin").name, "probe");
 
     // One image, used again and again: this instance keeps it alive while the others come and go.
-    plugins.load(PluginSpec::path(&library.path).name("stays").priority(1)).await.expect("loaded");
+    plugins.load(PluginSpec::path(&library.path).with_name("stays").with_priority(1)).await.expect("loaded");
     for config in [
         json!({"pree": []}),
         json!({"new": [{"do": "fail", "message": "no"}]}),
         json!({"new": [{"do": "panic", "message": "no"}]}),
     ] {
-        let refused = plugins.load(PluginSpec::path(&library.path).name("refused").config(config)).await;
+        let refused =
+            plugins.load(PluginSpec::path(&library.path).with_name("refused").with_config(config)).await;
         refused.expect_err("it refuses to start");
     }
     for (name, script) in scripts() {
         println!("{name}");
-        let spec = PluginSpec::path(&library.path).name("probe").config(script);
+        let spec = PluginSpec::path(&library.path).with_name("probe").with_config(script);
         plugins.load(spec).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         ask(&client).await;
         assert_ne!(plugins.unload("probe").await.expect("unloaded"), Unloaded::Draining, "{name}");

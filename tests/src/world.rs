@@ -58,7 +58,7 @@ impl World {
             Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
             Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
         };
-        spec.name(name).priority(priority).config(self.scripts(scripts))
+        spec.with_name(name).with_priority(priority).with_config(self.scripts(scripts))
     }
 
     /// The configuration of a probe: its scripts, and the file to write to.
@@ -73,7 +73,7 @@ impl World {
             Kind::Compiled => PluginSpec::compiled::<llmux_guard::Guard>(),
             Kind::Loaded => PluginSpec::path(Fixtures::get().guard()),
         };
-        spec.config(config)
+        spec.with_config(config)
     }
 
     fn log(&self) -> PathBuf {

@@ -99,7 +99,7 @@ impl Builtin {
             (Kind::Compiled, Builtin::Logging) => PluginSpec::compiled::<Logging>(),
             (Kind::Process, _) => panic!("a process has plugins of its own"),
         };
-        spec.config(config)
+        spec.with_config(config)
     }
 
     /// The library's file, built if need be.

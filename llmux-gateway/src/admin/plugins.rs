@@ -82,19 +82,19 @@ pub(crate) async fn load(
         }
     };
     if let Some(name) = load.name {
-        spec = spec.name(name);
+        spec = spec.with_name(name);
     }
     if let Some(priority) = load.priority {
-        spec = spec.priority(priority);
+        spec = spec.with_priority(priority);
     }
     if let Some(on_error) = load.on_error {
-        spec = spec.on_error(on_error);
+        spec = spec.with_on_error(on_error);
     }
     if let Some(config) = load.config {
-        spec = spec.config(config);
+        spec = spec.with_config(config);
     }
     if let Some(sha256) = load.sha256 {
-        spec = spec.sha256(sha256);
+        spec = spec.with_sha256(sha256);
     }
     let client = admin.client.clone();
     match to_the_end(who, async move { client.plugins().load(spec).await }).await {

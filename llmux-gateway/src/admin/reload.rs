@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use llmux_core::{
     Client,
-    plugins::{Change, Found, PluginInfo, PluginState, acting_as},
+    plugins::{Change, InspectedLibrary, PluginInfo, PluginState, acting_as},
 };
 use llmux_terminal::Result;
 use serde::Serialize;
@@ -177,7 +177,7 @@ impl Reloader {
     /// Looks at the plugin folders again, unless that has to wait.
     pub(crate) async fn rescan(&self) -> bool {
         let current = self.current.lock().await;
-        let wanted = |found: &Found| !current.configured.contains(found);
+        let wanted = |found: &InspectedLibrary| !current.configured.contains(found);
         let rescan = self.client.plugins().rescan(self.autoload, wanted);
         let Ok(results) = acting_as("watcher", rescan).await else { return false };
         for rescanned in results {

@@ -21,7 +21,7 @@ pub(crate) async fn run(options: Chat) -> Result<()> {
     let specs = options.plugins.iter().map(|(path, config)| {
         let path = std::path::absolute(path)
             .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
-        Ok(PluginSpec::path(path).config(config.clone()))
+        Ok(PluginSpec::path(path).with_config(config.clone()))
     });
     let builder = client::client(&loaded, specs.collect::<Result<_>>()?)?;
     let client = client::build(&loaded, builder).await?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use llmux_core::plugins::{
-    Check, Inspection, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
+    Check, InspectedLibrary, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
     inspect_folders,
 };
 use llmux_terminal::{CliError, Result, Tone};
@@ -95,7 +95,9 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         return llmux_terminal::print_json(&value(&seen));
     }
     let signature = signature(&seen);
-    let Inspection { size, sha256, manifest: Some(manifest), refused, .. } = seen else { return Ok(()) };
+    let InspectedLibrary { size, sha256, manifest: Some(manifest), refused, .. } = seen else {
+        return Ok(());
+    };
     let on_error = manifest.on_error.map(|on_error| json!(on_error)).unwrap_or_default();
     let panic = json!(manifest.panic);
     let mut rows = [
@@ -191,7 +193,7 @@ fn options(keys: &Keys) -> Result<VerifyOptions> {
     Ok(VerifyOptions { trusted_keys: keys.collect::<Result<_>>()?, ..VerifyOptions::default() })
 }
 
-fn value(one: &Inspection) -> Value {
+fn value(one: &InspectedLibrary) -> Value {
     json!({
         "path": one.path.to_string_lossy(), "size": one.size, "sha256": one.sha256, "signature": signature(one),
         "loadable": one.refused.is_none(), "error": one.refused.as_ref().map(said), "manifest": one.manifest,
@@ -203,7 +205,7 @@ fn said(error: &LibraryError) -> Value {
     json!({"code": library_code(error), "check": error.check(), "message": error.to_string()})
 }
 
-fn signature(one: &Inspection) -> &'static str {
+fn signature(one: &InspectedLibrary) -> &'static str {
     match (&one.signature, &one.refused) {
         (Some(SignatureState::Missing), _) => "none",
         (Some(SignatureState::Unchecked), _) => "unchecked",

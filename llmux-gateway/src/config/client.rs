@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{Found, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
+    plugins::{InspectedLibrary, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use llmux_terminal::{CliError, Result};
@@ -215,18 +215,18 @@ pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
             PluginSpec::plugin(plugin.as_ref().map_or(name.as_str(), |plugin| plugin.get_ref().as_str()))
         }
     };
-    spec = spec.name(name);
+    spec = spec.with_name(name);
     if let Some(priority) = instance.priority {
-        spec = spec.priority(priority);
+        spec = spec.with_priority(priority);
     }
     if let Some(on_error) = instance.on_error {
-        spec = spec.on_error(on_error);
+        spec = spec.with_on_error(on_error);
     }
     if let Some(sha256) = &instance.sha256 {
         hash::check(loaded, sha256)?;
-        spec = spec.sha256(sha256.get_ref());
+        spec = spec.with_sha256(sha256.get_ref());
     }
-    Ok(spec.config(instance_config(loaded, instance)?))
+    Ok(spec.with_config(instance_config(loaded, instance)?))
 }
 
 /// The configuration of an instance: `{}` where the file gives none.
@@ -281,9 +281,10 @@ impl Configured {
     }
 
     /// Is this library one that it names?
-    pub(crate) fn contains(&self, found: &Found) -> bool {
+    pub(crate) fn contains(&self, found: &InspectedLibrary) -> bool {
         let is_named = |manifest: &Manifest| self.plugins.contains(&manifest.name);
-        self.paths.contains(&found.path) || found.manifest.as_ref().is_ok_and(is_named)
+        self.paths.contains(&found.path)
+            || (found.refused.is_none() && found.manifest.as_ref().is_some_and(is_named))
     }
 
     /// Is this instance one that was autoloaded and is in the way of one that it names?

@@ -26,7 +26,7 @@ fn from_copy(world: &World, name: &str, scripts: serde_json::Value) -> (PathBuf,
     if !path.exists() {
         fs::copy(Fixtures::get().probe(), &path).expect("a copy");
     }
-    (path.clone(), PluginSpec::path(path).name(name).config(world.scripts(scripts)))
+    (path.clone(), PluginSpec::path(path).with_name(name).with_config(world.scripts(scripts)))
 }
 
 both! {
@@ -67,11 +67,11 @@ both! {
             Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
             Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
         };
-        let client = world.client(&provider, [plain.name("plain")]).await;
+        let client = world.client(&provider, [plain.with_name("plain")]).await;
         let default = info(&client, "plain");
         let scripts = json!({"pre": [{"do": "reject", "status": 418, "message": "a"}]});
         let spec = world.probe("a", default.priority + 7, scripts);
-        client.plugins().load(spec.on_error(OnError::Fail)).await.expect("loaded");
+        client.plugins().load(spec.with_on_error(OnError::Fail)).await.expect("loaded");
         let update = |config| Change::Update {
             name: "a".into(), priority: Setting::Clear, on_error: Setting::Clear, config,
         };
@@ -187,7 +187,7 @@ async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() 
     let client = world.client(&Scripted::new([]), [free]).await;
     let sha256 = info(&client, "free").sha256.expect("a library");
     let (_, bound) = from_copy(&world, "bound", json!({}));
-    client.plugins().load(bound.sha256(&sha256)).await.expect("loaded");
+    client.plugins().load(bound.with_sha256(&sha256)).await.expect("loaded");
     client.plugins().change(vec![Change::Reload("free".into())]).await.expect("the same bytes");
     fs::OpenOptions::new()
         .append(true)

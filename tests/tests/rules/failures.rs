@@ -190,7 +190,7 @@ both! {
             let name = format!("secret-{kind}");
             let plugins = [
                 world.probe("a", 1, recovers),
-                world.probe(&name, 2, json!({"pre": [failure]})).on_error(OnError::Fail),
+                world.probe(&name, 2, json!({"pre": [failure]})).with_on_error(OnError::Fail),
                 world.probe("c", 3, json!({})),
             ];
             let client = built(builder(&provider).fallbacks("m", ["n"]), plugins).await;
@@ -215,7 +215,7 @@ both! {
             {"do": "recover", "body": provider::response(&json!("recovered"))},
         ]});
         let fails = json!({"post": [{"do": "fail", "message": "broke"}]});
-        let plugins = [world.probe("a", 1, recovers), world.probe("b", 2, fails).on_error(OnError::Fail)];
+        let plugins = [world.probe("a", 1, recovers), world.probe("b", 2, fails).with_on_error(OnError::Fail)];
         let client = built(builder(&provider).fallbacks("m", ["n"]), plugins).await;
         let reply = client.send(chat("m")).await;
         assert_eq!((said(&reply).as_str(), reply.attempts()), (FAILURE, 1));
@@ -234,7 +234,7 @@ both! {
             let name = format!("it-{}", hook.replace('_', "-"));
             let sees = json!({"post_stream": [{"do": "tell", "what": "ending"}]});
             let plugins =
-                [world.probe("a", 1, sees), world.probe(&name, 2, json!({hook: fail})).on_error(OnError::Fail)];
+                [world.probe("a", 1, sees), world.probe(&name, 2, json!({hook: fail})).with_on_error(OnError::Fail)];
             let client = built(builder(&provider).fallbacks("m", ["n"]), plugins).await;
             assert_eq!(all(client.stream(chat("m")).await).await, expected, "{hook}");
         }
@@ -247,11 +247,11 @@ both! {
         let cases = [
             ("the manifest (fail) over the flag (false)", false, world.guard(fails.clone()), FAILURE),
             ("the manifest (fail) over the flag (true)", true, world.guard(fails.clone()), FAILURE),
-            ("the instance over the manifest", true, world.guard(fails).on_error(OnError::Continue), "again"),
+            ("the instance over the manifest", true, world.guard(fails).with_on_error(OnError::Continue), "again"),
             ("the flag (true), nothing said", true, probe_fails(), FAILURE),
             ("the flag (false), nothing said", false, probe_fails(), "again"),
-            ("the instance over the flag (true)", true, probe_fails().on_error(OnError::Continue), "again"),
-            ("the instance over the flag (false)", false, probe_fails().on_error(OnError::Fail), FAILURE),
+            ("the instance over the flag (true)", true, probe_fails().with_on_error(OnError::Continue), "again"),
+            ("the instance over the flag (false)", false, probe_fails().with_on_error(OnError::Fail), FAILURE),
         ];
         for (case, propagate_errors, plugin, expected) in cases {
             let provider = Scripted::new([]);

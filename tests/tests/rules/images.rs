@@ -65,7 +65,7 @@ async fn d5_every_image_that_stays_mapped_is_counted_whatever_it_was_refused_for
     fs::write(&no_entry, [&bytes[..at], by, &bytes[at + by.len()..]].concat()).expect("written");
     refused("no entry", PluginSpec::path(&no_entry), size(&no_entry)).await;
     let guard_size = size(&guard);
-    refused("its configuration", PluginSpec::path(guard).config(json!({"deny": 7})), guard_size).await;
+    refused("its configuration", PluginSpec::path(guard).with_config(json!({"deny": 7})), guard_size).await;
     let probe_size = size(&Fixtures::get().probe());
     refused("its construction", world.probe("a", 1, fails()), probe_size).await;
 }
@@ -85,7 +85,7 @@ async fn d2_at_the_limit_that_failed_constructions_reached_nothing_more_is_loade
         (2, 2),
         "what is refused does not run"
     );
-    let again = client.plugins().load(world.guard(json!({})).name("again")).await;
+    let again = client.plugins().load(world.guard(json!({})).with_name("again")).await;
     again.expect("the image that runs takes one more instance");
     assert_eq!(said(&client.send(chat("m")).await), "again");
 }
@@ -136,7 +136,7 @@ async fn d4_what_changes_of_an_instance_says_nothing_about_the_file_that_was_ref
     let path = world.path("guard.so");
     fs::copy(Fixtures::get().guard(), &path).expect("copied");
     let client = client(9, Vec::new()).await;
-    client.plugins().load(PluginSpec::path(&path).name("a")).await.expect("loaded");
+    client.plugins().load(PluginSpec::path(&path).with_name("a")).await.expect("loaded");
     fs::write(&path, "garbage").expect("written");
     client.plugins().change(vec![Change::Reload("a".into())]).await.expect_err("refused");
     let refused = error(&client);
@@ -144,7 +144,7 @@ async fn d4_what_changes_of_an_instance_says_nothing_about_the_file_that_was_ref
     for change in [
         Change::Disable("a".into()),
         Change::Enable("a".into()),
-        Change::Load(PluginSpec::path(&path).name("b")),
+        Change::Load(PluginSpec::path(&path).with_name("b")),
     ] {
         client.plugins().change(vec![change]).await.expect("changed");
         assert_eq!(error(&client), refused, "the file is what it was");

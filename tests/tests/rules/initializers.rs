@@ -59,7 +59,11 @@ async fn d2_the_initializer_runs_once_when_the_library_is_loaded() {
     let trap = Trap::new();
     let client = built(builder(&Scripted::new([])), [PluginSpec::path(&trap.library)]).await;
     assert_eq!(trap.ran(), 1);
-    client.plugins().load(PluginSpec::path(&trap.library).name("again")).await.expect("on the same image");
+    client
+        .plugins()
+        .load(PluginSpec::path(&trap.library).with_name("again"))
+        .await
+        .expect("on the same image");
     assert_eq!(trap.ran(), 1, "the same image");
     client.plugins().change(vec![Change::Reload("again".into())]).await.expect("reloaded");
     assert_eq!(trap.ran(), 2, "another image");
@@ -77,7 +81,7 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     let folders = std::slice::from_ref(&trap.folder);
     assert_eq!(inspect_folders(folders, &options).expect("a folder").len(), 1);
     trap.quiet("inspect_folders");
-    assert!(discover(folders, &options).expect("a folder")[0].manifest.is_ok());
+    assert!(discover(folders, &options).expect("a folder")[0].refused.is_none());
     trap.quiet("discover");
     let client = built(builder(&Scripted::new([])).plugins(trap.config()), []).await;
     client.plugins().discover().await.expect("a folder");
@@ -116,7 +120,7 @@ fn patched(trap: &Trap, part: &str, by: &str) -> PathBuf {
 async fn d2_a_library_that_any_check_refuses_is_not_run() {
     let trap = Trap::new();
     let load = |path: &Path| PluginSpec::path(path);
-    let wrong = load(&trap.library).sha256("00".repeat(32));
+    let wrong = load(&trap.library).with_sha256("00".repeat(32));
     let error = refused(&trap, "a wrong checksum", trap.config(), wrong).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Checksum { .. }, .. }), "{error:?}");
     let unsigned = PluginsConfig { require_signature: true, ..trap.config() };
@@ -143,7 +147,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
     let none = PluginsConfig { max_retired_images: 0, ..trap.config() };
     let error = refused(&trap, "no room for an image", none, load(&trap.library)).await;
     assert!(matches!(error, PluginError::TooManyRetired { .. }), "{error:?}");
-    let error = refused(&trap, "a bad name", trap.config(), load(&trap.library).name("No Name")).await;
+    let error = refused(&trap, "a bad name", trap.config(), load(&trap.library).with_name("No Name")).await;
     assert!(matches!(error, PluginError::InvalidName { .. }), "{error:?}");
 
     fs::set_permissions(&trap.library, fs::Permissions::from_mode(0o666)).expect("set");
@@ -160,7 +164,7 @@ async fn l1_a_library_that_has_no_place_in_the_pipeline_is_not_run() {
     let trap = Trap::new();
     let full = PipelineConfig { max_plugins: 1, ..PipelineConfig::default() };
     let client = built(builder(&Scripted::new([])).pipeline(full), [trap.world.guard(json!({}))]).await;
-    let load = |name: &str| client.plugins().load(PluginSpec::path(&trap.library).name(name));
+    let load = |name: &str| client.plugins().load(PluginSpec::path(&trap.library).with_name(name));
     assert!(matches!(load("guard").await, Err(PluginError::DuplicatePlugin { .. })));
     assert!(matches!(load("more").await, Err(PluginError::TooManyPlugins { max: 1 })));
     trap.quiet("names and places are checked first");

@@ -165,7 +165,7 @@ refuses! {
 async fn d2_a_checksum_that_does_not_fit_is_refused_before_the_format_is_looked_at() {
     let world = world();
     let path = file(&world, "text.so", b"no library at all");
-    let error = refused(&world, PluginSpec::path(&path).sha256("00".repeat(32)), &path).await;
+    let error = refused(&world, PluginSpec::path(&path).with_sha256("00".repeat(32)), &path).await;
     assert!(matches!(error, LibraryError::Checksum { .. }), "{error:?}");
 }
 
@@ -175,7 +175,8 @@ async fn d2_a_checksum_that_fits_is_loaded() {
     let client = built(builder(&Scripted::new([])), []).await;
     let loaded = client.plugins().load(PluginSpec::path(Fixtures::get().guard())).await.expect("loaded");
     let sha256 = loaded.sha256.expect("a library");
-    let spec = PluginSpec::path(Fixtures::get().guard()).name("again").sha256(sha256.to_uppercase());
+    let spec =
+        PluginSpec::path(Fixtures::get().guard()).with_name("again").with_sha256(sha256.to_uppercase());
     client.plugins().load(spec).await.expect("loaded");
     drop(world);
 }
@@ -193,7 +194,9 @@ async fn d2_a_file_over_the_limit_is_refused() {
 async fn d2_a_configuration_that_does_not_fit_the_schema_is_refused_before_construction() {
     let world = world();
     let client = built(builder(&Scripted::new([])), []).await;
-    let wrong = PluginSpec::path(Fixtures::get().probe()).name("a").config(world.scripts(json!({"pre": 7})));
+    let wrong = PluginSpec::path(Fixtures::get().probe())
+        .with_name("a")
+        .with_config(world.scripts(json!({"pre": 7})));
     match client.plugins().load(wrong).await {
         Err(PluginError::Config { name, plugin, message }) => {
             assert_eq!((name.as_str(), plugin.as_str()), ("a", "probe"));
@@ -218,7 +221,7 @@ async fn d2_the_private_copy_is_not_left_behind_and_the_image_serves_without_it(
 #[tokio::test]
 async fn d2_an_older_contract_with_fewer_fields_loads_and_works() {
     let provider = Scripted::new([]);
-    let older = PluginSpec::path(Fixtures::get().library("llmux-older")).config(json!({"deny": "n"}));
+    let older = PluginSpec::path(Fixtures::get().library("llmux-older")).with_config(json!({"deny": "n"}));
     let client = built(builder(&provider), [older]).await;
     let reply = client.send(chat("m")).await;
     assert_eq!((said(&reply).as_str(), header(reply.headers(), "x-guarded")), ("again", Some("m")));
@@ -264,14 +267,12 @@ async fn d1_discovery_lists_every_library_and_a_bad_one_hinders_nothing() {
     let found: Vec<_> = found
         .into_iter()
         .map(|one| {
-            (
-                llmux_tests::world::name_of(&one.path),
-                one.manifest.map(|manifest| manifest.name).map_err(|_| ()),
-            )
+            let name = one.manifest.map(|manifest| manifest.name);
+            (llmux_tests::world::name_of(&one.path), name, one.refused.is_some())
         })
         .collect();
-    let expected = [("a.so", Err(())), ("b.so", Ok("guard")), ("c.so", Err(()))];
-    let expected = expected.map(|(file, name)| (file.to_owned(), name.map(str::to_owned)));
+    let expected = [("a.so", None, true), ("b.so", Some("guard"), false), ("c.so", Some("newer"), true)];
+    let expected = expected.map(|(file, name, refused)| (file.to_owned(), name.map(str::to_owned), refused));
     assert_eq!(found, expected);
 }
 
@@ -281,7 +282,7 @@ async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
     let folder =
         folder(&world, &[("guard.so", Fixtures::get().guard()), ("probe.so", Fixtures::get().probe())]);
     fs::write(folder.join("bad.so"), "no library").expect("a file");
-    let configured = PluginSpec::path(folder.join("guard.so")).name("mine");
+    let configured = PluginSpec::path(folder.join("guard.so")).with_name("mine");
     let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), [configured]).await;
     let results = client.plugins().autoload(|_| true).await.expect("a folder");
     assert_eq!(results.iter().filter(|one| one.result.is_err()).count(), 1, "the bad one: {results:?}");

@@ -19,7 +19,7 @@ async fn d2_hard_links_to_one_library_are_two_images() {
     let (log, paths) = (world.path("log"), ["one.so", "two.so"].map(|name| world.path(name)));
     Fixtures::get().initializer(&paths[0], &log);
     fs::hard_link(&paths[0], &paths[1]).expect("linked");
-    let specs = paths.iter().zip(["one", "two"]).map(|(path, name)| PluginSpec::path(path).name(name));
+    let specs = paths.iter().zip(["one", "two"]).map(|(path, name)| PluginSpec::path(path).with_name(name));
     let _client = built(builder(&Scripted::new([])), specs).await;
     assert_eq!(
         fs::read_to_string(&log).expect("it ran"),
@@ -56,7 +56,7 @@ fn d5_an_image_stays_for_the_threads_that_ran_it_and_end_after_its_unload() {
 #[tokio::test]
 async fn d2_libraries_with_symbols_of_one_name_each_call_their_own() {
     let specs = ["1", "2"]
-        .map(|name| PluginSpec::path(Fixtures::get().library(&format!("llmux-twin-{name}"))).name(name));
+        .map(|name| PluginSpec::path(Fixtures::get().library(&format!("llmux-twin-{name}"))).with_name(name));
     let client = built(builder(&Scripted::new([])), specs).await;
     for name in ["2", "1"] {
         let reply = client.send(chat("m")).await;

@@ -238,7 +238,7 @@ async fn a_hosts_own_backend_and_key_are_used() {
                 .key(|_: &Context<'_>, request: &Request<'_>| request.last_user_text())
                 .build(host)
         };
-        let world = World::new([PluginSpec::by_hand("cache", make).priority(10)]).await;
+        let world = World::new([PluginSpec::by_hand("cache", make).with_priority(10)]).await;
         assert!(!is_hit(&world.send(ask(stream)).await));
         assert!(is_hit(&world.send(ask(stream).with("temperature", json!(2))).await), "only the question");
         assert!(!is_hit(&world.send(ask(stream).key("another")).await), "of one tenant");

@@ -80,7 +80,7 @@ async fn their_own_priorities_put_them_in_order(kind: Kind) {
 }
 
 async fn an_operator_may_set_another_priority(kind: Kind) {
-    let world = World::new([Builtin::Logging.spec(kind, json!({})).priority(-7)]).await;
+    let world = World::new([Builtin::Logging.spec(kind, json!({})).with_priority(-7)]).await;
     assert_eq!(world.plugins().await[0].priority, -7);
 }
 

@@ -130,7 +130,7 @@ async fn a_host_reads_snapshots_and_hears_of_each_request() {
             let hear = move |request: &RequestMetrics| hears.lock().expect("heard").push(request.clone());
             Metrics::builder().stats(counted).on_request(hear).build(host)
         };
-        let metrics = PluginSpec::by_hand("metrics", make).priority(999);
+        let metrics = PluginSpec::by_hand("metrics", make).with_priority(999);
         let limit = Builtin::RateLimit.with(Kind::Compiled, json!({"requests_per_second": 0.01, "burst": 3}));
         let cache = Builtin::Cache.with(Kind::Compiled, json!({}));
         let world = World::new([metrics.into(), limit, cache]).await;

@@ -23,7 +23,7 @@ impl Plugin for Seats {
 
 /// Before all others on the way in, after all others on the way out.
 pub(crate) fn seats() -> PluginSpec {
-    PluginSpec::of::<Seats>("seats").priority(1)
+    PluginSpec::of::<Seats>("seats").with_priority(1)
 }
 
 /// Turns every answer into an error, on the way out behind the built-in plugins.
@@ -50,5 +50,5 @@ impl Plugin for Censor {
 
 /// The censor, behind the built-in plugins.
 pub(crate) fn censor() -> PluginSpec {
-    PluginSpec::of::<Censor>("censor").priority(1)
+    PluginSpec::of::<Censor>("censor").with_priority(1)
 }

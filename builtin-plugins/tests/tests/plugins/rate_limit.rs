@@ -189,7 +189,7 @@ async fn a_closure_says_whose_limit_it_is() {
             let by_seat = |ctx: &Context<'_>| ctx.header("x-seat").unwrap_or("standing").to_owned();
             RateLimit::builder().requests_per_second(1.0).burst(1).key(by_seat).build(host)
         };
-        let world = World::new([PluginSpec::by_hand("rate-limit", make).priority(5)]).await;
+        let world = World::new([PluginSpec::by_hand("rate-limit", make).with_priority(5)]).await;
         assert!(world.send(ask(stream).header("x-seat", "a")).await.is_ok());
         assert_eq!(
             world.send(ask(stream).header("x-seat", "a")).await.inside().limit_key.as_deref(),

@@ -100,7 +100,7 @@ impl Registry {
         let mut spec = PluginSpec::path(&one.path).autoloaded();
         if let Ok(manifest) = one.accepted() {
             // Whether there is a place for it is known before any of it runs.
-            spec = spec.name(&manifest.name);
+            spec = spec.with_name(&manifest.name);
         }
         self.attempt_once(one, Change::Load(spec)).await
     }

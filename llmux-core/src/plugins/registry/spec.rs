@@ -73,7 +73,7 @@ impl PluginSpec {
 
     /// An instance of a plugin compiled into this program, which needs no manifest.
     pub fn of<P: Plugin>(name: impl Into<String>) -> Self {
-        Self::new(PluginSource::Module(llmux_abi::module::<P>())).name(name)
+        Self::new(PluginSource::Module(llmux_abi::module::<P>())).with_name(name)
     }
 
     /// An instance that `make` makes, of a plugin compiled into this program: for plugins whose settings are
@@ -83,7 +83,7 @@ impl PluginSpec {
         make: impl FnOnce(Host) -> llmux_abi::Result<P> + Send + 'static,
     ) -> Self {
         let make: Make = Box::new(move |name, host| llmux_abi::instance(name, host, make));
-        Self::new(PluginSource::ByHand(ByHand(make))).name(name)
+        Self::new(PluginSource::ByHand(ByHand(make))).with_name(name)
     }
 
     /// What it is about: the instance's name, or what it would be made of.
@@ -104,31 +104,31 @@ impl PluginSpec {
     }
 
     /// The instance's name. Default: the plugin's.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
     /// Its priority. Default: its manifest's, or 100.
-    pub fn priority(mut self, priority: i32) -> Self {
+    pub fn with_priority(mut self, priority: i32) -> Self {
         self.priority = Some(priority);
         self
     }
 
     /// What becomes of a request when a hook fails. Default: its manifest's, or the pipeline's.
-    pub fn on_error(mut self, on_error: OnError) -> Self {
+    pub fn with_on_error(mut self, on_error: OnError) -> Self {
         self.on_error = Some(on_error);
         self
     }
 
     /// Its configuration, a JSON object.
-    pub fn config(mut self, config: Value) -> Self {
+    pub fn with_config(mut self, config: Value) -> Self {
         self.config = config;
         self
     }
 
     /// The SHA-256 that its library must have, in hexadecimal.
-    pub fn sha256(mut self, sha256: impl Into<String>) -> Self {
+    pub fn with_sha256(mut self, sha256: impl Into<String>) -> Self {
         self.sha256 = Some(sha256.into());
         self
     }

@@ -29,7 +29,7 @@ impl HarnessBuilder {
     /// Adds a plugin compiled into the test, with its manifest's priority and `on_error`.
     #[track_caller]
     pub fn plugin<P: Plugin + Exported>(self, config: impl Serialize) -> Self {
-        self.spec(PluginSpec::compiled::<P>().config(value_of("a configuration", config)))
+        self.spec(PluginSpec::compiled::<P>().with_config(value_of("a configuration", config)))
     }
 
     /// Adds the plugin in a compiled library.
@@ -37,7 +37,7 @@ impl HarnessBuilder {
     pub fn library(mut self, path: impl Into<PathBuf>, config: impl Serialize) -> Self {
         // A file that was just built lies in nobody's plugin folder.
         self.insecure = true;
-        self.spec(PluginSpec::path(path).config(value_of("a configuration", config)))
+        self.spec(PluginSpec::path(path).with_config(value_of("a configuration", config)))
     }
 
     /// Adds an instance with settings of its own: another name or priority, one made by hand.
