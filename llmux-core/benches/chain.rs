@@ -88,7 +88,7 @@ fn chain(runtime: &Runtime, plugins: usize, spec: impl Fn() -> PluginSpec) -> Ch
     let client = runtime.block_on(async {
         let mut builder = Client::builder().provider("echo", Arc::new(Echo::new()), ["echo"]);
         for at in 0..plugins {
-            builder = builder.plugin(spec().name(format!("noop-{at}")));
+            builder = builder.plugin(spec().with_name(format!("noop-{at}")));
         }
         builder.build().await.expect("the client builds")
     });
