@@ -142,7 +142,8 @@ async fn plugins_run_by_their_priorities_and_settings() {
     let completed = Arc::default();
     let pipeline = PipelineConfig { propagate_errors: true, ..PipelineConfig::default() };
     let builder = Harness::builder().pipeline(pipeline).models(["other"]);
-    let builder = builder.spec(Talker::spec("b", &completed)).spec(Talker::spec("a", &completed).priority(1));
+    let builder =
+        builder.spec(Talker::spec("b", &completed)).spec(Talker::spec("a", &completed).with_priority(1));
     let harness = builder.build().await;
     harness.chat(json!({"model": "other", "messages": []})).await.assert_ok().assert_value("seen_by", "ab");
     harness.chat("fail").await.assert_rejected(500);
