@@ -64,7 +64,8 @@ async fn two_budgets_run_by_their_priorities() {
     let of = |name: &str, tokens: u64| {
         PluginSpec::compiled::<Budget>().with_name(name).with_config(json!({"tokens": tokens}))
     };
-    let builder = Harness::builder().spec(of("wide", 100).with_priority(2)).spec(of("narrow", 0).with_priority(1));
+    let builder =
+        Harness::builder().spec(of("wide", 100).with_priority(2)).spec(of("narrow", 0).with_priority(1));
     let harness = builder.build().await;
     let refused = harness.chat("?").await;
     refused.assert_rejected(429);

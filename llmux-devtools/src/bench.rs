@@ -148,7 +148,7 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
             .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() })
             .provider("echo", Arc::new(Echo::new()), models(&options.plugin, &options.request)?))
     };
-    let spec = PluginSpec::path(&options.plugin.file).config(options.plugin.config.clone());
+    let spec = PluginSpec::path(&options.plugin.file).with_config(options.plugin.config.clone());
     let mut plugin = Measured::new(builder()?.plugin(spec)).await?;
     let mut noop = Measured::new(builder()?.plugin(PluginSpec::of::<Noop>("noop"))).await?;
     let progress = Progress::new(options.requests);

@@ -50,7 +50,7 @@ impl Observations {
     pub(crate) fn observers(&self) -> [PluginSpec; 2] {
         let make = |name: &str, side, priority| {
             let observations = self.clone();
-            PluginSpec::by_hand(name, move |_| Ok(Observer { side, observations })).priority(priority)
+            PluginSpec::by_hand(name, move |_| Ok(Observer { side, observations })).with_priority(priority)
         };
         [make("try.outer", Side::Outer, i32::MIN), make("try.inner", Side::Inner, i32::MAX)]
     }
