@@ -1,11 +1,11 @@
-//! A plugin that says which edition of it ran, for trying reloads: the first hook of a request leaves its edition in
-//! the context, and every later one writes down its own and the first one's. A request that two editions had a hand
-//! in would show two names.
+//! A plugin that names the edition of it that ran, for tests of reloads: the first hook of a request sets its edition in
+//! the context, and each later hook writes its own edition and the first one's into the document. A request in which two
+//! editions ran would show two names.
 //!
-//! The tests and `reloads` make another edition of the same build by writing another marker into a copy of it.
+//! The tests and `reloads` make another edition of the same build: they replace the marker in a copy of the library.
 use llmux_abi::prelude::*;
 
-/// What another edition has in its place.
+/// Marker of this edition. Another edition has another marker of the same length.
 static EDITION: &str = "llmux-edition-marker-one";
 
 struct Edition;

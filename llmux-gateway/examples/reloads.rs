@@ -2,11 +2,10 @@
 //! `target/release/examples/reloads [RELOADS]`.
 //!
 //! Starts `llmux`, loads the example `edition`, and replaces it by another version and back while clients send plain
-//! and streaming requests over kept connections. Every answer must come, and be of one version from its first hook
+//! and streaming requests over kept connections. Every request must be answered, by one version from its first hook
 //! to its last. Prints failures (there must be none), and the server's memory, file descriptors and threads before
-//! and after, with what there is more or less of by name. A runtime's threads for blocking work come and go with the
-//! work (they end after ten idle seconds), so the last figures are those of a server that rests as before the load.
-//! Linux only: they are read from `/proc`.
+//! and after, with the differences by name. A runtime's threads for blocking work end after ten idle seconds, so the
+//! last figures are taken from an idle server, as the first ones are. Linux only: the figures are read from `/proc`.
 
 use std::{
     collections::BTreeMap,
@@ -85,8 +84,8 @@ async fn main() -> Result<()> {
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> =
         (0..CLIENTS).map(|_| tokio::spawn(client(http.clone(), api.clone(), tally.clone()))).collect();
-    // Connections, threads and caches are there before anything is measured: a reload takes a connection and a
-    // thread that stay for the next one.
+    // Warms up, so that connections, threads and caches exist before the measurement: a reload needs a connection and a
+    // thread, which the next reload uses again.
     for _ in 0..20 {
         http.post(format!("{plugins}/edition/reload"))
             .bearer_auth(&token)
@@ -116,7 +115,7 @@ async fn main() -> Result<()> {
         }
     }
     let took = begun.elapsed();
-    // What was replaced last is retired once its requests have ended.
+    // The last replaced image is retired after its requests have ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = Figures::of(id)?;
     tally.stop.store(true, Ordering::Relaxed);
@@ -150,14 +149,14 @@ async fn main() -> Result<()> {
     }
 }
 
-/// The figures of a server that nobody has asked anything for longer than its idle threads live. Connections that
-/// were kept may still be there.
+/// Returns the figures of a server that has had no request for longer than its idle threads live. Kept connections may
+/// still be open.
 async fn rest(id: u32) -> Result<Figures> {
     tokio::time::sleep(Duration::from_secs(12)).await;
     Figures::of(id)
 }
 
-/// One step, as a deployment does it: whoever opens the file gets the old one or the new one, whole.
+/// Replaces the file in one step, as a deployment does: a reader gets the whole old file or the whole new one.
 fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
     let new = file.with_extension("new");
     fs::write(&new, bytes)?;
@@ -192,7 +191,7 @@ async fn client(http: reqwest::Client, api: String, tally: Arc<Tally>) {
     }
 }
 
-/// One request. Gives the edition that answered it, from its first hook to its last.
+/// Sends one request, and returns the edition that answered it, from its first hook to its last.
 async fn ask(http: &reqwest::Client, url: &str, streams: bool) -> Result<usize> {
     let body = json!({"model": "echo", "stream": streams, "messages": [{"role": "user", "content": "one two three four"}]});
     let response = http.post(url).json(&body).send().await?.error_for_status()?;
@@ -217,12 +216,13 @@ async fn ask(http: &reqwest::Client, url: &str, streams: bool) -> Result<usize> 
         .ok_or_else(|| format!("unknown edition {header}").into())
 }
 
-/// What a process holds.
+/// Resources of a process.
 struct Figures {
     /// Resident memory, in KiB.
     memory: u64,
-    /// How many of each name.
+    /// Number of threads by name.
     threads: BTreeMap<String, usize>,
+    /// Number of file descriptors by name.
     files: BTreeMap<String, usize>,
 }
 
@@ -236,7 +236,7 @@ impl Figures {
         let sockets = sockets(&format!("{process}/net/tcp"))?;
         let (mut threads, mut files) = (BTreeMap::new(), BTreeMap::new());
         for thread in fs::read_dir(format!("{process}/task"))? {
-            // One that ends while we look is not there.
+            // A thread that ends meanwhile is left out.
             if let Ok(name) = fs::read_to_string(thread?.path().join("comm")) {
                 *threads.entry(name.trim().to_owned()).or_insert(0) += 1;
             }
@@ -245,7 +245,7 @@ impl Figures {
             if let Ok(link) = fs::read_link(file?.path()) {
                 let link = link.to_string_lossy().into_owned();
                 let name = sockets.get(&link).cloned().unwrap_or(link);
-                // Pipes and other sockets are told apart by a number, which is of no interest.
+                // Without the number of a pipe.
                 let name = if name.starts_with("pipe:") { "pipe".to_owned() } else { name };
                 *files.entry(name).or_insert(0) += 1;
             }
@@ -253,7 +253,7 @@ impl Figures {
         Ok(Self { memory, threads, files })
     }
 
-    /// What there is more or less of, by name.
+    /// Returns the names whose number has changed, a line each.
     fn since(&self, before: &Self) -> String {
         let mut lines = String::new();
         for (what, after, before) in
@@ -273,7 +273,7 @@ impl Figures {
     }
 }
 
-/// What a process's sockets are, by their names in `/proc`: `tcp :PORT listens`, or `tcp :PORT` for a connection.
+/// Describes a process's sockets, by their names in `/proc`: `tcp :PORT listens`, or `tcp :PORT` for a connection.
 fn sockets(table: &str) -> Result<BTreeMap<String, String>> {
     let table = fs::read_to_string(table)?;
     let sockets = table.lines().skip(1).filter_map(|line| {

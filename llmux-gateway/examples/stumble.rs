@@ -1,5 +1,5 @@
-//! A plugin that fails as it is told, and talks about it in every way a plugin has: for trying out what a host shows
-//! of a plugin.
+//! A plugin that fails as its configuration says, and uses every way in which a plugin can report: for tests of what a
+//! host shows of a plugin.
 use llmux_abi::{Counter, prelude::*};
 
 #[derive(Deserialize, JsonSchema)]

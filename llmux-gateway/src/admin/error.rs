@@ -1,7 +1,7 @@
-//! What the admin API answers to a refused change: the status and the code of every error of managing plugins.
+//! Responses to refused changes: the status and the code of every error of managing plugins.
 //!
-//! `admin` answers with it, and `plugin_files` names a library's failed check by the same code. The sentences are
-//! `llmux-core`'s.
+//! `plugins` responds with it, and `commands::plugin_files` names a library's failed check by the same code. Deliberately
+//! absent: the messages, which are `llmux-core`'s.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -9,7 +9,7 @@ use llmux_core::plugins::{LibraryError, PluginError};
 
 use crate::http::reply;
 
-/// The answer to a change that was refused.
+/// Returns the response to a change that was refused.
 pub(crate) fn refused(error: &PluginError) -> Response {
     let (status, code) = match error {
         PluginError::PluginNotFound { .. } => (StatusCode::NOT_FOUND, "plugin_not_found"),
@@ -32,7 +32,7 @@ pub(crate) fn refused(error: &PluginError) -> Response {
     reply::refuse(status, code, error)
 }
 
-/// The check that a library did not pass, by its name.
+/// Returns the code of the check that a library did not pass.
 pub(crate) fn library_code(error: &LibraryError) -> &'static str {
     match error {
         LibraryError::Read(_) => "unreadable",

@@ -1,13 +1,13 @@
-//! The admin token of a machine where nobody configured one: random, in a file that only its user can read.
+//! The local admin token, for a server without configured tokens: random, in a file that only its user can read.
 //!
-//! `serve` writes it and removes it; the command line of the same user finds it. Loading a plugin runs its code,
-//! and loopback is shared by every user of a machine and reached by every web page: so the file is the proof.
+//! `serve` writes and removes it; the command line of the same user reads it. Loading a plugin runs its code, and every
+//! user of a machine and every web page can reach loopback, so the right to read the file is the proof of identity.
 
 use llmux_terminal::{CliError, Result};
 
 use std::{net::SocketAddr, path::PathBuf};
 
-/// A token that is there for as long as the server runs.
+/// A token that exists for as long as the server runs. Its file is removed on drop.
 pub(crate) struct LocalToken {
     token: String,
     path: PathBuf,
@@ -31,8 +31,8 @@ mod unix {
 
     use super::*;
 
-    /// Where tokens are: the user's runtime folder, and a folder of their own among the temporary files. A server
-    /// takes the first; a command line looks in both, since the two need not run in the same session.
+    /// Returns the folders for tokens: one in the user's runtime folder, and one among the temporary files. A server
+    /// writes into the first; a command line looks in both, because it may run in another session than the server.
     fn folders() -> impl Iterator<Item = PathBuf> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let runtime = runtime.filter(|folder| folder.is_absolute() && folder.is_dir());
@@ -44,8 +44,9 @@ mod unix {
         rustix::process::geteuid().as_raw()
     }
 
-    /// Named by the port of an admin listener on 127.0.0.1, and by the whole address of any other on loopback: at the
-    /// same port there, another user may listen, who must not be sent this token.
+    /// Returns the path of a token. A token for a listener on 127.0.0.1 is named by the port, and one for another loopback
+    /// address by address and port: another user may listen on the same port of another address and must not receive this
+    /// token.
     fn file(folder: &Path, address: SocketAddr) -> PathBuf {
         let (ip, port) = (address.ip(), address.port());
         folder.join(match ip == Ipv4Addr::LOCALHOST {
@@ -54,17 +55,18 @@ mod unix {
         })
     }
 
-    /// Is this ours alone? A symbolic link is not: the metadata is the link's own.
+    /// Refuses a path that other users can reach, and anything of the wrong type. `metadata` is that of a symlink itself, so
+    /// symlinks are refused.
     fn check(path: &Path, metadata: &Metadata, is_right: bool) -> Result<()> {
         let refused = |why: &str| CliError::new(format!("{}: {why}", path.display()));
         if !is_right {
-            return Err(refused("is a link, or not what belongs there; remove it"));
+            return Err(refused("is a symlink or of the wrong type; remove it"));
         }
         if metadata.uid() != user() {
             return Err(refused("belongs to another user"));
         }
         if metadata.mode() & 0o077 != 0 {
-            return Err(refused("can be reached by others; make it yours alone (chmod go=)"));
+            return Err(refused("other users can access it; remove their rights (chmod go=)"));
         }
         Ok(())
     }
@@ -77,6 +79,10 @@ mod unix {
 
     impl LocalToken {
         /// Writes a new token for the admin listener at this address.
+        ///
+        /// # Errors
+        ///
+        /// If the folder or the file cannot be written, or other users can reach the folder.
         pub(crate) fn create(address: SocketAddr) -> Result<Self> {
             let folder = folders().next().unwrap_or_else(std::env::temp_dir);
             let path = file(&folder, address);
@@ -92,7 +98,7 @@ mod unix {
                 getrandom::fill(bytes).map_err(|error| failed(io::Error::other(error)))?;
             }
             let (token, suffix) = (hex(&secret), hex(&suffix));
-            // Written in full before it has its name; a token that a dead server left is replaced.
+            // The file has its final name only when it is complete. A token that a dead server left is replaced.
             let new = folder.join(format!(".admin-{suffix}"));
             let written = File::options()
                 .write(true)
@@ -109,7 +115,11 @@ mod unix {
         }
     }
 
-    /// The token that a server of this user left for this address.
+    /// Returns the token that a server of this user wrote for this address.
+    ///
+    /// # Errors
+    ///
+    /// If a file is there that cannot be read, or that other users can reach.
     pub(crate) fn find(address: SocketAddr) -> Result<Option<String>> {
         for folder in folders() {
             let path = file(&folder, address);
@@ -139,13 +149,13 @@ pub(crate) use unix::find;
 
 #[cfg(not(unix))]
 impl LocalToken {
-    /// There is no such file here: access lists would have to say whose it is.
+    /// Refuses: on this system only access lists could say who may read the file.
     pub(crate) fn create(_: SocketAddr) -> Result<Self> {
         Err(CliError::new("the admin API needs an [[admin_token]] on this system, or `admin = \"off\"`"))
     }
 }
 
-/// The token that a server of this user left for this address.
+/// Returns `None`: this system has no local tokens.
 #[cfg(not(unix))]
 pub(crate) fn find(_: SocketAddr) -> Result<Option<String>> {
     Ok(None)
@@ -153,7 +163,7 @@ pub(crate) fn find(_: SocketAddr) -> Result<Option<String>> {
 
 impl Drop for LocalToken {
     fn drop(&mut self) {
-        // Another server may have taken the port over, and the name with it.
+        // Another server may have replaced the file, after it began to listen on the same port.
         if std::fs::read_to_string(&self.path).is_ok_and(|token| token == self.token) {
             let _ = std::fs::remove_file(&self.path);
         }

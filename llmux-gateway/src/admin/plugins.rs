@@ -1,7 +1,7 @@
-//! The admin API's routes for plugins: list, load, unload, update, reload, enable, disable.
+//! Routes of the admin API for plugins: list, load, unload, update, reload, enable, disable.
 //!
-//! `admin` has let the request in by now. Who asked goes along with every change, into its line of the audit log,
-//! which `llmux-core` writes.
+//! `router` has accepted the request before. Each change carries the name of its token into the line of the audit log
+//! that `llmux-core` writes.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -27,7 +27,7 @@ use crate::http::{
     reply::{self, Name},
 };
 
-/// The largest body, in bytes: a configuration.
+/// Largest body, in bytes. It holds the configuration of an instance.
 const MAX_BODY: usize = 1024 * 1024;
 
 pub(crate) async fn list(State(admin): State<Arc<Admin>>) -> Response {
@@ -72,12 +72,12 @@ pub(crate) async fn load(
     let mut spec = match (load.path, load.plugin) {
         (Some(path), None) if path.is_absolute() => PluginSpec::path(path),
         (Some(path), None) => {
-            let message = format!("`path` is absolute; `{}` is not", path.display());
+            let message = format!("`path` must be absolute; `{}` is not", path.display());
             return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_path", message);
         }
         (None, Some(plugin)) => PluginSpec::plugin(plugin),
         _ => {
-            let message = "the body has either `path`, a library's file, or `plugin`, a plugin's name";
+            let message = "the body must have either `path`, a library's file, or `plugin`, a plugin's name";
             return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
         }
     };
@@ -120,7 +120,7 @@ pub(crate) async fn unload(
     }
 }
 
-/// What is absent stays; `null` leaves a setting to its default again.
+/// Settings to change. An absent one stays as it is; `null` resets one to its default.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Update {
@@ -172,7 +172,7 @@ async fn make(admin: &Admin, who: Who, name: &str, change: Change) -> Response {
     }
 }
 
-/// Runs a change in a task of its own: half of one would be left if its caller took it along.
+/// Runs a change in a task of its own, so that it is completed even if the client disconnects.
 async fn to_the_end<T: Send + 'static>(
     who: Who,
     change: impl Future<Output = Result<T, PluginError>> + Send + 'static,
@@ -180,7 +180,7 @@ async fn to_the_end<T: Send + 'static>(
     tokio::spawn(acting_as(who.0, change)).await.unwrap_or(Err(PluginError::PipelineClosed))
 }
 
-/// The body, JSON of a known shape.
+/// Reads the body as JSON of the shape `T`.
 async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T, Response> {
     let (parts, body) = request.into_parts();
     let text = async {
@@ -190,6 +190,6 @@ async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T,
     let text = text.await.map_err(|error| reply::error(&error))?;
     serde_json::from_slice(&text).map_err(|error| {
         let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
-        reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body: {error}"))
+        reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body is not valid: {error}"))
     })
 }

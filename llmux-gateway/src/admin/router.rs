@@ -1,11 +1,11 @@
-//! The admin API, on a listener of its own: its door, its routes, and the reload of the configuration.
+//! Routes of the admin API, on a listener of its own, and the checks before them.
 //!
 //! ```text
-//! door (Host, Origin, query, token, type) ──► admin_plugins (list, load, …) │ reload
+//! enter (Host, Origin, query, token, type) ──► plugins (list, load, …) │ reload
 //! ```
 //!
-//! Loading a file runs its code, so the door is narrow: see [`refuse_web_pages`]. Changes run to their end even if
-//! who asked leaves.
+//! Loading a file runs its code, so [`refuse_web_pages`] refuses every request that a web page could have caused. Changes
+//! run to their end even if the client disconnects.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::http::{api::metrics_of, body, reply};
 
-/// Fetch Metadata Request Headers, W3C: in whose name a browser asks.
+/// Header by which a browser says that it acts for a web page (Fetch Metadata Request Headers, W3C).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// How many characters of a refused path are logged.
+/// Largest number of characters of a refused path in the log.
 const MOST_OF_A_PATH: usize = 256;
 
-/// The routes of the admin listener.
+/// Returns the routes of the admin listener.
 pub(crate) fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/admin/plugins", get(list).post(load))
@@ -43,11 +43,12 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client)))
         .fallback(reply::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
-        .layer(from_fn_with_state(admin.clone(), door))
+        .layer(from_fn_with_state(admin.clone(), enter))
         .with_state(admin)
 }
 
-async fn door(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+/// Handles each request first: refuses web pages, checks the token, and checks the type of a body.
+async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
     let refused = match refuse_web_pages(&request, admin.address) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
@@ -62,7 +63,7 @@ async fn door(State(admin): State<Arc<Admin>>, mut request: Request, next: Next)
             Err(denied) => deny(denied),
         },
     };
-    // The path only: a query may hold what should not be there. What is too long was not meant for here.
+    // The query is not logged, because it may hold a token.
     let (method, path) = (request.method(), request.uri().path());
     let path: String = path.chars().take(MOST_OF_A_PATH).collect();
     tracing::warn!(status = refused.status().as_u16(), "the admin API refused {method} {}", visible(&path));
@@ -74,12 +75,12 @@ fn deny(denied: Denied) -> Response {
         Denied::ReadOnly => reply::refuse(
             StatusCode::FORBIDDEN,
             "read_only_token",
-            "this token may read, and changes nothing",
+            "this token may read but not change anything",
         ),
         Denied::NoToken | Denied::WrongToken => {
             let message = match denied {
-                Denied::NoToken => "this needs an admin token, in the header `authorization: Bearer …`",
-                _ => "the admin token is not one of those that are known here",
+                Denied::NoToken => "an admin token is required, in the header `authorization: Bearer …`",
+                _ => "the admin token is not valid here",
             };
             let mut response = reply::refuse(StatusCode::UNAUTHORIZED, "invalid_admin_token", message);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -88,36 +89,39 @@ fn deny(denied: Denied) -> Response {
     }
 }
 
-/// Web pages reach loopback too, from the browser of whoever sits at this machine: a page's script says where it is
-/// from (`Origin`), a browser says that it acts for a page where it says nothing else (`Sec-Fetch-Site`, as for an
-/// image), and a name that a stranger points at this address (DNS rebinding) stands in `Host`. A query is refused
-/// since it ends up in logs and histories, and a token in it with it.
+/// Refuses requests that a web page could have caused, and requests with a query.
+///
+/// A web page can reach loopback through the browser of a user of this machine. A script sends its page's address in
+/// `Origin`. For other requests of a page, such as those for images, a browser sends `Sec-Fetch-Site`. If a stranger points
+/// a name at this address (DNS rebinding), that name is in `Host`. A query is refused because queries, and tokens in them,
+/// get into logs and histories.
 fn refuse_web_pages(request: &Request, address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
-        return Err(("origin_refused", "the admin API takes no requests of web pages (header `origin`)"));
+        return Err(("origin_refused", "the admin API refuses requests from web pages (header `origin`)"));
     }
-    // `none` is what a person typed.
+    // `none` means that a person typed the address.
     if headers.get_all(FETCH_SITE).iter().any(|site| site != "none") {
         return Err((
             "origin_refused",
-            "the admin API takes no requests of web pages (header `sec-fetch-site`)",
+            "the admin API refuses requests from web pages (header `sec-fetch-site`)",
         ));
     }
-    // Wherever a request may name its host: which of several counts would be a guess.
+    // Every place where a request names its host counts, because it is unknown which of several is meant.
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok()?.parse().ok());
     let hosts: Option<Vec<Authority>> = named.chain(request.uri().authority().cloned().map(Some)).collect();
     if !hosts.is_some_and(|hosts| !hosts.is_empty() && hosts.iter().all(|it| is_own(it.host(), address))) {
         return Err(("wrong_host", "the header `host` is not the admin listener's own address"));
     }
     if request.uri().query().is_some() {
-        return Err(("query_refused", "the admin API takes no query; a token goes into a header"));
+        return Err(("query_refused", "the admin API refuses queries; a token belongs into a header"));
     }
     Ok(())
 }
 
-/// Is this the listener's own address, or `localhost` for one on loopback? The port may be another, forwarded one.
-/// A listener on all addresses takes each that is written as a number: only a name can be pointed elsewhere.
+/// Returns true if the host is the listener's own address, or `localhost` for a listener on loopback. The port may differ,
+/// as a forwarded one does. For a listener on all addresses, every numeric address is its own: only a name can be pointed
+/// at this machine by a stranger.
 fn is_own(host: &str, address: SocketAddr) -> bool {
     let ip = address.ip();
     let number = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
@@ -128,9 +132,9 @@ fn is_own(host: &str, address: SocketAddr) -> bool {
     }
 }
 
-/// Reads the configuration file again.
+/// Reads the configuration file again, and applies it.
 async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>) -> Response {
-    // Half of a reload would be left if its caller took it along.
+    // In a task of its own, so that it is completed even if the client disconnects.
     let reloaded = tokio::spawn(async move { admin.reloader.reload(&who.0).await }).await;
     match reloaded {
         Ok(Ok(reloaded)) => reply::json_value(StatusCode::OK, &reloaded),
@@ -138,7 +142,7 @@ async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>)
         Err(_) => reply::refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",
-            "the reload ended before its time; the log says why",
+            "the reload panicked; the log has the details",
         ),
     }
 }

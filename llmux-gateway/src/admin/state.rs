@@ -1,4 +1,6 @@
 //! State that every route of the admin API shares, and the name of a request's token.
+//!
+//! `router` and `plugins` read it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -7,10 +9,10 @@ use llmux_core::Client;
 
 use super::{reload::Reloader, tokens::AdminTokens};
 
-/// What every request needs.
+/// State that every route shares.
 pub(crate) struct Admin {
     pub(crate) client: Client,
-    /// Exchanged when the configuration is reloaded.
+    /// Replaced by a reload of the configuration.
     pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
     pub(crate) reloader: Arc<Reloader>,
     /// The listener's address.

@@ -1,7 +1,7 @@
 //! Tokens of the admin listener: the configured ones, or the local one, and the role of each.
 //!
-//! `router` asks it for every request. Only SHA-256 hashes are kept. Deliberately absent: HTTP answers (`router` gives
-//! those) and the file of the local token (`local_token`).
+//! `router` checks every request with it. Only SHA-256 hashes are kept. Deliberately absent: HTTP responses, which `router`
+//! makes, and the file of the local token, which is `local_token`'s.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 /// The tokens of the admin listener.
 pub(crate) struct AdminTokens {
     tokens: Vec<Token>,
-    /// May anybody who reaches the listener look?
+    /// True if reading needs no token.
     reading_is_free: bool,
 }
 
@@ -30,7 +30,7 @@ struct Token {
     role: Role,
 }
 
-/// Why a request to the admin API was refused.
+/// Reason why the admin API refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     NoToken,
@@ -39,7 +39,11 @@ pub(crate) enum Denied {
 }
 
 impl AdminTokens {
-    /// The configured tokens.
+    /// Returns the configured tokens.
+    ///
+    /// # Errors
+    ///
+    /// If a name or a hash is there twice, or a hash is not 64 hexadecimal digits.
     pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
         let configured = &loaded.config.admin_tokens;
         loaded.unique("an admin token", configured.iter().map(|token| &token.name))?;
@@ -56,28 +60,32 @@ impl AdminTokens {
         Ok(Self { tokens, reading_is_free: false })
     }
 
-    /// Are none configured? Then the listener must be on loopback, and `local` is the token for changes.
+    /// Returns true if no token is configured. Then the listener must be on loopback, and changes need the local token.
     pub(crate) fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 
-    /// A token that this user's command line knows; reading is free.
+    /// Returns the local token, which this user's command line can read. Reading the API needs no token then.
     pub(crate) fn local(token: &str) -> Self {
         let token = Token { name: "local".into(), hash: hash::of(token), role: Role::Admin };
         Self { tokens: vec![token], reading_is_free: true }
     }
 
-    /// Refuses an address that others reach without a token.
+    /// Refuses a listener that other machines can reach, if no token is configured.
     pub(crate) fn check_listener(&self, address: SocketAddr) -> Result<()> {
         if self.is_empty() && !address.ip().is_loopback() {
             return Err(CliError::new(format!(
-                "the admin listener {address} is reached from other machines, so it needs a token: add an [[admin_token]], or listen on 127.0.0.1"
+                "other machines can reach the admin listener {address}, so it needs a token: add an [[admin_token]], or listen on 127.0.0.1"
             )));
         }
         Ok(())
     }
 
-    /// Who asks, if they may: the token's name, or `anonymous`.
+    /// Returns the name of the request's token, or `anonymous` if it has none and needs none.
+    ///
+    /// # Errors
+    ///
+    /// If the token is missing, wrong, or does not permit changes.
     pub(crate) fn allow(&self, headers: &HeaderMap, is_change: bool) -> Result<Arc<str>, Denied> {
         if !headers.contains_key(header::AUTHORIZATION) {
             return match self.reading_is_free && !is_change {
@@ -86,7 +94,7 @@ impl AdminTokens {
             };
         }
         let given = hash::of(bearer(headers).ok_or(Denied::WrongToken)?);
-        // Every token is compared in full, so that time tells nothing.
+        // Compares with every token in full, so that the time tells nothing about a token.
         let mut found = None;
         for token in &self.tokens {
             if bool::from(token.hash.ct_eq(&given)) {

@@ -1,4 +1,6 @@
-//! Talks to the admin API of a running server: finds its token, sends requests, makes one line of what goes wrong.
+//! Client of a running server's admin API: finds the token, sends requests, and turns failures into one line.
+//!
+//! `plugin` and `reload` call it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -12,56 +14,64 @@ use serde_json::Value;
 
 use crate::admin::local_token;
 
-/// The token, where neither a file nor this machine gives one.
+/// Environment variable of the token, for when --token-file is not given.
 const TOKEN_VARIABLE: &str = "LLMUX_ADMIN_TOKEN";
 
 /// The admin API of a server.
 pub(crate) struct AdminClient {
     base: Url,
     token: Option<String>,
-    /// Was the token named, rather than found?
+    /// True if the file or the variable named the token; false if it was found on this machine.
     is_named: bool,
     http: reqwest::Client,
 }
 
 impl AdminClient {
-    /// For the server at this URL.
+    /// Returns a client for the server at this URL.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is wrong or holds a password, or a token cannot be read.
     pub(crate) fn new(base: &str, token_file: Option<&Path>) -> Result<Self> {
         let wrong = |why: &dyn std::fmt::Display| {
             CliError::new(format!("--admin {base}: {why}; a URL is like http://127.0.0.1:8081"))
         };
         let url = Url::parse(base).map_err(|error| wrong(&error))?;
-        // Where it came from, others read it: a list of processes, a history.
+        // Others can read an argument, in the list of processes or in a history.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(CliError::new(format!(
-                "--admin holds a user or a password; a token goes into {TOKEN_VARIABLE}, or a file for --token-file"
+                "--admin holds a user or a password; put a token into {TOKEN_VARIABLE}, or into a file for --token-file"
             )));
         }
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong(&"it is no URL of a server"));
+            return Err(wrong(&"it is not the URL of a server"));
         }
         let mut token = named_token(token_file)?;
         let is_named = token.is_some();
         let mut builder = reqwest::Client::builder();
         if !is_named && let Some((found, address)) = found_token(&url)? {
             token = Some(found);
-            // A name has several addresses, and behind another one somebody else may listen.
+            // A name may have several addresses, and another user may listen on one of the others.
             builder = builder.resolve(url.host_str().unwrap_or_default(), address);
         }
-        // reqwest is built without a choice of cryptography. Whoever chose before stays.
+        // reqwest is built without a cryptography provider. A provider that is already installed stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
-            // An unload waits for requests to end, and a load for a plugin to start.
+            // An unload waits for requests to end, and a load for the construction of a plugin.
             .timeout(Duration::from_secs(600))
             .build()
             .map_err(|error| CliError::new(format!("cannot make an HTTP client: {error}")))?;
         Ok(Self { base: url, token, is_named, http })
     }
 
-    /// Sends a request below `/admin/plugins`. Gives the status and the body, `null` where there is none.
+    /// Sends a request below `/admin/plugins`, and returns the status and the body (`null` if there is none).
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -71,7 +81,11 @@ impl AdminClient {
         self.send_to(method, &[&["admin", "plugins"], below].concat(), body).await
     }
 
-    /// Sends a request to any path.
+    /// Sends a request to any path, and returns the status and the body (`null` if there is none).
+    ///
+    /// # Errors
+    ///
+    /// If no server answers, or the server refuses the request.
     pub(crate) async fn send_to(
         &self,
         method: Method,
@@ -93,7 +107,7 @@ impl AdminClient {
         let response = request.send().await.map_err(|error| {
             if error.is_connect() {
                 return CliError::new(format!(
-                    "no server answers at {base} ({}); start one with `llmux serve`, or say where it is with --admin",
+                    "no server answers at {base} ({}); start one with `llmux serve`, or name its address with --admin",
                     innermost(&error)
                 ));
             }
@@ -110,14 +124,14 @@ impl AdminClient {
                 CliError::new(format!("{message}; set {TOKEN_VARIABLE}, or name a file with --token-file"))
             }
             Some(message) => CliError::new(message),
-            None => {
-                CliError::new(format!("{base} answered with status {status}, and is no admin API of llmux"))
-            }
+            None => CliError::new(format!(
+                "{base} answered with status {status}; it is not the admin API of llmux"
+            )),
         })
     }
 }
 
-/// The token from the file that is named, or the environment.
+/// Reads the token from the file, or else from the environment.
 fn named_token(file: Option<&Path>) -> Result<Option<String>> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file)
@@ -128,7 +142,7 @@ fn named_token(file: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
 }
 
-/// The token in the file that a server of this user left here, and the address of that server.
+/// Finds the local token of a server of this user, and the address of that server.
 fn found_token(url: &Url) -> Result<Option<(String, SocketAddr)>> {
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     let hosts: Vec<IpAddr> = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -136,7 +150,7 @@ fn found_token(url: &Url) -> Result<Option<(String, SocketAddr)>> {
         Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Err(_) => Vec::new(),
     };
-    // This machine's token is for this machine's server only.
+    // A local token is sent to servers on loopback only.
     for ip in hosts.into_iter().filter(IpAddr::is_loopback) {
         let address = SocketAddr::new(ip, port);
         if let Some(token) = local_token::find(address)? {
@@ -146,7 +160,7 @@ fn found_token(url: &Url) -> Result<Option<(String, SocketAddr)>> {
     Ok(None)
 }
 
-/// What went wrong at the bottom: the outer errors only say that something did.
+/// Returns the message of the innermost source, because the outer errors name no cause.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

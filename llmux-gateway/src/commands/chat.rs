@@ -1,4 +1,4 @@
-//! `llmux chat`: one request through the same pipeline as the server's, in this process.
+//! `llmux chat`: sends one request through the same pipeline as the server's, in this process.
 
 use llmux_core::{Document, Endpoint, PluginSpec, Request};
 use llmux_terminal::{CliError, Result};
@@ -10,12 +10,12 @@ use crate::{
     terminal::logging::{self, LogFormat},
 };
 
-/// How long plugins may take to hear of the end.
+/// Longest time to wait for the plugins' last hooks.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Runs the command.
 pub(crate) async fn run(options: Chat) -> Result<()> {
-    // Standard output is the answer's; of the log, only what is wrong is of interest.
+    // Standard output is for the answer, so the log shows warnings and errors only.
     let _log = logging::start("warn", LogFormat::Text)?;
     let loaded = Loaded::read(options.config.as_deref())?;
     let specs = options.plugins.iter().map(|(path, config)| {
@@ -50,7 +50,7 @@ pub(crate) async fn run(options: Chat) -> Result<()> {
 fn print_answer(answer: &Document) -> Result<()> {
     match answer.get_str("/choices/0/message/content") {
         Some(text) => llmux_terminal::print(&format!("{text}\n")),
-        // Calls of tools, an audio: the message as it is.
+        // A message without text, such as calls of tools, is printed as it is.
         None => llmux_terminal::print(&format!("{}\n", answer.get("/choices/0/message").unwrap_or_default())),
     }
 }

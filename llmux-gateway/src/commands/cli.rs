@@ -1,4 +1,6 @@
-//! The command line: every command, flag and its help. What they do is in the file of each command.
+//! The command line: every command and flag, and their help.
+//!
+//! `main` parses it. Deliberately absent: the actions, which are in the file of each command.
 
 use std::path::PathBuf;
 
@@ -15,11 +17,11 @@ use crate::terminal::logging::LogFormat;
 #[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   llmux serve                                   serve the offline `echo` provider on 127.0.0.1:8080
-  llmux serve --config llmux.toml               serve what the file says
+  llmux serve --config llmux.toml               serve with this configuration
   llmux chat 'Say hello'                        one request, no server
-  llmux plugin inspect ./libmine.so             what a library says of itself; nothing of it runs
-  llmux plugin try ./libmine.so                 what it makes of sample requests, no server
-  llmux plugin load ./libmine.so                put it into the running server")]
+  llmux plugin inspect ./libmine.so             show a library's manifest; none of its code runs
+  llmux plugin try ./libmine.so                 run a library on sample requests, no server
+  llmux plugin load ./libmine.so                load a library into the running server")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -42,7 +44,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Serve the OpenAI API, and the admin API beside it
+/// Serve the OpenAI API, and the admin API on a listener of its own
 #[derive(Args)]
 #[command(after_help = "Examples:
   llmux serve
@@ -50,8 +52,8 @@ pub(crate) enum Command {
   llmux serve --config /etc/llmux/llmux.toml --log-format json
   llmux serve --listen 0.0.0.0:8080 --admin-listen off
 
-Without --config, ./llmux.toml is used if there is one. Without that, the `echo` provider answers offline.
-SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reads the file again.")]
+Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline.
+SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reloads the configuration.")]
 pub(crate) struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -59,13 +61,13 @@ pub(crate) struct Serve {
     /// A folder of plugins, watched; each library found in it gets an instance (repeatable)
     #[arg(long = "plugin-dir", value_name = "DIR")]
     pub(crate) plugin_dirs: Vec<PathBuf>,
-    /// Where to serve [default: 127.0.0.1:8080]
+    /// Address of the OpenAI API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
-    /// Where to serve the admin API, or `off` [default: 127.0.0.1:8081]
+    /// Address of the admin API, or `off` [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin_listen: Option<String>,
-    /// How log lines look [default: text]
+    /// Format of log lines [default: text]
     #[arg(long, value_enum)]
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -77,22 +79,22 @@ pub(crate) struct Serve {
   llmux chat --model gpt-4o --stream --system 'Be brief.' 'Why is the sky blue?'
   llmux chat --model echo-request --plugin './libsystem_prompt.so={\"prompt\":\"Be brief.\"}' 'Hello'")]
 pub(crate) struct Chat {
-    /// The model [default: `echo`, or the first that the configuration serves]
+    /// The model [default: the first that the configuration serves; without one, `echo`]
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Print the answer as it comes
+    /// Print the answer while it arrives
     #[arg(long)]
     pub(crate) stream: bool,
     /// A system message
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// The configuration file; without it ./llmux.toml, if there is one
+    /// The configuration file [default: ./llmux.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A library to put into the pipeline, with its configuration in JSON (repeatable)
+    /// A library to load into the pipeline, with its configuration in JSON (repeatable)
     #[arg(long = "plugin", value_name = "FILE[=JSON]", value_parser = library_and_config)]
     pub(crate) plugins: Vec<(PathBuf, Value)>,
-    /// What to say
+    /// The user message
     pub(crate) text: String,
 }
 
@@ -102,7 +104,7 @@ pub(crate) struct Chat {
   llmux reload
   llmux reload --admin http://127.0.0.1:9081
 
-What is different is applied as one change, or not at all. SIGHUP does the same, and answers in the log.")]
+The differences are applied as one change, or not at all. SIGHUP does the same, and logs the result.")]
 pub(crate) struct Reload {
     /// The admin API of the server
     #[arg(long, env = "LLMUX_ADMIN", value_name = "URL")]
@@ -116,7 +118,7 @@ pub(crate) struct Reload {
     pub(crate) json: bool,
 }
 
-/// Look at plugins in files, and change those of a running server
+/// Inspect plugins in files, and change those of a running server
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 #[command(after_help = "Examples:
@@ -127,8 +129,8 @@ pub(crate) struct Reload {
   llmux plugin load ./libmine.so --name mine --config '{\"limit\": 10}'
   llmux plugin unload mine
 
-The token for changes is found by itself where the server runs on this machine as this user; elsewhere it is read
-from the environment variable LLMUX_ADMIN_TOKEN or from --token-file.")]
+If the server runs on this machine as this user, the token for changes is found automatically. Otherwise it is read from
+the environment variable LLMUX_ADMIN_TOKEN or from --token-file.")]
 pub(crate) struct Plugin {
     /// The admin API of the server
     #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
@@ -147,13 +149,13 @@ pub(crate) enum PluginCommand {
     #[command(after_help = "Examples:
   llmux plugin list
   llmux plugin list --json
-  llmux plugin list --dir target/release       no server, and nothing in the files runs
-  llmux plugin list --dir target/release -l    all that the files say of themselves")]
+  llmux plugin list --dir target/release       no server, and no code in the files runs
+  llmux plugin list --dir target/release -l    every member of the manifests")]
     List {
         /// List the libraries in this folder instead (repeatable)
         #[arg(long, value_name = "DIR")]
         dir: Vec<PathBuf>,
-        /// Of libraries, show everything: authors, license, SDK, compiler, panic strategy, the whole checksum
+        /// Show all columns of libraries: also authors, license, SDK, compiler, panic strategy, and the whole checksum
         #[arg(long, short, requires = "dir")]
         long: bool,
         #[command(flatten)]
@@ -162,7 +164,7 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show what a library says of itself, without running any of it
+    /// Show a library's manifest, without running its code
     #[command(after_help = "Examples:
   llmux plugin inspect ./libmine.so
   llmux plugin inspect ./libmine.so --json")]
@@ -175,7 +177,7 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check whether this host would load a library, without running any of it
+    /// Check whether this host would load a library, without running its code
     #[command(after_help = "Examples:
   llmux plugin verify ./libmine.so
   llmux plugin verify ./libmine.so --sha256 4f0c…
@@ -185,7 +187,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     Verify {
         /// The library
         file: PathBuf,
-        /// The SHA-256 that it must have, in hexadecimal
+        /// The SHA-256 that the library must have, in hexadecimal
         #[arg(long, value_name = "HASH")]
         sha256: Option<String>,
         #[command(flatten)]
@@ -200,7 +202,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so
   llmux plugin load ./libmine.so --name mine --priority 20 --on-error fail --config '{\"limit\": 10}'
-  llmux plugin load system-prompt      one that the server finds by its name")]
+  llmux plugin load system-prompt      a plugin that the server finds by its name")]
     Load {
         /// The library's file (with a `/` in it or the extension of a library), or a plugin's name
         #[arg(value_name = "FILE|PLUGIN")]
@@ -208,10 +210,10 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// The instance's name [default: the plugin's]
         #[arg(long)]
         name: Option<String>,
-        /// Its place in the pipeline, lowest first [default: the plugin's]
+        /// Priority in the pipeline; the lowest number runs first [default: the plugin's]
         #[arg(long, allow_negative_numbers = true)]
         priority: Option<i32>,
-        /// What becomes of a request when a hook fails [default: the plugin's]
+        /// Effect of a failed hook on the request [default: the plugin's]
         #[arg(long, value_enum)]
         on_error: Option<OnErrorArg>,
         /// Its configuration, a JSON object
@@ -221,14 +223,14 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long, value_name = "HASH")]
         sha256: Option<String>,
     },
-    /// Load an instance's library anew, for all of its instances
+    /// Load an instance's library again, for all instances of the library
     #[command(after_help = "Examples:
   llmux plugin reload mine")]
     Reload {
         /// The instance
         name: String,
     },
-    /// Change an instance's settings; what is not named stays
+    /// Change an instance's settings; settings that are not named stay
     #[command(after_help = "Examples:
   llmux plugin set mine --priority 20
   llmux plugin set mine --default priority --default on-error
@@ -237,20 +239,20 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     Set {
         /// The instance
         name: String,
-        /// Its place in the pipeline, lowest first
+        /// Priority in the pipeline; the lowest number runs first
         #[arg(long, allow_negative_numbers = true, group = "settings")]
         priority: Option<i32>,
-        /// What becomes of a request when a hook fails
+        /// Effect of a failed hook on the request
         #[arg(long, value_enum, group = "settings")]
         on_error: Option<OnErrorArg>,
-        /// Its configuration, a JSON object, in place of all of the old one
+        /// Configuration, a JSON object that replaces the whole old one
         #[arg(long, value_name = "JSON", value_parser = json_object, group = "settings")]
         config: Option<Value>,
-        /// A setting to leave to its default again: the plugin's, and for the configuration `{}` (repeatable)
+        /// A setting to reset to the plugin's default; for the configuration, to `{}` (repeatable)
         #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
         defaults: Vec<SettingArg>,
     },
-    /// Take an instance out, for good
+    /// Remove an instance from the server
     #[command(after_help = "Examples:
   llmux plugin unload mine")]
     Unload {
@@ -275,14 +277,14 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
 
 #[derive(Args)]
 pub(crate) struct Keys {
-    /// A public key of minisign that is trusted: the line that begins with RW, or the file (repeatable)
+    /// A trusted public key of minisign: the line that begins with RW, or the file (repeatable)
     #[arg(long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum OnErrorArg {
-    /// The request goes on without what the hook did
+    /// The request continues without the hook's changes
     Continue,
     /// The request fails
     Fail,
@@ -297,7 +299,7 @@ pub(crate) enum SettingArg {
 }
 
 impl SettingArg {
-    /// Its name in the admin API.
+    /// Returns the setting's name in the admin API.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             SettingArg::Priority => "priority",
@@ -316,7 +318,7 @@ impl OnErrorArg {
     }
 }
 
-/// `FILE`, or `FILE={…}`; a `=` that no `{` follows is part of the file's name.
+/// Parses `FILE` or `FILE={…}`. A `=` without a following `{` is part of the file's name.
 fn library_and_config(text: &str) -> Result<(PathBuf, Value), String> {
     match text.split_once("={") {
         Some((file, config)) => Ok((file.into(), json_object(&format!("{{{config}"))?)),

@@ -1,4 +1,7 @@
-//! `llmux plugin …`: the commands that talk to a running server. Those that look at files are in `plugin_files`.
+//! `llmux plugin …`: dispatches its subcommands, and runs those that change or list the plugins of a server.
+//!
+//! Deliberately absent: the subcommands that inspect files, which are in `plugin_files`, and `try` and `bench`, which are
+//! `llmux-devtools`'.
 
 use std::path::Path;
 
@@ -30,7 +33,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
             let mut body = Map::new();
             match is_file(&what) {
-                // The server may run in another folder.
+                // An absolute path, because the server may run in another folder.
                 true => body.insert("path".into(), absolute(&what)?.into()),
                 false => body.insert("plugin".into(), what.into()),
             };
@@ -45,7 +48,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
             let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             body.extend(given);
             let (_, info) = admin()?.send(Method::POST, &[], Some(&body.into())).await?;
-            said("loaded", &info)
+            print_change("loaded", &info)
         }
         PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded").await,
         PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled").await,
@@ -59,20 +62,20 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
             for setting in defaults {
                 if body.insert(setting.as_str().to_owned(), Value::Null).is_some_and(|it| !it.is_null()) {
                     return Err(CliError::new(format!(
-                        "`{}` is both set and left to its default",
+                        "`{}` is both set and reset to its default",
                         setting.as_str()
                     )));
                 }
             }
             let body = Value::Object(body);
             let (_, info) = admin()?.send(Method::PATCH, &[&name], Some(&body)).await?;
-            said("changed", &info)
+            print_change("changed", &info)
         }
         PluginCommand::Unload { name } => {
             let (status, _) = admin()?.send(Method::DELETE, &[&name], None).await?;
             match status {
                 StatusCode::ACCEPTED => llmux_terminal::print(&format!(
-                    "unloaded {name}: out of the pipeline, and draining; requests that entered before still use it\n"
+                    "unloaded {name}: removed from the pipeline and draining; earlier requests still use it\n"
                 )),
                 _ => llmux_terminal::print(&format!("unloaded {name}\n")),
             }
@@ -80,7 +83,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
     }
 }
 
-/// Is this a library's file, or a plugin's name?
+/// Returns true if the argument is a library's file, and false if it is a plugin's name.
 fn is_file(what: &str) -> bool {
     let extension = Path::new(what).extension();
     what.contains(std::path::is_separator)
@@ -90,15 +93,17 @@ fn is_file(what: &str) -> bool {
 fn absolute(file: &str) -> Result<String> {
     let path = std::path::absolute(file).map_err(|error| CliError::new(format!("{file}: {error}")))?;
     let path = path.into_os_string().into_string();
-    path.map_err(|_| CliError::new(format!("{file}: its path is not UTF-8, and cannot be sent")))
+    path.map_err(|_| {
+        CliError::new(format!("{file}: the path is not UTF-8, so it cannot be sent to the server"))
+    })
 }
 
 async fn change(admin: &AdminClient, name: &str, what: &str, done: &str) -> Result<()> {
     let (_, info) = admin.send(Method::POST, &[name, what], None).await?;
-    said(done, &info)
+    print_change(done, &info)
 }
 
-fn said(done: &str, info: &Value) -> Result<()> {
+fn print_change(done: &str, info: &Value) -> Result<()> {
     let version = info["version"].as_str().map(|version| format!(" {version}")).unwrap_or_default();
     let text = |member: &str| info[member].as_str().unwrap_or_default().to_owned();
     llmux_terminal::print(&format!(
@@ -150,12 +155,12 @@ async fn list(admin: &AdminClient, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// A number that should be 0.
+/// Returns a cell with a number that should be 0.
 fn count(number: u64) -> (String, Tone) {
     (number.to_string(), if number > 0 { Tone::Bad } else { Tone::Plain })
 }
 
-/// Half of a hook's calls took no longer, and all but a hundredth of them.
+/// Returns the 50th and the 99th percentile of each hook's durations, in microseconds.
 fn latencies(hooks: &[Value]) -> String {
     let latency = |hook: &Value| {
         let time = |member: &str| hook[member].as_f64().unwrap_or_default();

@@ -1,5 +1,7 @@
-//! `llmux plugin list --dir`, `inspect` and `verify`: looks at libraries without a server and without running
-//! anything of them (rule D1).
+//! `llmux plugin list --dir`, `inspect` and `verify`: show and check libraries without a server and without running
+//! their code (rule D1).
+//!
+//! `plugin` calls it.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +27,7 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
     let rows = found.iter().map(|one| {
         let file = one.path.file_name().unwrap_or(one.path.as_os_str()).to_string_lossy().into_owned();
         let said = |what: &dyn Fn(&llmux_core::plugins::Manifest) -> String| match &one.manifest {
-            // A column is as wide as its longest text.
+            // Shortened, because a column is as wide as its longest text.
             Some(manifest) => (llmux_terminal::short(&what(manifest)), Tone::Plain),
             None => ("-".to_owned(), Tone::Muted),
         };
@@ -33,7 +35,7 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
             None => ("yes".to_owned(), Tone::Good),
             Some(error) => (format!("no: {error}"), Tone::Bad),
         };
-        // Enough of it to tell one from another.
+        // 12 digits distinguish libraries.
         let digits = if long { 64 } else { 12 };
         let sha256 = one.sha256.as_deref().map_or("-", |sha256| &sha256[..digits]).to_owned();
         let mut row = vec![
@@ -79,10 +81,10 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
     llmux_terminal::print_table(&header, rows.collect())
 }
 
-/// Shows what a library says of itself, and whether this host would load it.
+/// Shows a library's manifest, and whether this host would load it.
 pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
     let seen = look(file, &options(keys)?);
-    // Where there is nothing to show, why is all there is to say.
+    // Without a manifest, only the reason can be shown.
     if seen.manifest.is_none()
         && let Some(error) = &seen.refused
     {
@@ -127,10 +129,10 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
     llmux_terminal::print_table(&[], rows)
 }
 
-/// Makes every check of a library that needs no loading, and says what came of each.
+/// Runs every check of a library that needs no loading, and prints each result.
 pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: bool) -> Result<()> {
     let options = options(keys)?;
-    // Who names keys wants a signature by one of them.
+    // If keys are named, a signature by one of them is required.
     let require_signature = !options.trusted_keys.is_empty();
     let seen = look(file, &VerifyOptions { sha256: sha256.clone(), require_signature, ..options });
     let failed = seen.refused.as_ref().map(LibraryError::check);
@@ -138,7 +140,7 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
         Some(failed) if check == failed => "failed",
         Some(failed) if check > failed => "not reached",
         _ => match check {
-            Check::Checksum if sha256.is_none() => "not asked for",
+            Check::Checksum if sha256.is_none() => "not requested",
             Check::Signature if !require_signature => signature(&seen),
             _ => "passed",
         },
@@ -184,7 +186,7 @@ fn options(keys: &Keys) -> Result<VerifyOptions> {
             Ok(key) => return Ok(key),
             Err(_) => std::fs::read_to_string(key).map_err(|error| {
                 CliError::new(format!(
-                    "--key {key}: no public key of minisign (RW…), nor a file with one: {error}"
+                    "--key {key}: not a public key of minisign (RW…), nor a file with one: {error}"
                 ))
             })?,
         };
@@ -200,7 +202,7 @@ fn value(one: &InspectedLibrary) -> Value {
     })
 }
 
-/// The check that failed, and why.
+/// Returns the failed check, its code and its message as JSON.
 fn said(error: &LibraryError) -> Value {
     json!({"code": library_code(error), "check": error.check(), "message": error.to_string()})
 }

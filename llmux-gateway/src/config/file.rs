@@ -1,7 +1,7 @@
-//! The configuration file: its tables, their defaults, and errors that name the file, the line and what is allowed.
+//! The configuration file: its tables, their defaults, and errors that name the file, the line and the allowed values.
 //!
-//! `serve` and `chat` read it; `setup` makes a client of it. Deliberately absent: environment variables and other
-//! files, which are read by `setup`, and anything that runs.
+//! `serve` and `chat` read it; `client` builds a client from it. Deliberately absent: environment variables and other
+//! files, which `client` reads, and anything that runs.
 
 use std::{
     ops::Range,
@@ -16,10 +16,10 @@ use toml::Spanned;
 
 use crate::terminal::logging::LogFormat;
 
-/// The file that is used where none is named and it exists.
+/// The file that is used if it exists and no other is named.
 pub(crate) const DEFAULT_FILE: &str = "llmux.toml";
 
-/// Everything that the file may say.
+/// All tables of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -44,19 +44,19 @@ pub(crate) struct Config {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
     pub(crate) listen: String,
-    /// `off` for no admin API.
+    /// Address of the admin listener, or `off` for no admin API.
     pub(crate) admin: String,
     pub(crate) max_body_bytes: usize,
-    /// How long a client may take to send the head of a request, or be silent in the middle of its body.
+    /// Longest time for the head of a request, and longest silence within its body.
     #[serde(with = "humantime_serde")]
     pub(crate) read_timeout: Duration,
-    /// How long requests under way may take to end at a shutdown.
+    /// Longest time for requests to end at a shutdown.
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Duration,
-    /// How long `/readyz` says 503 before the listener closes, so that a load balancer sees it.
+    /// Time between the first 503 of `/readyz` and the end of the listener, so that load balancers notice it.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_delay: Duration,
-    /// How long a stream may be silent before a comment keeps it open; 0 for no comments.
+    /// Silence of a stream after which a comment keeps it open; 0 for no comments.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
 }
@@ -106,7 +106,7 @@ pub(crate) struct Provider {
     pub(crate) chunk_delay: Option<Duration>,
 }
 
-/// A model by its name, or by its name here and its name there.
+/// A model by one name, or by its name here and its name at the provider.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a model is a string, or a table { name = \"…\", upstream = \"…\" }")]
 pub(crate) enum Model {
@@ -196,7 +196,7 @@ pub(crate) struct Plugins {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Instance {
     pub(crate) name: Spanned<String>,
-    /// The plugin's name in its manifest; the instance's where there is none.
+    /// The plugin's name in its manifest. Default: the instance's name.
     pub(crate) plugin: Option<Spanned<String>>,
     pub(crate) path: Option<PathBuf>,
     pub(crate) priority: Option<i32>,
@@ -223,7 +223,7 @@ pub(crate) struct AdminToken {
     pub(crate) role: Role,
 }
 
-/// What a token is good for.
+/// Rights of an admin token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
@@ -231,17 +231,21 @@ pub(crate) enum Role {
     Admin,
 }
 
-/// A configuration, and the file that it came from.
+/// A configuration, and the file that it was read from.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
-    /// `None` where there was no file.
+    /// `None` if there was no file.
     pub(crate) path: Option<PathBuf>,
     text: String,
 }
 
 impl Loaded {
-    /// Reads the file that is named, or [`DEFAULT_FILE`] where it exists, or nothing.
+    /// Reads the named file, or [`DEFAULT_FILE`] if it exists, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is not a valid configuration.
     pub(crate) fn read(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -258,12 +262,12 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// The file as it is written, without defaults.
+    /// Returns the file as it is written, without defaults.
     pub(crate) fn table(&self) -> Result<toml::Table> {
         self.text.parse().map_err(|error: toml::de::Error| self.problem(error.span(), error.message()))
     }
 
-    /// A problem with a place in the file.
+    /// Returns an error with a place in the file.
     pub(crate) fn problem(&self, place: Option<Range<usize>>, message: impl std::fmt::Display) -> CliError {
         let file = self.path.as_deref().unwrap_or(Path::new("configuration")).display();
         match place {
@@ -277,14 +281,14 @@ impl Loaded {
         }
     }
 
-    /// A path in the file is meant from the file's folder. The result is absolute.
+    /// Returns a path in the file as an absolute path. Relative paths start at the file's folder.
     pub(crate) fn resolve(&self, path: &Path) -> Result<PathBuf> {
         let folder = self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let path = folder.join(path);
         std::path::absolute(&path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))
     }
 
-    /// Refuses a name that is there twice.
+    /// Refuses an empty name, and a name that is there twice.
     pub(crate) fn unique<'a>(
         &self,
         what: &str,
@@ -296,7 +300,7 @@ impl Loaded {
                 return Err(self.problem(Some(name.span()), format!("the name of {what} is empty")));
             }
             if !seen.insert(name.get_ref()) {
-                let message = format!("{what} named `{}` is there already", name.get_ref());
+                let message = format!("{what} named `{}` already exists", name.get_ref());
                 return Err(self.problem(Some(name.span()), message));
             }
         }

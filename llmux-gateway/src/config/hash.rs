@@ -1,4 +1,6 @@
-//! SHA-256 hashes of secrets and libraries, as the configuration writes them: 64 hexadecimal digits.
+//! SHA-256 hashes of secrets and libraries, which the configuration writes as 64 hexadecimal digits.
+//!
+//! `client` checks the hashes of libraries with it, and the lists of keys and tokens those of secrets.
 
 use llmux_terminal::Result;
 use sha2::{Digest, Sha256};
@@ -9,12 +11,12 @@ use super::file::Loaded;
 /// A SHA-256.
 pub(crate) type Hash = [u8; 32];
 
-/// The hash of a key or token.
+/// Returns the hash of a key or token.
 pub(crate) fn of(secret: &str) -> Hash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// 64 hexadecimal digits.
+/// Parses 64 hexadecimal digits.
 pub(crate) fn parse(text: &str) -> Option<Hash> {
     let mut hash = [0; 32];
     let digits = text.as_bytes();
@@ -28,7 +30,11 @@ pub(crate) fn parse(text: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// A SHA-256 in hexadecimal.
+/// Parses a hash in the configuration.
+///
+/// # Errors
+///
+/// Names the place in the file if the text is not 64 hexadecimal digits.
 pub(crate) fn check(loaded: &Loaded, text: &Spanned<String>) -> Result<Hash> {
     parse(text.get_ref()).ok_or_else(|| {
         loaded.problem(Some(text.span()), "a SHA-256 is 64 hexadecimal digits, as `sha256sum` prints it")

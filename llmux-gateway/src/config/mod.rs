@@ -1,4 +1,4 @@
-//! Configuration: the file's types, the client that is made of it, the difference of two files, the plugin folders.
+//! Configuration: the types of the file, the client built from it, the difference of two files, the plugin folders.
 //!
 //! `commands` and `admin` use it. Deliberately absent: listeners and HTTP.
 

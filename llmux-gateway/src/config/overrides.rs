@@ -11,7 +11,7 @@ use crate::terminal::logging::LogFormat;
 
 /// Settings that the command line gives.
 pub(crate) struct Overrides {
-    /// The configuration file that is named.
+    /// The configuration file that the command line names.
     pub(crate) file: Option<PathBuf>,
     pub(crate) plugin_dirs: Vec<PathBuf>,
     pub(crate) listen: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Overrides {
 impl Overrides {
     /// Writes the command line's settings over the file's.
     pub(crate) fn apply(&self, loaded: &mut Loaded) -> Result<()> {
-        // A folder on the command line is meant from where the command is given.
+        // A folder on the command line is relative to the current folder.
         let dirs = self.plugin_dirs.iter().map(|dir| {
             std::path::absolute(dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))
         });

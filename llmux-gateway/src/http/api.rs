@@ -1,10 +1,11 @@
 //! The main listener: the OpenAI API, health and metrics.
 //!
 //! ```text
-//! door (request id, client key, access line) ──► complete (body ──► client ──► JSON or events) │ models │ health
+//! enter (request id, client key, log line) ──► complete (body ──► client ──► JSON or events) │ models │ health
 //! ```
 //!
-//! What happens to a request is `llmux-core`'s; here is only what HTTP adds to it.
+//! `commands::serve` serves its router. Deliberately absent: the way of a request through the pipeline, which is
+//! `llmux-core`'s.
 
 use std::{
     sync::Arc,
@@ -36,24 +37,24 @@ use super::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
 
-/// What every request needs.
+/// State that every route shares.
 pub(crate) struct Api {
     pub(crate) client: Client,
-    /// Exchanged when the configuration is reloaded.
+    /// Replaced by a reload of the configuration.
     pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) read_timeout: Duration,
     pub(crate) keep_alive: Duration,
 }
 
-/// What the door found out.
+/// Facts about a request that [`enter`] has found.
 #[derive(Clone)]
 struct Entered {
     request_id: Arc<str>,
     identity: Option<Arc<Identity>>,
 }
 
-/// The routes of the main listener.
+/// Returns the routes of the main listener.
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let mut router = Router::new();
     for endpoint in Endpoint::ALL {
@@ -70,12 +71,12 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(reply::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
-        .layer(from_fn_with_state(api.clone(), door))
+        .layer(from_fn_with_state(api.clone(), enter))
         .with_state(api)
 }
 
-/// Everybody comes in here: a request id, a client key where they are asked for, a line for the log.
-async fn door(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+/// Handles each request first: gives it an id, checks its client key if keys are configured, and logs one line.
+async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
     let request_id: Arc<str> = match given {
@@ -108,15 +109,15 @@ async fn door(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> 
     response
 }
 
-/// A request id that goes into logs and headers as it is: visible ASCII, and not long.
+/// Returns true if a client's request id may go into logs and headers as it is: 1 to 128 visible ASCII characters.
 fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn unidentified(headers: &HeaderMap) -> Response {
     let message = match headers.contains_key(header::AUTHORIZATION) {
-        true => "the API key is not one of those that are known here",
-        false => "an API key is needed, in the header `authorization: Bearer …`",
+        true => "the API key is not valid here",
+        false => "an API key is required, in the header `authorization: Bearer …`",
     };
     let mut response = reply::refuse(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -162,7 +163,7 @@ fn events(events: Events) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // A proxy that collects a stream before it passes it on would undo it; nginx heeds this.
+    // Asks proxies such as nginx not to buffer the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }
@@ -208,7 +209,7 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
     metrics_of(&api.client)
 }
 
-/// Every metric, in Prometheus' text format.
+/// Returns every metric in the text format of Prometheus.
 pub(crate) fn metrics_of(client: &Client) -> Response {
     let mut response = Response::new(Body::from(client.render_metrics()));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -1,7 +1,7 @@
-//! Client keys of the main listener, and the bearer secret of a request's headers.
+//! Client keys of the main listener, and the bearer secret in the headers of a request.
 //!
-//! `api` asks it for every request; `admin::tokens` reads the header with it. Only SHA-256 hashes are kept. Deliberately
-//! absent: HTTP answers, which `api` gives.
+//! `api` checks every request with it; `admin::tokens` reads the header with it. Only SHA-256 hashes are kept. Deliberately
+//! absent: HTTP responses, which `api` makes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,7 +14,8 @@ use crate::config::{
     hash::{self, Hash},
 };
 
-/// The secret in `Authorization: Bearer …`. Two such headers are none: which one counts would be a guess.
+/// Returns the secret in `Authorization: Bearer …`. Two such headers count as none, because it is unknown which one is
+/// meant.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -25,12 +26,17 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The client keys of the main listener.
 pub(crate) struct ApiKeys {
-    /// Found by hash: how long a look-up takes says nothing about a key. What is compared with a guess is chosen by
-    /// a hash of the hash, under a secret of this process (std's hasher), so a near miss meets nothing to be near to.
+    /// Identities by the hash of their key. The time of a look-up tells nothing about a key: std's hasher chooses the
+    /// entry that is compared by a hash of the hash, with a secret of this process.
     keys: HashMap<Hash, Arc<Identity>>,
 }
 
 impl ApiKeys {
+    /// Returns the configured keys.
+    ///
+    /// # Errors
+    ///
+    /// If an id or a hash is there twice, or a hash is not 64 hexadecimal digits.
     pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
         let configured = &loaded.config.api_keys;
         loaded.unique("an API key", configured.iter().map(|key| &key.id))?;
@@ -45,7 +51,11 @@ impl ApiKeys {
         Ok(Self { keys })
     }
 
-    /// Who sends a request: nobody where no keys are configured, and `Err` where the key is missing or wrong.
+    /// Returns the identity of the sender; `None` if no keys are configured.
+    ///
+    /// # Errors
+    ///
+    /// If the key is missing or wrong.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, ()> {
         if self.keys.is_empty() {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! Reads the JSON body of a request: its type, its size as it comes, and a client that stops sending.
+//! Reader of JSON bodies: checks the type, bounds the size while the body arrives, and times out silent clients.
 //!
-//! Both listeners call it. A body that comes in one piece is not copied.
+//! Both listeners call it. A body that arrives in one piece is not copied.
 
 use std::time::Duration;
 
@@ -13,13 +13,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reply::refusal;
 
-/// How long what is too much is still taken in. A client that writes without reading would lose the answer to a
-/// reset connection otherwise.
+/// Longest time to drain a refused body, so that a client that is still writing receives the response instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
-/// And how much of it, in bytes.
+/// Largest number of bytes to drain from a refused body.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Is the body JSON, as far as the headers say? No type at all is taken for JSON where `lenient`.
+/// Checks that the headers announce a JSON body. If `lenient`, a body without a type counts as JSON.
+///
+/// # Errors
+///
+/// 415 if the type is not JSON or the body is encoded.
 pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
     let unsupported =
@@ -31,7 +34,7 @@ pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error
         let media_type = given.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return unsupported(format!(
-                "the body is JSON, with `content-type: application/json`, not `{given}`"
+                "the body must be JSON, with `content-type: application/json` instead of `{given}`"
             ));
         }
     }
@@ -39,12 +42,16 @@ pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error
         None => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
         Some(encoding) => {
-            unsupported(format!("a body in the encoding `{encoding}` is not taken; send it as it is"))
+            unsupported(format!("the encoding `{encoding}` is not supported; send the body without one"))
         }
     }
 }
 
-/// The whole body, of at most `limit` bytes. `silence` is how long a client may send nothing.
+/// Reads the whole body.
+///
+/// # Errors
+///
+/// 413 if the body is larger than `limit` bytes, 408 if the client sends nothing for `silence`, 400 if the body breaks off.
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Body,
@@ -61,7 +68,11 @@ pub(crate) async fn read(
     let mut rest = BytesMut::new();
     loop {
         let frame = timeout(silence, body.frame()).await.map_err(|_| {
-            refusal(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the rest of the body did not come in time")
+            refusal(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "the rest of the body did not arrive in time",
+            )
         })?;
         let data = match frame {
             None => break,
@@ -78,7 +89,7 @@ pub(crate) async fn read(
         match (first.is_empty() && rest.is_empty(), rest.is_empty()) {
             (true, _) => first = data,
             (false, true) => {
-                // Announced lengths are believed up to a megabyte: they cost their sender nothing.
+                // An announced length is trusted up to a megabyte, because it costs the sender nothing.
                 rest.reserve(announced.min(1 << 20).max(first.len() + data.len()));
                 rest.extend_from_slice(&std::mem::take(&mut first));
                 rest.extend_from_slice(&data);
@@ -89,15 +100,15 @@ pub(crate) async fn read(
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-/// Lets go of a body that is refused unread.
+/// Discards a body that is refused before it is read.
 pub(crate) async fn discard(headers: &HeaderMap, body: Body) {
-    // A client that asked first has sent nothing yet.
+    // A client that sent `expect` waits for permission and has sent no body yet.
     if !headers.contains_key(header::EXPECT) {
         linger(body).await;
     }
 }
 
-/// Takes in the rest of a body, for a while.
+/// Drains the rest of a body, within the limits of time and size.
 async fn linger(mut body: Body) {
     let end = Instant::now() + LINGER;
     let mut taken = 0;

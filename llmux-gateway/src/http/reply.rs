@@ -1,4 +1,7 @@
-//! Answers of both listeners: JSON, and errors in the OpenAI shape `{"error": {"message", "type", "param", "code"}}`.
+//! Responses of both listeners: JSON, and errors in the OpenAI shape `{"error": {"message", "type", "param", "code"}}`.
+//!
+//! The routes of `api` and `admin` call it. Errors of this program itself are made by [`refusal`] alone; errors of requests
+//! come from `llmux-core`.
 
 use axum::{
     body::Body,
@@ -12,7 +15,7 @@ use serde_json::json;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A response of JSON text, as it is.
+/// Returns a response with this JSON text.
 pub(crate) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(text.into()));
     *response.status_mut() = status;
@@ -20,7 +23,7 @@ pub(crate) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response 
     response
 }
 
-/// A response of anything that serde writes.
+/// Returns a response with this value as JSON.
 pub(crate) fn json_value(status: StatusCode, value: &impl serde::Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(text) => json_text(status, text),
@@ -28,47 +31,47 @@ pub(crate) fn json_value(status: StatusCode, value: &impl serde::Serialize) -> R
     }
 }
 
-/// The error of a request.
+/// Returns the response of a request that ended with an error.
 pub(crate) fn error(error: &Error) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json_text(status, error.body());
     if let Some(wait) = error.retry_after() {
-        // Whole seconds, rounded up: a client that comes back early is refused again.
+        // Whole seconds, rounded up, because a client that returns early is refused again.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
 
-/// An error of this program's own.
+/// Returns an error of this program itself.
 pub(crate) fn refusal(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Error {
     let kind = if status.is_server_error() { "server_error" } else { ErrorKind::InvalidRequest.as_str() };
     let body = json!({"message": message.to_string(), "type": kind, "param": null, "code": code});
     Error::from_parts(ErrorKind::InvalidRequest, status.as_u16(), body, None)
 }
 
-/// The answer of such an error.
+/// Returns the response of an error of this program itself.
 pub(crate) fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Response {
     error(&refusal(status, code, message))
 }
 
-/// What both listeners say to a path that they do not have.
+/// Refuses a path that the listener does not have.
 pub(crate) async fn unknown_path(request: axum::extract::Request) -> Response {
     let path = request.uri().path();
     refuse(StatusCode::NOT_FOUND, "unknown_path", format!("there is no {} {path} here", request.method()))
 }
 
-/// What both listeners say to a method that a path does not take; axum adds `allow`.
+/// Refuses a method that the path does not support. axum adds the header `allow`.
 pub(crate) async fn wrong_method(request: axum::extract::Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     refuse(
         StatusCode::METHOD_NOT_ALLOWED,
         "wrong_method",
-        format!("{path} does not take {method}; the header `allow` says what it takes"),
+        format!("{path} does not support {method}; the header `allow` lists the supported methods"),
     )
 }
 
-/// The name in a path. One that is not text is refused in the same shape as everything.
+/// The name in a path. A name that is not UTF-8 is refused with an error in the usual shape.
 pub(crate) struct Name(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {

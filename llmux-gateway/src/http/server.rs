@@ -1,8 +1,8 @@
-//! Connections: accepts them, tells HTTP/1.1 from HTTP/2, and lets them end at a shutdown.
+//! Connections: accepts them, distinguishes HTTP/1.1 from HTTP/2, and ends them at a shutdown.
 //!
-//! `serve` runs one of these for each listener. It stands below axum's own `serve` for what that does not offer:
-//! limits on the time a head may take (also before the protocol is known), and a drain that ends. Deliberately
-//! absent: compression, TLS, and what is served.
+//! `serve` calls [`run`] for each listener. It replaces axum's own `serve`, which has no limit on the time until a
+//! request's head is complete (also before the protocol is known) and no drain with a deadline. Deliberately absent:
+//! compression, TLS, and the routes.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -24,19 +24,23 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// How far the program's end has come.
+/// Phase of the program, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Running,
     /// `/readyz` says 503; connections are still accepted.
     Leaving,
-    /// No new connections; those that are there may end.
+    /// No new connections are accepted; open connections may end.
     Draining,
     /// Connections are dropped.
     Over,
 }
 
-/// Listens on an address; `flag` and `key` are where another can be chosen.
+/// Listens on an address, HOST:PORT.
+///
+/// # Errors
+///
+/// Names the address, the cause, and the flag and the member of the configuration that choose another address.
 pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpListener> {
     let failed = |why: &dyn std::fmt::Display| {
         CliError::new(format!(
@@ -45,7 +49,7 @@ pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpList
     };
     let addresses = lookup_host(address).await.map_err(|error| match address.rsplit_once(':') {
         Some((host, _)) if host.parse::<IpAddr>().is_err() => failed(&error),
-        _ => failed(&"it is no address; an address is HOST:PORT, such as 127.0.0.1:8080"),
+        _ => failed(&"it is not an address; an address is HOST:PORT, such as 127.0.0.1:8080"),
     })?;
     let mut last = failed(&"the name has no address");
     for address in addresses {
@@ -55,7 +59,7 @@ pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpList
                 last = match error.kind() {
                     std::io::ErrorKind::AddrInUse => failed(&"the address is in use"),
                     std::io::ErrorKind::AddrNotAvailable => failed(&"this machine has no such address"),
-                    std::io::ErrorKind::PermissionDenied => failed(&"ports below 1024 need more rights"),
+                    std::io::ErrorKind::PermissionDenied => failed(&"ports below 1024 need more privileges"),
                     _ => failed(&error),
                 }
             }
@@ -64,12 +68,13 @@ pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpList
     Err(last)
 }
 
-/// The listener's address.
+/// Returns the listener's address.
 pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(CliError::new)
 }
 
-/// Serves until `phase` is draining. Every connection holds `alive`, so that its other end closes with the last.
+/// Serves until the phase is [`Phase::Draining`]. Each connection holds `alive`, so that the receiver of `alive` closes when
+/// the last connection has ended.
 pub(crate) async fn run(
     listener: TcpListener,
     router: Router,
@@ -84,7 +89,7 @@ pub(crate) async fn run(
         };
         match accepted {
             Ok((stream, _)) => {
-                // Small writes of a stream would otherwise wait for acknowledgements.
+                // Otherwise small writes of a stream wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
                 let (router, phase, alive) = (router.clone(), phase.clone(), alive.clone());
                 tokio::spawn(async move {
@@ -92,18 +97,18 @@ pub(crate) async fn run(
                     drop(alive);
                 });
             }
-            // Most often there are no file descriptors left; they come back.
+            // Usually no file descriptors are left, for a while.
             Err(error) => {
-                tracing::warn!("a connection could not be accepted: {error}");
+                tracing::warn!("cannot accept a connection: {error}");
                 sleep(Duration::from_millis(50)).await;
             }
         }
     }
 }
 
-/// Waits for a phase, or a later one.
+/// Waits until the phase is `wanted` or a later one.
 pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
-    // An error means that the program is over.
+    // An error means that the program has ended.
     let _ = phase.wait_for(|now| *now as u8 >= wanted as u8).await;
 }
 
@@ -136,11 +141,12 @@ async fn connection(
     }
 }
 
-/// Runs a connection to its end, which a shutdown hastens.
+/// Runs a connection to its end. While draining, the connection ends after its current request; at
+/// [`Phase::Over`] it is dropped.
 async fn drive(connection: impl GracefulConnection, mut phase: watch::Receiver<Phase>) {
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a connection ended is the client's affair.
+        // The server does not report how a connection ended.
         _ = connection.as_mut() => return,
         () = reached(&mut phase, Phase::Draining) => {}
     }
@@ -151,11 +157,11 @@ async fn drive(connection: impl GracefulConnection, mut phase: watch::Receiver<P
     }
 }
 
-/// How every connection of HTTP/2 begins (RFC 9113, 3.4). No request of HTTP/1.1 does.
+/// First bytes of each connection of HTTP/2 (RFC 9113, 3.4). No request of HTTP/1.1 begins with them.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Does the client begin as HTTP/2 does? `None` where it leaves or sends no more, which is asked for all of the
-/// beginning: hyper waits for it without an end. The bytes are only looked at.
+/// Returns true if the connection begins with HTTP/2's preface, and `None` if the client leaves or does not send enough
+/// within `read_timeout`: hyper waits for the preface without a limit. The bytes stay in the socket.
 async fn speaks_http2(stream: &TcpStream, read_timeout: Duration) -> Option<bool> {
     let end = Instant::now() + read_timeout;
     let mut first = [0; PREFACE.len()];
@@ -164,7 +170,7 @@ async fn speaks_http2(stream: &TcpStream, read_timeout: Duration) -> Option<bool
         match &first[..known] {
             [] => return None,
             all if all == PREFACE => return Some(true),
-            // More must come, and a look at what is there does not wait for it.
+            // More bytes must come, and `peek` returns at once while some are there.
             part if PREFACE.starts_with(part) => {
                 timeout_at(end, sleep(Duration::from_millis(5))).await.ok()?;
             }

@@ -1,7 +1,7 @@
-//! Server-sent events out of a reply's chunks (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! Server-sent events of a reply's chunks (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! One chunk is one write, and chunks that are there together go together. The client that goes away drops the
-//! body, and with it the stream and the upstream's connection.
+//! `api` makes a response's body of it. Chunks that are ready at the same time are written together. If the client
+//! disconnects, the server drops the body, and with it the stream and the connection to the provider.
 
 use std::{
     convert::Infallible,
@@ -18,15 +18,15 @@ use llmux_core::{Endpoint, Error, ReplyStream, pipeline::Chunk};
 use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What is ready goes out together up to this size, in bytes.
+/// Largest size of events that are written together, in bytes.
 const TOGETHER: usize = 16 * 1024;
 
-/// A response's body: the chunks of a stream, an error if one ends it, comments while it is silent.
+/// Body of a streamed response: the chunks, an error if one ends the stream, and comments while it is silent.
 pub(crate) struct Events {
-    /// `None` once it has ended.
+    /// `None` after its end.
     stream: Option<ReplyStream>,
     endpoint: Endpoint,
-    /// What is ready to go. Its memory is used again once the connection has written it.
+    /// Events that are ready to be written. Its memory is reused after the connection has written it.
     ready: BytesMut,
     sent: u64,
     keep_alive: Option<KeepAlive>,
@@ -35,12 +35,12 @@ pub(crate) struct Events {
 struct KeepAlive {
     every: Duration,
     last: Instant,
-    /// Not moved at every chunk: it looks at `last` when it wakes.
+    /// Not reset by each chunk: it reads `last` when it fires.
     timer: Pin<Box<Sleep>>,
 }
 
 impl Events {
-    /// Zero for `keep_alive` means no comments.
+    /// Returns the body of a stream. If `keep_alive` is zero, no comments are sent.
     pub(crate) fn new(stream: ReplyStream, endpoint: Endpoint, keep_alive: Duration) -> Self {
         let keep_alive = (!keep_alive.is_zero()).then(|| KeepAlive {
             every: keep_alive,
@@ -113,7 +113,7 @@ impl KeepAlive {
             let now = Instant::now();
             if due <= now {
                 self.timer.as_mut().reset(now + self.every);
-                // Woken again for the next one, whoever polls in between.
+                // Registers the waker for the next comment.
                 let _ = self.timer.as_mut().poll(cx);
                 return true;
             }
@@ -127,8 +127,8 @@ fn write_chunk(out: &mut BytesMut, chunk: &Chunk) {
     write_event(out, chunk.event(), &chunk.data());
 }
 
-/// One event. A line end in the data begins another `data:` line; one in the name would begin another field, so
-/// such a name is left out.
+/// Writes one event. A line end in the data begins another `data:` line. A name with a line end is left out, because it
+/// would begin another field.
 fn write_event(out: &mut BytesMut, name: Option<&str>, data: &[u8]) {
     out.reserve(data.len() + name.map_or(0, str::len) + 32);
     if let Some(name) = name.filter(|name| !name.contains(['\n', '\r'])) {
@@ -154,8 +154,8 @@ fn write_event(out: &mut BytesMut, name: Option<&str>, data: &[u8]) {
     }
 }
 
-/// An error in the shape of the responses API's own `error` event
-/// (<https://platform.openai.com/docs/api-reference/responses-streaming/error>), and `error` as everywhere else.
+/// Returns an error in the shape of the responses API's `error` event
+/// (<https://platform.openai.com/docs/api-reference/responses-streaming/error>), with the usual member `error` as well.
 fn responses_error(error: &Error, sequence_number: u64) -> String {
     let body: serde_json::Value = serde_json::from_slice(&error.body()).unwrap_or_default();
     json!({

@@ -1,6 +1,7 @@
-//! Logs: text or JSON on standard error, written by a thread of its own, so that a full pipe delays no request.
+//! Log: text or JSON on standard error, written by a thread of its own, so that a full pipe delays no request.
 //!
-//! Lines are dropped rather than waited for; how many is said while the program runs and when it ends.
+//! `serve` and `chat` start it. If the thread cannot keep up, lines are dropped; the log reports their number while the
+//! program runs and when it ends.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// How often dropped lines are looked for.
+/// Interval of the reports about dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Format of log lines.
@@ -22,17 +23,21 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// The log's other end. Lines under way are written when it is dropped.
+/// The running log. Its queued lines are written when it is dropped.
 pub(crate) struct Log {
     dropped: ErrorCounter,
     _writer: WorkerGuard,
 }
 
-/// Starts logging. `RUST_LOG` decides what is logged; where it is not set, `level` does.
+/// Starts the log. `RUST_LOG` selects what is logged; if it is not set, `level` does.
+///
+/// # Errors
+///
+/// If the level or `RUST_LOG` is not valid.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<Log> {
     let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let directives = directives.as_deref().unwrap_or(level);
-    // Who changed what is logged at every level, unless the directives speak of it themselves.
+    // The audit log is on at every level, unless the directives name it.
     let filter = EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| {
         CliError::new(format!(
             "log level `{directives}`: {error}; one of error, warn, info, debug, trace, or directives as RUST_LOG takes them"
@@ -50,7 +55,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<Log> {
 }
 
 impl Log {
-    /// Says now and then how many lines were dropped. Runs for as long as the program.
+    /// Starts a task that reports dropped lines regularly, until the program ends.
     pub(crate) fn report_drops(&self) {
         let dropped = self.dropped.clone();
         tokio::spawn(async move {
@@ -66,7 +71,7 @@ impl Log {
         });
     }
 
-    /// Ends the log.
+    /// Ends the log, and reports all dropped lines.
     pub(crate) fn end(self) {
         let lines = self.dropped.dropped_lines();
         if lines > 0 {

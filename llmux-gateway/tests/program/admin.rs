@@ -112,12 +112,12 @@ async fn the_local_token_is_its_users_alone_and_goes_with_the_server() {
     std::fs::set_permissions(file.parent().expect("a folder"), PermissionsExt::from_mode(0o755))
         .expect("set");
     let refused = server.llmux(&["plugin", "unload", "x"]).await;
-    assert!(text(&refused.stderr).contains("can be reached by others"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("other users can access it"), "{}", text(&refused.stderr));
     let folder = server.folder.path().to_owned();
     let mut other = llmux(&folder);
     other.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     let other = tokio::time::timeout(LONG, other.output()).await.expect("it is refused").expect("llmux runs");
-    assert!(text(&other.stderr).contains("can be reached by others"), "{}", text(&other.stderr));
+    assert!(text(&other.stderr).contains("other users can access it"), "{}", text(&other.stderr));
     std::fs::set_permissions(file.parent().expect("a folder"), PermissionsExt::from_mode(0o700))
         .expect("set");
 

@@ -26,7 +26,7 @@ async fn a_wrong_configuration_is_refused_with_file_line_and_what_is_allowed() {
             provider("type = \"opnai\""),
             "llmux.toml:4:8: unknown provider type `opnai`; the types are `openai` (any OpenAI-compatible API over HTTP), `echo`",
         ),
-        (twice, "llmux.toml:6:8: a provider named `a` is there already"),
+        (twice, "llmux.toml:6:8: a provider named `a` already exists"),
         (
             provider("type = \"openai\"\napi_key_env = \"LLMUX_TEST_NO_KEY\""),
             "llmux.toml:5:15: provider `a` takes its key from the environment variable LLMUX_TEST_NO_KEY: environment variable not found",
@@ -42,7 +42,7 @@ async fn a_wrong_configuration_is_refused_with_file_line_and_what_is_allowed() {
             "llmux.toml:4:12: unknown variant `ignore`, expected `continue` or `fail`",
         ),
         (plugin("sha256 = \"12\""), "llmux.toml:4:10: a SHA-256 is 64 hexadecimal digits"),
-        (plugin("").repeat(2), "llmux.toml:5:8: a plugin instance named `tag` is there already"),
+        (plugin("").repeat(2), "llmux.toml:5:8: a plugin instance named `tag` already exists"),
         ("[plugins]\ndirs = [\"nowhere\"]".to_owned(), "plugin folder /nowhere: No such file"),
         (
             "[[api_key]]\nid = \"a\"\nsha256 = \"x\"".to_owned(),

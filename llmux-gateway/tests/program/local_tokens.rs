@@ -59,7 +59,7 @@ async fn a_token_that_others_may_read_is_not_used() {
     let server = Server::start().await;
     set_permissions(server.token_file(), PermissionsExt::from_mode(0o640)).expect("set");
     let said = unload(llmux(server.folder.path()), &server.admin).await;
-    assert!(said.contains("can be reached by others"), "{said}");
+    assert!(said.contains("other users can access it"), "{said}");
 }
 
 #[tokio::test]

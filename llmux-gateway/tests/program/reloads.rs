@@ -247,7 +247,7 @@ async fn d4_a_setting_that_goes_from_the_file_or_is_null_is_the_plugins_own_agai
         text(&off.stderr)
     );
     let both = server.llmux(&["plugin", "set", "a", "--priority", "9", "--default", "priority"]).await;
-    assert_eq!(text(&both.stderr), "llmux: `priority` is both set and left to its default\n");
+    assert_eq!(text(&both.stderr), "llmux: `priority` is both set and reset to its default\n");
 
     // This plugin's configuration has no default: the refusal says so, and all is as it was.
     let (status, refused) =

@@ -134,7 +134,7 @@ async fn the_command_line_takes_and_repeats_no_secret_of_a_url() {
     let said = server.llmux(&["plugin", "list", "--admin", &admin]).await;
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(
-        said.contains("--admin holds a user or a password; a token goes into LLMUX_ADMIN_TOKEN"),
+        said.contains("--admin holds a user or a password; put a token into LLMUX_ADMIN_TOKEN"),
         "{said}"
     );
     nothing_in("the refusal", &said);

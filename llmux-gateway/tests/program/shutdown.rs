@@ -25,7 +25,7 @@ async fn l3_a_stream_under_way_ends_before_the_program_does() {
     assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
     let (code, log) = server.end().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("every request has ended"), "{log}");
+    assert!(log.contains("all requests have ended"), "{log}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn verify_says_which_check_fails_and_inspect_the_state_of_the_signature() 
     let key_file = key_file.to_str().expect("text");
     let (code, out, _) = run(keys.path(), &["plugin", "verify", file]).await;
     assert_eq!(code, Some(0));
-    assert!(out.contains("checksum     not asked for") && out.contains("signature    none"), "{out}");
+    assert!(out.contains("checksum     not requested") && out.contains("signature    none"), "{out}");
     let (code, out, error) = run(keys.path(), &["plugin", "verify", file, "--key", &public]).await;
     assert_eq!(code, Some(1));
     assert!(out.contains("signature    failed") && out.contains("manifest     not reached"), "{out}");

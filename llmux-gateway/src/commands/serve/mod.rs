@@ -1,6 +1,7 @@
-//! `llmux serve`: starts everything or nothing, serves until it is told to stop, and leaves no request behind.
+//! `llmux serve`: starts everything or nothing, serves until a signal ends it, and completes the requests under way.
 //!
-//! The order of the end: `/readyz` says 503, the listeners close, requests end (bounded), plugins are cleaned up.
+//! Order of the end: `/readyz` responds with 503, the listeners close, requests end within a bound, plugins are cleaned up.
+//! Deliberately absent: what the listeners serve (`http::api`, `admin::router`).
 
 mod runtime_waker;
 mod signals;
@@ -43,7 +44,7 @@ use crate::{
     terminal::logging,
 };
 
-/// What plugins get to hear of how requests ended, after the last of these is gone.
+/// Longest time to wait, after the last request, for the hooks that report how requests ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the command.
@@ -68,7 +69,7 @@ pub(crate) async fn run(options: Serve) -> Result<()> {
 async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
     runtime_waker::start(tokio::runtime::Handle::current())?;
     let config = &loaded.config;
-    // Whatever can be refused is refused before a plugin runs.
+    // Everything that can be refused is refused before a plugin runs.
     let builder = client::client(&loaded, Vec::new())?;
     let keys = ApiKeys::of(&loaded)?;
     let tokens = AdminTokens::of(&loaded)?;
@@ -81,7 +82,7 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
     let (mut signals, mut hangups) = (Signals::new()?, Hangups::new()?);
     let client = tokio::select! {
         client = client::build(&loaded, builder) => client?,
-        signal = signals.next() => return Err(CliError::new(format!("{signal} while it started"))),
+        signal = signals.next() => return Err(CliError::new(format!("{signal} during the start"))),
     };
     match &loaded.path {
         Some(path) => tracing::info!("configuration: {}", path.display()),
@@ -152,7 +153,7 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
         tokio::select! {
             signal = signals.next() => break signal,
             () = hangups.next() => {
-                // What came of it is in the log.
+                // The log reports the result.
                 let reloader = reloader.clone();
                 tokio::spawn(async move { reloader.reload("config").await });
             }
@@ -184,12 +185,12 @@ fn share<T>(value: T) -> Arc<ArcSwap<T>> {
     Arc::new(ArcSwap::from_pointee(value))
 }
 
-/// The admin listener with what guards it.
+/// The admin listener with its tokens.
 struct Guarded {
     listener: TcpListener,
     address: SocketAddr,
     tokens: AdminTokens,
-    /// Where no token is configured: the one that this user's command line finds.
+    /// The local token, if no token is configured.
     local_token: Option<LocalToken>,
 }
 
@@ -211,7 +212,7 @@ async fn clean_up(client: &Client) {
         tracing::error!(instance, "cleanup: {error}");
     }
     match report.drained {
-        true => tracing::info!("every request has ended, and every plugin is cleaned up"),
+        true => tracing::info!("all requests have ended, and all plugins are cleaned up"),
         false => tracing::warn!("some requests had not ended"),
     }
 }

@@ -41,7 +41,7 @@ impl Signals {
     }
 }
 
-/// The signal that asks for the configuration to be read again.
+/// The signal that reloads the configuration.
 #[cfg(unix)]
 pub(super) struct Hangups(tokio::signal::unix::Signal);
 
@@ -59,7 +59,7 @@ impl Hangups {
     }
 }
 
-/// There is none here; `llmux reload` asks for the same.
+/// No signal: on this system only `llmux reload` reloads the configuration.
 #[cfg(not(unix))]
 pub(super) struct Hangups;
 
