@@ -17,28 +17,30 @@ impl Plugin for Desk {
         match request.last_user_text().as_deref() {
             // Answers: neither the provider nor a later pre hook is called.
             Some("ping") => {
-                let pong = Response::text("pong").model(request.model()).usage(1, 1);
-                Ok(ShortCircuit::respond(pong).metadata("desk.answered", true).into())
+                let pong = Response::text("pong").with_model(request.model()).with_usage(1, 1);
+                Ok(ShortCircuit::respond(pong).with_metadata("desk.answered", true).into())
             }
             // Refuses, and allows no fallback.
             Some("secret") => {
-                let error = Error::forbidden("not for everybody").code("not_allowed").param("messages");
-                Ok(ShortCircuit::reject(error).allow_fallback(false).into())
+                let error =
+                    Error::forbidden("not for everybody").with_code("not_allowed").with_param("messages");
+                Ok(ShortCircuit::reject(error).with_allow_fallback(false).into())
             }
             // Refuses, and lets the next fallback answer.
-            Some("busy") => Ok(ShortCircuit::reject(Error::unavailable("busy").retry_after(1.5)).into()),
+            Some("busy") => Ok(ShortCircuit::reject(Error::unavailable("busy").with_retry_after(1.5)).into()),
             _ => Ok(Flow::Continue),
         }
     }
 
     async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
         // Recovers: an error becomes a response.
-        if outcome.error().is_some_and(|error| error.http_status() == 504) {
+        if outcome.error().is_some_and(|error| error.status() == 504) {
             return outcome.recover(Response::text("That took too long. Please ask again."));
         }
         // Converts: a response becomes an error.
         if outcome.response().is_some_and(|response| response.finish_reason() == Some("content_filter")) {
-            return outcome.fail(Error::new("the provider withheld the answer").status(502).code("withheld"));
+            return outcome
+                .fail(Error::new("the provider withheld the answer").with_status(502).with_code("withheld"));
         }
         // Edits: the error stays an error, with another message.
         if let Some(mut error) = outcome.error_document() {

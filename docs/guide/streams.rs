@@ -25,7 +25,7 @@ impl Plugin for Limit {
         let said = ctx.state::<usize>();
         *said += shown.len();
         if *said > 20 {
-            return Ok(ChunkFlow::End(Error::new("the answer is too long").status(502)));
+            return Ok(ChunkFlow::End(Error::new("the answer is too long").with_status(502)));
         }
         chunk.set_delta(&shown)?;
         Ok(ChunkFlow::Forward)

@@ -60,7 +60,7 @@ impl Plugin for Blocklist {
 }
 
 async fn fetch(host: &Host, url: &str) -> Result<Vec<String>> {
-    let response = host.http(HttpRequest::get(url).timeout(Duration::from_secs(2))).await?;
+    let response = host.http(HttpRequest::get(url).with_timeout(Duration::from_secs(2))).await?;
     if !response.is_success() {
         return Err(Error::new(format!("the list answered {}", response.status())));
     }

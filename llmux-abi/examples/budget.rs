@@ -65,9 +65,9 @@ impl Plugin for Budget {
         };
         if spent >= self.tokens {
             let error = Error::rate_limited(format!("the budget of {} tokens is spent", self.tokens));
-            let error = error.code("budget_exceeded").retry_after((ends - now).as_secs_f64());
+            let error = error.with_code("budget_exceeded").with_retry_after((ends - now).as_secs_f64());
             // Every model is paid from the same budget.
-            return Ok(ShortCircuit::reject(error).allow_fallback(false).into());
+            return Ok(ShortCircuit::reject(error).with_allow_fallback(false).into());
         }
         ctx.set_response_header("x-budget-remaining", &(self.tokens - spent).to_string())?;
         Ok(Flow::Continue)

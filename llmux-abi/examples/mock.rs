@@ -59,13 +59,13 @@ impl Plugin for Mock {
     async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let Some((at, answer)) = self.answer(request) else { return Ok(Flow::Continue) };
         let short_circuit = match answer {
-            Answer::Text(text) => ShortCircuit::respond(Response::text(text).model(request.model())),
+            Answer::Text(text) => ShortCircuit::respond(Response::text(text).with_model(request.model())),
             Answer::Response(response) => ShortCircuit::respond(response),
             Answer::Error { status, message } => {
-                ShortCircuit::reject(Error::new(message).status(*status).kind("mock_error"))
+                ShortCircuit::reject(Error::new(message).with_status(*status).with_type("mock_error"))
             }
         };
-        Ok(short_circuit.metadata("mock_rule", at).into())
+        Ok(short_circuit.with_metadata("mock_rule", at).into())
     }
 
     async fn pre_stream_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<StreamFlow> {
@@ -78,7 +78,7 @@ impl Plugin for Mock {
                 for chunk in &mut chunks {
                     chunk["model"] = request.model().into();
                 }
-                Ok(Streamed::chunks(chunks).metadata("mock_rule", at).into())
+                Ok(Streamed::chunks(chunks).with_metadata("mock_rule", at).into())
             }
             _ => Ok(self.pre_hook(ctx, request).await?.into()),
         }

@@ -62,7 +62,9 @@ impl Plugin for Moderation {
         info!(request_id = ctx.request_id(), "refused");
         let error = Error::invalid_request("the request was refused by a content policy");
         // Another model would be asked the same.
-        Ok(ShortCircuit::reject(error.code("content_policy_violation")).allow_fallback(false).into())
+        Ok(ShortCircuit::reject(error.with_code("content_policy_violation"))
+            .with_allow_fallback(false)
+            .into())
     }
 }
 
@@ -70,9 +72,9 @@ impl Moderation {
     async fn is_flagged(&self, texts: &[String]) -> Result<bool> {
         let body = serde_json::json!({ "input": texts });
         let mut request = HttpRequest::post_json(&self.config.url, &body)?
-            .timeout(Duration::from_millis(self.config.timeout_ms));
+            .with_timeout(Duration::from_millis(self.config.timeout_ms));
         if let Some(key) = &self.config.api_key {
-            request = request.header("authorization", format!("Bearer {key}"));
+            request = request.with_header("authorization", format!("Bearer {key}"));
         }
         let response = self.host.http(request).await?;
         if !response.is_success() {

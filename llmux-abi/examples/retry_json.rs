@@ -94,7 +94,7 @@ fn unfenced(text: &str) -> &str {
 fn error(why: &str, cut: bool) -> Error {
     let cut = if cut { "; it was cut off at its token limit" } else { "" };
     let error = Error::new(format!("the model did not answer with the JSON asked for: {why}{cut}"));
-    error.status(502).kind("invalid_answer").code("not_the_json_asked_for")
+    error.with_status(502).with_type("invalid_answer").with_code("not_the_json_asked_for")
 }
 
 export_plugin!(RetryJson, name: "retry-json", priority: 200);

@@ -31,8 +31,9 @@ pub use sdk::{
     Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Configuration, Context, Counter, Document, Ending,
     Error, Exported, Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig,
     OnError, Outcome, Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd,
-    StreamFlow, Streamed, Usage, Value, compiled, instance, module,
+    StreamFlow, Streamed, Value, compiled, instance, module,
 };
+pub use types::Usage;
 
 /// Everything that a plugin's file uses: `use llmux_abi::prelude::*;`.
 ///

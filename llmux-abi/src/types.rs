@@ -6,8 +6,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::sdk::Usage;
-
 /// A chat request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
@@ -106,17 +104,32 @@ impl ChatResponse {
     }
 
     /// The same, of this model.
-    pub fn model(mut self, model: impl Into<String>) -> Self {
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
         self.model = model.into();
         self
     }
 
     /// The same, with this usage.
-    pub fn usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Self {
+    pub fn with_usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Self {
         let total_tokens = prompt_tokens + completion_tokens;
         self.usage = Some(Usage { prompt_tokens, completion_tokens, total_tokens });
         self
     }
+}
+
+/// Tokens used, as the provider counted them: `prompt_tokens` and `completion_tokens`, which the responses
+/// endpoint calls `input_tokens` and `output_tokens`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    #[serde(default, alias = "input_tokens")]
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    #[serde(default, alias = "output_tokens")]
+    pub completion_tokens: u64,
+    /// All tokens.
+    #[serde(default)]
+    pub total_tokens: u64,
 }
 
 /// A chunk of a chat stream that adds text to the first choice.

@@ -52,8 +52,8 @@ impl Plugin for Stumble {
                 Ok(Flow::Continue)
             }
             Some(How::Refuse) => {
-                let refused = ShortCircuit::reject(Error::rate_limited("too fast").retry_after(1.5));
-                Ok(refused.metadata("bucket", "empty").into())
+                let refused = ShortCircuit::reject(Error::rate_limited("too fast").with_retry_after(1.5));
+                Ok(refused.with_metadata("bucket", "empty").into())
             }
             None => Ok(Flow::Continue),
         }

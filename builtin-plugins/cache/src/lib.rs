@@ -187,8 +187,8 @@ impl Plugin for Cache {
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let Some((key, entry)) = self.look_up(ctx, request).await else { return Ok(Flow::Continue) };
         Ok(ShortCircuit::respond_json(entry.response())
-            .metadata("cache_hit", true)
-            .metadata("cache_key", key.to_string())
+            .with_metadata("cache_hit", true)
+            .with_metadata("cache_key", key.to_string())
             .into())
     }
 
@@ -198,11 +198,11 @@ impl Plugin for Cache {
         if entry.events().is_none() {
             // The host makes a stream of a response.
             let answer = ShortCircuit::respond_json(entry.response());
-            return Ok(answer.metadata("cache_hit", true).metadata("cache_key", key).into());
+            return Ok(answer.with_metadata("cache_hit", true).with_metadata("cache_key", key).into());
         }
         Ok(Streamed::events(entry::replay(entry))
-            .metadata("cache_hit", true)
-            .metadata("cache_key", key)
+            .with_metadata("cache_hit", true)
+            .with_metadata("cache_key", key)
             .into())
     }
 

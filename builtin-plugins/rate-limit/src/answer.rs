@@ -51,17 +51,17 @@ pub(crate) fn refuse(Refusal { what, retry_after }: Refusal, key: String) -> Sho
         Limit::Tokens => "token limit exceeded, try again in ",
     });
     push_duration(&mut message, retry_after);
-    let error = Error::rate_limited(message).retry_after(retry_after.as_secs_f64());
+    let error = Error::rate_limited(message).with_retry_after(retry_after.as_secs_f64());
     ShortCircuit::reject(error)
-        .allow_fallback(false)
-        .metadata("rate_limited", true)
-        .metadata("limit_key", key)
+        .with_allow_fallback(false)
+        .with_metadata("rate_limited", true)
+        .with_metadata("limit_key", key)
 }
 
 /// The answer while nobody can decide.
 pub(crate) fn unavailable() -> ShortCircuit {
-    let error = Error::unavailable("the rate limit cannot be checked now").retry_after(1.0);
-    ShortCircuit::reject(error).allow_fallback(false)
+    let error = Error::unavailable("the rate limit cannot be checked now").with_retry_after(1.0);
+    ShortCircuit::reject(error).with_allow_fallback(false)
 }
 
 /// Appends a duration as OpenAI writes it: `120ms`, `1s`, `1.5s`, `6m0s`, `1h0m30s`. Milliseconds, rounded up.

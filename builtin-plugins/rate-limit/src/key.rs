@@ -94,12 +94,13 @@ impl Part {
             Part::Value(name) => match ctx.get_str(name) {
                 Some(text) => see(Some(text)),
                 None => match ctx.get(name) {
-                    None => see(None),
                     Some(Value::String(text)) => see(Some(&text)),
                     Some(Value::Integer(integer)) => see(Some(&integer.to_string())),
                     Some(Value::Float(float)) => see(Some(&float.to_string())),
                     Some(Value::Boolean(boolean)) => see(Some(&boolean.to_string())),
                     Some(Value::Json(json)) => see(Some(&json.to_string())),
+                    // No value, or one of a kind that this version does not know.
+                    _ => see(None),
                 },
             },
         }

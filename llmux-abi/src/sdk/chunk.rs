@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use super::{
     error::{Error, Result},
     handle::Document,
-    response::Usage,
 };
+use crate::types::Usage;
 
 /// A chunk on its way to the client: one event of the stream. Data that is not JSON passes unseen.
 pub struct Chunk<'a> {

@@ -1,13 +1,10 @@
 //! The context of a request: who asks for what, values between plugins, headers of the response.
 
-use std::{
-    any::Any,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 
-use super::{error::Result, handle::ContextHandle};
+use super::{error::Result, handle::ContextHandle, value::Value};
 use crate::raw::context as field;
 
 /// The request headers whose values are credentials, in lower case: every host shows a plugin `[redacted]` in
@@ -54,10 +51,6 @@ pub const REDACTED_HEADERS: [&str; 22] = [
 pub struct Context<'a> {
     handle: ContextHandle<'a>,
 }
-
-/// What an instance keeps for one request: one value of each type it asks for.
-#[derive(Default)]
-pub(crate) struct State(Vec<Box<dyn Any + Send>>);
 
 impl<'a> Context<'a> {
     pub(crate) fn new(handle: ContextHandle<'a>) -> Self {
@@ -202,47 +195,6 @@ impl<'a> Context<'a> {
     /// This instance's own state for this request, one value of each type: made on first use, the same at every
     /// later hook (fallback attempts included), dropped after `on_complete`. Not undone if a hook fails.
     pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
-        let State(values) = self.handle.state();
-        let at = values.iter().position(|value| value.is::<T>()).unwrap_or_else(|| {
-            values.push(Box::new(T::default()));
-            values.len() - 1
-        });
-        values[at].downcast_mut().expect("the value was found by its type")
+        self.handle.state().get()
     }
-}
-
-/// A value between plugins.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A string.
-    String(String),
-    /// An integer.
-    Integer(i64),
-    /// A float.
-    Float(f64),
-    /// A boolean.
-    Boolean(bool),
-    /// Anything else.
-    Json(serde_json::Value),
-}
-
-macro_rules! value_from {
-    ($($from:ty => $value:ident => $made:expr;)*) => {$(
-        impl From<$from> for Value {
-            fn from($value: $from) -> Self {
-                $made
-            }
-        }
-    )*};
-}
-
-value_from! {
-    &str => text => Value::String(text.to_owned());
-    String => text => Value::String(text);
-    i64 => integer => Value::Integer(integer);
-    i32 => integer => Value::Integer(integer.into());
-    u32 => integer => Value::Integer(integer.into());
-    f64 => float => Value::Float(float);
-    bool => boolean => Value::Boolean(boolean);
-    serde_json::Value => json => Value::Json(json);
 }

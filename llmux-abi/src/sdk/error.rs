@@ -14,8 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
-/// let error = Error::rate_limited("slow down").code("too_fast").retry_after(1.5);
-/// assert_eq!((error.http_status(), error.error_type()), (429, "rate_limit_exceeded"));
+/// let error = Error::rate_limited("slow down").with_code("too_fast").with_retry_after(1.5);
+/// assert_eq!((error.status(), error.error_type()), (429, "rate_limit_exceeded"));
 /// ```
 ///
 /// Any `std::error::Error` becomes one with `?`, its sources joined by `: `. (For that reason this type is not a `std::error::Error`
@@ -45,55 +45,55 @@ impl Error {
 
     /// 400, `invalid_request_error`.
     pub fn invalid_request(message: impl fmt::Display) -> Self {
-        Self::new(message).status(400).kind("invalid_request_error")
+        Self::new(message).with_status(400).with_type("invalid_request_error")
     }
 
     /// 401, `authentication_error`.
     pub fn unauthorized(message: impl fmt::Display) -> Self {
-        Self::new(message).status(401).kind("authentication_error")
+        Self::new(message).with_status(401).with_type("authentication_error")
     }
 
     /// 403, `permission_error`.
     pub fn forbidden(message: impl fmt::Display) -> Self {
-        Self::new(message).status(403).kind("permission_error")
+        Self::new(message).with_status(403).with_type("permission_error")
     }
 
     /// 429, `rate_limit_exceeded`.
     pub fn rate_limited(message: impl fmt::Display) -> Self {
-        Self::new(message).status(429).kind("rate_limit_exceeded")
+        Self::new(message).with_status(429).with_type("rate_limit_exceeded")
     }
 
     /// 503, `service_unavailable`.
     pub fn unavailable(message: impl fmt::Display) -> Self {
-        Self::new(message).status(503).kind("service_unavailable")
+        Self::new(message).with_status(503).with_type("service_unavailable")
     }
 
     /// Sets the HTTP status, 400 to 599; the host makes anything else a failure of the plugin.
-    pub fn status(mut self, status: u16) -> Self {
+    pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
     /// Sets the error's `type`.
-    pub fn kind(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_type(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
         self.kind = kind.into();
         self
     }
 
     /// Sets the error's `code`.
-    pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = Some(code.into());
         self
     }
 
     /// Sets the error's `param`: which member of the request it is about.
-    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());
         self
     }
 
     /// Sets the header `retry-after`, in seconds (rounded up for the client).
-    pub fn retry_after(mut self, seconds: f64) -> Self {
+    pub fn with_retry_after(mut self, seconds: f64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// The HTTP status.
-    pub fn http_status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         self.status
     }
 
@@ -114,18 +114,18 @@ impl Error {
     }
 
     /// The error's `code`.
-    pub fn error_code(&self) -> Option<&str> {
+    pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
     /// The error's `param`.
-    pub fn error_param(&self) -> Option<&str> {
+    pub fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }
 
-    /// How long the client is asked to wait, in seconds: what [`retry_after`](Self::retry_after) set, or a provider
+    /// How long the client is asked to wait, in seconds: what [`with_retry_after`](Self::with_retry_after) set, or a provider
     /// said.
-    pub fn retry_after_seconds(&self) -> Option<f64> {
+    pub fn retry_after(&self) -> Option<f64> {
         self.retry_after
     }
 
@@ -216,13 +216,10 @@ mod tests {
 
     #[test]
     fn what_was_set_can_be_read_here_and_behind_the_document() {
-        let error = Error::rate_limited("later").retry_after(1.5).code("slow").param("user");
+        let error = Error::rate_limited("later").with_retry_after(1.5).with_code("slow").with_param("user");
         for error in [Error::from_document(&error.to_document()), error] {
-            assert_eq!(error.retry_after_seconds(), Some(1.5));
-            assert_eq!(
-                (error.http_status(), error.error_code(), error.error_param()),
-                (429, Some("slow"), Some("user"))
-            );
+            assert_eq!(error.retry_after(), Some(1.5));
+            assert_eq!((error.status(), error.code(), error.param()), (429, Some("slow"), Some("user")));
         }
     }
 
@@ -230,14 +227,14 @@ mod tests {
     fn an_error_document_reads_as_what_was_written() {
         for message in ["", "plain", "\"quoted\" \\ and\nbroken \u{1}", "äöü 🦀"] {
             for retry_after in [None, Some(0.0), Some(1.5), Some(1e-9), Some(1e300)] {
-                let mut error = Error::rate_limited(message).code("c\"").param("p");
+                let mut error = Error::rate_limited(message).with_code("c\"").with_param("p");
                 error.retry_after = retry_after;
                 assert_eq!(Error::from_document(&error.to_document()), error);
                 error = Error { code: None, param: None, ..error };
                 assert_eq!(Error::from_document(&error.to_document()), error);
             }
         }
-        let timeless = Error::new("x").retry_after(f64::NAN).to_document();
+        let timeless = Error::new("x").with_retry_after(f64::NAN).to_document();
         assert_eq!(Error::from_document(&timeless).retry_after, None);
     }
 }

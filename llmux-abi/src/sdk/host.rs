@@ -10,9 +10,9 @@ use async_ffi::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    contain::guarded_task,
     error::{Error, Result},
     handle::{HostHandle, HttpResponseHandle},
-    shim,
 };
 use crate::raw::host::{
     METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHeader, RawHttpRequest, RawMetric,
@@ -24,7 +24,7 @@ use crate::raw::host::{
 /// # use std::time::Duration;
 /// # use llmux_abi::prelude::*;
 /// async fn ask(host: &Host, url: &str) -> Result<Vec<String>> {
-///     let response = host.http(HttpRequest::get(url).timeout(Duration::from_secs(2))).await?;
+///     let response = host.http(HttpRequest::get(url).with_timeout(Duration::from_secs(2))).await?;
 ///     if !response.is_success() {
 ///         return Err(Error::new(format!("{url} answered {}", response.status())));
 ///     }
@@ -70,7 +70,7 @@ impl Host {
     /// future is dropped, once the instance is going away. A panic in it is logged and ends only it. The host does
     /// not bound how many there are.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.handle.spawn(shim::guarded_task(self.clone(), future).into_ffi()).unwrap_or(false)
+        self.handle.spawn(guarded_task(self.handle.clone(), future).into_ffi()).unwrap_or(false)
     }
 
     /// Sends an HTTP request through the host's client, and waits for the whole response. Dropping the future aborts
@@ -257,24 +257,24 @@ impl HttpRequest {
     ///
     /// When the body cannot be written as JSON.
     pub fn post_json(url: impl Into<String>, body: &impl Serialize) -> Result<Self> {
-        let request = Self::new("POST", url).header("content-type", "application/json");
-        Ok(request.body(serde_json::to_vec(body)?))
+        let request = Self::new("POST", url).with_header("content-type", "application/json");
+        Ok(request.with_body(serde_json::to_vec(body)?))
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Sets the body.
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
     /// Sets the time limit for the whole exchange.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }

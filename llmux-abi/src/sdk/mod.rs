@@ -2,9 +2,11 @@
 //!
 //! A plugin's file begins with `use llmux_abi::prelude::*;`, implements [`Plugin`], and ends with
 //! [`export_plugin!`](crate::export_plugin). Everything here is safe to use; the unsafe code that stands on
-//! the contract is in `handle`, `shim` and `export`.
+//! the contract is in `handle`, `absent`, `contain`, `shim` and `export`.
 
+mod absent;
 pub(crate) mod chunk;
+mod contain;
 pub(crate) mod context;
 pub(crate) mod error;
 #[doc(hidden)]
@@ -18,17 +20,22 @@ pub(crate) mod plugin;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod shim;
-pub(crate) mod tracing;
+pub(crate) mod source;
+mod state;
+mod tracing;
+pub(crate) mod value;
 
 pub use chunk::Chunk;
-pub use context::{Context, REDACTED_HEADERS, Value};
+pub use context::{Context, REDACTED_HEADERS};
 pub use error::{Error, Result};
-pub use flow::{ChunkFlow, ChunkSource, Flow, ShortCircuit, StreamFlow, Streamed};
+pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow};
 pub use handle::Document;
 pub use host::{Counter, Gauge, Histogram, Host, HttpRequest, HttpResponse};
 pub use manifest::{Exported, Manifest, OnError};
 pub use outcome::{Completion, Ending, Outcome, StreamEnd};
 pub use plugin::{Configuration, NoConfig, Plugin};
 pub use request::{Message, Request};
-pub use response::{Response, Usage};
+pub use response::Response;
 pub use shim::{Compiled, compiled, instance, module};
+pub use source::{ChunkSource, Streamed};
+pub use value::Value;

@@ -8,16 +8,16 @@ use super::{
     error::{Error, Result},
     handle::{Document, OutcomeHandle, ReportHandle},
     request::Request,
-    response::{Response, Usage},
+    response::Response,
 };
-use crate::raw::outcome as field;
+use crate::{raw::outcome as field, types::Usage};
 
 /// What a post hook gets: the response, or the error, whoever made it.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
 /// # fn post_hook(outcome: &mut Outcome<'_>) -> Result<()> {
-/// if outcome.error().is_some_and(|error| error.http_status() == 504) {
+/// if outcome.error().is_some_and(|error| error.status() == 504) {
 ///     outcome.recover(Response::text("Please ask again in a minute."))?;
 /// } else if let Some(mut response) = outcome.response() {
 ///     response.remove("/system_fingerprint")?;

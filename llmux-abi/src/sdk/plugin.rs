@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
+    absent::{Absent, AsPreHook},
     chunk::Chunk,
     context::Context,
     error::Result,
@@ -13,7 +14,6 @@ use super::{
     host::Host,
     outcome::{Completion, Outcome, StreamEnd},
     request::Request,
-    shim::{Absent, AsPreHook},
 };
 
 /// A plugin: how an instance is made, and what it does at each hook.

@@ -2,10 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-use serde::{Deserialize, Serialize};
-
 use super::{error::Result, handle::Document};
-use crate::types::ChatResponse;
+use crate::types::{ChatResponse, Usage};
 
 /// A response on its way to the client. Any member can be reached through [`Document`]'s pointers; the
 /// methods here name the common ones.
@@ -68,19 +66,4 @@ impl Response<'_> {
     pub fn text(content: impl Into<String>) -> ChatResponse {
         ChatResponse::text(content)
     }
-}
-
-/// Tokens used, as the provider counted them: `prompt_tokens` and `completion_tokens`, which the responses
-/// endpoint calls `input_tokens` and `output_tokens`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    #[serde(default, alias = "input_tokens")]
-    pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    #[serde(default, alias = "output_tokens")]
-    pub completion_tokens: u64,
-    /// All tokens.
-    #[serde(default)]
-    pub total_tokens: u64,
 }

@@ -7,7 +7,7 @@
 //! Deliberately absent: spans. An event carries its fields and the name of the instance whose hook (or task)
 //! runs, which the host adds.
 
-use std::{cell::Cell, fmt, sync::OnceLock};
+use std::fmt;
 
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -16,55 +16,23 @@ use tracing::{
 };
 
 use super::{
-    context::Value,
-    handle::{HostHandle, LogTarget},
-    host::Host,
-    shim,
+    contain::panic_message,
+    handle::{HostHandle, log},
+    value::Value,
 };
 use crate::raw::host as level;
 
-thread_local! {
-    // No destructor: a thread may outlive everything this library did on it.
-    static CURRENT: Cell<Option<LogTarget>> = const { Cell::new(None) };
-}
-
-/// The host as this image first saw it: for events outside of any instance. Never dropped.
-static IMAGE: OnceLock<(HostHandle, LogTarget)> = OnceLock::new();
-
-/// Runs a piece of an instance's code: events on this thread are that instance's until it returns.
-pub(crate) fn scope<R>(host: &Host, run: impl FnOnce() -> R) -> R {
-    struct Restore(Option<LogTarget>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.set(self.0);
-        }
-    }
-    let _restore = Restore(CURRENT.replace(Some(shim::log_target(host))));
-    run()
-}
-
 /// Installs the forwarder for this image. Without effect if the image has another one already.
 pub(crate) fn install(host: HostHandle) {
-    let target = shim::image_log_target(&host);
-    if IMAGE.set((host, target)).is_err() {
+    if !log::keep(host) {
         return;
     }
     let _ = tracing::subscriber::set_global_default(Forwarder);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = shim::panic_message(panic.payload());
-        forward(level::LEVEL_ERROR, "panic", &format!("panicked at {place}: {message}"), &[]);
+        let message = panic_message(panic.payload());
+        log::forward(level::LEVEL_ERROR, "panic", &format!("panicked at {place}: {message}"), &[]);
     }));
-}
-
-fn target() -> Option<LogTarget> {
-    CURRENT.get().or_else(|| IMAGE.get().map(|(_, target)| *target))
-}
-
-fn forward(level: u32, name: &str, message: &str, fields: &[(&str, Value)]) {
-    if let Some(target) = target() {
-        HostHandle::log(&target, level, name, message, fields);
-    }
 }
 
 fn number(level: &Level) -> u32 {
@@ -90,17 +58,14 @@ impl Subscriber for Forwarder {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Not only events: `tracing::enabled!` asks with metadata that is neither event nor span.
-        !metadata.is_span()
-            && target().is_some_and(|target| {
-                HostHandle::log_enabled(&target, number(metadata.level()), metadata.target())
-            })
+        !metadata.is_span() && log::enabled(number(metadata.level()), metadata.target())
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut record = Record::default();
         event.record(&mut record);
         let metadata = event.metadata();
-        forward(number(metadata.level()), metadata.target(), &record.message, &record.fields);
+        log::forward(number(metadata.level()), metadata.target(), &record.message, &record.fields);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

@@ -2,10 +2,13 @@
 
 use abi_stable::sabi_types::RMut;
 
-use super::context::with_raw_value;
+use super::value::lend;
 use crate::{
-    raw::flow::{AnswerObject, FAILURE_ERROR, FAILURE_PANIC, RawAnswer},
-    sdk::{context::Value, flow::BoxedSource, host::Host, shim},
+    raw::{
+        flow::{AnswerObject, FAILURE_ERROR, FAILURE_PANIC, RawAnswer},
+        stream::RawStream,
+    },
+    sdk::value::Value,
 };
 
 /// Where a hook's answer goes.
@@ -28,11 +31,11 @@ impl<'a> Answer<'a> {
         unsafe { respond(self.object(), json.into()) }
     }
 
-    pub(crate) fn respond_stream(&mut self, source: Box<dyn BoxedSource>, host: &Host) {
+    /// Hands a stream to the host, which owns it from here on.
+    pub(crate) fn respond_stream(&mut self, stream: RawStream) {
         let respond_stream = self.raw.table.respond_stream();
-        // SAFETY: the host's table and object belong together, see the head. The stream is a fresh one, and
-        // the host owns it from here on.
-        unsafe { respond_stream(self.object(), shim::stream(source, host)) }
+        // SAFETY: the host's table and object belong together, see the head. The stream is passed by value.
+        unsafe { respond_stream(self.object(), stream) }
     }
 
     pub(crate) fn reject(&mut self, error: &str, allow_fallback: bool) {
@@ -44,7 +47,7 @@ impl<'a> Answer<'a> {
     pub(crate) fn metadata(&mut self, key: &str, value: &Value) {
         let metadata = self.raw.table.metadata();
         // SAFETY: the host's table and object belong together, see the head.
-        with_raw_value(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
+        lend(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
     }
 
     pub(crate) fn emit(&mut self, event: &str, data: &str) {

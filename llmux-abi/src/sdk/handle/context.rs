@@ -1,15 +1,15 @@
 //! A request's context: its texts, numbers and values, and the state an instance keeps in it.
 
-use abi_stable::std_types::RStr;
-
+use super::value::{lend, owned};
 use crate::{
     raw::{
         context::{self, RawContext, StateObject},
-        value::{self, RawValue},
+        value::{RawValue, VALUE_STRING},
     },
     sdk::{
-        context::{State, Value},
         error::{Error, Result},
+        state::State,
+        value::Value,
     },
 };
 
@@ -46,23 +46,15 @@ impl<'a> ContextHandle<'a> {
     }
 
     pub(crate) fn string(&self, key: &str) -> Option<&str> {
-        self.raw_value(key).filter(|value| value.kind == value::VALUE_STRING).map(|value| value.text.as_str())
+        self.raw_value(key).filter(|value| value.kind == VALUE_STRING).map(|value| value.text.as_str())
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<Value> {
-        let raw = self.raw_value(key)?;
-        Some(match raw.kind {
-            value::VALUE_STRING => Value::String(raw.text.as_str().to_owned()),
-            value::VALUE_INTEGER => Value::Integer(raw.bits as i64),
-            value::VALUE_FLOAT => Value::Float(f64::from_bits(raw.bits)),
-            value::VALUE_BOOLEAN => Value::Boolean(raw.bits != 0),
-            value::VALUE_JSON => Value::Json(serde_json::from_str(raw.text.as_str()).ok()?),
-            _ => return None,
-        })
+        owned(self.raw_value(key)?)
     }
 
     pub(crate) fn set_value(&mut self, key: &str, value: &Value) -> Result<()> {
-        let code = with_raw_value(value, |raw| {
+        let code = lend(value, |raw| {
             // SAFETY: the host's table and object belong together, see the head.
             unsafe { self.raw.table.set_value()(self.raw.object.reborrow(), key.into(), raw) }
         });
@@ -110,21 +102,4 @@ fn changed(code: u32, what: &str, name: &str) -> Result<()> {
         _ => "the host refuses it",
     };
     Err(Error::new(format!("cannot set the {what} `{name}`: {why}")))
-}
-
-/// Lends a value to one call.
-pub(super) fn with_raw_value<R>(value: &Value, use_raw: impl FnOnce(RawValue<'_>) -> R) -> R {
-    let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
-    match value {
-        Value::String(text) => {
-            use_raw(RawValue { kind: value::VALUE_STRING, bits: 0, text: text.as_str().into() })
-        }
-        Value::Integer(integer) => use_raw(scalar(value::VALUE_INTEGER, *integer as u64)),
-        Value::Float(float) => use_raw(scalar(value::VALUE_FLOAT, float.to_bits())),
-        Value::Boolean(boolean) => use_raw(scalar(value::VALUE_BOOLEAN, u64::from(*boolean))),
-        Value::Json(json) => {
-            let text = json.to_string();
-            use_raw(RawValue { kind: value::VALUE_JSON, bits: 0, text: text.as_str().into() })
-        }
-    }
 }

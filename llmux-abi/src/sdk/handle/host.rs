@@ -1,14 +1,8 @@
-//! The host, counted, and the place that log events go to.
+//! The host, counted.
 
 use abi_stable::std_types::{RSlice, RStr};
 
-use crate::{
-    raw::{
-        host::{RawHost, RawHttpRequest, RawHttpResponse, RawMetric},
-        value::{self, RawField, RawValue},
-    },
-    sdk::context::Value,
-};
+use crate::raw::host::{RawHost, RawHttpRequest, RawHttpResponse, RawMetric};
 
 /// A counted reference to the host.
 pub(crate) struct HostHandle {
@@ -42,7 +36,7 @@ impl HostHandle {
         Self { raw }
     }
 
-    pub(crate) fn raw(&self) -> RawHost {
+    pub(super) fn raw(&self) -> RawHost {
         self.raw
     }
 
@@ -77,55 +71,5 @@ impl HostHandle {
             // SAFETY: retained.
             unsafe { record(self.raw.object, id, RSlice::from_slice(labels), value) }
         }
-    }
-
-    /// The host of a raw handle that somebody retains, for logging.
-    pub(crate) fn log_enabled(raw: &LogTarget, level: u32, target: &str) -> bool {
-        // SAFETY: a `LogTarget` exists only while its host is retained.
-        unsafe { raw.0.table.log_enabled()(raw.0.object, level, target.into()) }
-    }
-
-    pub(crate) fn log(raw: &LogTarget, level: u32, target: &str, message: &str, fields: &[(&str, Value)]) {
-        let texts: Vec<String> = fields
-            .iter()
-            .map(|(_, value)| if let Value::Json(json) = value { json.to_string() } else { String::new() })
-            .collect();
-        let raws: Vec<RawField<'_>> = fields
-            .iter()
-            .zip(&texts)
-            .map(|((name, value), json)| {
-                let (kind, bits, text) = match value {
-                    Value::String(text) => (value::VALUE_STRING, 0, text.as_str()),
-                    Value::Integer(integer) => (value::VALUE_INTEGER, *integer as u64, ""),
-                    Value::Float(float) => (value::VALUE_FLOAT, float.to_bits(), ""),
-                    Value::Boolean(boolean) => (value::VALUE_BOOLEAN, u64::from(*boolean), ""),
-                    Value::Json(_) => (value::VALUE_JSON, 0, json.as_str()),
-                };
-                RawField { name: (*name).into(), value: RawValue { kind, bits, text: text.into() } }
-            })
-            .collect();
-        // SAFETY: a `LogTarget` exists only while its host is retained.
-        unsafe {
-            raw.0.table.log()(raw.0.object, level, target.into(), message.into(), RSlice::from_slice(&raws))
-        }
-    }
-}
-
-/// The host that log events of this thread go to, without a count of its own: copied from a [`HostHandle`]
-/// that outlives its use (`tracing::enter` borrows it; the library's own is never dropped).
-#[derive(Clone, Copy)]
-pub(crate) struct LogTarget(RawHost);
-
-// SAFETY: the contract lets the host's functions be called from any thread.
-unsafe impl Send for LogTarget {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for LogTarget {}
-
-impl LogTarget {
-    /// # Safety
-    ///
-    /// The handle outlives every use of the target.
-    pub(crate) unsafe fn of(host: &HostHandle) -> Self {
-        Self(host.raw())
     }
 }

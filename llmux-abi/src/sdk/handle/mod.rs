@@ -16,11 +16,13 @@ mod context;
 mod document;
 mod host;
 mod http;
+pub(crate) mod log;
 mod outcome;
+mod value;
 
 pub(crate) use answer::Answer;
 pub(crate) use context::{ContextHandle, drop_state};
 pub use document::Document;
-pub(crate) use host::{HostHandle, LogTarget};
+pub(crate) use host::HostHandle;
 pub(crate) use http::HttpResponseHandle;
 pub(crate) use outcome::{OutcomeHandle, ReportHandle};

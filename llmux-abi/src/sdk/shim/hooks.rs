@@ -5,33 +5,27 @@ use async_ffi::FfiContext;
 
 use super::{
     Shell,
-    contain::{caught, start},
+    answer::{chunk_flow, failure, flow, stream_flow},
+    start::start,
 };
 use crate::{
     raw::{
         context::{RawContext, StateObject},
         document::RawDocument,
-        flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll, RawAnswer},
+        flow::{HOOK_CONTINUE, HookPoll, RawAnswer},
         outcome::{RawOutcome, RawReport},
         plugin::InstanceObject,
     },
     sdk::{
         chunk::Chunk,
+        contain::caught,
         context::Context,
-        error::Error,
-        handle::{Answer, ContextHandle, Document, OutcomeHandle, ReportHandle, drop_state},
+        handle::{ContextHandle, Document, OutcomeHandle, ReportHandle, drop_state, log::scope},
         outcome::{Completion, Outcome, StreamEnd},
         plugin::Plugin,
         request::Request,
-        tracing,
     },
 };
-
-/// A hook's error becomes a failure.
-fn fail(error: &Error, answer: &mut Answer<'_>) -> u32 {
-    answer.failed(error.message());
-    HOOK_FAILED
-}
 
 /// The instance behind an object.
 ///
@@ -57,9 +51,9 @@ pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
         let mut request = Request::new(Document::new(request));
         plugin.pre_hook(&mut context, &mut request).await
     };
-    start(host, answer, waker, hook, |flow, answer| match flow {
-        Ok(flow) => flow.answer(answer),
-        Err(error) => fail(&error, answer),
+    start(host.handle(), answer, waker, hook, |result, answer| match result {
+        Ok(reply) => flow(reply, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -77,9 +71,9 @@ pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
         let mut request = Request::new(Document::new(request));
         (host, plugin.pre_stream_hook(&mut context, &mut request).await)
     };
-    start(host, answer, waker, hook, |(host, flow), answer| match flow {
-        Ok(flow) => flow.answer(host, answer),
-        Err(error) => fail(&error, answer),
+    start(host.handle(), answer, waker, hook, |(host, result), answer| match result {
+        Ok(reply) => stream_flow(reply, host, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -97,9 +91,9 @@ pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
         let mut outcome = Outcome::new(OutcomeHandle::new(outcome));
         plugin.post_hook(&mut context, &mut outcome).await
     };
-    start(host, answer, waker, hook, |done, answer| match done {
+    start(host.handle(), answer, waker, hook, |done, answer| match done {
         Ok(()) => HOOK_CONTINUE,
-        Err(error) => fail(&error, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -119,9 +113,9 @@ pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
         let mut chunk = Chunk::new(event, Document::new(chunk));
         (event, plugin.on_stream_chunk(&mut context, &mut chunk).await)
     };
-    start(host, answer, waker, hook, |(event, flow), answer| match flow {
-        Ok(flow) => flow.answer(event, answer),
-        Err(error) => fail(&error, answer),
+    start(host.handle(), answer, waker, hook, |(event, result), answer| match result {
+        Ok(reply) => chunk_flow(reply, event, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -140,14 +134,14 @@ pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
         let done = plugin.post_stream_hook(&mut context, &mut end).await;
         (done, end.emitted)
     };
-    start(host, answer, waker, hook, |(done, emitted), answer| match done {
+    start(host.handle(), answer, waker, hook, |(done, emitted), answer| match done {
         Ok(()) => {
             for (event, data) in emitted {
                 answer.emit(&event, &data);
             }
             HOOK_CONTINUE
         }
-        Err(error) => fail(&error, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -165,7 +159,7 @@ pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
         let completion = Completion::new(ReportHandle::new(report));
         plugin.on_complete(&mut context, &completion).await;
     };
-    start(host, answer, waker, hook, |(), _| HOOK_CONTINUE)
+    start(host.handle(), answer, waker, hook, |(), _| HOOK_CONTINUE)
 }
 
 pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
@@ -175,9 +169,9 @@ pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table goes with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    start(host, answer, waker, plugin.cleanup(), |done, answer| match done {
+    start(host.handle(), answer, waker, plugin.cleanup(), |done, answer| match done {
         Ok(()) => HOOK_CONTINUE,
-        Err(error) => fail(&error, answer),
+        Err(error) => failure(&error, answer),
     })
 }
 
@@ -189,5 +183,5 @@ pub(super) unsafe extern "C" fn drop_state_caught(state: *mut StateObject) {
 pub(super) unsafe extern "C" fn drop_instance<P: Plugin>(object: *mut InstanceObject) {
     // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host gives it back once, after the last hook.
     let Shell { plugin, host } = *unsafe { Box::from_raw(object.cast::<Shell<P>>()) };
-    let _ = caught(|| tracing::scope(&host, || drop(plugin)));
+    let _ = caught(|| scope(host.handle(), || drop(plugin)));
 }

@@ -6,15 +6,15 @@
 //! its last hook: until then every hook may borrow it. What a hook call is lent lives for `'a`, and the
 //! future that the call hands out carries `'a`.
 //!
-//! No function here unwinds. A hook's future is wrapped in [`Contained`](contain::Contained), which catches a panic of its `poll`
-//! and of its `drop`; [`caught`](contain::caught) also contains a payload that panics when it is dropped. What runs outside of
+//! No function here unwinds. A hook's future is wrapped in [`Contained`](super::contain::Contained), which catches a panic of its `poll`
+//! and of its `drop`; [`caught`](super::contain::caught) also contains a payload that panics when it is dropped. What runs outside of
 //! those is code of this crate that does not panic.
 
 #![allow(unsafe_code)]
 
-mod absent;
-mod contain;
+mod answer;
 mod hooks;
+mod start;
 mod stream;
 
 use std::marker::PhantomData;
@@ -24,16 +24,11 @@ use abi_stable::{
     std_types::{RNone, ROption, RSome, RStr},
 };
 
-pub(crate) use absent::{Absent, AsPreHook};
-pub(crate) use contain::{guarded_task, panic_message};
-pub(crate) use stream::stream;
-
-use self::{
+use super::{
     absent::{is_absent, is_absent_alone},
     contain::caught,
-};
-use super::{
-    handle::{Answer, HostHandle, LogTarget},
+    error::{Error, Result},
+    handle::{Answer, HostHandle, log::scope},
     host::Host,
     manifest::Exported,
     plugin::{Configuration, Plugin},
@@ -73,10 +68,10 @@ pub const fn module<P: Plugin>() -> PluginModuleRef {
 pub fn instance<P: Plugin>(
     name: &str,
     host: RawHost,
-    make: impl FnOnce(Host) -> super::error::Result<P>,
+    make: impl FnOnce(Host) -> Result<P>,
 ) -> Result<RawInstance, String> {
     let host = Host::new(HostHandle::retain(host), name);
-    let plugin = caught(|| tracing::scope(&host, || make(host.clone())))
+    let plugin = caught(|| scope(host.handle(), || make(host.clone())))
         .map_err(|panic| format!("panicked: {panic}"))?
         .map_err(|error| error.to_string())?;
     let shell = Box::new(Shell { plugin, host });
@@ -121,7 +116,7 @@ unsafe extern "C" fn create<P: Plugin>(
 ) -> ROption<RawInstance> {
     let made = instance::<P>(name.as_str(), host, |host| {
         let config = <P::Config as Configuration>::read(config.as_str())
-            .map_err(|error| super::error::Error::new(format!("configuration: {error}")))?;
+            .map_err(|error| Error::new(format!("configuration: {error}")))?;
         P::new(config, host)
     });
     match made {
@@ -152,14 +147,78 @@ unsafe extern "C" fn attach(host: RawHost) {
     let _ = caught(|| tracing::install(HostHandle::retain(host)));
 }
 
-/// Where an instance's events go.
-pub(crate) fn log_target(host: &Host) -> LogTarget {
-    // SAFETY: `tracing::scope` borrows the host for as long as the target is in use.
-    unsafe { LogTarget::of(host.handle()) }
-}
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, pending, poll_fn};
 
-/// Where events go that belong to no instance.
-pub(crate) fn image_log_target(host: &HostHandle) -> LogTarget {
-    // SAFETY: `tracing::install` keeps the handle in a static beside the target, or drops both.
-    unsafe { LogTarget::of(host) }
+    use super::{is_absent, is_absent_alone};
+    use crate::prelude::*;
+
+    struct Bare;
+
+    impl Plugin for Bare {
+        type Config = NoConfig;
+
+        fn new(_: NoConfig, _: Host) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    /// Hooks written in every way that comes to mind, those without a size among them.
+    struct Whole;
+
+    impl Plugin for Whole {
+        type Config = NoConfig;
+
+        fn new(_: NoConfig, _: Host) -> Result<Self> {
+            Ok(Self)
+        }
+
+        async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+            Ok(Flow::Continue)
+        }
+
+        fn post_hook(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut Outcome<'_>,
+        ) -> impl Future<Output = Result<()>> + Send {
+            pending()
+        }
+
+        fn on_stream_chunk(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut Chunk<'_>,
+        ) -> impl Future<Output = Result<ChunkFlow>> + Send {
+            poll_fn(|_| std::task::Poll::Ready(Ok(ChunkFlow::Drop)))
+        }
+
+        async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
+            Bare.on_complete(ctx, completion).await;
+        }
+
+        fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
+            std::future::ready(Ok(()))
+        }
+    }
+
+    const fn absent<P: Plugin>() -> [bool; 7] {
+        [
+            is_absent(P::pre_hook),
+            is_absent(P::post_hook),
+            is_absent(P::pre_stream_hook),
+            is_absent(P::on_stream_chunk),
+            is_absent(P::post_stream_hook),
+            is_absent(P::on_complete),
+            is_absent_alone(P::cleanup),
+        ]
+    }
+
+    #[test]
+    fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
+        assert_eq!(absent::<Bare>(), [true; 7]);
+        // Its `pre_stream_hook` is its `pre_hook`, and of these only the end of a stream is not written.
+        assert_eq!(absent::<Whole>(), [false, false, false, false, true, false, false]);
+    }
 }

@@ -3,18 +3,23 @@
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut};
 use async_ffi::FfiContext;
 
-use super::contain::{caught, start};
+use super::start::start;
 use crate::{
     raw::{
         flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll, RawAnswer},
         stream::{RawStream, StreamObject, StreamTable, StreamTableRef},
     },
-    sdk::{flow::BoxedSource, host::Host, tracing},
+    sdk::{
+        contain::caught,
+        handle::{HostHandle, log::scope},
+        host::Host,
+        source::BoxedSource,
+    },
 };
 
 /// A producer, as the contract has it.
-pub(crate) fn stream(source: Box<dyn BoxedSource>, host: &Host) -> RawStream {
-    let source = Source { source, host: host.clone() };
+pub(super) fn stream(source: Box<dyn BoxedSource>, host: &Host) -> RawStream {
+    let source = Source { source, host: host.handle().clone() };
     let object = Box::into_raw(Box::new(source)).cast::<StreamObject>();
     RawStream { object, table: StreamTableRef(Source::TABLE.as_prefix()) }
 }
@@ -22,7 +27,7 @@ pub(crate) fn stream(source: Box<dyn BoxedSource>, host: &Host) -> RawStream {
 /// What a `StreamObject` is.
 struct Source {
     source: Box<dyn BoxedSource>,
-    host: Host,
+    host: HostHandle,
 }
 
 impl Source {
@@ -55,5 +60,5 @@ unsafe extern "C" fn next_chunk<'a>(
 unsafe extern "C" fn drop_stream(object: *mut StreamObject) {
     // SAFETY: made by `Box::into_raw` in `stream`; the host gives it back once.
     let Source { source, host } = *unsafe { Box::from_raw(object.cast::<Source>()) };
-    let _ = caught(|| tracing::scope(&host, || drop(source)));
+    let _ = caught(|| scope(&host, || drop(source)));
 }

@@ -8,6 +8,8 @@
 //!
 //! Deliberately absent: any knowledge of what the hooks do.
 
+#![allow(unsafe_code)]
+
 use std::{
     future::Future,
     marker::PhantomData,
@@ -15,7 +17,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::sdk::{
+use super::{
     error::Result,
     flow::{ChunkFlow, Flow, StreamFlow},
 };
@@ -84,91 +86,15 @@ impl<F: Future<Output = Result<Flow>>> Future for AsPreHook<F> {
 }
 
 /// Is this what a hook of two arguments besides the instance returns when it is not there?
-pub(super) const fn is_absent<I, C, S, F>(_: fn(I, C, S) -> F) -> bool {
+pub(crate) const fn is_absent<I, C, S, F>(_: fn(I, C, S) -> F) -> bool {
     is_mark::<F>()
 }
 
 /// The same, of a hook without arguments.
-pub(super) const fn is_absent_alone<I, F>(_: fn(I) -> F) -> bool {
+pub(crate) const fn is_absent_alone<I, F>(_: fn(I) -> F) -> bool {
     is_mark::<F>()
 }
 
 const fn is_mark<F>() -> bool {
     size_of::<F>() == 0 && align_of::<F>() == align_of::<Mark>()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::{Future, pending, poll_fn};
-
-    use super::{is_absent, is_absent_alone};
-    use crate::prelude::*;
-
-    struct Bare;
-
-    impl Plugin for Bare {
-        type Config = NoConfig;
-
-        fn new(_: NoConfig, _: Host) -> Result<Self> {
-            Ok(Self)
-        }
-    }
-
-    /// Hooks written in every way that comes to mind, those without a size among them.
-    struct Whole;
-
-    impl Plugin for Whole {
-        type Config = NoConfig;
-
-        fn new(_: NoConfig, _: Host) -> Result<Self> {
-            Ok(Self)
-        }
-
-        async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
-            Ok(Flow::Continue)
-        }
-
-        fn post_hook(
-            &self,
-            _: &mut Context<'_>,
-            _: &mut Outcome<'_>,
-        ) -> impl Future<Output = Result<()>> + Send {
-            pending()
-        }
-
-        fn on_stream_chunk(
-            &self,
-            _: &mut Context<'_>,
-            _: &mut Chunk<'_>,
-        ) -> impl Future<Output = Result<ChunkFlow>> + Send {
-            poll_fn(|_| std::task::Poll::Ready(Ok(ChunkFlow::Drop)))
-        }
-
-        async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
-            Bare.on_complete(ctx, completion).await;
-        }
-
-        fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
-            std::future::ready(Ok(()))
-        }
-    }
-
-    const fn absent<P: Plugin>() -> [bool; 7] {
-        [
-            is_absent(P::pre_hook),
-            is_absent(P::post_hook),
-            is_absent(P::pre_stream_hook),
-            is_absent(P::on_stream_chunk),
-            is_absent(P::post_stream_hook),
-            is_absent(P::on_complete),
-            is_absent_alone(P::cleanup),
-        ]
-    }
-
-    #[test]
-    fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
-        assert_eq!(absent::<Bare>(), [true; 7]);
-        // Its `pre_stream_hook` is its `pre_hook`, and of these only the end of a stream is not written.
-        assert_eq!(absent::<Whole>(), [false, false, false, false, true, false, false]);
-    }
 }

@@ -1,0 +1,89 @@
+//! The host that log events of a thread go to.
+//!
+//! [`scope`] sets it for a piece of an instance's code; outside of any instance it is the host that this image keeps
+//! ([`keep`]). Called by `contain`, the shim and `tracing`. Deliberately absent: which events there are.
+
+use std::{cell::Cell, sync::OnceLock};
+
+use abi_stable::std_types::RSlice;
+
+use super::host::HostHandle;
+use crate::{
+    raw::{
+        host::RawHost,
+        value::{RawField, RawValue, VALUE_BOOLEAN, VALUE_FLOAT, VALUE_INTEGER, VALUE_JSON, VALUE_STRING},
+    },
+    sdk::value::Value,
+};
+
+/// A host without a count of its own: copied from a [`HostHandle`] that outlives its use.
+#[derive(Clone, Copy)]
+struct LogTarget(RawHost);
+
+// SAFETY: the contract lets the host's functions be called from any thread.
+unsafe impl Send for LogTarget {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for LogTarget {}
+
+thread_local! {
+    // No destructor: a thread may outlive everything this library did on it.
+    static CURRENT: Cell<Option<LogTarget>> = const { Cell::new(None) };
+}
+
+/// The host as this image first saw it: for events outside of any instance. Never dropped.
+static IMAGE: OnceLock<HostHandle> = OnceLock::new();
+
+/// Runs a piece of an instance's code: events on this thread are that instance's until it returns.
+pub(crate) fn scope<R>(host: &HostHandle, run: impl FnOnce() -> R) -> R {
+    struct Restore(Option<LogTarget>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    // The host is borrowed for as long as the target is set.
+    let _restore = Restore(CURRENT.replace(Some(LogTarget(host.raw()))));
+    run()
+}
+
+/// Keeps a host for events outside of any instance. `false`, without effect, if this image keeps one already.
+pub(crate) fn keep(host: HostHandle) -> bool {
+    IMAGE.set(host).is_ok()
+}
+
+fn target() -> Option<LogTarget> {
+    CURRENT.get().or_else(|| IMAGE.get().map(|host| LogTarget(host.raw())))
+}
+
+/// True if the host would write a record of this level and target.
+pub(crate) fn enabled(level: u32, name: &str) -> bool {
+    target().is_some_and(|LogTarget(host)| {
+        // SAFETY: a target is set only while its host is retained.
+        unsafe { host.table.log_enabled()(host.object, level, name.into()) }
+    })
+}
+
+/// Passes a record to the host.
+pub(crate) fn forward(level: u32, name: &str, message: &str, fields: &[(&str, Value)]) {
+    let Some(LogTarget(host)) = target() else { return };
+    let texts: Vec<String> = fields
+        .iter()
+        .map(|(_, value)| if let Value::Json(json) = value { json.to_string() } else { String::new() })
+        .collect();
+    let raws: Vec<RawField<'_>> = fields
+        .iter()
+        .zip(&texts)
+        .map(|((name, value), json)| {
+            let (kind, bits, text) = match value {
+                Value::String(text) => (VALUE_STRING, 0, text.as_str()),
+                Value::Integer(integer) => (VALUE_INTEGER, *integer as u64, ""),
+                Value::Float(float) => (VALUE_FLOAT, float.to_bits(), ""),
+                Value::Boolean(boolean) => (VALUE_BOOLEAN, u64::from(*boolean), ""),
+                Value::Json(_) => (VALUE_JSON, 0, json.as_str()),
+            };
+            RawField { name: (*name).into(), value: RawValue { kind, bits, text: text.into() } }
+        })
+        .collect();
+    // SAFETY: a target is set only while its host is retained.
+    unsafe { host.table.log()(host.object, level, name.into(), message.into(), RSlice::from_slice(&raws)) }
+}

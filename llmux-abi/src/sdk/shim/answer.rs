@@ -1,0 +1,73 @@
+//! From what a hook returns to the codes and the answer of the contract.
+
+use super::stream::stream;
+use crate::{
+    raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_FAILED, HOOK_REPLACE, HOOK_SHORT_CIRCUIT},
+    sdk::{
+        error::Error,
+        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow},
+        handle::Answer,
+        host::Host,
+        source::Streamed,
+    },
+};
+
+/// Answers that the hook failed.
+pub(super) fn failure(error: &Error, answer: &mut Answer<'_>) -> u32 {
+    answer.failed(error.message());
+    HOOK_FAILED
+}
+
+pub(super) fn flow(flow: Flow, answer: &mut Answer<'_>) -> u32 {
+    match flow {
+        Flow::Continue => HOOK_CONTINUE,
+        Flow::ShortCircuit(reply) => short_circuit(reply, answer),
+    }
+}
+
+pub(super) fn stream_flow(flow: StreamFlow, host: &Host, answer: &mut Answer<'_>) -> u32 {
+    match flow {
+        StreamFlow::Continue => HOOK_CONTINUE,
+        StreamFlow::ShortCircuit(reply) => short_circuit(reply, answer),
+        StreamFlow::Stream(Streamed { source, metadata }) => {
+            for (key, value) in &metadata {
+                answer.metadata(key, value);
+            }
+            answer.respond_stream(stream(source, host));
+            HOOK_SHORT_CIRCUIT
+        }
+    }
+}
+
+/// `event` is the name of the event that the chunk came in: chunks in its place go out under it.
+pub(super) fn chunk_flow(flow: ChunkFlow, event: &str, answer: &mut Answer<'_>) -> u32 {
+    match flow {
+        ChunkFlow::Forward => HOOK_CONTINUE,
+        ChunkFlow::Drop => HOOK_DROP,
+        ChunkFlow::Replace(chunks) => {
+            for chunk in chunks {
+                answer.emit(event, &chunk.to_string());
+            }
+            HOOK_REPLACE
+        }
+        ChunkFlow::End(error) => {
+            answer.end_stream(&error.to_document());
+            HOOK_END
+        }
+    }
+}
+
+fn short_circuit(short_circuit: ShortCircuit, answer: &mut Answer<'_>) -> u32 {
+    for (key, value) in &short_circuit.metadata {
+        answer.metadata(key, value);
+    }
+    match short_circuit.reply {
+        Reply::Response(Ok(json)) => answer.respond(&json),
+        Reply::Response(Err(error)) => {
+            answer.failed(&format!("the response cannot be written as JSON: {error}"));
+            return HOOK_FAILED;
+        }
+        Reply::Error { error, allow_fallback } => answer.reject(&error.to_document(), allow_fallback),
+    }
+    HOOK_SHORT_CIRCUIT
+}

@@ -1,0 +1,61 @@
+//! Starts a hook: its first poll, and the future that carries the rest.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use async_ffi::{BorrowingFfiFuture, FfiContext};
+
+use crate::{
+    raw::flow::{HOOK_FAILED, HookPoll, RawAnswer},
+    sdk::{
+        contain::Contained,
+        handle::{Answer, HostHandle},
+    },
+};
+
+/// A hook under way, whose result becomes an answer and a code.
+struct Guarded<'a, F: Future> {
+    hook: Contained<F, &'a HostHandle>,
+    answer: Answer<'a>,
+    finish: fn(F::Output, &mut Answer<'a>) -> u32,
+}
+
+impl<F: Future> Future for Guarded<'_, F> {
+    type Output = u32;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u32> {
+        // SAFETY: `hook` is pinned with `self`, and nothing moves it.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let hook = unsafe { Pin::new_unchecked(&mut this.hook) };
+        let (answer, finish) = (&mut this.answer, this.finish);
+        hook.poll(cx, |output| finish(output, answer)).map(|done| {
+            done.unwrap_or_else(|panic| {
+                this.answer.panicked(&panic);
+                HOOK_FAILED
+            })
+        })
+    }
+}
+
+/// Polls a hook once; what is not ready goes to the host as a future.
+pub(super) fn start<'a, F>(
+    host: &'a HostHandle,
+    answer: RawAnswer<'a>,
+    waker: &mut FfiContext<'_>,
+    hook: F,
+    finish: fn(F::Output, &mut Answer<'a>) -> u32,
+) -> HookPoll<'a>
+where
+    F: Future + Send + 'a,
+{
+    let answer = Answer::new(answer);
+    let mut guarded = Box::pin(Guarded { hook: Contained::new(hook, host), answer, finish });
+    match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
+        Poll::Ready(code) => HookPoll::Ready(code),
+        Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
+    }
+}

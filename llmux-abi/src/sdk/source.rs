@@ -1,0 +1,101 @@
+//! Streams that a plugin produces in the provider's place.
+
+use std::{borrow::Cow, future::Future, pin::Pin};
+
+use super::{error::Error, value::Value};
+
+/// Produces the chunks of a stream, one at a time, for as long as the client reads. It outlives the hook that made
+/// it, so it owns what it needs; it is dropped when the stream ends or the client goes away.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use llmux_abi::{prelude::*, types::text_chunk};
+///
+/// struct Ticks {
+///     host: Host,
+///     left: u32,
+/// }
+///
+/// impl ChunkSource for Ticks {
+///     async fn next(&mut self) -> Option<Result<serde_json::Value>> {
+///         self.left = self.left.checked_sub(1)?;
+///         self.host.sleep(Duration::from_secs(1)).await;
+///         Some(Ok(text_chunk("tick ")))
+///     }
+/// }
+/// ```
+pub trait ChunkSource: Send + 'static {
+    /// The next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. One that takes longer
+    /// than the host's `stream_idle_timeout` (300 s by default) ends the stream too.
+    fn next(&mut self) -> impl Future<Output = Option<Result<serde_json::Value, Error>>> + Send;
+}
+
+/// The chunks of a list, in order.
+impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
+    async fn next(&mut self) -> Option<Result<serde_json::Value, Error>> {
+        Iterator::next(self).map(Ok)
+    }
+}
+
+/// A stream of the plugin's own, in the provider's place.
+pub struct Streamed {
+    pub(crate) source: Box<dyn BoxedSource>,
+    pub(crate) metadata: Vec<(Cow<'static, str>, Value)>,
+}
+
+impl Streamed {
+    /// Answers with the chunks of this source.
+    pub fn new(source: impl ChunkSource) -> Self {
+        Self { source: Box::new(source), metadata: Vec::new() }
+    }
+
+    /// Answers with these chunks.
+    pub fn chunks(chunks: Vec<serde_json::Value>) -> Self {
+        Self::new(chunks.into_iter())
+    }
+
+    /// Answers with these events: the name (empty for none) and the data, JSON text that goes out byte for
+    /// byte. What a cache or a recording answers with.
+    pub fn events<N, D>(events: impl IntoIterator<Item = (N, D), IntoIter: Send + 'static>) -> Self
+    where
+        N: Into<String>,
+        D: Into<String>,
+    {
+        let events = events.into_iter().map(|(name, data)| (name.into(), data.into()));
+        Self { source: Box::new(Events(events)), metadata: Vec::new() }
+    }
+
+    /// Adds a value to the context for the hooks that follow.
+    pub fn with_metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// The next event of a boxed source: its name, empty for none, and its data.
+pub(crate) type NextEvent<'a> =
+    Pin<Box<dyn Future<Output = Option<Result<(String, String), Error>>> + Send + 'a>>;
+
+/// [`ChunkSource`], so that one type stands for all of them.
+pub(crate) trait BoxedSource: Send {
+    fn next_event(&mut self) -> NextEvent<'_>;
+}
+
+impl<S: ChunkSource> BoxedSource for S {
+    fn next_event(&mut self) -> NextEvent<'_> {
+        Box::pin(async {
+            let chunk = self.next().await?;
+            Some(chunk.map(|chunk| (String::new(), chunk.to_string())))
+        })
+    }
+}
+
+/// Events that are there already.
+struct Events<I>(I);
+
+impl<I: Iterator<Item = (String, String)> + Send> BoxedSource for Events<I> {
+    fn next_event(&mut self) -> NextEvent<'_> {
+        Box::pin(std::future::ready(self.0.next().map(Ok)))
+    }
+}
