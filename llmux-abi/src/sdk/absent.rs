@@ -8,6 +8,10 @@
 //!
 //! Deliberately absent: any knowledge of what the hooks do.
 
+//! # Why this is sound
+//!
+//! [`AsPreHook`] pins its one field with itself and has no `Drop`.
+
 #![allow(unsafe_code)]
 
 use std::{

@@ -2,6 +2,10 @@
 //!
 //! Used by the shim for hooks and by `host` for tasks. Deliberately absent: what a panic becomes, which the caller says.
 
+//! # Why this is sound
+//!
+//! [`Contained`] pins its future with itself: the future is polled and dropped in place, and never moved out.
+
 #![allow(unsafe_code)]
 
 use std::{
