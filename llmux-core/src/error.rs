@@ -122,6 +122,16 @@ impl Error {
         Self::new(ErrorKind::PipelineClosed, "this host is shutting down").with_code("shutting_down")
     }
 
+    /// The error of a request that fails with a plugin. It does not name the plugin (rule E3).
+    pub(crate) fn plugin_failure() -> Self {
+        Self::new(ErrorKind::PluginFailure, "a plugin failed while it handled this request")
+    }
+
+    /// The error of a request whose caller went away.
+    pub(crate) fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "the caller went away")
+    }
+
     /// Sets the error's `code`.
     #[must_use]
     pub fn with_code(mut self, code: &str) -> Self {

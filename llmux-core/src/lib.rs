@@ -22,6 +22,7 @@
 //! ```
 
 mod boundary;
+mod cancel;
 pub mod client;
 pub mod document;
 mod endpoint;
@@ -32,6 +33,7 @@ pub mod plugins;
 pub mod provider;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upstream;
 
 pub use client::{Client, ClientBuilder, Reply, ReplyStream, Request, StreamReply};
 pub use document::Document;

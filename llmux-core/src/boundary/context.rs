@@ -1,4 +1,4 @@
-//! The context table: a [`RequestContext`], and the state that an instance keeps in it.
+//! The context table: a [`CallContext`], which holds a request's context and the instance's state of the request.
 
 use std::sync::Arc;
 
@@ -9,11 +9,13 @@ use abi_stable::{
 };
 use llmux_abi::raw::{
     context::{self as field, ContextObject, ContextTable, ContextTableRef, RawContext, StateObject},
-    plugin::PluginTableRef,
     value::{self, RawValue},
 };
 
-use crate::pipeline::context::{Refused, RequestContext, Value};
+use crate::pipeline::{
+    context::{Refused, RequestContext, StoredValue},
+    hook::CallContext,
+};
 
 struct Table;
 
@@ -31,20 +33,24 @@ impl Table {
     }
 }
 
-/// A handle on a context, for the instance at `context.at`.
-pub(super) fn handle(context: &mut RequestContext) -> RawContext<'_> {
+/// Makes a handle on the context of a call.
+pub(super) fn handle<'f>(context: &'f mut CallContext<'f>) -> RawContext<'f> {
     // SAFETY: a reference is a valid pointer for its lifetime.
     let object = unsafe { RMut::from_raw(std::ptr::from_mut(context).cast::<ContextObject>()) };
     RawContext { object, table: ContextTableRef(Table::TABLE.as_prefix()) }
 }
 
-fn context<'a>(object: RRef<'a, ContextObject>) -> &'a RequestContext {
-    // SAFETY: objects of this table are contexts, lent for `'a` (see `handle`).
+fn call<'a>(object: RRef<'a, ContextObject>) -> &'a CallContext<'a> {
+    // SAFETY: objects of this table are contexts of calls, lent for `'a` (see `handle`).
     unsafe { object.transmute_into_ref() }
 }
 
-fn context_mut<'a>(object: RMut<'a, ContextObject>) -> &'a mut RequestContext {
-    // SAFETY: objects of this table are contexts, lent mutably for `'a` (see `handle`).
+fn context<'a>(object: RRef<'a, ContextObject>) -> &'a RequestContext {
+    call(object).request
+}
+
+fn call_mut<'a>(object: RMut<'a, ContextObject>) -> &'a mut CallContext<'a> {
+    // SAFETY: objects of this table are contexts of calls, lent mutably for `'a` (see `handle`).
     unsafe { object.transmute_into_mut() }
 }
 
@@ -67,14 +73,13 @@ unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> RO
 }
 
 unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROption<i64> {
-    let context = context(object);
+    let call = call(object);
+    let context = &*call.request;
     match which {
         field::CONTEXT_ATTEMPT => RSome(context.attempt.into()),
         field::CONTEXT_IS_STREAMING => RSome(context.is_streaming.into()),
         field::CONTEXT_STARTED => RSome(context.started_micros()),
-        field::CONTEXT_REMAINING => {
-            RSome(context.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX))
-        }
+        field::CONTEXT_REMAINING => RSome(call.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX)),
         _ => RNone,
     }
 }
@@ -87,23 +92,23 @@ unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>)
 unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
     let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
     let raw = context(object).collected.value(key.as_str()).map(|value| match value {
-        Value::String(text) => RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) },
-        Value::Json(text) => RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) },
-        Value::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
-        Value::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),
-        Value::Boolean(boolean) => scalar(value::VALUE_BOOLEAN, u64::from(*boolean)),
+        StoredValue::String(text) => RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) },
+        StoredValue::Json(text) => RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) },
+        StoredValue::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
+        StoredValue::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),
+        StoredValue::Boolean(boolean) => scalar(value::VALUE_BOOLEAN, u64::from(*boolean)),
     });
     raw.into()
 }
 
-/// A plugin's value, copied; `None` for a kind that this host does not know.
-pub(super) fn owned(raw: RawValue<'_>) -> Option<Value> {
+/// Copies a plugin's value; `None` for a kind that this host does not know.
+pub(super) fn owned(raw: RawValue<'_>) -> Option<StoredValue> {
     Some(match raw.kind {
-        value::VALUE_STRING => Value::String(Arc::from(raw.text.as_str())),
-        value::VALUE_INTEGER => Value::Integer(raw.bits as i64),
-        value::VALUE_FLOAT => Value::Float(f64::from_bits(raw.bits)),
-        value::VALUE_BOOLEAN => Value::Boolean(raw.bits != 0),
-        value::VALUE_JSON => Value::Json(Arc::from(raw.text.as_str())),
+        value::VALUE_STRING => StoredValue::String(Arc::from(raw.text.as_str())),
+        value::VALUE_INTEGER => StoredValue::Integer(raw.bits as i64),
+        value::VALUE_FLOAT => StoredValue::Float(f64::from_bits(raw.bits)),
+        value::VALUE_BOOLEAN => StoredValue::Boolean(raw.bits != 0),
+        value::VALUE_JSON => StoredValue::Json(Arc::from(raw.text.as_str())),
         _ => return None,
     })
 }
@@ -127,7 +132,7 @@ fn change(
     object: RMut<'_, ContextObject>,
     change: impl FnOnce(&mut RequestContext) -> Result<(), Refused>,
 ) -> u32 {
-    let context = context_mut(object);
+    let context = &mut *call_mut(object).request;
     if context.read_only {
         return field::CONTEXT_READ_ONLY;
     }
@@ -139,37 +144,8 @@ fn change(
 }
 
 unsafe extern "C" fn state<'a>(object: RMut<'a, ContextObject>) -> RMut<'a, *mut StateObject> {
-    let context = context_mut(object);
-    RMut::new(&mut context.states[context.at].state)
-}
-
-/// What an instance keeps for one request: empty until the instance fills it, given back when dropped.
-pub(crate) struct StateSlot {
-    state: *mut StateObject,
-    table: PluginTableRef,
-}
-
-// SAFETY: the state is touched only by hooks of its instance, one at a time for a request, and the SDK
-// requires it to be `Send`. Shared access to the slot reads nothing.
-unsafe impl Send for StateSlot {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for StateSlot {}
-
-impl StateSlot {
-    pub(super) fn new(table: PluginTableRef) -> Self {
-        Self { state: std::ptr::null_mut(), table }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state.is_null()
-    }
-}
-
-impl Drop for StateSlot {
-    fn drop(&mut self) {
-        if !self.state.is_null() {
-            // SAFETY: the instance put this pointer there, for this function, and gets it back once.
-            unsafe { self.table.drop_state()(self.state) }
-        }
-    }
+    let slot: *mut *mut () = call_mut(object).state.get_mut();
+    // SAFETY: a slot is a pointer, and a pointer to an opaque object has the layout of any other thin pointer. The slot
+    // is lent mutably for `'a`.
+    unsafe { RMut::from_raw(slot.cast::<*mut StateObject>()) }
 }

@@ -7,7 +7,6 @@ use abi_stable::{
 };
 use llmux_abi::raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument};
 
-use super::traffic;
 use crate::pipeline::body::{Body, EditRefused};
 
 struct Table;
@@ -19,14 +18,14 @@ impl Table {
     }
 }
 
-/// A handle on a body.
+/// Makes a handle on a body.
 pub(super) fn handle(body: &mut Body) -> RawDocument<'_> {
     // SAFETY: a reference is a valid pointer for its lifetime.
     let object = unsafe { RMut::from_raw(std::ptr::from_mut(body).cast::<DocumentObject>()) };
     RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()) }
 }
 
-/// A handle on a body that may only be read.
+/// Makes a handle on a body that may only be read.
 pub(super) fn read_only_handle(body: &Body) -> RawDocument<'_> {
     debug_assert!(body.is_read_only(), "a shared body must not be edited");
     // SAFETY: a reference is a valid pointer for its lifetime. No function of the table writes through it:
@@ -41,13 +40,15 @@ fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {
 }
 
 unsafe extern "C" fn get<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    let text = body(object).document().and_then(|document| document.get(pointer.as_str()));
-    text.inspect(|text| traffic::read(text.len())).map(RStr::from_str).into()
+    let body = body(object);
+    let text = body.document().and_then(|document| document.get(pointer.as_str()));
+    text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
 }
 
 unsafe extern "C" fn get_str<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    let text = body(object).document().and_then(|document| document.get_str(pointer.as_str()));
-    text.inspect(|text| traffic::read(text.len())).map(RStr::from_str).into()
+    let body = body(object);
+    let text = body.document().and_then(|document| document.get_str(pointer.as_str()));
+    text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
 }
 
 unsafe extern "C" fn len(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64> {
@@ -56,10 +57,13 @@ unsafe extern "C" fn len(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) ->
 
 fn edit(
     object: RMut<'_, DocumentObject>,
+    written: usize,
     growth: usize,
     edit: impl FnOnce(&mut crate::document::Document) -> Result<(), crate::document::EditError>,
 ) -> u32 {
-    if body(object.as_rref()).is_read_only() {
+    let shared = body(object.as_rref());
+    shared.count_written(written);
+    if shared.is_read_only() {
         return code::DOCUMENT_READ_ONLY;
     }
     // SAFETY: objects of this table are bodies, and one that is not read-only was lent mutably.
@@ -74,17 +78,15 @@ fn edit(
 }
 
 unsafe extern "C" fn set(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
-    traffic::written(json.len());
     let growth = json.len() + pointer.len();
-    edit(object, growth, |document| document.set(pointer.as_str(), json.as_str()))
+    edit(object, json.len(), growth, |document| document.set(pointer.as_str(), json.as_str()))
 }
 
 unsafe extern "C" fn insert(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
-    traffic::written(json.len());
     let growth = json.len() + pointer.len();
-    edit(object, growth, |document| document.insert(pointer.as_str(), json.as_str()))
+    edit(object, json.len(), growth, |document| document.insert(pointer.as_str(), json.as_str()))
 }
 
 unsafe extern "C" fn remove(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32 {
-    edit(object, 0, |document| document.remove(pointer.as_str()))
+    edit(object, 0, 0, |document| document.remove(pointer.as_str()))
 }

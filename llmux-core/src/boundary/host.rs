@@ -1,28 +1,21 @@
 //! The host table: services that a plugin cannot have from its own statics.
 //!
-//! One [`HostServices`] for each instance (and one for each image, for what it logs outside of any), counted
-//! by whoever holds it, so that a plugin's clone stays valid however long it is kept.
+//! There is one [`HostServices`] for each instance, and one for each image, for events outside of any instance. It is
+//! reference-counted, so a plugin's clone stays valid for as long as the plugin keeps it.
 
 use std::{
-    fmt::Write,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use abi_stable::{
     prefix_type::WithMetadata,
-    sabi_types::RRef,
-    std_types::{ROption, RSlice, RStr},
+    std_types::{RSlice, RStr},
 };
 use async_ffi::{FfiFuture, FutureExt};
-use bytes::Bytes;
-use futures_util::StreamExt;
-use http::HeaderMap;
 use llmux_abi::raw::{
     host::{
-        self as level, HostObject, HostTable, HostTableRef, HttpResponseObject, HttpResponseTable,
-        HttpResponseTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHost, RawHttpRequest,
-        RawHttpResponse, RawMetric,
+        self as level, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, HostObject, HostTable, HostTableRef, RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
     },
     value::{self, RawField, RawValue},
 };
@@ -30,25 +23,23 @@ use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
-/// What all instances of a host share.
+/// The services that all instances of a host share.
 pub(crate) struct HostShared {
     pub(crate) runtime: Handle,
     pub(crate) http: reqwest::Client,
     pub(crate) metrics: Arc<Metrics>,
-    /// Where `now` begins.
+    /// The zero of `now`.
     pub(crate) epoch: Instant,
 }
 
-/// The most metrics of one instance.
+/// Largest number of metrics of one instance.
 const MAX_METRICS: usize = 64;
-/// The largest body that a plugin's HTTP request may bring.
-const MAX_HTTP_BODY: usize = 16 * 1024 * 1024;
 
-/// The host, as one instance sees it.
+/// The services of the host for one instance.
 pub(crate) struct HostServices {
     name: Arc<str>,
     shared: Arc<HostShared>,
-    /// The tasks that run beside the requests; `None` once the instance goes away.
+    /// The tasks that the instance spawned; `None` once the instance is unloaded.
     tasks: Mutex<Option<JoinSet<()>>>,
     metrics: [OnceLock<PluginMetric>; MAX_METRICS],
 }
@@ -67,7 +58,7 @@ impl HostServices {
         &self.name
     }
 
-    /// A handle for a plugin, valid while `self` is held, or longer if it is retained.
+    /// Makes a handle for a plugin. It is valid while `self` is held, or longer if the plugin retains it.
     pub(crate) fn raw(self: &Arc<Self>) -> RawHost {
         RawHost {
             object: Arc::as_ptr(self).cast::<HostObject>(),
@@ -75,8 +66,8 @@ impl HostServices {
         }
     }
 
-    /// Refuses further tasks and metrics, aborts the tasks there are, and lets go of the instance's metrics. Does
-    /// so once.
+    /// Refuses further tasks and metrics, aborts the tasks, and unregisters the instance's metrics. Returns the tasks at
+    /// the first call only.
     pub(crate) fn close(&self) -> Option<JoinSet<()>> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         for metric in self.metrics.iter().filter_map(OnceLock::get) {
@@ -86,7 +77,7 @@ impl HostServices {
         Some(tasks)
     }
 
-    /// The same, and waits for the tasks to be gone.
+    /// Closes the services and waits until the tasks have ended.
     pub(crate) async fn stop_tasks(&self) {
         if let Some(mut tasks) = self.close() {
             while tasks.join_next().await.is_some() {}
@@ -102,7 +93,7 @@ impl HostServices {
     }
 
     fn register(&self, metric: &RawMetric<'_>) -> u64 {
-        // Held to the end: what is registered is let go of by the `close` that comes after.
+        // Held to the end, so that a later `close` sees the metric and unregisters it.
         let open = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if open.is_none() {
             return 0;
@@ -176,8 +167,8 @@ fn log_enabled(level: u32) -> bool {
     }
 }
 
-/// A record's fields, written as ` name=value` each: their names are the plugin's, so they cannot be fields
-/// of the host's own event.
+/// The fields of a log record, each written as ` name=value`. A plugin chooses the names, so they cannot be fields of
+/// the host's own event.
 struct Fields<'a>(&'a [RawField<'a>]);
 
 impl std::fmt::Display for Fields<'_> {
@@ -189,7 +180,7 @@ impl std::fmt::Display for Fields<'_> {
                 value::VALUE_INTEGER => write!(f, "{}", *bits as i64)?,
                 value::VALUE_FLOAT => write!(f, "{}", f64::from_bits(*bits))?,
                 value::VALUE_BOOLEAN => write!(f, "{}", *bits != 0)?,
-                // A line break in what a client chose would make a line of its own.
+                // A line break in a text of a client would begin a log line of its own.
                 value::VALUE_STRING if text.contains(ends_a_value) || text.is_empty() => {
                     write!(f, "{:?}", text.as_str())?;
                 }
@@ -200,56 +191,9 @@ impl std::fmt::Display for Fields<'_> {
     }
 }
 
-/// Must a value with this character be quoted?
+/// Returns true if a value with this character must be quoted.
 fn ends_a_value(character: char) -> bool {
     character.is_whitespace() || character.is_control() || matches!(character, '"' | '=')
-}
-
-/// What an HTTP request of a plugin's came to.
-struct HttpResponse {
-    /// 0 where no response came.
-    status: u16,
-    headers: HeaderMap,
-    /// The body, or why no response came.
-    body: Bytes,
-}
-
-async fn send(
-    client: reqwest::Client,
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    timeout: Duration,
-) -> Result<HttpResponse, String> {
-    let method = method.parse::<http::Method>().map_err(|error| error.to_string())?;
-    let mut request = client.request(method, url).timeout(timeout).body(body);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let text = |error: reqwest::Error| {
-        // The URL may carry a credential.
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
-        }
-        text
-    };
-    let response = request.send().await.map_err(text)?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut collected = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(text)?;
-        if collected.len() + chunk.len() > MAX_HTTP_BODY {
-            return Err(format!("the response is larger than {MAX_HTTP_BODY} bytes"));
-        }
-        collected.extend_from_slice(&chunk);
-    }
-    Ok(HttpResponse { status, headers, body: collected.into() })
 }
 
 struct Table;
@@ -268,8 +212,6 @@ impl Table {
             metric,
             record,
         });
-        const RESPONSE: WithMetadata<HttpResponseTable> =
-            WithMetadata::new(HttpResponseTable { status, header, body, drop: drop_response });
     }
 }
 
@@ -311,7 +253,7 @@ unsafe extern "C" fn spawn(object: *const HostObject, future: FfiFuture<()>) -> 
 }
 
 unsafe extern "C" fn sleep(object: *const HostObject, millis: u64) -> FfiFuture<()> {
-    // Whoever polls it may run on a thread of its own: the timer is made inside this runtime.
+    // The plugin may poll the future on a thread of its own, so the timer is made inside the runtime.
     let _runtime = host(object).shared.runtime.enter();
     tokio::time::sleep(Duration::from_millis(millis)).into_ffi()
 }
@@ -321,38 +263,7 @@ unsafe extern "C" fn http(
     request: &RawHttpRequest<'_>,
 ) -> FfiFuture<RawHttpResponse> {
     let shared = &host(object).shared;
-    let headers = request.headers.iter().map(|header| (header.name.to_string(), header.value.to_string()));
-    // In a task of its own, for the same reason.
-    let sent = shared.runtime.spawn(send(
-        shared.http.clone(),
-        request.method.to_string(),
-        request.url.to_string(),
-        headers.collect(),
-        request.body.to_vec(),
-        Duration::from_millis(request.timeout),
-    ));
-    let sent = AbortOnDrop(sent);
-    async move {
-        let mut sent = sent;
-        let response = match (&mut sent.0).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(why)) => HttpResponse { status: 0, headers: HeaderMap::new(), body: why.into() },
-            Err(error) => {
-                HttpResponse { status: 0, headers: HeaderMap::new(), body: error.to_string().into() }
-            }
-        };
-        let object = Box::into_raw(Box::new(response)).cast::<HttpResponseObject>();
-        RawHttpResponse { object, table: HttpResponseTableRef(Table::RESPONSE.as_prefix()) }
-    }
-    .into_ffi()
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    super::http::send(&shared.runtime, shared.http.clone(), request)
 }
 
 unsafe extern "C" fn metric(object: *const HostObject, metric: &RawMetric<'_>) -> u64 {
@@ -371,27 +282,4 @@ unsafe extern "C" fn record(object: *const HostObject, id: u64, labels: RSlice<'
             metric.record(&texts[..labels.len()], value);
         }
     }
-}
-
-fn response<'a>(object: RRef<'a, HttpResponseObject>) -> &'a HttpResponse {
-    // SAFETY: objects of this table are `HttpResponse`s, owned by the plugin until `drop`.
-    unsafe { object.transmute_into_ref() }
-}
-
-unsafe extern "C" fn status(object: RRef<'_, HttpResponseObject>) -> u16 {
-    response(object).status
-}
-
-unsafe extern "C" fn header<'a>(object: RRef<'a, HttpResponseObject>, name: RStr<'_>) -> ROption<RStr<'a>> {
-    let value = response(object).headers.get(name.as_str());
-    value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
-}
-
-unsafe extern "C" fn body<'a>(object: RRef<'a, HttpResponseObject>) -> RSlice<'a, u8> {
-    RSlice::from_slice(&response(object).body)
-}
-
-unsafe extern "C" fn drop_response(object: *mut HttpResponseObject) {
-    // SAFETY: made by `Box::into_raw` in `http`; the plugin gives it back once.
-    drop(unsafe { Box::from_raw(object.cast::<HttpResponse>()) });
 }

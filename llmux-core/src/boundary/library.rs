@@ -1,7 +1,7 @@
 //! Opens a library whose file has been checked, and finds the plugin in it.
 //!
-//! Called by `plugins::registry` with a private copy of exactly the bytes that were checked. An image is never
-//! unmapped: a thread of the host may have run the library's code and hold destructors of its thread-locals.
+//! `plugins::library` calls it with a private copy of exactly the bytes that were checked. An image is never unmapped: a
+//! thread of the host may have run the library's code and hold destructors of its thread-locals.
 
 use std::{
     error::Error as _,
@@ -19,25 +19,25 @@ use abi_stable::{
 };
 use llmux_abi::raw::{entry::Entry, host::RawHost, plugin::PluginModuleRef};
 
-/// Why a library could not be opened.
+/// The reason for which a library could not be opened.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    /// The system's loader refuses it: a missing symbol or dependency.
+    /// The system's loader refuses the library, for example for a missing symbol or dependency.
     Dlopen(String),
-    /// It does not export what its manifest names.
+    /// The library does not export the symbol that its manifest names.
     NoEntry(String),
-    /// Its contract tables are laid out in another way.
+    /// The layout of its contract tables differs from the host's.
     Layout(String),
 }
 
-/// The images that no instance uses any more, and their bytes.
+/// The number and size of the images that no instance uses any more.
 #[derive(Debug, Default)]
 pub(crate) struct Retired {
     pub(crate) count: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
 
-/// A loaded image. Counted as retired when the last instance lets go.
+/// A loaded image. It is counted as retired when the last instance has gone.
 #[derive(Debug)]
 pub(crate) struct Image {
     size: u64,
@@ -51,8 +51,8 @@ impl Drop for Image {
     }
 }
 
-/// Loads an image of this size and gives its module. The path must never have been loaded before: the system's loader
-/// knows images by their path. What is mapped stays mapped, also if it is refused then: it is retired at once.
+/// Loads an image of this size and returns its module. The path must never have been loaded before, because the system's
+/// loader knows images by their path. If the image is refused after it was mapped, it stays mapped and is retired.
 pub(crate) fn open(
     path: &Path,
     entry: &str,
@@ -62,7 +62,7 @@ pub(crate) fn open(
     // SAFETY: the initializers of the library run here. The operator decided to load it, and everything that
     // can be checked from its bytes has been.
     let library = unsafe { load(path) }.map_err(|error| OpenError::Dlopen(cause(&error, path)))?;
-    // Never unmapped, whatever comes: see the head.
+    // Never unmapped, even after an error: see the head.
     let library = std::mem::ManuallyDrop::new(library);
     let image = Arc::new(Image { size, retired: retired.clone() });
     let found = {
@@ -75,7 +75,7 @@ pub(crate) fn open(
     check(header).map(|entry| (entry.module, image))
 }
 
-/// What the system says, which is in the source of the error, of the file whose private copy this is.
+/// Returns the message of the system, which is in the source of the error, without the path of the private copy.
 fn cause(error: &libloading::Error, copy: &Path) -> String {
     let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     said.replace(&format!("{}: ", copy.display()), "").chars().take(300).collect()
@@ -99,7 +99,7 @@ fn check(header: *const AbiHeader) -> Result<&'static Entry, OpenError> {
     let found = unsafe { &*header };
     if !found.is_valid() {
         return Err(OpenError::Layout(format!(
-            "its type descriptions are of abi_stable {}.{}, and this host reads {}.{}",
+            "its type descriptions are of abi_stable {}.{}, but this host reads {}.{}",
             found.abi_major,
             found.abi_minor,
             AbiHeader::VALUE.abi_major,
@@ -112,8 +112,8 @@ fn check(header: *const AbiHeader) -> Result<&'static Entry, OpenError> {
     Ok(entry)
 }
 
-/// The plugin's layout as the interface, ours as the implementation: ours may have more fields (see
-/// `ABI.md`). Only the crates' versions may differ.
+/// Compares the layouts: the plugin's is the interface and the host's the implementation, which may have more fields
+/// (see `ABI.md`). Only the versions of the crates may differ.
 fn check_layout(entry: &Entry) -> Result<(), OpenError> {
     let ours = <PluginModuleRef as StableAbi>::LAYOUT;
     let globals = CheckingGlobals::new();
@@ -138,7 +138,7 @@ fn check_layout(entry: &Entry) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Tells an image about the host, once.
+/// Gives an image its handle on the host, once.
 pub(crate) fn attach(module: PluginModuleRef, host: RawHost) {
     if let Some(attach) = module.attach() {
         // SAFETY: the module is of this ABI, and the host is lent for the call.

@@ -1,4 +1,4 @@
-//! The outcome table and the report table: what post hooks see, and those who are told at the end.
+//! The outcome table for post hooks, and the report table for the hooks at the end of a stream or request.
 
 use abi_stable::{
     prefix_type::WithMetadata,
@@ -14,13 +14,13 @@ use llmux_abi::raw::{
     },
 };
 
-use super::{document, traffic};
+use super::document;
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
     pipeline::{
-        Ending,
-        outcome::{Outcome, Report},
+        outcome::Outcome,
+        report::{Ending, Report},
     },
 };
 
@@ -35,7 +35,7 @@ impl Tables {
     }
 }
 
-/// A handle on an outcome.
+/// Makes a handle on an outcome.
 pub(super) fn handle(outcome: &mut Outcome) -> RawOutcome<'_> {
     // SAFETY: a reference is a valid pointer for its lifetime.
     let object = unsafe { RMut::from_raw(std::ptr::from_mut(outcome).cast::<OutcomeObject>()) };
@@ -65,25 +65,27 @@ unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument
 }
 
 unsafe extern "C" fn recover(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    traffic::written(json.len());
+    let outcome = outcome_mut(object);
+    outcome.count_written(json.len());
     let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
-    replace(object, document.filter(Document::is_object).map(Ok))
+    replace(outcome, document.filter(Document::is_object).map(Ok))
 }
 
 unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    traffic::written(json.len());
-    replace(object, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
+    let outcome = outcome_mut(object);
+    outcome.count_written(json.len());
+    replace(outcome, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
 }
 
-fn replace(object: RMut<'_, OutcomeObject>, result: Option<Result<Document, Error>>) -> u32 {
-    match result.map(|result| outcome_mut(object).replace(result)) {
+fn replace(outcome: &mut Outcome, result: Option<Result<Document, Error>>) -> u32 {
+    match result.map(|result| outcome.replace(result)) {
         Some(Ok(())) => code::DOCUMENT_OK,
         Some(Err(_)) => code::DOCUMENT_READ_ONLY,
         None => code::DOCUMENT_INVALID_JSON,
     }
 }
 
-/// A handle on a report.
+/// Makes a handle on a report.
 pub(super) fn report_handle(report: &Report) -> RawReport<'_> {
     // SAFETY: a reference is a valid pointer for its lifetime.
     let object = unsafe { RRef::from_raw(std::ptr::from_ref(report).cast::<ReportObject>()) };

@@ -1,31 +1,27 @@
-//! A stream of chunks that a plugin produces, read by the host.
+//! A stream of chunks that a plugin produces, as the pipeline reads it.
 
 use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use abi_stable::sabi_types::RMut;
 use async_ffi::{BorrowingFfiFuture, ContextExt, FfiContext};
-use llmux_abi::raw::{
-    flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll},
-    stream::RawStream,
-};
+use futures_util::future::BoxFuture;
+use llmux_abi::raw::{flow::HookPoll, stream::RawStream};
 
-use super::answer;
+use super::{decision::decode, reply};
 use crate::{
-    error::Error,
     pipeline::{
-        chain::plugin_failure,
-        hook::{Answer, Said},
+        hook::{Answer, ChunkError, ChunkStream, Decision, HookReply},
+        kind::Failure,
     },
     provider::Event,
 };
 
-/// A call into a plugin: started by the first poll, with that poll's waker.
+/// A call into a plugin. The first poll starts it, with that poll's waker.
 pub(super) enum Calling<'f, F> {
     Start(F),
     Waiting(BorrowingFfiFuture<'f, u32>),
@@ -60,10 +56,8 @@ where
 }
 
 /// A plugin's stream.
-pub(crate) struct PluginStream {
+pub(super) struct PluginStream {
     raw: RawStream,
-    /// The instance it belongs to, for the log; known once its hook has answered.
-    pub(crate) instance: Arc<str>,
     ready: VecDeque<Event>,
     ended: bool,
 }
@@ -75,12 +69,10 @@ unsafe impl Sync for PluginStream {}
 
 impl PluginStream {
     pub(super) fn new(raw: RawStream) -> Self {
-        Self { raw, instance: "".into(), ready: VecDeque::new(), ended: false }
+        Self { raw, ready: VecDeque::new(), ended: false }
     }
 
-    /// The next chunk, `None` at the end. A failure of the plugin is an error of the stream: there is no
-    /// other source to go on with.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Error> {
+    async fn next(&mut self) -> Result<Option<Event>, ChunkError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
@@ -88,41 +80,41 @@ impl PluginStream {
             if self.ended {
                 return Ok(None);
             }
-            let mut answer = Answer::default();
-            let code = self.call(&mut answer).await;
-            if let Some(failure) = answer.failure {
+            let mut reply = HookReply::default();
+            let decision = decode(self.call(&mut reply).await);
+            if let Some(failure) = reply.failure {
                 self.ended = true;
-                tracing::warn!(
-                    instance = &*self.instance,
-                    failure = failure.kind.as_str(),
-                    "a plugin's stream failed: {}",
-                    failure.message
-                );
-                return Err(plugin_failure());
+                return Err(ChunkError::Failed(failure));
             }
-            match (code, answer.said) {
-                (HOOK_REPLACE, _) => self.ready = answer.emitted.into(),
-                (HOOK_CONTINUE, _) => self.ended = true,
-                (HOOK_END, Said::End(error)) => {
+            match (decision, reply.answer) {
+                (Decision::Replace, _) => self.ready = reply.emitted.into(),
+                (Decision::Continue, _) => self.ended = true,
+                (Decision::End, Answer::End(error)) => {
                     self.ended = true;
-                    return Err(error);
+                    return Err(ChunkError::Ended(error));
                 }
-                (code, _) => {
+                (decision, _) => {
                     self.ended = true;
-                    tracing::warn!(instance = &*self.instance, code, "a plugin's stream failed");
-                    return Err(plugin_failure());
+                    let message = format!("{decision:?} is no reply of a stream");
+                    return Err(ChunkError::Failed(Failure::error(message)));
                 }
             }
         }
     }
 
-    async fn call(&mut self, answer: &mut Answer) -> u32 {
+    async fn call(&mut self, reply: &mut HookReply) -> u32 {
         let next = self.raw.table.next();
         // SAFETY: the plugin's object is live until `drop`, and `&mut self` keeps calls one at a time.
         let object = unsafe { RMut::from_raw(self.raw.object) };
-        let answer = answer::handle(answer);
+        let answer = reply::handle(reply);
         // SAFETY: the object stands beside its table.
         Calling::Start(|waker: &mut FfiContext<'_>| unsafe { next(object, answer, waker) }).await
+    }
+}
+
+impl ChunkStream for PluginStream {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, ChunkError>> {
+        Box::pin(PluginStream::next(self))
     }
 }
 

@@ -1,22 +1,24 @@
-//! Builds a client: providers, models, plugins, settings.
+//! The builder of a client: providers, models, plugins, settings.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use llmux_abi::{Compiled, Exported, Plugin};
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{Client, RetryConfig, Upstreams};
+use super::{Client, Settings};
 use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
-    pipeline::{PipelineConfig, Shared},
+    pipeline::{Completions, PipelineConfig, Shared},
     plugins::{Change, PluginError, PluginSpec, PluginsConfig, Registry},
     provider::Provider,
+    upstream::{RetryConfig, Router},
 };
 
-/// Why a client could not be built.
+/// The reason for which a client could not be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// A plugin was refused.
     #[error(transparent)]
@@ -24,15 +26,16 @@ pub enum BuildError {
     /// The HTTP client for plugins could not be made.
     #[error("the HTTP client for plugins: {0}")]
     Http(#[source] reqwest::Error),
-    /// There is no runtime to run on.
-    #[error("a client is built inside a tokio runtime")]
+    /// The caller is outside of a tokio runtime.
+    #[error("a client must be built inside a tokio runtime")]
     NoRuntime,
 }
 
 /// Builds a [`Client`].
 #[derive(Default)]
 pub struct ClientBuilder {
-    pub(super) upstreams: Upstreams,
+    router: Router,
+    fallbacks: HashMap<Arc<str>, Vec<Arc<str>>>,
     pub(super) pipeline: PipelineConfig,
     plugins_config: PluginsConfig,
     compiled: Vec<Compiled>,
@@ -40,8 +43,9 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Adds a provider, under the name that contexts and metrics show, with the models it serves: `name`, or
-    /// `(name here, name there)`. A model that several providers serve is tried at each, in this order.
+    /// Adds a provider with the models that it serves. Contexts and metrics show `name`. A model is a name, or a pair:
+    /// the name that requests use, and the provider's name for it. If several providers serve a model, each is tried, in
+    /// the order of these calls.
     pub fn provider<M: Model>(
         mut self,
         name: &str,
@@ -51,42 +55,41 @@ impl ClientBuilder {
         let name: Arc<str> = name.into();
         for model in models {
             let (model, upstream_model) = model.names();
-            self.upstreams.routes.add(&model, &upstream_model, &name, &provider);
+            self.router.deployments.add(&model, &upstream_model, &name, &provider);
         }
         self
     }
 
-    /// The models to try, in order, when this one fails.
+    /// Sets the models to try, in order, if this one fails.
     pub fn fallbacks<M: Into<Arc<str>>>(
         mut self,
         model: &str,
         fallbacks: impl IntoIterator<Item = M>,
     ) -> Self {
         let fallbacks = fallbacks.into_iter().map(Into::into).collect();
-        self.upstreams.fallbacks.insert(model.into(), fallbacks);
+        self.fallbacks.insert(model.into(), fallbacks);
         self
     }
 
-    /// How often and how patiently providers are tried again.
+    /// Sets how often a provider is tried again, and after which delay.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
-        self.upstreams.retry = retry;
+        self.router.retry = retry;
         self
     }
 
-    /// How the pipeline treats its plugins.
+    /// Sets the settings of the pipeline.
     pub fn pipeline(mut self, config: PipelineConfig) -> Self {
         self.pipeline = config;
         self
     }
 
-    /// Where plugins are looked for.
+    /// Sets the plugin folders, and the settings of loading.
     pub fn plugins(mut self, config: PluginsConfig) -> Self {
         self.plugins_config = config;
         self
     }
 
-    /// Makes a plugin that is compiled into this program known by its manifest's name, without making an
-    /// instance of it.
+    /// Registers a plugin that is compiled into this program under the name in its manifest, without an instance.
     pub fn compiled<P: Plugin + Exported>(mut self) -> Self {
         self.compiled.push(llmux_abi::compiled::<P>());
         self
@@ -102,7 +105,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// The first plugin that was refused.
+    /// [`BuildError::Plugin`] for the first plugin that is refused, [`BuildError::NoRuntime`] outside of a tokio runtime.
     pub async fn build(self) -> Result<Client, BuildError> {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let metrics = Arc::new(Metrics::default());
@@ -118,14 +121,31 @@ impl ClientBuilder {
         let registry =
             Registry::new(Arc::new(host), self.compiled, self.pipeline.clone(), self.plugins_config)?;
         registry.change(self.plugins.into_iter().map(Change::Load).collect()).await?;
-        let shared = Shared { config: self.pipeline, upstreams: self.upstreams, completions: Arc::default() };
-        Ok(Client { shared: Arc::new(ArcSwap::from_pointee(shared)), plugins: Arc::new(registry), metrics })
+        let Self { router, fallbacks, pipeline, .. } = self;
+        let settings = settings(router, fallbacks, pipeline, Arc::default());
+        Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: Arc::new(registry), metrics })
+    }
+
+    /// Returns the settings alone, without the plugins.
+    pub(super) fn into_settings(self, completions: Arc<Completions>) -> Settings {
+        settings(self.router, self.fallbacks, self.pipeline, completions)
     }
 }
 
-/// A model that a provider serves: its name here, and there.
+fn settings(
+    router: Router,
+    fallbacks: HashMap<Arc<str>, Vec<Arc<str>>>,
+    config: PipelineConfig,
+    completions: Arc<Completions>,
+) -> Settings {
+    let router = Arc::new(router);
+    let shared = Shared { config, upstream: router.clone(), completions };
+    Settings { router, fallbacks, shared: Arc::new(shared) }
+}
+
+/// A model that a provider serves, under the name that requests use and the name at the provider.
 pub trait Model {
-    /// The name that requests use, and the provider's.
+    /// Returns the name that requests use, and the provider's name.
     fn names(self) -> (String, String);
 }
 

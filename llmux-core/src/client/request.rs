@@ -1,4 +1,4 @@
-//! A request as an embedder (or the gateway) gives it to the client.
+//! A request, as an embedder or the gateway gives it to the client.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     pipeline::{Identity, context::redacted},
 };
 
-/// A request: a JSON body for an endpoint, and who sends it. The body stays as it is (rule F4).
+/// A request: a JSON body for an endpoint, and its sender. Unknown members of the body pass through (rule F4).
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(super) endpoint: Endpoint,
@@ -24,11 +24,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request of this body, JSON text.
+    /// Makes a request from JSON text.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidRequest`]: not JSON (with the position), no object, or no `model`.
+    /// [`ErrorKind::InvalidRequest`] if the text is not JSON (with the position), not an object, or has no `model`.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>) -> Result<Self, Error> {
         let body = Document::parse(body).map_err(|error| {
             Error::new(ErrorKind::InvalidRequest, &error).with_code("invalid_json").with_source(error)
@@ -36,11 +36,11 @@ impl Request {
         Self::of_document(endpoint, body)
     }
 
-    /// A request of this body, anything that serde writes.
+    /// Makes a request from anything that serde writes.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn of(endpoint: Endpoint, body: &impl serde::Serialize) -> Result<Self, Error> {
         let text = serde_json::to_vec(body).map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
         Self::new(endpoint, text)
@@ -48,7 +48,7 @@ impl Request {
 
     fn of_document(endpoint: Endpoint, body: Document) -> Result<Self, Error> {
         if !body.is_object() {
-            return Err(Error::new(ErrorKind::InvalidRequest, "the body is a JSON object"));
+            return Err(Error::new(ErrorKind::InvalidRequest, "the body must be a JSON object"));
         }
         match body.get_str("/model") {
             None | Some("") => {
@@ -64,41 +64,41 @@ impl Request {
         Ok(Self { endpoint, body, headers, identity: None, fallbacks: Vec::new(), request_id: None })
     }
 
-    /// The headers that came with it; plugins see them, credentials redacted.
-    pub fn headers(mut self, headers: HeaderMap) -> Self {
+    /// Sets the headers of the request. Plugins see them with credentials redacted.
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
         self.headers = Arc::new(redacted(headers));
         self
     }
 
-    /// Who sends it.
-    pub fn identity(mut self, identity: Option<Arc<Identity>>) -> Self {
+    /// Sets the authenticated sender.
+    pub fn with_identity(mut self, identity: Option<Arc<Identity>>) -> Self {
         self.identity = identity;
         self
     }
 
-    /// The models to try, in order, if this one fails; instead of those of the configuration.
-    pub fn fallbacks<M: Into<Arc<str>>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
+    /// Sets the models to try, in order, if this one fails. They replace those of the configuration.
+    pub fn with_fallbacks<M: Into<Arc<str>>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
         self.fallbacks = models.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Its id. Default: a UUID, version 7.
-    pub fn request_id(mut self, id: impl Into<Arc<str>>) -> Self {
+    /// Sets the id. Default: a UUID, version 7.
+    pub fn with_request_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.request_id = Some(id.into());
         self
     }
 
-    /// Does the body ask for a stream?
+    /// Returns true if the body asks for a stream.
     pub fn wants_stream(&self) -> bool {
         self.body.get("/stream") == Some("true")
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &Document {
         &self.body
     }
 
-    /// Makes the body say whether the answer streams.
+    /// Sets whether the answer streams.
     pub(super) fn set_stream(&mut self, streams: bool) -> Result<(), Error> {
         if self.wants_stream() == streams {
             return Ok(());

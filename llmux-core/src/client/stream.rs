@@ -1,4 +1,4 @@
-//! The stream that a caller reads.
+//! The stream of chunks that a caller reads.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,42 +11,42 @@ use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 
 use crate::{
     error::Error,
-    pipeline::{Chunk, Sent, detached::Detached},
+    pipeline::{Chunk, StreamItem, detached::Detached},
 };
 
-/// A stream of chunks; an error is its last item. Reading it runs the request: upstream, hooks and all, in the
-/// reader's task. Dropping it early cancels the request, which then ends in a task of its own.
+/// A stream of chunks; an error is its last item. Reading it runs the request, hooks included, in the reader's task.
+/// If it is dropped early, the request is cancelled and ends in a task of its own.
 pub struct ReplyStream {
     driver: Detached<()>,
-    chunks: Receiver<Sent>,
+    chunks: Receiver<StreamItem>,
 }
 
 impl ReplyStream {
-    pub(super) fn new(driver: Detached<()>, chunks: Receiver<Sent>) -> Self {
+    pub(super) fn new(driver: Detached<()>, chunks: Receiver<StreamItem>) -> Self {
         Self { driver, chunks }
     }
 
-    /// What comes before the chunks.
-    pub(super) async fn first(&mut self) -> Option<Sent> {
+    /// Returns the item before the first chunk.
+    pub(super) async fn first(&mut self) -> Option<StreamItem> {
         poll_fn(|cx| self.poll_sent(cx)).await
     }
 
-    /// The next chunk.
+    /// Returns the next chunk; `None` at the end.
     ///
     /// # Errors
     ///
-    /// What ended the stream; it is the last item.
+    /// The error that ended the stream. It is the last item.
     pub async fn next(&mut self) -> Option<Result<Chunk, Error>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamItem>> {
         loop {
             match self.chunks.try_recv() {
                 Ok(sent) => return Poll::Ready(Some(sent)),
                 Err(TryRecvError::Disconnected) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) if self.driver.is_done() => return Poll::Ready(None),
-                // The driver runs here, so nobody else can fill the channel: no need to wait for it.
+                // The request runs in this task, so nothing else fills the channel: no waker is needed.
                 Err(TryRecvError::Empty) => {}
             }
             if Pin::new(&mut self.driver).poll(cx).is_pending() {
@@ -64,9 +64,9 @@ impl Stream for ReplyStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_sent(cx).map(|sent| match sent? {
-            Sent::Chunk(chunk) => Some(Ok(chunk)),
-            Sent::Failed(_, error) => Some(Err(error)),
-            Sent::Start(_) => None,
+            StreamItem::Chunk(chunk) => Some(Ok(chunk)),
+            StreamItem::Failed(_, error) => Some(Err(error)),
+            StreamItem::Start(_) => None,
         })
     }
 }

@@ -1,34 +1,38 @@
-//! A JSON body as hooks see it: parsed when somebody looks, bounded, and with a way back from a failed hook.
+//! A JSON body as hooks see it: parsed on first access, bounded in size, restored after a failed hook.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use once_cell::sync::OnceCell;
 
+use super::traffic::{Counter, Traffic};
 use crate::{
     document::{Document, EditError},
     provider::Event,
 };
 
-/// A body inside the pipeline. What a hook changes can be undone until `commit`.
+/// A body inside the pipeline. Edits of a hook can be undone until `commit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     content: Content,
-    /// What it was before the call under way changed it. Most calls change nothing.
+    /// The content before the first edit of the current call. Most calls edit nothing.
     saved: Option<Box<Content>>,
-    /// The largest that an edit may make it, in bytes; `None` for a body that may only be read.
+    /// The largest size that an edit may produce, in bytes; `None` for a body that may only be read.
     limit: Option<usize>,
     edits: u32,
+    /// Bytes that the current call has read and written.
+    read: Counter,
+    written: Counter,
 }
 
 #[derive(Clone, Debug)]
 enum Content {
     Parsed(Document),
-    /// A text that may not be JSON, and its document once somebody has looked.
+    /// A text that may not be JSON, and its document once it has been parsed.
     Text(Bytes, OnceCell<Option<Document>>),
 }
 
-/// Why an edit was not made.
+/// The reason for which an edit was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EditRefused {
     NoSuchPlace,
@@ -40,24 +44,29 @@ pub(crate) enum EditRefused {
 impl Body {
     /// A body that hooks may edit up to a size.
     pub(crate) fn new(document: Document, limit: usize) -> Self {
-        Self { content: Content::Parsed(document), saved: None, limit: Some(limit), edits: 0 }
+        Self::of(Content::Parsed(document), Some(limit))
     }
 
     /// A body that hooks may read.
     pub(crate) fn read_only(document: Document) -> Self {
-        Self { content: Content::Parsed(document), saved: None, limit: None, edits: 0 }
+        Self::of(Content::Parsed(document), None)
     }
 
-    /// A body that nobody has parsed yet.
+    /// A body that has not been parsed.
     fn unparsed(text: Bytes, limit: usize) -> Self {
-        Self { content: Content::Text(text, OnceCell::new()), saved: None, limit: Some(limit), edits: 0 }
+        Self::of(Content::Text(text, OnceCell::new()), Some(limit))
+    }
+
+    fn of(content: Content, limit: Option<usize>) -> Self {
+        let (read, written) = (Counter::default(), Counter::default());
+        Self { content, saved: None, limit, edits: 0, read, written }
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
         self.limit.is_none()
     }
 
-    /// The document, unless the text is not JSON.
+    /// Returns the document; `None` if the text is not JSON.
     pub(crate) fn document(&self) -> Option<&Document> {
         match &self.content {
             Content::Parsed(document) => Some(document),
@@ -65,7 +74,7 @@ impl Body {
         }
     }
 
-    /// The text: byte for byte what came in, unless it was edited.
+    /// Returns the text. A body that was not edited stays byte for byte.
     pub(crate) fn bytes(&self) -> Bytes {
         match &self.content {
             Content::Parsed(document) => document.to_bytes(),
@@ -76,7 +85,7 @@ impl Body {
         }
     }
 
-    /// The document, where there is one to take.
+    /// Takes the document out; `None` if the text is not JSON.
     pub(crate) fn into_document(self) -> Option<Document> {
         self.document();
         match self.content {
@@ -85,7 +94,7 @@ impl Body {
         }
     }
 
-    /// Edits the document, keeping what it was. `growth` is how many bytes the edit brings.
+    /// Edits the document and keeps the content before. `growth` is the number of bytes that the edit adds.
     pub(crate) fn edit(
         &mut self,
         growth: usize,
@@ -110,22 +119,37 @@ impl Body {
         })
     }
 
-    /// How often it has been changed: two equal numbers are one text.
+    /// Returns the number of edits so far. As long as it stays the same, so does the text.
     pub(crate) fn edits(&self) -> u32 {
         self.edits
     }
 
-    /// Has the call under way changed anything?
+    /// Adds to the bytes that the current call has read.
+    pub(crate) fn count_read(&self, bytes: usize) {
+        self.read.add(bytes);
+    }
+
+    /// Adds to the bytes that the current call has written.
+    pub(crate) fn count_written(&self, bytes: usize) {
+        self.written.add(bytes);
+    }
+
+    /// Returns the bytes of the current call, and starts counting again.
+    pub(crate) fn take_traffic(&mut self) -> Traffic {
+        Traffic { read: self.read.take(), written: self.written.take() }
+    }
+
+    /// Returns true if the current call has edited the body.
     pub(crate) fn is_changed(&self) -> bool {
         self.saved.is_some()
     }
 
-    /// Keeps what the call changed.
+    /// Keeps the edits of the current call.
     pub(crate) fn commit(&mut self) {
         self.saved = None;
     }
 
-    /// Undoes what the call changed.
+    /// Undoes the edits of the current call.
     pub(crate) fn roll_back(&mut self) {
         if let Some(saved) = self.saved.take() {
             self.content = *saved;
@@ -145,17 +169,17 @@ impl Chunk {
         Self { event: event.name, body: Body::unparsed(event.data, limit) }
     }
 
-    /// The event's name, where it has one.
+    /// Returns the event's name, if it has one.
     pub fn event(&self) -> Option<&str> {
         self.event.as_deref()
     }
 
-    /// The event's data: byte for byte what came in, unless a plugin edited it.
+    /// Returns the event's data. Data that no plugin edited stays byte for byte.
     pub fn data(&self) -> Bytes {
         self.body.bytes()
     }
 
-    /// The data as a document; `None` where it is not JSON.
+    /// Returns the data as a document; `None` if it is not JSON.
     pub fn document(&self) -> Option<&Document> {
         self.body.document()
     }

@@ -1,7 +1,7 @@
-//! Calls one hook of one instance: its timeout, its time, its failure.
+//! Calls one hook of one instance: with a timeout, timed, and rolled back if it fails.
 //!
-//! A hook that is ready at once costs one reading of the clock (the end of one call is the start of the next)
-//! and no timer; one that waits gets a timer when it first does.
+//! A hook that is ready at once costs one reading of the clock (the end of one call is the start of the next) and no
+//! timer. A hook that waits gets a timer at its first wait.
 
 use std::{
     future::Future,
@@ -16,80 +16,87 @@ use tokio::time::{Sleep, sleep};
 use super::{
     clock::{Clock, Limit},
     context::RequestContext,
-    detached::Cancel,
-    hook::{Answer, Failure, FailureKind, Frame, HookKind, Started, Subject},
+    hook::{CallContext, Decision, FirstPoll, HookCall, HookInput, HookReply},
+    kind::{Failure, FailureKind, HookKind},
     snapshot::Entry,
+    states::States,
+    traffic::Traffic,
 };
-use llmux_abi::raw::flow::HOOK_FAILED;
+use crate::cancel::Cancel;
 
-/// A poll that takes longer than this blocks other requests, and is worth a warning.
+/// Longest poll without a warning: a longer one blocks other requests.
 const LONG_POLL: Duration = Duration::from_millis(10);
 
 /// The calls of one chain, one after the other.
 pub(crate) struct Calls {
-    /// What the last hook answered.
-    pub(crate) answer: Answer,
-    /// The time at which the last one ended.
+    /// The reply of the last hook.
+    pub(crate) reply: HookReply,
+    /// Time at which the last call ended.
     clock: Clock,
     timeout: Duration,
-    /// Where hooks are dropped when the caller goes away.
+    /// If set, hooks are dropped when the caller goes away.
     cancel: Option<Cancel>,
 }
 
 impl Calls {
-    /// Calls with this timeout each, which end however long the caller waits.
+    /// Makes calls with this timeout each. They run to their end even if the caller goes away.
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { answer: Answer::default(), clock: Clock::start(), timeout, cancel: None }
+        Self { reply: HookReply::default(), clock: Clock::start(), timeout, cancel: None }
     }
 
-    /// The same, until the caller goes away.
+    /// Makes calls that end when the caller goes away.
     pub(crate) fn until(self, cancel: &Cancel) -> Self {
         Self { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Something else took its time between two calls.
+    /// Restarts the clock, after time that belongs to no call.
     pub(crate) fn restart(&mut self) {
         self.clock = Clock::start();
     }
 
-    /// Calls the hook of the instance at this place of the snapshot. `Ok` is a code other than "failed"; after
-    /// an `Err`, what the hook edited is undone, and the failure is logged and counted.
+    /// Calls the hook of the instance at this place of the snapshot. `Ok` is a decision other than `Fail`. After an
+    /// `Err`, the edits of the hook are undone, and the failure is logged and counted.
     pub(crate) async fn call(
         &mut self,
-        entry: &Entry,
-        at: usize,
+        (at, entry): (usize, &Entry),
         context: &mut RequestContext,
-        mut subject: Subject<'_>,
-    ) -> Result<u32, Failure> {
-        let Self { answer, clock, timeout, cancel } = self;
-        let kind = subject.kind();
+        states: &mut States,
+        mut input: HookInput<'_>,
+    ) -> Result<Decision, Failure> {
+        let Self { reply, clock, timeout, cancel } = self;
+        let kind = input.kind();
         let limit = Limit { started: *clock, timeout: *timeout };
-        answer.reset();
-        context.at = at;
-        context.limit = limit;
-        let state = State::Start(Frame { context, subject: subject.reborrow(), answer });
+        reply.reset();
+        let mut lent = CallContext { request: &mut *context, state: states.slot(at), limit };
+        let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply };
         let cancel = cancel.as_ref();
-        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, waits: None }.await;
+        let state = State::Start(call);
+        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, timer: None }.await;
         let result = match result {
-            Ok(code) if code < HOOK_FAILED && answer.failure.is_none() => {
-                let checked = subject.check().and_then(|()| answer.check(kind, code));
-                checked.map(|()| code).map_err(Failure::error)
-            }
-            Ok(code) => Err(answer.failure.take().unwrap_or_else(|| {
+            Ok(Decision::Fail(code)) => Err(reply.failure.take().unwrap_or_else(|| {
                 Failure::error(format!("answered with the code {code}, which this host does not know"))
             })),
+            Ok(decision) => match reply.failure.take() {
+                Some(failure) => Err(failure),
+                None => {
+                    let checked = input.check().and_then(|()| reply.check(kind, decision));
+                    checked.map(|()| decision).map_err(Failure::error)
+                }
+            },
             Err(kind) => Err(Failure { kind, message: message(kind, *timeout) }),
         };
         let failure = result.as_ref().err().map(|failure| failure.kind);
-        entry.stats.record(kind, took, failure);
+        let mut traffic = input.take_traffic();
+        traffic += Traffic { read: 0, written: reply.written };
+        entry.stats.record(kind, took, failure, traffic);
         match &result {
             Ok(_) => {
                 context.collected.commit();
-                subject.commit();
+                input.commit();
             }
             Err(failure) => {
                 context.collected.roll_back();
-                subject.roll_back();
+                input.roll_back();
                 log(entry, kind, context, failure);
             }
         }
@@ -118,7 +125,7 @@ fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failur
     );
 }
 
-/// A hook under way.
+/// One call of a hook, as a future.
 struct Polled<'f> {
     entry: &'f Entry,
     kind: HookKind,
@@ -126,19 +133,19 @@ struct Polled<'f> {
     clock: &'f mut Clock,
     cancel: Option<&'f Cancel>,
     state: State<'f>,
-    /// Once it waits: the timer.
-    waits: Option<Pin<Box<Sleep>>>,
+    /// Set at the hook's first wait.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 enum State<'f> {
-    Start(Frame<'f>),
-    Waiting(BoxFuture<'f, u32>),
+    Start(HookCall<'f>),
+    Waiting(BoxFuture<'f, Decision>),
     Done,
 }
 
 impl<'f> Future for Polled<'f> {
-    /// A code, or how it failed; and how long it took.
-    type Output = (Result<u32, FailureKind>, Duration);
+    /// The decision or the kind of failure, and the duration.
+    type Output = (Result<Decision, FailureKind>, Duration);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -146,13 +153,13 @@ impl<'f> Future for Polled<'f> {
             this.state = State::Done;
             return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
         }
-        if this.waits.is_some() {
+        if this.timer.is_some() {
             *this.clock = Clock::start();
         }
         let polled = match std::mem::replace(&mut this.state, State::Done) {
-            State::Start(frame) => match this.entry.instance().start(frame, cx) {
-                Started::Ready(code) => Poll::Ready(code),
-                Started::Waiting(future) => {
+            State::Start(call) => match this.entry.instance().call(call, cx) {
+                FirstPoll::Ready(decision) => Poll::Ready(decision),
+                FirstPoll::Pending(future) => {
                     this.state = State::Waiting(future);
                     Poll::Pending
                 }
@@ -175,13 +182,13 @@ impl<'f> Future for Polled<'f> {
                 "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
             );
         }
-        if let Poll::Ready(code) = polled {
-            return Poll::Ready((Ok(code), this.took(busy)));
+        if let Poll::Ready(decision) = polled {
+            return Poll::Ready((Ok(decision), this.took(busy)));
         }
         let timeout = this.limit.timeout;
-        let timer = this.waits.get_or_insert_with(|| Box::pin(sleep(timeout.saturating_sub(busy))));
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(timeout.saturating_sub(busy))));
         if timer.as_mut().poll(cx).is_ready() {
-            // The hook is cancelled here: dropping it is the plugin's code too.
+            // The hook is cancelled here. Its drop is the plugin's code too.
             this.state = State::Done;
             return Poll::Ready((Err(FailureKind::Timeout), this.took(busy)));
         }
@@ -190,8 +197,8 @@ impl<'f> Future for Polled<'f> {
 }
 
 impl Polled<'_> {
-    /// How long it took: the one poll, or all of the wait.
+    /// Returns the duration: of the one poll, or of the whole wait.
     fn took(&self, busy: Duration) -> Duration {
-        if self.waits.is_some() { self.limit.started.elapsed() } else { busy }
+        if self.timer.is_some() { self.limit.started.elapsed() } else { busy }
     }
 }

@@ -1,7 +1,7 @@
-//! The clock that hooks are timed with: one cheap reading a hook.
+//! The clock that times hooks: one cheap reading for each hook.
 //!
-//! Reading the processor's counter costs a third of reading the system's clock. Deliberately apart from the
-//! runtime's time, which timers use and a test can hold.
+//! Reading the processor's counter costs a third of reading the system's clock. Deliberately apart from the runtime's
+//! time, which timers use and a test can pause.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ impl Clock {
         Self(quanta::Instant::now())
     }
 
-    /// Reads the time again; gives how long it has been since the last reading.
+    /// Reads the time again and returns the time since the last reading.
     pub(crate) fn lap(&mut self) -> Duration {
         let now = quanta::Instant::now();
         now.saturating_duration_since(std::mem::replace(&mut self.0, now))
     }
 
-    /// How long it has been, leaving the clock as it was.
+    /// Returns the time since the last reading, and leaves the clock as it is.
     pub(crate) fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// How long a call may take.
+/// The time limit of one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     pub(crate) started: Clock,
@@ -35,7 +35,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// How long the call may still take.
+    /// Returns the time that the call has left.
     pub(crate) fn remaining(&self) -> Duration {
         self.timeout.saturating_sub(self.started.elapsed())
     }

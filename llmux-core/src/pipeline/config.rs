@@ -1,25 +1,25 @@
-//! How a pipeline treats its plugins.
+//! The settings of a pipeline.
 
 use std::time::Duration;
 
-/// The settings of a pipeline; the defaults are those of the configuration file.
+/// The settings of a pipeline. The defaults are those of the configuration file.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PipelineConfig {
-    /// How long a hook before the provider may take, per call. Default 10 s.
+    /// Longest duration of one call of a hook before the provider. Default 10 s.
     pub pre_hook_timeout: Duration,
-    /// How long a hook on the way back may take, per call. Default 10 s.
+    /// Longest duration of one call of a hook on the way back. Default 10 s.
     pub post_hook_timeout: Duration,
-    /// Does a plugin's failure fail the request, where neither the instance nor its plugin says otherwise?
-    /// Default `false`.
+    /// Whether a plugin's failure fails the request, if neither the instance nor its plugin says. Default `false`.
     pub propagate_errors: bool,
-    /// The most instances. Default 100.
+    /// Largest number of instances. Default 100.
     pub max_plugins: usize,
-    /// The largest body that a request, or an edit of a plugin, may make, in bytes. Default 32 MiB.
+    /// Largest body of a request, and largest body that an edit may produce, in bytes. Default 32 MiB.
     pub max_body_bytes: usize,
-    /// How many completed requests may wait for their `on_complete` hooks; more are dropped and counted.
-    /// Default 10 000.
+    /// Largest number of completed requests that wait for their `on_complete` hooks. Further ones are dropped and
+    /// counted. Default 10 000.
     pub max_waiting_completions: usize,
-    /// How long a plugin's own stream may leave a client without a chunk. Default 300 s.
+    /// Longest wait for a chunk of a plugin's own stream. Default 300 s.
     pub stream_idle_timeout: Duration,
 }
 
@@ -35,4 +35,33 @@ impl Default for PipelineConfig {
             stream_idle_timeout: Duration::from_secs(300),
         }
     }
+}
+
+macro_rules! with {
+    ($($(#[$doc:meta])* $with:ident: $field:ident: $type:ty;)*) => {
+        impl PipelineConfig {$(
+            $(#[$doc])*
+            pub fn $with(mut self, $field: $type) -> Self {
+                self.$field = $field;
+                self
+            }
+        )*}
+    };
+}
+
+with! {
+    /// Sets the timeout of hooks before the provider.
+    with_pre_hook_timeout: pre_hook_timeout: Duration;
+    /// Sets the timeout of hooks on the way back.
+    with_post_hook_timeout: post_hook_timeout: Duration;
+    /// Sets whether a plugin's failure fails the request.
+    with_propagate_errors: propagate_errors: bool;
+    /// Sets the largest number of instances.
+    with_max_plugins: max_plugins: usize;
+    /// Sets the largest body, in bytes.
+    with_max_body_bytes: max_body_bytes: usize;
+    /// Sets the largest number of completed requests that wait for their `on_complete` hooks.
+    with_max_waiting_completions: max_waiting_completions: usize;
+    /// Sets the longest wait for a chunk of a plugin's own stream.
+    with_stream_idle_timeout: stream_idle_timeout: Duration;
 }

@@ -1,7 +1,6 @@
-//! The context of a request: what all its hooks share. Made when the request enters, kept to its end.
+//! The context of a request, shared by all its hooks. It is made when the request enters and kept to its end.
 //!
-//! Values and response headers belong to one attempt (rule F2); the states of the instances, to the request.
-//! A hook that fails leaves no trace in the former: what it set anew is kept until the call has ended.
+//! Values and response headers belong to one attempt (rule F2). What a failed hook set is undone (rule E1).
 
 use std::{
     cell::RefCell,
@@ -11,16 +10,12 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use llmux_abi::REDACTED_HEADERS;
+use llmux_abi::{REDACTED_HEADERS, Value};
 use tokio::time::Instant;
 
-use super::{
-    clock::{Clock, Limit},
-    snapshot::Snapshot,
-};
-use crate::{Endpoint, boundary::StateSlot, client::routing::Deployment};
+use crate::{Endpoint, upstream::Deployment};
 
-/// Who sent a request, as the host authenticated them.
+/// The authenticated sender of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The id of the API key, never the key.
@@ -31,27 +26,34 @@ pub struct Identity {
     pub team: Option<String>,
 }
 
-/// A value that plugins share (rule X2).
+/// A value that plugins share (rule X2), as the host keeps it. A clone is cheap.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A string.
+pub(crate) enum StoredValue {
     String(Arc<str>),
-    /// An integer.
     Integer(i64),
-    /// A float.
     Float(f64),
-    /// A boolean.
     Boolean(bool),
     /// JSON text.
     Json(Arc<str>),
 }
 
-impl Value {
-    /// How many bytes of text it holds.
+impl StoredValue {
+    /// Returns the number of bytes of its text.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Value::String(text) | Value::Json(text) => text.len(),
-            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => 0,
+            StoredValue::String(text) | StoredValue::Json(text) => text.len(),
+            StoredValue::Integer(_) | StoredValue::Float(_) | StoredValue::Boolean(_) => 0,
+        }
+    }
+
+    /// Returns the value as embedders read it. JSON text that does not parse reads as null.
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            StoredValue::String(text) => Value::String(text.to_string()),
+            StoredValue::Integer(integer) => Value::Integer(*integer),
+            StoredValue::Float(float) => Value::Float(*float),
+            StoredValue::Boolean(boolean) => Value::Boolean(*boolean),
+            StoredValue::Json(text) => Value::Json(serde_json::from_str(text).unwrap_or_default()),
         }
     }
 }
@@ -60,29 +62,29 @@ impl Value {
 const MAX_ENTRIES: usize = 256;
 const MAX_ENTRY_BYTES: usize = 1024 * 1024;
 
-/// Why an entry was not set.
+/// The reason for which an entry was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// HTTP does not allow it, or the host keeps the name for itself.
+    /// HTTP does not allow it, or the host reserves the name.
     Invalid,
     /// Too many, or too large.
     TooLarge,
 }
 
-/// What an attempt collects: undone with a failed hook, fresh for a fallback.
+/// The values and response headers of one attempt. A fallback starts with empty ones.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    values: Entries<Arc<str>, Value>,
+    values: Entries<Arc<str>, StoredValue>,
     response_headers: Entries<HeaderName, HeaderValue>,
 }
 
-/// Named things in the order in which they were set, and a way back to how they were before a call.
+/// Named entries in the order in which they were set, with the values before the current call.
 #[derive(Debug)]
 struct Entries<K, V> {
     list: Vec<(K, V)>,
-    /// How many of them a failed call leaves.
+    /// Number of entries that stay if the current call fails.
     kept: usize,
-    /// What they were, of those that the call under way has set anew.
+    /// Former values of the entries that the current call has replaced.
     replaced: Vec<(usize, V)>,
 }
 
@@ -97,7 +99,7 @@ impl<K, V> Entries<K, V> {
         self.list.iter().position(|(key, _)| is(key))
     }
 
-    /// Sets the entry at a place, or a new one.
+    /// Replaces the entry at a place, or adds one.
     fn set(&mut self, at: Option<usize>, key: impl FnOnce() -> K, value: V) -> Result<(), Refused> {
         match at {
             Some(at) => {
@@ -126,18 +128,18 @@ impl<K, V> Entries<K, V> {
 }
 
 impl Collected {
-    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn value(&self, key: &str) -> Option<&StoredValue> {
         self.values().iter().find(|(name, _)| &**name == key).map(|(_, value)| value)
     }
 
-    pub(crate) fn values(&self) -> &[(Arc<str>, Value)] {
+    pub(crate) fn values(&self) -> &[(Arc<str>, StoredValue)] {
         &self.values.list
     }
 
     pub(crate) fn set_value(
         &mut self,
         key: impl AsRef<str> + Into<Arc<str>>,
-        value: Value,
+        value: StoredValue,
     ) -> Result<(), Refused> {
         let name = key.as_ref();
         if value.size() > MAX_ENTRY_BYTES || name.len() > 1024 {
@@ -161,21 +163,21 @@ impl Collected {
         self.response_headers.set(at, || name, value)
     }
 
-    /// Keeps what the call changed.
+    /// Keeps the changes of the current call.
     pub(crate) fn commit(&mut self) {
         self.values.commit();
         self.response_headers.commit();
     }
 
-    /// Undoes what the call changed.
+    /// Undoes the changes of the current call.
     pub(crate) fn roll_back(&mut self) {
         self.values.roll_back();
         self.response_headers.roll_back();
     }
 }
 
-/// The name of a header that plugins may set. Few names are set again and again, and reading one anew would cost
-/// more than all else about it, so each thread keeps some.
+/// Returns the name of a header that plugins may set. The same few names are set again and again, and parsing one costs
+/// more than all the rest, so each thread keeps some.
 fn response_header(name: &str) -> Result<HeaderName, Refused> {
     const MOST: usize = 32;
     thread_local! {
@@ -230,22 +232,17 @@ pub(crate) struct RequestContext {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The request's headers, credentials redacted.
     pub(crate) headers: Arc<HeaderMap>,
-    /// When the request arrived.
+    /// Time of the request's arrival.
     pub(crate) started: Instant,
     started_at: SystemTime,
-    /// The model that the request names now.
+    /// The model that the request names at present.
     pub(crate) model: Arc<str>,
-    /// Which attempt this is, from 1.
+    /// Number of the attempt, from 1.
     pub(crate) attempt: u32,
-    /// The deployment chosen now.
+    /// The current deployment.
     pub(crate) deployment: Option<Arc<Deployment>>,
     pub(crate) collected: Collected,
-    /// A state for each instance of the snapshot, in its order.
-    pub(crate) states: Vec<StateSlot>,
-    /// The call under way: the instance's place in the snapshot, and when it runs out of time.
-    pub(crate) at: usize,
-    pub(crate) limit: Limit,
-    /// May only be read: the request is complete.
+    /// True once the request is complete: hooks may then only read.
     pub(crate) read_only: bool,
 }
 
@@ -257,7 +254,6 @@ impl RequestContext {
         request_id: Arc<str>,
         identity: Option<Arc<Identity>>,
         headers: Arc<HeaderMap>,
-        snapshot: &Snapshot,
     ) -> Self {
         let started = Instant::now();
         Self {
@@ -272,21 +268,18 @@ impl RequestContext {
             attempt: 0,
             deployment: None,
             collected: Collected::default(),
-            states: snapshot.entries.iter().map(|entry| entry.instance().state_slot()).collect(),
-            at: 0,
-            limit: Limit { started: Clock::start(), timeout: Duration::ZERO },
             read_only: false,
         }
     }
 
-    /// Microseconds since the Unix epoch at which the request arrived.
+    /// Returns the time of arrival, in microseconds since the Unix epoch.
     pub(crate) fn started_micros(&self) -> i64 {
         let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         since.as_micros().try_into().unwrap_or(i64::MAX)
     }
 }
 
-/// Headers whose values are credentials: plugins and logs see `[redacted]`.
+/// Replaces the values of credential headers by `[redacted]`, for plugins and logs.
 pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
     let is_credential = |name: &&HeaderName| REDACTED_HEADERS.contains(&name.as_str());
     let credentials: Vec<_> = headers.keys().filter(is_credential).cloned().collect();
@@ -303,20 +296,20 @@ mod tests {
     #[test]
     fn e1_what_a_failed_call_set_is_undone_and_nothing_else() {
         let mut collected = Collected::default();
-        collected.set_value("a", Value::Integer(1)).expect("set");
+        collected.set_value("a", StoredValue::Integer(1)).expect("set");
         collected.commit();
-        collected.set_value("a", Value::Integer(2)).expect("set");
-        collected.set_value("a", Value::Integer(3)).expect("set");
-        collected.set_value("b", Value::Integer(4)).expect("set");
-        collected.set_value("b", Value::Integer(5)).expect("set");
+        collected.set_value("a", StoredValue::Integer(2)).expect("set");
+        collected.set_value("a", StoredValue::Integer(3)).expect("set");
+        collected.set_value("b", StoredValue::Integer(4)).expect("set");
+        collected.set_value("b", StoredValue::Integer(5)).expect("set");
         collected.set_response_header("x-cache", "hit").expect("set");
         collected.roll_back();
-        assert_eq!(collected.values(), [("a".into(), Value::Integer(1))]);
+        assert_eq!(collected.values(), [("a".into(), StoredValue::Integer(1))]);
         assert!(collected.response_headers().is_empty());
-        collected.set_value("a", Value::Integer(6)).expect("set");
+        collected.set_value("a", StoredValue::Integer(6)).expect("set");
         collected.commit();
         collected.roll_back();
-        assert_eq!(collected.value("a"), Some(&Value::Integer(6)));
+        assert_eq!(collected.value("a"), Some(&StoredValue::Integer(6)));
     }
 
     #[test]
@@ -334,9 +327,9 @@ mod tests {
     fn entries_are_bounded() {
         let mut collected = Collected::default();
         for at in 0..MAX_ENTRIES {
-            collected.set_value(at.to_string(), Value::Boolean(true)).expect("set");
+            collected.set_value(at.to_string(), StoredValue::Boolean(true)).expect("set");
         }
-        assert_eq!(collected.set_value("one more", Value::Boolean(true)), Err(Refused::TooLarge));
+        assert_eq!(collected.set_value("one more", StoredValue::Boolean(true)), Err(Refused::TooLarge));
     }
 
     #[test]

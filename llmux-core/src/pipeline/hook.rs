@@ -1,115 +1,88 @@
-//! One call of one hook: what it is lent, what it answers, and the narrow interface through which the chain
-//! calls an instance.
+//! One call of one hook: what the hook is lent, what it replies, and the trait through which the chains call an
+//! instance.
 //!
-//! `chain` and `stream` make a [`Frame`], call, and read the [`Answer`]. Whoever implements [`Hooks`] (today
-//! `boundary::Instance`, for compiled-in and loaded plugins alike) passes the frame's parts on and fills the
-//! answer. Nothing here knows how an instance is reached.
+//! `call` makes a [`HookCall`], and `chain` and `stream` read the [`HookReply`]. An implementation of [`Hooks`] passes
+//! the parts of the call on and fills the reply. Today `boundary::NativeHooks` is the only one, for compiled-in and
+//! loaded plugins; an instance in a child process would be another. Deliberately absent: how an instance is reached,
+//! and the codes of the contract.
 
-use std::{sync::Arc, task};
+use std::{sync::Arc, sync::atomic::AtomicPtr, task, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 use super::{
     body::{Body, Chunk},
-    context::{RequestContext, Value},
-    outcome::{Outcome, Report},
+    clock::Limit,
+    context::{RequestContext, StoredValue},
+    kind::{Failure, HookKind, HookSet},
+    outcome::Outcome,
+    report::Report,
+    traffic::Traffic,
 };
-use crate::{
-    boundary::{PluginStream, StateSlot},
-    document::Document,
-    error::Error,
-    provider::Event,
-};
-use llmux_abi::raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_REPLACE, HOOK_SHORT_CIRCUIT};
+use crate::{document::Document, error::Error, provider::Event};
 
-/// The points where a plugin runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HookKind {
-    /// Before the provider.
-    Pre,
-    /// After the provider.
-    Post,
-    /// Before the provider, of a stream.
-    PreStream,
-    /// A chunk of a stream.
-    Chunk,
-    /// The end of a stream.
-    PostStream,
-    /// After everything.
-    Complete,
-    /// The end of the instance.
-    Cleanup,
-}
-
-impl HookKind {
-    /// Every hook.
-    pub const ALL: [HookKind; 7] = [
-        HookKind::Pre,
-        HookKind::Post,
-        HookKind::PreStream,
-        HookKind::Chunk,
-        HookKind::PostStream,
-        HookKind::Complete,
-        HookKind::Cleanup,
-    ];
-
-    /// The hook's name, as in the trait.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            HookKind::Pre => "pre_hook",
-            HookKind::Post => "post_hook",
-            HookKind::PreStream => "pre_stream_hook",
-            HookKind::Chunk => "on_stream_chunk",
-            HookKind::PostStream => "post_stream_hook",
-            HookKind::Complete => "on_complete",
-            HookKind::Cleanup => "cleanup",
-        }
-    }
-}
-
-/// Some of the hooks.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct HookSet(u8);
-
-impl HookSet {
-    pub(crate) fn has(self, hook: HookKind) -> bool {
-        self.0 & 1 << hook as u8 != 0
-    }
-}
-
-impl FromIterator<HookKind> for HookSet {
-    fn from_iter<I: IntoIterator<Item = HookKind>>(hooks: I) -> Self {
-        Self(hooks.into_iter().fold(0, |set, hook| set | 1 << hook as u8))
-    }
-}
-
-/// How the chain reaches an instance.
+/// An instance, as the chains see it.
 pub(crate) trait Hooks: Send + Sync {
-    /// Polls a hook once. What the frame lends stays borrowed until the call is ready or its future dropped.
-    fn start<'f>(&'f self, frame: Frame<'f>, cx: &mut task::Context<'_>) -> Started<'f>;
+    /// Calls a hook and polls it once. What the call lends stays borrowed until the reply is ready or its future is
+    /// dropped.
+    fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f>;
 
-    /// The hooks that the instance has. The others do nothing, and are not called.
+    /// Returns the hooks that the instance has. The others do nothing and are not called.
     fn hooks(&self) -> HookSet;
 
-    /// An empty place for this instance's state of one request.
-    fn state_slot(&self) -> StateSlot;
+    /// Releases what the instance put into its state slot of a request. Called once, after the last hook of that
+    /// request.
+    fn release_state(&self, slot: &mut StateSlot);
+
+    /// Runs `cleanup`, then ends the instance's tasks. Called once, after the last hook.
+    fn clean_up(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Failure>>;
 }
 
-/// What polling a hook once gives: a code of the contract, or the rest of the hook.
-pub(crate) enum Started<'f> {
-    Ready(u32),
-    Waiting(BoxFuture<'f, u32>),
+/// The place where an instance keeps its state of one request. Null until the instance puts a pointer there; the
+/// pipeline never looks behind it.
+pub(crate) type StateSlot = AtomicPtr<()>;
+
+/// The result of polling a hook once: its decision, or the rest of the hook.
+pub(crate) enum FirstPoll<'f> {
+    Ready(Decision),
+    Pending(BoxFuture<'f, Decision>),
 }
 
-/// What a call of a hook is lent.
-pub(crate) struct Frame<'f> {
-    pub(crate) context: &'f mut RequestContext,
-    pub(crate) subject: Subject<'f>,
-    pub(crate) answer: &'f mut Answer,
+/// A hook's decision. What belongs to it is in the [`HookReply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Goes on; forwards a chunk; ends a plugin's own stream.
+    Continue,
+    /// Answers the request instead of the provider.
+    ShortCircuit,
+    /// Leaves the chunk out.
+    Drop,
+    /// Puts the emitted chunks in the place of this one.
+    Replace,
+    /// Ends the stream with an error.
+    End,
+    /// The hook failed. The number is for the log, if the reply does not say why.
+    Fail(u32),
 }
 
-/// What a hook is about; its kind with what comes along.
-pub(crate) enum Subject<'f> {
+/// The parts of a request that one call of a hook is lent.
+pub(crate) struct HookCall<'f> {
+    pub(crate) context: &'f mut CallContext<'f>,
+    pub(crate) input: HookInput<'f>,
+    pub(crate) reply: &'f mut HookReply,
+}
+
+/// The context of a request, as one call of one instance sees it.
+pub(crate) struct CallContext<'f> {
+    pub(crate) request: &'f mut RequestContext,
+    /// The instance's state of this request.
+    pub(crate) state: &'f mut StateSlot,
+    /// The time that this call may take.
+    pub(crate) limit: Limit,
+}
+
+/// The subject of a hook, by the hook's kind.
+pub(crate) enum HookInput<'f> {
     Pre(&'f mut Body),
     PreStream(&'f mut Body),
     Post(&'f mut Outcome),
@@ -118,40 +91,40 @@ pub(crate) enum Subject<'f> {
     Complete(&'f mut Report),
 }
 
-impl<'f> Subject<'f> {
+impl<'f> HookInput<'f> {
     pub(crate) fn kind(&self) -> HookKind {
         match self {
-            Subject::Pre(_) => HookKind::Pre,
-            Subject::PreStream(_) => HookKind::PreStream,
-            Subject::Post(_) => HookKind::Post,
-            Subject::Chunk(_) => HookKind::Chunk,
-            Subject::PostStream(_) => HookKind::PostStream,
-            Subject::Complete(_) => HookKind::Complete,
+            HookInput::Pre(_) => HookKind::Pre,
+            HookInput::PreStream(_) => HookKind::PreStream,
+            HookInput::Post(_) => HookKind::Post,
+            HookInput::Chunk(_) => HookKind::Chunk,
+            HookInput::PostStream(_) => HookKind::PostStream,
+            HookInput::Complete(_) => HookKind::Complete,
         }
     }
 
-    /// The same, lent for less long.
-    pub(crate) fn reborrow(&mut self) -> Subject<'_> {
+    /// Lends the input for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> HookInput<'_> {
         match self {
-            Subject::Pre(body) => Subject::Pre(body),
-            Subject::PreStream(body) => Subject::PreStream(body),
-            Subject::Post(outcome) => Subject::Post(outcome),
-            Subject::Chunk(chunk) => Subject::Chunk(chunk),
-            Subject::PostStream(report) => Subject::PostStream(report),
-            Subject::Complete(report) => Subject::Complete(report),
+            HookInput::Pre(body) => HookInput::Pre(body),
+            HookInput::PreStream(body) => HookInput::PreStream(body),
+            HookInput::Post(outcome) => HookInput::Post(outcome),
+            HookInput::Chunk(chunk) => HookInput::Chunk(chunk),
+            HookInput::PostStream(report) => HookInput::PostStream(report),
+            HookInput::Complete(report) => HookInput::Complete(report),
         }
     }
 
-    /// Is what the call left something that can go on? Says what is wrong with it.
+    /// Checks that the request can go on with what the call left.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
-            Subject::Pre(body) | Subject::PreStream(body) if body.is_changed() => {
+            HookInput::Pre(body) | HookInput::PreStream(body) if body.is_changed() => {
                 match body.document().is_some_and(|document| document.get_str("/model").is_some()) {
                     true => Ok(()),
                     false => Err("left a request without a model".to_owned()),
                 }
             }
-            Subject::Post(outcome) => outcome.check(),
+            HookInput::Post(outcome) => outcome.check(),
             _ => Ok(()),
         }
     }
@@ -159,124 +132,114 @@ impl<'f> Subject<'f> {
     /// Keeps what the call edited.
     pub(crate) fn commit(&mut self) {
         match self {
-            Subject::Pre(body) | Subject::PreStream(body) => body.commit(),
-            Subject::Post(outcome) => outcome.commit(),
-            Subject::Chunk(chunk) => chunk.body.commit(),
-            Subject::PostStream(_) | Subject::Complete(_) => {}
+            HookInput::Pre(body) | HookInput::PreStream(body) => body.commit(),
+            HookInput::Post(outcome) => outcome.commit(),
+            HookInput::Chunk(chunk) => chunk.body.commit(),
+            HookInput::PostStream(_) | HookInput::Complete(_) => {}
         }
     }
 
     /// Undoes what the call edited.
     pub(crate) fn roll_back(&mut self) {
         match self {
-            Subject::Pre(body) | Subject::PreStream(body) => body.roll_back(),
-            Subject::Post(outcome) => outcome.roll_back(),
-            Subject::Chunk(chunk) => chunk.body.roll_back(),
-            Subject::PostStream(_) | Subject::Complete(_) => {}
+            HookInput::Pre(body) | HookInput::PreStream(body) => body.roll_back(),
+            HookInput::Post(outcome) => outcome.roll_back(),
+            HookInput::Chunk(chunk) => chunk.body.roll_back(),
+            HookInput::PostStream(_) | HookInput::Complete(_) => {}
+        }
+    }
+
+    /// Returns the bytes that the call read and wrote, and starts counting again.
+    pub(crate) fn take_traffic(&mut self) -> Traffic {
+        match self {
+            HookInput::Pre(body) | HookInput::PreStream(body) => body.take_traffic(),
+            HookInput::Post(outcome) => outcome.take_traffic(),
+            HookInput::Chunk(chunk) => chunk.body.take_traffic(),
+            HookInput::PostStream(report) | HookInput::Complete(report) => report.take_traffic(),
         }
     }
 }
 
-/// What a hook answered, beyond its code.
+/// A hook's reply, beyond its decision.
 #[derive(Default)]
-pub(crate) struct Answer {
-    pub(crate) said: Said,
-    pub(crate) metadata: Vec<(Arc<str>, Value)>,
+pub(crate) struct HookReply {
+    pub(crate) answer: Answer,
+    pub(crate) metadata: Vec<(Arc<str>, StoredValue)>,
     pub(crate) emitted: Vec<Event>,
     pub(crate) failure: Option<Failure>,
-    /// How many bytes the hook has given.
+    /// The bytes of JSON that the hook has given.
+    pub(crate) written: u64,
+    /// The size of all parts of the reply.
     size: usize,
 }
 
-/// The most bytes that one hook call may answer with.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The most bytes that one call of a hook may reply with.
+const MAX_REPLY: usize = 64 * 1024 * 1024;
 
-impl Answer {
-    /// Forgets what a call answered, for the next one.
+impl HookReply {
+    /// Empties the reply for the next call.
     pub(crate) fn reset(&mut self) {
         if self.size != 0 || self.failure.is_some() {
             *self = Self::default();
         }
     }
 
-    /// Takes note of so many more bytes. `false`, and the hook has failed, if they are too many.
+    /// Adds to the size of the reply. Returns false, and the hook has failed, if the reply is now too large.
     pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
         // Each part costs something besides its text.
         self.size = self.size.saturating_add(bytes).saturating_add(64);
-        if self.size > MAX_ANSWER {
+        if self.size > MAX_REPLY {
             self.failure = Some(Failure::error("answered with more than 64 MiB"));
         }
-        self.size <= MAX_ANSWER
+        self.size <= MAX_REPLY
     }
 
-    /// Is this code, with what the hook said, an answer to this hook? Says what is wrong with it.
-    pub(crate) fn check(&self, kind: HookKind, code: u32) -> Result<(), String> {
-        match (kind, code, &self.said) {
-            (_, HOOK_CONTINUE, _) | (HookKind::Chunk, HOOK_DROP | HOOK_REPLACE, _) => Ok(()),
-            (HookKind::Chunk, HOOK_END, Said::End(_)) => Ok(()),
-            (HookKind::Chunk, HOOK_END, _) => Err("ended the stream without an error".to_owned()),
-            (HookKind::PreStream, HOOK_SHORT_CIRCUIT, Said::Stream(_)) => Ok(()),
-            (HookKind::Pre, HOOK_SHORT_CIRCUIT, Said::Stream(_)) => {
+    /// Checks that the decision, with the answer, is one that this hook may make.
+    pub(crate) fn check(&self, kind: HookKind, decision: Decision) -> Result<(), String> {
+        match (kind, decision, &self.answer) {
+            (_, Decision::Continue, _) | (HookKind::Chunk, Decision::Drop | Decision::Replace, _) => Ok(()),
+            (HookKind::Chunk, Decision::End, Answer::End(_)) => Ok(()),
+            (HookKind::Chunk, Decision::End, _) => Err("ended the stream without an error".to_owned()),
+            (HookKind::PreStream, Decision::ShortCircuit, Answer::Stream(_)) => Ok(()),
+            (HookKind::Pre, Decision::ShortCircuit, Answer::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())
             }
             (
                 HookKind::Pre | HookKind::PreStream,
-                HOOK_SHORT_CIRCUIT,
-                Said::Respond(_) | Said::Reject(..),
+                Decision::ShortCircuit,
+                Answer::Response(_) | Answer::Error(..),
             ) => Ok(()),
-            (HookKind::Pre | HookKind::PreStream, HOOK_SHORT_CIRCUIT, _) => {
+            (HookKind::Pre | HookKind::PreStream, Decision::ShortCircuit, _) => {
                 Err("a short circuit without an answer".to_owned())
             }
-            _ => Err(format!("the code {code} is no answer to {}", kind.as_str())),
+            _ => Err(format!("{decision:?} is no reply to {}", kind.as_str())),
         }
     }
 }
 
-/// The one thing that a hook answers with; what it says last counts.
+/// A hook's answer in the provider's place. If a hook gives several, the last one counts.
 #[derive(Default)]
-pub(crate) enum Said {
+pub(crate) enum Answer {
     #[default]
-    Nothing,
-    Respond(Document),
-    Stream(Box<PluginStream>),
-    Reject(Error, bool),
+    None,
+    Response(Document),
+    Stream(Box<dyn ChunkStream>),
+    /// An error, and whether a fallback may follow.
+    Error(Error, bool),
+    /// The error that ends a stream.
     End(Error),
 }
 
-/// A plugin's own failure (rules E1 to E5), as opposed to an error of the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) kind: FailureKind,
-    pub(crate) message: String,
+/// A stream of chunks that a plugin produces.
+pub(crate) trait ChunkStream: Send + Sync {
+    /// Returns the next chunk; `None` at the end. An error is the last item.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, ChunkError>>;
 }
 
-/// How a hook failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureKind {
-    /// It returned an error, or an answer that makes no sense.
-    Error,
-    /// It panicked.
-    Panic,
-    /// It ran past its timeout.
-    Timeout,
-    /// The caller went away while it waited: no fault of the plugin's, and not counted as one.
-    Cancelled,
-}
-
-impl FailureKind {
-    /// The kind's name in logs and metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            FailureKind::Error => "error",
-            FailureKind::Panic => "panic",
-            FailureKind::Timeout => "timeout",
-            FailureKind::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl Failure {
-    pub(crate) fn error(message: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Error, message: message.into() }
-    }
+/// The error that ends a plugin's stream.
+pub(crate) enum ChunkError {
+    /// The plugin ended the stream with this error.
+    Ended(Error),
+    /// The plugin failed.
+    Failed(Failure),
 }

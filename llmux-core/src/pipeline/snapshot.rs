@@ -1,23 +1,23 @@
-//! The sorted list of instances: one immutable version of it, which a request takes once (rule O2).
+//! One immutable version of the pipeline: the sorted list of instances. A request takes it once (rule O2).
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    hook::{HookKind, HookSet, Hooks},
+    hook::Hooks,
+    kind::{HookKind, HookSet},
     stats::Stats,
 };
-use crate::boundary::Instance;
 
 /// One version of the pipeline.
 #[derive(Default)]
 pub(crate) struct Snapshot {
     /// By priority, lowest first; equal priorities in the order of registration.
     pub(crate) entries: Vec<Arc<Entry>>,
-    /// Refuses new requests: the pipeline has been shut down.
+    /// True once the pipeline has been shut down: new requests are refused.
     pub(crate) closed: bool,
-    /// Held until no request uses this version any more: a shutdown waits for the last of them.
+    /// Dropped with the last request that uses this version: a shutdown waits for it.
     pub(crate) _alive: Option<mpsc::Sender<()>>,
 }
 
@@ -27,7 +27,7 @@ impl Snapshot {
         Self { entries, closed: false, _alive: None }
     }
 
-    /// The instances that have a hook, of the first `ran`, with their places.
+    /// Returns those of the first `ran` instances that have a hook, with their places.
     pub(crate) fn with(
         &self,
         hook: HookKind,
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     pub(crate) priority: i32,
     /// The order of registration.
     pub(crate) order: u64,
-    /// Does a failed hook fail the request (rule E3)?
+    /// True if a failed hook fails the request (rule E3).
     pub(crate) fails_request: bool,
     pub(crate) stats: Arc<Stats>,
     pub(crate) lease: Arc<Lease>,
@@ -56,30 +56,30 @@ impl Entry {
     }
 }
 
-/// Holds an instance for as long as any snapshot does. When the last holder lets go, the instance goes home:
-/// to whoever waits to clean it up.
+/// Keeps an instance alive for as long as any snapshot holds it. The last holder sends the instance back to the
+/// receiver that [`Lease::new`] returned, where it is cleaned up.
 pub(crate) struct Lease {
-    instance: Option<Instance>,
+    instance: Option<Box<dyn Hooks>>,
     hooks: HookSet,
-    home: Option<oneshot::Sender<Instance>>,
+    home: Option<oneshot::Sender<Box<dyn Hooks>>>,
 }
 
 impl Lease {
-    pub(crate) fn new(instance: Instance) -> (Arc<Self>, oneshot::Receiver<Instance>) {
+    pub(crate) fn new(instance: Box<dyn Hooks>) -> (Arc<Self>, oneshot::Receiver<Box<dyn Hooks>>) {
         let (home, returned) = oneshot::channel();
         let hooks = instance.hooks();
         (Arc::new(Self { instance: Some(instance), hooks, home: Some(home) }), returned)
     }
 
-    pub(crate) fn instance(&self) -> &Instance {
-        self.instance.as_ref().expect("a lease holds its instance until it is dropped")
+    pub(crate) fn instance(&self) -> &dyn Hooks {
+        self.instance.as_deref().expect("a lease holds its instance until it is dropped")
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let (Some(instance), Some(home)) = (self.instance.take(), self.home.take()) {
-            // Nobody waits only when the whole registry is gone; then the instance is dropped here.
+            // If the registry is gone, nothing receives the instance, and it is dropped here.
             let _ = home.send(instance);
         }
     }

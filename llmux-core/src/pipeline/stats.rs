@@ -1,16 +1,19 @@
-//! What an instance's hooks have done: counts and durations, without a lock and in fixed memory.
+//! The counts and durations of an instance's hooks, without a lock and in fixed memory.
 //!
-//! Written on the request path (two additions a call), read by `/metrics` and `plugin list`. Durations are
-//! counted in buckets, four to each doubling, so a percentile is at most a quarter too high.
+//! The request path writes them (two additions a call); `/metrics` and `plugin list` read them. Durations are counted in
+//! buckets, four for each doubling, so a percentile is at most a quarter too high.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use super::hook::{FailureKind, HookKind};
+use super::{
+    kind::{FailureKind, HookKind},
+    traffic::Traffic,
+};
 
-/// Four buckets to a doubling, up to 2^42 ns (over an hour).
+/// Number of buckets: four for each doubling, up to 2^42 ns (over an hour).
 const BUCKETS: usize = 42 * 4;
 
 /// The counts of one instance.
@@ -25,6 +28,8 @@ struct HookStats {
     errors: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
 }
 
 impl Default for HookStats {
@@ -35,27 +40,33 @@ impl Default for HookStats {
             errors: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
         }
     }
 }
 
-/// What one hook of an instance has done.
+/// The counts of one hook of an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HookCounts {
-    /// How often it was called.
-    pub calls: u64,
-    /// How often it returned an error, or an answer that made no sense.
-    pub errors: u64,
-    /// How often it panicked.
-    pub panics: u64,
-    /// How often it ran past its timeout.
-    pub timeouts: u64,
-    /// The time of all calls together.
-    pub total: Duration,
-    /// Half of the calls took no longer.
-    pub p50: Duration,
-    /// All but a hundredth of the calls took no longer.
-    pub p99: Duration,
+pub(crate) struct HookCounts {
+    /// Number of calls.
+    pub(crate) calls: u64,
+    /// Number of errors and of replies that the hook does not allow.
+    pub(crate) errors: u64,
+    /// Number of panics.
+    pub(crate) panics: u64,
+    /// Number of timeouts.
+    pub(crate) timeouts: u64,
+    /// Bytes of JSON that the plugin read.
+    pub(crate) bytes_read: u64,
+    /// Bytes of JSON that the plugin wrote.
+    pub(crate) bytes_written: u64,
+    /// Total duration of all calls.
+    pub(crate) total: Duration,
+    /// 50th percentile of the duration.
+    pub(crate) p50: Duration,
+    /// 99th percentile of the duration.
+    pub(crate) p99: Duration,
 }
 
 fn bucket(nanos: u64) -> usize {
@@ -65,18 +76,31 @@ fn bucket(nanos: u64) -> usize {
     ((doubling as usize) * 4 + quarter as usize).min(BUCKETS - 1)
 }
 
-/// The upper bound of a bucket.
+/// Returns the upper bound of a bucket.
 fn bound(bucket: usize) -> Duration {
     let (doubling, quarter) = (bucket / 4, bucket % 4);
     Duration::from_nanos((5 + quarter as u64) << doubling >> 2)
 }
 
 impl Stats {
-    pub(crate) fn record(&self, hook: HookKind, duration: Duration, failure: Option<FailureKind>) {
+    pub(crate) fn record(
+        &self,
+        hook: HookKind,
+        duration: Duration,
+        failure: Option<FailureKind>,
+        traffic: Traffic,
+    ) {
         let hook = &self.hooks[hook as usize];
         let nanos = duration.as_nanos() as u64;
         hook.durations[bucket(nanos)].fetch_add(1, Relaxed);
         hook.nanos.fetch_add(nanos, Relaxed);
+        // Most calls of most plugins read and write nothing.
+        if traffic.read > 0 {
+            hook.bytes_read.fetch_add(traffic.read, Relaxed);
+        }
+        if traffic.written > 0 {
+            hook.bytes_written.fetch_add(traffic.written, Relaxed);
+        }
         match failure {
             Some(FailureKind::Error) => hook.errors.fetch_add(1, Relaxed),
             Some(FailureKind::Panic) => hook.panics.fetch_add(1, Relaxed),
@@ -103,6 +127,8 @@ impl Stats {
             errors: hook.errors.load(Relaxed),
             panics: hook.panics.load(Relaxed),
             timeouts: hook.timeouts.load(Relaxed),
+            bytes_read: hook.bytes_read.load(Relaxed),
+            bytes_written: hook.bytes_written.load(Relaxed),
             total: Duration::from_nanos(hook.nanos.load(Relaxed)),
             p50: percentile(0.5),
             p99: percentile(0.99),
@@ -129,12 +155,12 @@ mod tests {
         let even = Stats::default();
         // In an order of its own: 7919 is prime to 10 000.
         for at in 0..10_000_u64 {
-            even.record(HookKind::Pre, Duration::from_micros(1 + at * 7919 % 10_000), None);
+            even.record(HookKind::Pre, Duration::from_micros(1 + at * 7919 % 10_000), None, Traffic::default());
         }
         let rare = Stats::default();
         for at in 0..1000_u64 {
             let micros = if at % 50 == 0 { 5000 } else { 10 };
-            rare.record(HookKind::Pre, Duration::from_micros(micros), None);
+            rare.record(HookKind::Pre, Duration::from_micros(micros), None, Traffic::default());
         }
         let (even, rare) = (even.counts(HookKind::Pre), rare.counts(HookKind::Pre));
         for (found, exact) in [(even.p50, 5000), (even.p99, 9900), (rare.p50, 10), (rare.p99, 5000)] {
@@ -148,11 +174,13 @@ mod tests {
     fn percentiles_come_from_the_buckets() {
         let stats = Stats::default();
         for _ in 0..99 {
-            stats.record(HookKind::Pre, Duration::from_micros(1), None);
+            stats.record(HookKind::Pre, Duration::from_micros(1), None, Traffic { read: 2, written: 0 });
         }
-        stats.record(HookKind::Pre, Duration::from_millis(10), Some(FailureKind::Timeout));
+        let timeout = Some(FailureKind::Timeout);
+        stats.record(HookKind::Pre, Duration::from_millis(10), timeout, Traffic { read: 1, written: 5 });
         let counts = stats.counts(HookKind::Pre);
         assert_eq!((counts.calls, counts.timeouts, counts.errors), (100, 1, 0));
+        assert_eq!((counts.bytes_read, counts.bytes_written), (199, 5));
         assert!(counts.p50 < Duration::from_micros(2) && counts.p99 < Duration::from_micros(2));
         assert_eq!(stats.counts(HookKind::Post), HookCounts::default());
     }

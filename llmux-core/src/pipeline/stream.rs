@@ -1,45 +1,42 @@
-//! The way of a stream: from wherever its chunks come, through the chunk hooks, to the client.
+//! One attempt to stream: from the origin of the chunks, through the chunk hooks, to the reader.
 //!
-//! The client reads through a channel of a few places: one that reads slowly slows the upstream (rule S6).
-//! Nothing here knows where the client is.
+//! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
+//! reader is.
 
 use std::{sync::LazyLock, time::Duration};
 
+use llmux_abi::Usage;
 use memchr::memmem::Finder;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
 use super::{
-    Head, InFlight,
     body::Chunk,
     call::Calls,
-    chain::{self, Answered, Entered},
-    hook::{FailureKind, HookKind, Said, Subject},
-    outcome::{Ending, Report, Usage},
+    chain::{self, PreChain, ShortCircuit},
+    chunks::Chunks,
+    head::Head,
+    hook::{Answer, Decision, HookInput},
+    in_flight::InFlight,
+    kind::{FailureKind, HookKind},
+    report::{Ending, Report, usage_of},
     snapshot::{Entry, Snapshot},
 };
-use crate::{
-    boundary::PluginStream,
-    client::upstream,
-    document::Document,
-    error::{Error, ErrorKind},
-    provider::{Event, Events},
-};
-use llmux_abi::raw::flow::{HOOK_DROP, HOOK_END, HOOK_REPLACE};
+use crate::{document::Document, error::Error, provider::Event};
 
-/// What goes to the reader of a stream.
-pub(crate) enum Sent {
-    /// The stream has begun: before its first chunk.
+/// An item for the reader of a stream.
+pub(crate) enum StreamItem {
+    /// The stream has begun. This item comes before the first chunk.
     Start(Head),
     /// A chunk.
     Chunk(Chunk),
-    /// An error: the last item. Before `Start`, it is the answer to the request.
+    /// An error, as the last item. Before `Start`, it is the answer to the request.
     Failed(Head, Error),
 }
 
-/// How one attempt to stream ended.
+/// The result of one attempt to stream.
 pub(crate) struct Attempt {
     pub(crate) result: Result<(), Error>,
-    /// Has the client seen anything of it?
+    /// True once the client has received something of it.
     pub(crate) begun: bool,
     pub(crate) may_fall_back: bool,
     pub(crate) first_chunk: Option<Duration>,
@@ -47,23 +44,16 @@ pub(crate) struct Attempt {
     pub(crate) usage: Option<Usage>,
 }
 
-/// Where chunks come from.
-enum Source {
-    Upstream(Events),
-    Ready(std::vec::IntoIter<Event>),
-    Plugin(Box<PluginStream>),
-}
-
-/// A stream under way.
-struct Flow<'r> {
+/// One attempt to stream, while it runs.
+struct Streaming<'r> {
     request: &'r mut InFlight,
     snapshot: &'r Snapshot,
-    reader: &'r mpsc::Sender<Sent>,
-    /// Of the chunk hooks.
+    reader: &'r mpsc::Sender<StreamItem>,
+    /// The calls of the chunk hooks.
     calls: Calls,
-    /// Chunks on their way, each with how many instances it has yet to pass; the next one last.
-    on_the_way: Vec<(Chunk, usize)>,
-    /// Does the caller want the usage chunk?
+    /// Chunks that have not passed all hooks, each with the number of instances before it; the next chunk is the last.
+    pending: Vec<(Chunk, usize)>,
+    /// True if the caller asked for the usage chunk.
     wants_usage: bool,
     attempt: Attempt,
 }
@@ -72,33 +62,20 @@ struct Flow<'r> {
 pub(crate) async fn attempt(
     request: &mut InFlight,
     snapshot: &Snapshot,
-    reader: &mpsc::Sender<Sent>,
+    reader: &mpsc::Sender<StreamItem>,
 ) -> Attempt {
-    let mut flow = Flow::new(request, snapshot, reader);
-    let opened = flow.open().await;
-    flow.attempt.result = match opened {
-        Ok(source) => flow.forward(source).await,
+    let mut streaming = Streaming::new(request, snapshot, reader);
+    let opened = streaming.open().await;
+    streaming.attempt.result = match opened {
+        Ok(chunks) => streaming.forward(chunks).await,
         Err(error) => Err(error),
     };
-    flow.end().await;
-    flow.attempt
+    streaming.end().await;
+    streaming.attempt
 }
 
-/// Takes one chunk to the reader, as if it came from the provider.
-#[cfg(feature = "testing")]
-pub(crate) async fn through(
-    request: &mut InFlight,
-    snapshot: &Snapshot,
-    event: Event,
-    reader: &mpsc::Sender<Sent>,
-) -> Result<(), Error> {
-    let mut flow = Flow::new(request, snapshot, reader);
-    flow.attempt.begun = true;
-    flow.take_in(event).await
-}
-
-impl<'r> Flow<'r> {
-    fn new(request: &'r mut InFlight, snapshot: &'r Snapshot, reader: &'r mpsc::Sender<Sent>) -> Self {
+impl<'r> Streaming<'r> {
+    fn new(request: &'r mut InFlight, snapshot: &'r Snapshot, reader: &'r mpsc::Sender<StreamItem>) -> Self {
         let attempt = Attempt {
             result: Ok(()),
             begun: false,
@@ -109,44 +86,46 @@ impl<'r> Flow<'r> {
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
-        Flow { request, snapshot, reader, calls, on_the_way: Vec::new(), wants_usage, attempt }
+        Streaming { request, snapshot, reader, calls, pending: Vec::new(), wants_usage, attempt }
     }
 
-    /// The pre chain, and where the chunks come from after it.
-    async fn open(&mut self) -> Result<Source, Error> {
+    /// Runs the pre chain and opens the origin of the chunks.
+    async fn open(&mut self) -> Result<Chunks, Error> {
         match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
-            Entered::Through => upstream::stream(self.request).await.map(Source::Upstream),
-            Entered::Answered(Answered::Response(response)) => Ok(Source::of(&response)),
-            Entered::Answered(Answered::Stream(stream)) => Ok(Source::Plugin(stream)),
-            Entered::Answered(Answered::Error(error, allow_fallback)) => {
+            PreChain::Continue => self.request.stream_upstream().await.map(Chunks::Provider),
+            PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),
+            PreChain::ShortCircuit(ShortCircuit::Stream(stream, instance)) => {
+                Ok(Chunks::Plugin { stream, instance })
+            }
+            PreChain::ShortCircuit(ShortCircuit::Error(error, allow_fallback)) => {
                 self.attempt.may_fall_back = allow_fallback;
                 Err(error)
             }
-            Entered::Ended(error) => Err(error),
+            PreChain::Fail(error) => Err(error),
         }
     }
 
-    /// Passes chunks on until the source ends, a hook ends the stream, or the client goes away.
-    async fn forward(&mut self, mut source: Source) -> Result<(), Error> {
+    /// Passes chunks on until they end, a hook ends the stream, or the client goes away.
+    async fn forward(&mut self, mut chunks: Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
         let idle = self.request.shared.config.stream_idle_timeout;
         loop {
-            let next = source.next(self.request, idle);
+            let next = chunks.next(self.request.context.endpoint, idle);
             let event = match cancel.guard(next).await {
-                None => return Err(chain::cancelled()),
+                None => return Err(Error::cancelled()),
                 Some(None) => return Ok(()),
                 Some(Some(event)) => event?,
             };
             self.calls.restart();
-            self.take_in(event).await?;
+            self.accept(event).await?;
         }
     }
 
-    /// A chunk from the source: what it says of the usage, then its way through the hooks.
-    async fn take_in(&mut self, event: Event) -> Result<(), Error> {
+    /// Reads the usage that a new chunk states, and passes the chunk through the hooks.
+    async fn accept(&mut self, event: Event) -> Result<(), Error> {
         if states_usage(&event.data)
             && let Ok(document) = Document::parse(event.data.clone())
-            && let Some(usage) = Usage::of(&document)
+            && let Some(usage) = usage_of(&document)
         {
             self.attempt.usage = Some(usage);
         }
@@ -154,21 +133,20 @@ impl<'r> Flow<'r> {
         self.pass(chunk, self.request.ran).await
     }
 
-    /// Takes a chunk through the chunk hooks of the instances before `from`, last one first, and sends what
-    /// comes out.
+    /// Passes a chunk through the chunk hooks of the instances before `from`, last one first, and sends the result.
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
-        self.on_the_way.push((chunk, from));
-        while let Some((mut chunk, from)) = self.on_the_way.pop() {
+        self.pending.push((chunk, from));
+        while let Some((mut chunk, from)) = self.pending.pop() {
             let mut instead = None;
             for (at, entry) in self.snapshot.with(HookKind::Chunk, from).rev() {
                 match self.hook(&mut chunk, at, entry).await {
-                    Ok(Passed::On) => {}
-                    Ok(Passed::Instead(chunks)) => {
+                    Ok(Passed::Forwarded) => {}
+                    Ok(Passed::Replaced(chunks)) => {
                         instead = Some((chunks, at));
                         break;
                     }
                     Err(error) => {
-                        self.on_the_way.clear();
+                        self.pending.clear();
                         return Err(error);
                     }
                 }
@@ -178,33 +156,34 @@ impl<'r> Flow<'r> {
                 Some((chunks, at)) => {
                     let limit = self.request.shared.config.max_body_bytes;
                     let chunks = chunks.into_iter().rev().map(|event| (Chunk::new(event, limit), at));
-                    self.on_the_way.extend(chunks);
+                    self.pending.extend(chunks);
                 }
             }
         }
         Ok(())
     }
 
-    /// One chunk hook.
+    /// Calls one chunk hook.
     async fn hook(&mut self, chunk: &mut Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
-        let called = self.calls.call(entry, at, &mut self.request.context, Subject::Chunk(chunk)).await;
-        let answer = &mut self.calls.answer;
+        let InFlight { context, states, .. } = &mut *self.request;
+        let called = self.calls.call((at, entry), context, states, HookInput::Chunk(chunk)).await;
+        let reply = &mut self.calls.reply;
         match called {
-            Ok(HOOK_DROP) => Ok(Passed::Instead(Vec::new())),
-            Ok(HOOK_REPLACE) => Ok(Passed::Instead(std::mem::take(&mut answer.emitted))),
-            Ok(HOOK_END) => match std::mem::take(&mut answer.said) {
-                Said::End(error) => Err(error),
-                // `Answer::check` has refused it.
-                _ => Err(chain::plugin_failure()),
+            Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new())),
+            Ok(Decision::Replace) => Ok(Passed::Replaced(std::mem::take(&mut reply.emitted))),
+            Ok(Decision::End) => match std::mem::take(&mut reply.answer) {
+                Answer::End(error) => Err(error),
+                // `HookReply::check` has refused it.
+                _ => Err(Error::plugin_failure()),
             },
-            Ok(_) => Ok(Passed::On),
-            Err(failure) if failure.kind == FailureKind::Cancelled => Err(chain::cancelled()),
-            Err(_) if entry.fails_request => Err(chain::plugin_failure()),
-            Err(_) => Ok(Passed::On),
+            Ok(_) => Ok(Passed::Forwarded),
+            Err(failure) if failure.kind == FailureKind::Cancelled => Err(Error::cancelled()),
+            Err(_) if entry.fails_request => Err(Error::plugin_failure()),
+            Err(_) => Ok(Passed::Forwarded),
         }
     }
 
-    /// Gives a chunk to the client, as fast as it reads.
+    /// Sends a chunk to the reader, as fast as it reads.
     async fn send(&mut self, chunk: Chunk) -> Result<(), Error> {
         if !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(&chunk) {
             return Ok(());
@@ -214,37 +193,39 @@ impl<'r> Flow<'r> {
             self.attempt.first_chunk = Some(self.request.context.started.elapsed());
         }
         self.attempt.chunks += 1;
-        self.give(Sent::Chunk(chunk)).await
+        self.give(StreamItem::Chunk(chunk)).await
     }
 
+    /// Sends the start of the stream, once.
     async fn begin(&mut self) -> Result<(), Error> {
         if !self.attempt.begun {
             let head = self.request.head();
-            self.give(Sent::Start(head)).await?;
+            self.give(StreamItem::Start(head)).await?;
             self.attempt.begun = true;
         }
         Ok(())
     }
 
-    async fn give(&mut self, sent: Sent) -> Result<(), Error> {
-        let given = self.request.cancel.guard(self.reader.send(sent)).await;
-        given.and_then(Result::ok).ok_or_else(chain::cancelled)
+    async fn give(&mut self, item: StreamItem) -> Result<(), Error> {
+        let given = self.request.cancel.guard(self.reader.send(item)).await;
+        given.and_then(Result::ok).ok_or_else(Error::cancelled)
     }
 
-    /// The end: every instance that had its turn is told, last one first; what it emits passes the others
-    /// before they are told (rule S4).
+    /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other
+    /// instances before those see the end (rule S4).
     async fn end(&mut self) {
         let mut report = self.report();
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
         for (at, entry) in snapshot.with(HookKind::PostStream, self.request.ran).rev() {
-            let subject = Subject::PostStream(&mut report);
-            let called = calls.call(entry, at, &mut self.request.context, subject).await;
+            let input = HookInput::PostStream(&mut report);
+            let InFlight { context, states, .. } = &mut *self.request;
+            let called = calls.call((at, entry), context, states, input).await;
             let result = match called {
                 Ok(_) if report.ending == Ending::Completed => {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
-                    for event in std::mem::take(&mut calls.answer.emitted) {
+                    for event in std::mem::take(&mut calls.reply.emitted) {
                         result = self.pass(Chunk::new(event, limit), at).await;
                         if result.is_err() {
                             break;
@@ -253,7 +234,7 @@ impl<'r> Flow<'r> {
                     result
                 }
                 Err(_) if entry.fails_request && report.ending == Ending::Completed => {
-                    Err(chain::plugin_failure())
+                    Err(Error::plugin_failure())
                 }
                 _ => Ok(()),
             };
@@ -284,45 +265,14 @@ impl Attempt {
     }
 }
 
-/// What became of a chunk at a hook.
+/// The result of a chunk's call of one hook.
 enum Passed {
-    On,
-    Instead(Vec<Event>),
+    Forwarded,
+    /// These chunks take its place; none if the chunk was dropped.
+    Replaced(Vec<Event>),
 }
 
-impl Source {
-    /// The chunks of a response that a plugin answered with.
-    fn of(response: &Document) -> Self {
-        let value = response.get("").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let events: Vec<Event> =
-            llmux_abi::convert::to_chunks(&value).iter().map(|chunk| named(chunk.to_string())).collect();
-        Source::Ready(events.into_iter())
-    }
-
-    async fn next(&mut self, request: &mut InFlight, idle: Duration) -> Option<Result<Event, Error>> {
-        match self {
-            Source::Upstream(events) => futures_util::StreamExt::next(events).await,
-            Source::Ready(events) => events.next().map(Ok),
-            Source::Plugin(stream) => match timeout(idle, stream.next()).await {
-                Ok(Ok(Some(event))) if event.name.is_none() && !request.context.endpoint.ends_with_done() => {
-                    Some(Ok(named(String::from_utf8_lossy(&event.data).into_owned())))
-                }
-                Ok(Ok(event)) => event.map(Ok),
-                Ok(Err(error)) => Some(Err(error)),
-                Err(_) => Some(Err(Error::new(ErrorKind::Timeout, "the stream stood still for too long"))),
-            },
-        }
-    }
-}
-
-/// An event of this data, named by its `type` as on the responses endpoint.
-fn named(data: String) -> Event {
-    let document = Document::parse(data.clone()).ok();
-    let name = document.as_ref().and_then(|document| document.get_str("/type"));
-    Event { name: name.map(Into::into), data: data.into() }
-}
-
-/// Does this text have a member `usage` that is an object? A sieve in front of parsing.
+/// Returns true if the text may have a member `usage` that is an object: a cheap test before parsing.
 fn states_usage(data: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
     let name = NAME.needle();
@@ -332,7 +282,7 @@ fn states_usage(data: &[u8]) -> bool {
     })
 }
 
-/// Is this the chunk that only states the usage (rule S8)?
+/// Returns true if the chunk only states the usage (rule S8).
 fn is_usage_only(chunk: &Chunk) -> bool {
     states_usage(&chunk.data())
         && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))

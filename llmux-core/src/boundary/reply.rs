@@ -1,4 +1,4 @@
-//! The answer table: an [`Answer`], for plugins to fill. What they say is copied and checked here.
+//! The answer table: a [`HookReply`] for plugins to fill. Everything that a plugin gives is copied and checked here.
 
 use std::sync::Arc;
 
@@ -10,11 +10,14 @@ use llmux_abi::raw::{
     value::RawValue,
 };
 
-use super::{PluginStream, context::owned, traffic};
+use super::{context::owned, stream::PluginStream};
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
-    pipeline::hook::{Answer, Failure, FailureKind, Said},
+    pipeline::{
+        hook::{Answer, HookReply},
+        kind::{Failure, FailureKind},
+    },
     provider::Event,
 };
 
@@ -34,94 +37,94 @@ impl Table {
     }
 }
 
-/// A handle on an answer.
-pub(super) fn handle(answer: &mut Answer) -> RawAnswer<'_> {
+/// Makes a handle on a reply.
+pub(super) fn handle(reply: &mut HookReply) -> RawAnswer<'_> {
     // SAFETY: a reference is a valid pointer for its lifetime.
-    let object = unsafe { RMut::from_raw(std::ptr::from_mut(answer).cast::<AnswerObject>()) };
+    let object = unsafe { RMut::from_raw(std::ptr::from_mut(reply).cast::<AnswerObject>()) };
     RawAnswer { object, table: AnswerTableRef(Table::TABLE.as_prefix()) }
 }
 
-fn answer<'a>(object: RMut<'a, AnswerObject>) -> &'a mut Answer {
-    // SAFETY: objects of this table are answers, lent mutably for `'a` (see `handle`).
+fn reply<'a>(object: RMut<'a, AnswerObject>) -> &'a mut HookReply {
+    // SAFETY: objects of this table are replies, lent mutably for `'a` (see `handle`).
     unsafe { object.transmute_into_mut() }
 }
 
-/// The document of a response that a plugin gave; a failure of the hook if there is none.
-fn parse_response(answer: &mut Answer, json: RStr<'_>) -> Option<Document> {
-    traffic::written(json.len());
-    if !answer.has_room(json.len()) {
+/// Parses a response that a plugin gave. If it is not JSON, the hook has failed.
+fn parse_response(reply: &mut HookReply, json: RStr<'_>) -> Option<Document> {
+    reply.written += json.len() as u64;
+    if !reply.has_room(json.len()) {
         return None;
     }
     match Document::parse(Bytes::copy_from_slice(json.as_bytes())) {
         Ok(document) => Some(document),
         Err(error) => {
-            answer.failure = Some(Failure::error(format!("the response: {error}")));
+            reply.failure = Some(Failure::error(format!("the response: {error}")));
             None
         }
     }
 }
 
-/// The error of an error document that a plugin gave; a failure of the hook if there is none.
-fn parse_error(answer: &mut Answer, json: RStr<'_>) -> Option<Error> {
-    traffic::written(json.len());
-    if !answer.has_room(json.len()) {
+/// Parses an error document that a plugin gave. If it is none, the hook has failed.
+fn parse_error(reply: &mut HookReply, json: RStr<'_>) -> Option<Error> {
+    reply.written += json.len() as u64;
+    if !reply.has_room(json.len()) {
         return None;
     }
     match Error::from_json(ErrorKind::Rejected, json.as_str()) {
         Ok(error) => Some(error),
         Err(why) => {
-            answer.failure = Some(Failure::error(why));
+            reply.failure = Some(Failure::error(why));
             None
         }
     }
 }
 
 unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
-    let answer = answer(object);
-    if let Some(document) = parse_response(answer, json) {
+    let reply = reply(object);
+    if let Some(document) = parse_response(reply, json) {
         if document.is_object() {
-            answer.said = Said::Respond(document);
+            reply.answer = Answer::Response(document);
         } else {
-            answer.failure = Some(Failure::error("the response: a response is a JSON object"));
+            reply.failure = Some(Failure::error("the response: a response must be a JSON object"));
         }
     }
 }
 
 unsafe extern "C" fn respond_stream(object: RMut<'_, AnswerObject>, stream: RawStream) {
-    let answer = answer(object);
-    answer.has_room(0);
-    answer.said = Said::Stream(Box::new(PluginStream::new(stream)));
+    let reply = reply(object);
+    reply.has_room(0);
+    reply.answer = Answer::Stream(Box::new(PluginStream::new(stream)));
 }
 
 unsafe extern "C" fn reject(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool) {
-    let answer = answer(object);
-    if let Some(error) = parse_error(answer, error) {
-        answer.said = Said::Reject(error, allow_fallback);
+    let reply = reply(object);
+    if let Some(error) = parse_error(reply, error) {
+        reply.answer = Answer::Error(error, allow_fallback);
     }
 }
 
 unsafe extern "C" fn metadata(object: RMut<'_, AnswerObject>, key: RStr<'_>, value: RawValue<'_>) {
-    let answer = answer(object);
+    let reply = reply(object);
     if let Some(value) = owned(value)
-        && answer.has_room(key.len() + value.size())
+        && reply.has_room(key.len() + value.size())
     {
-        answer.metadata.push((Arc::from(key.as_str()), value));
+        reply.metadata.push((Arc::from(key.as_str()), value));
     }
 }
 
 unsafe extern "C" fn emit(object: RMut<'_, AnswerObject>, event: RStr<'_>, data: RStr<'_>) {
-    traffic::written(data.len());
-    let answer = answer(object);
-    if answer.has_room(data.len() + event.len()) {
+    let reply = reply(object);
+    reply.written += data.len() as u64;
+    if reply.has_room(data.len() + event.len()) {
         let name = (!event.is_empty()).then(|| Arc::from(event.as_str()));
-        answer.emitted.push(Event { name, data: Bytes::copy_from_slice(data.as_bytes()) });
+        reply.emitted.push(Event { name, data: Bytes::copy_from_slice(data.as_bytes()) });
     }
 }
 
 unsafe extern "C" fn end_stream(object: RMut<'_, AnswerObject>, error: RStr<'_>) {
-    let answer = answer(object);
-    if let Some(error) = parse_error(answer, error) {
-        answer.said = Said::End(error);
+    let reply = reply(object);
+    if let Some(error) = parse_error(reply, error) {
+        reply.answer = Answer::End(error);
     }
 }
 
@@ -130,5 +133,5 @@ unsafe extern "C" fn failed(object: RMut<'_, AnswerObject>, kind: u32, message: 
     let kind = if kind == FAILURE_PANIC { FailureKind::Panic } else { FailureKind::Error };
     let message = message.as_str();
     let end = message.floor_char_boundary(MAX_MESSAGE);
-    answer(object).failure = Some(Failure { kind, message: message[..end].to_owned() });
+    reply(object).failure = Some(Failure { kind, message: message[..end].to_owned() });
 }

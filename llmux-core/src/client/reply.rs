@@ -1,0 +1,63 @@
+//! The reply to a request: its result, and the headers and values that plugins left.
+
+use http::{HeaderName, HeaderValue};
+use llmux_abi::Value;
+
+use super::ReplyStream;
+use crate::{document::Document, error::Error, pipeline::Head};
+
+/// The reply to a request that does not stream.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The response, or the error.
+    pub result: Result<Document, Error>,
+    head: Head,
+}
+
+/// The reply to a request that streams.
+#[non_exhaustive]
+pub struct StreamReply {
+    /// The chunks, or the error that came before the first chunk.
+    pub result: Result<ReplyStream, Error>,
+    head: Head,
+}
+
+macro_rules! reply {
+    ($reply:ty, $result:ty) => {
+        impl $reply {
+            pub(super) fn new(result: Result<$result, Error>, head: Head) -> Self {
+                Self { result, head }
+            }
+
+            /// Returns the headers that plugins set for the client.
+            pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+                &self.head.headers
+            }
+
+            /// Returns a value that plugins left in the context of the last attempt.
+            pub fn value(&self, key: &str) -> Option<Value> {
+                let values = &self.head.values;
+                values.iter().find(|(name, _)| &**name == key).map(|(_, value)| value.to_value())
+            }
+
+            /// Returns every value that plugins left in the context of the last attempt, in the order of setting.
+            pub fn values(&self) -> impl Iterator<Item = (&str, Value)> {
+                self.head.values.iter().map(|(name, value)| (&**name, value.to_value()))
+            }
+
+            /// Returns the number of attempts: one, and one for each fallback.
+            pub fn attempts(&self) -> u32 {
+                self.head.attempts
+            }
+
+            /// Returns the deployment that was chosen last, as `provider/model`.
+            pub fn deployment(&self) -> Option<&str> {
+                self.head.deployment.as_deref()
+            }
+        }
+    };
+}
+
+reply!(Reply, Document);
+reply!(StreamReply, ReplyStream);

@@ -1,0 +1,69 @@
+//! The origin of a stream's chunks: a provider, a response that a plugin gave, or a stream of a plugin's own.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::hook::{ChunkError, ChunkStream};
+use crate::{
+    Endpoint,
+    document::Document,
+    error::{Error, ErrorKind},
+    provider::{Event, Events},
+};
+
+/// The origin of a stream's chunks.
+pub(super) enum Chunks {
+    Provider(Events),
+    Response(std::vec::IntoIter<Event>),
+    Plugin {
+        stream: Box<dyn ChunkStream>,
+        /// The instance that the stream belongs to, for the log.
+        instance: Arc<str>,
+    },
+}
+
+impl Chunks {
+    /// Makes the chunks of a response.
+    pub(super) fn of(response: &Document) -> Self {
+        let value = response.get("").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let events: Vec<Event> =
+            llmux_abi::convert::to_chunks(&value).iter().map(|chunk| named(chunk.to_string())).collect();
+        Chunks::Response(events.into_iter())
+    }
+
+    /// Returns the next chunk; `None` at the end. `idle` bounds the wait for a plugin's own stream.
+    pub(super) async fn next(&mut self, endpoint: Endpoint, idle: Duration) -> Option<Result<Event, Error>> {
+        match self {
+            Chunks::Provider(events) => events.next().await,
+            Chunks::Response(events) => events.next().map(Ok),
+            Chunks::Plugin { stream, instance } => match timeout(idle, stream.next()).await {
+                Ok(Ok(Some(event))) if event.name.is_none() && !endpoint.ends_with_done() => {
+                    Some(Ok(named(String::from_utf8_lossy(&event.data).into_owned())))
+                }
+                Ok(Ok(event)) => event.map(Ok),
+                Ok(Err(ChunkError::Ended(error))) => Some(Err(error)),
+                Ok(Err(ChunkError::Failed(failure))) => {
+                    tracing::warn!(
+                        instance = &**instance,
+                        failure = failure.kind.as_str(),
+                        "a plugin's stream failed: {}",
+                        failure.message
+                    );
+                    Some(Err(Error::plugin_failure()))
+                }
+                Err(_) => {
+                    Some(Err(Error::new(ErrorKind::Timeout, "the stream sent no chunk within its time limit")))
+                }
+            },
+        }
+    }
+}
+
+/// Makes an event of this data, named by its `type` as on the responses endpoint.
+fn named(data: String) -> Event {
+    let document = Document::parse(data.clone()).ok();
+    let name = document.as_ref().and_then(|document| document.get_str("/type"));
+    Event { name: name.map(Into::into), data: data.into() }
+}

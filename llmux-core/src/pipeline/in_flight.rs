@@ -1,0 +1,138 @@
+//! A request in flight: everything that its hooks may touch, owned by the request, so that no hook takes a lock.
+
+use std::sync::Arc;
+
+use super::{
+    body::Body,
+    completion::Completions,
+    config::PipelineConfig,
+    context::{Collected, RequestContext},
+    head::Head,
+    states::States,
+};
+use crate::{
+    cancel::Cancel,
+    document::Document,
+    error::{Error, ErrorKind},
+    provider::Events,
+    upstream::{Upstream, UpstreamCall},
+};
+
+/// The parts that all requests of a client share.
+pub(crate) struct Shared {
+    pub(crate) config: PipelineConfig,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) completions: Arc<Completions>,
+}
+
+/// A request in flight.
+pub(crate) struct InFlight {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: RequestContext,
+    pub(crate) states: States,
+    /// The caller's request, which never changes (rule P5).
+    pub(crate) original: Document,
+    /// This attempt's request, with the edits of the plugins.
+    pub(crate) body: Body,
+    /// The body that went to the provider, once one did.
+    pub(crate) upstream_body: Option<Document>,
+    /// Number of instances that had their turn in this attempt's pre chain.
+    pub(crate) ran: usize,
+    pub(crate) cancel: Cancel,
+    /// The models to try if this one fails.
+    pub(crate) fallbacks: std::vec::IntoIter<Arc<str>>,
+}
+
+impl InFlight {
+    /// Begins an attempt at the model that the context names, with fresh values, headers and body (rule F2).
+    pub(super) fn begin_attempt(&mut self) {
+        let mut document = self.original.clone();
+        if self.context.attempt > 0
+            && let Err(error) = document.set("/model", &serde_json::json!(&*self.context.model).to_string())
+        {
+            tracing::error!("a request without a model: {error}");
+        }
+        self.context.attempt += 1;
+        self.context.collected = Collected::default();
+        self.body = Body::new(document, self.shared.config.max_body_bytes);
+        self.upstream_body = None;
+        self.ran = 0;
+        self.resolve();
+    }
+
+    /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
+    pub(super) fn fall_back(&mut self, error: &Error) -> bool {
+        if matches!(error.kind(), ErrorKind::PluginFailure | ErrorKind::Cancelled) {
+            return false;
+        }
+        match self.fallbacks.next() {
+            Some(model) => {
+                tracing::info!(
+                    request_id = &*self.context.request_id,
+                    from = &*self.context.model,
+                    to = &*model,
+                    "falling back after {error}"
+                );
+                self.context.model = model;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Resolves the route again if a hook named another model (rule P6).
+    pub(super) fn follow_model(&mut self) {
+        let model = self.body.document().and_then(|document| document.get_str("/model"));
+        if let Some(model) = model
+            && *model != *self.context.model
+        {
+            self.context.model = model.into();
+            self.resolve();
+        }
+    }
+
+    fn resolve(&mut self) {
+        self.context.deployment = self.shared.upstream.first(&self.context.model).cloned();
+    }
+
+    /// Sends the request to the provider and waits for the whole response.
+    pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
+        let upstream = self.shared.upstream.clone();
+        upstream.send(self.upstream_call()?).await
+    }
+
+    /// Sends the request to the provider; ready when the provider has accepted the stream.
+    pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
+        let upstream = self.shared.upstream.clone();
+        upstream.stream(self.upstream_call()?).await
+    }
+
+    fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {
+        let Self { context, body, upstream_body, cancel, .. } = self;
+        let body = body.document();
+        Ok(UpstreamCall {
+            endpoint: context.endpoint,
+            model: &context.model,
+            body: body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?,
+            request_id: &context.request_id,
+            cancel,
+            deployment: &mut context.deployment,
+            sent: upstream_body,
+        })
+    }
+
+    /// Returns the request as it was sent, or would be sent (rule Q4).
+    pub(super) fn sent(&self) -> Document {
+        let document = self.upstream_body.as_ref().or_else(|| self.body.document());
+        document.unwrap_or(&self.original).clone()
+    }
+
+    pub(super) fn head(&self) -> Head {
+        Head {
+            headers: self.context.collected.response_headers().to_vec(),
+            values: self.context.collected.values().to_vec(),
+            attempts: self.context.attempt,
+            deployment: self.context.deployment.as_ref().map(|deployment| deployment.id.clone()),
+        }
+    }
+}

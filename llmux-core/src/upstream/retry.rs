@@ -1,0 +1,83 @@
+//! When a deployment is tried again (rule F1).
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// How often a deployment is tried again, and how long the client waits before it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// Further tries of each deployment after the first one. Default 2.
+    pub max_retries: u32,
+    /// Delay before the first retry; it doubles for each further one. Default 250 ms.
+    pub initial_backoff: Duration,
+    /// Longest delay. If a provider asks for a longer one (`retry-after`), it is not tried again. Default 8 s.
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            max_retries: 2,
+            initial_backoff: Duration::from_millis(250),
+            max_backoff: Duration::from_secs(8),
+        }
+    }
+}
+
+impl RetryConfig {
+    /// Sets the number of further tries.
+    pub fn with_max_retries(mut self, max_retries: u32) -> Self {
+        self.max_retries = max_retries;
+        self
+    }
+
+    /// Sets the delay before the first retry.
+    pub fn with_initial_backoff(mut self, initial_backoff: Duration) -> Self {
+        self.initial_backoff = initial_backoff;
+        self
+    }
+
+    /// Sets the longest delay.
+    pub fn with_max_backoff(mut self, max_backoff: Duration) -> Self {
+        self.max_backoff = max_backoff;
+        self
+    }
+
+    /// Returns the delay before the next retry after this error; `None` if there is no further retry.
+    pub(super) fn delay(&self, retry: u32, error: &Error) -> Option<Duration> {
+        if retry >= self.max_retries {
+            return None;
+        }
+        if let Some(asked) = error.retry_after() {
+            return (asked <= self.max_backoff).then_some(asked);
+        }
+        let backoff = self.initial_backoff.saturating_mul(1 << retry.min(16)).min(self.max_backoff);
+        // Between half and the whole of it, so that clients do not come back together.
+        Some(backoff.mul_f64(0.5 + fastrand::f64() / 2.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn f1_the_delay_doubles_up_to_its_bound_and_honors_retry_after() {
+        let config = RetryConfig { max_retries: 10, ..RetryConfig::default() };
+        let error = Error::new(ErrorKind::Connect, "no");
+        for (retry, most) in [(0, 250), (1, 500), (2, 1000), (9, 8000)] {
+            let delay = config.delay(retry, &error).expect("another retry").as_millis();
+            assert!(delay >= most / 2 && delay <= most, "{retry}: {delay}");
+        }
+        assert_eq!(config.delay(10, &error), None);
+        let asks = |seconds| {
+            let after = Some(Duration::from_secs(seconds));
+            Error::from_parts(ErrorKind::Provider, 429, serde_json::json!({"message": "slow down"}), after)
+        };
+        assert_eq!(config.delay(0, &asks(3)), Some(Duration::from_secs(3)));
+        assert_eq!(config.delay(0, &asks(60)), None, "longer than the client waits");
+    }
+}

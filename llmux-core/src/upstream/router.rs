@@ -1,0 +1,79 @@
+//! The upstream of a client: tries the deployments of a model in turn, each as often as [`RetryConfig`] allows.
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+use super::{Deployment, Deployments, RetryConfig, Upstream, UpstreamCall, body};
+use crate::{
+    cancel::Cancel,
+    document::Document,
+    error::Error,
+    provider::{Call, Events, Provider},
+};
+
+/// The deployments of a client, and how they are tried.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    pub(crate) deployments: Deployments,
+    pub(crate) retry: RetryConfig,
+}
+
+impl Upstream for Router {
+    fn first(&self, model: &str) -> Option<&Arc<Deployment>> {
+        self.deployments.of(model).first()
+    }
+
+    fn send<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Document, Error>> {
+        Box::pin(self.try_deployments(call, false, |provider, call| provider.send(call)))
+    }
+
+    fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Events, Error>> {
+        Box::pin(self.try_deployments(call, true, |provider, call| provider.stream(call)))
+    }
+}
+
+impl Router {
+    async fn try_deployments<T>(
+        &self,
+        call: UpstreamCall<'_>,
+        streams: bool,
+        send: impl for<'p> Fn(&'p dyn Provider, Call) -> BoxFuture<'p, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let UpstreamCall { endpoint, model, body: request, request_id, cancel, deployment: chosen, sent } = call;
+        let mut last = None;
+        for deployment in self.deployments.of(model) {
+            *chosen = Some(deployment.clone());
+            let ask_usage = streams && deployment.provider.stream_usage();
+            let document = body::for_deployment(request, endpoint, &deployment.upstream_model, ask_usage)?;
+            let body = document.to_bytes();
+            *sent = Some(document);
+            for retry in 0.. {
+                let call = Call { endpoint, body: body.clone(), request_id: request_id.clone() };
+                let answered = unless_cancelled(cancel, send(&*deployment.provider, call)).await?;
+                let error = match answered {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if error.is_retryable() => error,
+                    Err(error) => return Err(error),
+                };
+                tracing::debug!(
+                    request_id = &**request_id,
+                    deployment = &*deployment.id,
+                    tried = retry + 1,
+                    "{error}"
+                );
+                let delay = self.retry.delay(retry, &error);
+                last = Some(error);
+                match delay {
+                    Some(delay) => unless_cancelled(cancel, tokio::time::sleep(delay)).await?,
+                    None => break,
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::model_not_found(model)))
+    }
+}
+
+async fn unless_cancelled<F: Future>(cancel: &Cancel, future: F) -> Result<F::Output, Error> {
+    cancel.guard(future).await.ok_or_else(Error::cancelled)
+}
