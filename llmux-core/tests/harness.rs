@@ -140,7 +140,7 @@ async fn the_upstream_does_as_it_is_told() {
 #[tokio::test]
 async fn plugins_run_by_their_priorities_and_settings() {
     let completed = Arc::default();
-    let pipeline = PipelineConfig { propagate_errors: true, ..PipelineConfig::default() };
+    let pipeline = PipelineConfig::default().with_propagate_errors(true);
     let builder = Harness::builder().pipeline(pipeline).models(["other"]);
     let builder =
         builder.spec(Talker::spec("b", &completed)).spec(Talker::spec("a", &completed).with_priority(1));

@@ -167,7 +167,7 @@ impl World {
 
 /// A client's builder with this provider, as `p`, which serves the models `m`, `n` and `o`, without retries.
 pub fn builder(provider: &Arc<Scripted>) -> ClientBuilder {
-    let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let retry = RetryConfig::default().with_max_retries(0);
     Client::builder().provider("p", Arc::new(Shared(provider.clone())), ["m", "n", "o"]).retry(retry)
 }
 

@@ -78,17 +78,6 @@ fn sent(json: &Value) -> Sent {
     }
 }
 
-/// What the host has of it.
-fn got(value: Option<&Got>) -> Option<Sent> {
-    Some(match value? {
-        Got::String(text) => Sent::String(text.to_string()),
-        Got::Integer(integer) => Sent::Integer(*integer),
-        Got::Float(float) => Sent::Float(*float),
-        Got::Boolean(boolean) => Sent::Boolean(*boolean),
-        Got::Json(json) => Sent::Json(serde_json::from_str(json).expect("JSON")),
-    })
-}
-
 /// What a probe saw of something in a hook, where it looked.
 fn seen(world: &World, hook: &str, what: &str) -> Option<String> {
     let head = format!("probe {what} = ");
@@ -119,7 +108,7 @@ fn values_and_headers_arrive_as_they_were_set() {
         world.finish(&client).await;
         for (key, value) in values {
             let expected = sent(value);
-            assert_eq!(got(reply.value(key)), Some(expected.clone()), "`{key}` at the host");
+            assert_eq!(reply.value(key), Some(expected.clone()), "`{key}` at the host");
             for hook in ["post", "complete"] {
                 let seen = seen(world, hook, &format!("value:{key}"));
                 assert_eq!(seen, Some(format!("{expected:?}")), "`{key}` in `{hook}`");
@@ -150,7 +139,7 @@ fn a_response_and_its_metadata_arrive_as_they_were_answered() {
             assert_eq!(seen_json(world, hook, "body:"), *body, "in `{hook}`");
         }
         for (key, value) in metadata {
-            assert_eq!(got(reply.value(key)), Some(sent(value)), "`{key}`");
+            assert_eq!(reply.value(key), Some(sent(value)), "`{key}`");
         }
     });
 }
@@ -172,7 +161,7 @@ fn an_error_arrives_as_it_was_rejected_with_or_converted_to() {
             post.extend(looks);
             let scripts = json!({"pre": pre, "post": post, "complete": [tell("ending"), tell("status")]});
             let client = world.client(&Scripted::new([]), [world.probe("probe", 1, scripts)]).await;
-            let request = chat("m").fallbacks(["n"]);
+            let request = chat("m").with_fallbacks(["n"]);
             let reply = client.send(request).await;
             world.finish(&client).await;
             let attempts = if *falls_back || !rejects { 2 } else { 1 };

@@ -82,8 +82,8 @@ impl Ask {
         let named = self.identity != Identity::default();
         let request = Request::of(self.endpoint, &self.body).expect("a request");
         request
-            .headers(self.headers)
-            .identity(named.then(|| Arc::new(self.identity)))
-            .fallbacks(self.fallbacks)
+            .with_headers(self.headers)
+            .with_identity(named.then(|| Arc::new(self.identity)))
+            .with_fallbacks(self.fallbacks)
     }
 }

@@ -35,14 +35,14 @@ pub(crate) async fn send(client: &Client, ask: Ask) -> Answer {
 }
 
 /// An answer without what comes of it.
-fn begun<'a>(
+fn begun(
     headers: &[(HeaderName, HeaderValue)],
     attempts: u32,
-    value: impl Fn(&str) -> Option<&'a Shared>,
+    value: impl Fn(&str) -> Option<Shared>,
 ) -> Answer {
-    let is_so = |name| value(name) == Some(&Shared::Boolean(true));
+    let is_so = |name| value(name) == Some(Shared::Boolean(true));
     let text = |name| match value(name)? {
-        Shared::String(text) => Some(text.to_string()),
+        Shared::String(text) => Some(text),
         _ => None,
     };
     let header = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

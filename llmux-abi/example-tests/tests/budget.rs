@@ -16,7 +16,7 @@ use budget::Budget;
 /// Every request costs four tokens: two words asked, two answered.
 async fn spend(harness: &Harness, user: &str, streams: bool) -> HarnessReply {
     let identity = Identity { key_id: "k".to_owned(), user: Some(user.to_owned()), team: None };
-    let request = Harness::request("two words").identity(Some(Arc::new(identity)));
+    let request = Harness::request("two words").with_identity(Some(Arc::new(identity)));
     let reply = if streams { harness.stream_request(request).await } else { harness.send(request).await };
     harness.completed().await;
     reply

@@ -3,7 +3,6 @@
 //! A plugin's author wants [`Harness`]: see [`harness`] for a whole test. No code of the library itself calls
 //! any of this.
 
-mod chain;
 pub mod harness;
 mod logs;
 mod reply;
@@ -11,7 +10,6 @@ mod script;
 mod traffic;
 mod upstream;
 
-pub use chain::Chain;
 pub use harness::{Harness, HarnessBuilder};
 pub use logs::Log;
 pub use reply::HarnessReply;

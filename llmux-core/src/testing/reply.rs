@@ -82,7 +82,7 @@ impl HarnessReply {
 
     /// Every value that plugins left in the context, as JSON, by its key. Of a stream: before its first chunk.
     pub fn values(&self) -> Map<String, Value> {
-        let pair = |(key, value): (&str, &pipeline::Value)| (key.to_owned(), json_of(value));
+        let pair = |(key, value): (&str, pipeline::Value)| (key.to_owned(), json_of(value));
         match &self.answer {
             Answer::Whole(reply) => reply.values().map(pair).collect(),
             Answer::Stream(reply) => reply.values().map(pair).collect(),
@@ -170,13 +170,13 @@ impl HarnessReply {
     }
 }
 
-fn json_of(value: &pipeline::Value) -> Value {
+fn json_of(value: pipeline::Value) -> Value {
     match value {
-        pipeline::Value::String(text) => Value::from(&**text),
-        pipeline::Value::Integer(integer) => Value::from(*integer),
-        pipeline::Value::Float(float) => Value::from(*float),
-        pipeline::Value::Boolean(boolean) => Value::from(*boolean),
-        pipeline::Value::Json(json) => serde_json::from_str(json).unwrap_or_default(),
+        pipeline::Value::String(text) => Value::from(text),
+        pipeline::Value::Integer(integer) => Value::from(integer),
+        pipeline::Value::Float(float) => Value::from(float),
+        pipeline::Value::Boolean(boolean) => Value::from(boolean),
+        pipeline::Value::Json(json) => json,
     }
 }
 

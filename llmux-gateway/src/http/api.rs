@@ -134,13 +134,13 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     let text = body::read(&parts.headers, body, limit, api.read_timeout).await?;
     let mut request = llmux_core::Request::new(endpoint, text)?;
     if let Some(Entered { request_id, identity }) = parts.extensions.remove() {
-        request = request.request_id(request_id).identity(identity);
+        request = request.with_request_id(request_id).with_identity(identity);
     }
     let fallbacks = parts.headers.get_all(FALLBACKS).iter().filter_map(|value| value.to_str().ok());
     let fallbacks =
         fallbacks.flat_map(|list| list.split(',')).map(str::trim).filter(|model| !model.is_empty());
     let fallbacks: Vec<Arc<str>> = fallbacks.map(Into::into).collect();
-    let request = request.fallbacks(fallbacks).headers(parts.headers);
+    let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
     if request.wants_stream() && endpoint != Endpoint::Embeddings {
         let answer = api.client.stream(request).await;
         let headers = answer.headers().to_vec();

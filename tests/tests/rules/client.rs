@@ -95,7 +95,7 @@ both! {
     async fn f2_a_request_names_its_own_fallbacks(world: World) {
         let provider = Scripted::new([Turn::error(500, "down"), Turn::text("from n")]);
         let client = built(builder(&provider).fallbacks("m", ["o"]), [world.probe("a", 1, json!({}))]).await;
-        let reply = client.send(chat("m").fallbacks(["n"])).await;
+        let reply = client.send(chat("m").with_fallbacks(["n"])).await;
         assert_eq!((said(&reply).as_str(), reply.deployment()), ("from n", Some("p/n")));
     }
 
@@ -151,7 +151,7 @@ const OK: &str =
 #[tokio::test]
 async fn f1_a_provider_that_cannot_be_reached_or_breaks_off_is_tried_again() {
     let up = ScriptedUpstream::start([Answer::raw("nonsense"), Answer::json(200, OK)]).await;
-    let retry = RetryConfig { initial_backoff: Duration::from_millis(1), ..RetryConfig::default() };
+    let retry = RetryConfig::default().with_initial_backoff(Duration::from_millis(1));
     // Nobody listens on the first one any more.
     let gone = ScriptedUpstream::start([]).await;
     let unreachable = over(&gone);

@@ -21,11 +21,7 @@ fn state(client: &Client, name: &str) -> Option<PluginState> {
 
 /// A client with `a`, which does what this says, and `b`, and short times.
 async fn client(world: &World, scripts: Value) -> Client {
-    let pipeline = PipelineConfig {
-        pre_hook_timeout: Duration::from_secs(3),
-        post_hook_timeout: Duration::from_millis(500),
-        ..PipelineConfig::default()
-    };
+    let pipeline = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(3)).with_post_hook_timeout(Duration::from_millis(500));
     let plugins = PluginsConfig { drain_timeout: Duration::from_millis(20), ..PluginsConfig::default() };
     let provider = Scripted::new([]);
     let instances = [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))];
@@ -60,7 +56,7 @@ both! {
         let client = built(builder(&provider), instances).await;
         for (name, seconds) in [("a", 3), ("b", 20)] {
             let pipeline =
-                PipelineConfig { post_hook_timeout: Duration::from_secs(seconds), ..PipelineConfig::default() };
+                PipelineConfig::default().with_post_hook_timeout(Duration::from_secs(seconds));
             client.reconfigure(builder(&provider).pipeline(pipeline));
             let begun = tokio::time::Instant::now();
             assert_eq!(client.plugins().unload(name).await.expect("unloaded"), Unloaded::Gone);

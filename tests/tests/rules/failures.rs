@@ -255,18 +255,14 @@ both! {
         ];
         for (case, propagate_errors, plugin, expected) in cases {
             let provider = Scripted::new([]);
-            let config = PipelineConfig { propagate_errors, ..PipelineConfig::default() };
+            let config = PipelineConfig::default().with_propagate_errors(propagate_errors);
             let client = built(builder(&provider).pipeline(config), [plugin]).await;
             assert_eq!(said(&client.send(chat("m")).await), expected, "{case}");
         }
     }
 
     async fn e4_a_hook_that_waits_is_cancelled_at_its_timeout(world: World) {
-        let config = PipelineConfig {
-            pre_hook_timeout: Duration::from_secs(2),
-            post_hook_timeout: Duration::from_secs(5),
-            ..PipelineConfig::default()
-        };
+        let config = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(2)).with_post_hook_timeout(Duration::from_secs(5));
         let hooks = [("pre", 2), ("post", 5), ("pre_stream", 2), ("chunk", 5), ("post_stream", 5), ("complete", 5), ("cleanup", 5)];
         for (hook, seconds) in hooks {
             let provider = Scripted::new([Turn::text("fine")]);
@@ -307,7 +303,7 @@ both! {
     async fn e4_the_completions_that_wait_are_bounded_and_what_is_dropped_is_counted(world: World) {
         let provider = Scripted::new([]);
         let gate = world.text_path("gate");
-        let config = PipelineConfig { max_waiting_completions: 1, ..PipelineConfig::default() };
+        let config = PipelineConfig::default().with_max_waiting_completions(1);
         let waits = world.probe("a", 1, json!({"complete": [{"do": "wait_until", "path": gate}]}));
         let client = built(builder(&provider).pipeline(config), [waits]).await;
         for _ in 0..3 {

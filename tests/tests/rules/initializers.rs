@@ -162,7 +162,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
 #[tokio::test]
 async fn l1_a_library_that_has_no_place_in_the_pipeline_is_not_run() {
     let trap = Trap::new();
-    let full = PipelineConfig { max_plugins: 1, ..PipelineConfig::default() };
+    let full = PipelineConfig::default().with_max_plugins(1);
     let client = built(builder(&Scripted::new([])).pipeline(full), [trap.world.guard(json!({}))]).await;
     let load = |name: &str| client.plugins().load(PluginSpec::path(&trap.library).with_name(name));
     assert!(matches!(load("guard").await, Err(PluginError::DuplicatePlugin { .. })));

@@ -20,7 +20,7 @@ fn names(client: &llmux_core::Client) -> Vec<String> {
 both! {
     async fn l1_the_number_of_instances_is_bounded(world: World) {
         let provider = Scripted::new([]);
-        let config = PipelineConfig { max_plugins: 2, ..PipelineConfig::default() };
+        let config = PipelineConfig::default().with_max_plugins(2);
         let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
         let client = built(builder(&provider).pipeline(config), plugins).await;
         let refused = client.plugins().load(world.probe("c", 3, json!({}))).await;
@@ -68,7 +68,7 @@ both! {
 
     async fn l1_a_place_or_a_name_that_an_earlier_change_of_several_frees_is_free(world: World) {
         let provider = Scripted::new([]);
-        let config = PipelineConfig { max_plugins: 2, ..PipelineConfig::default() };
+        let config = PipelineConfig::default().with_max_plugins(2);
         let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
         let client = built(builder(&provider).pipeline(config), plugins).await;
         let load = |name: &str| Change::Load(world.probe(name, 3, json!({})));

@@ -55,7 +55,7 @@ both! {
             ["b", "a", "a value:hit = Boolean(true)", "a kind = response"],
             "metadata is there before the post hooks run"
         );
-        assert_eq!(reply.value("age"), Some(&Value::Integer(3)), "metadata reaches the caller's context");
+        assert_eq!(reply.value("age"), Some(Value::Integer(3)), "metadata reaches the caller's context");
     }
 
     async fn p2_the_metadata_of_an_error_short_circuit_is_merged_too(world: World) {
@@ -140,7 +140,7 @@ both! {
         assert_eq!(world.chain(), ["a.pre", "a.post"], "the chain ran all the same");
         let mut headers = http::HeaderMap::new();
         headers.insert("x-save", http::HeaderValue::from_static("yes"));
-        let reply = client.send(chat("nobody-serves-it").headers(headers)).await;
+        let reply = client.send(chat("nobody-serves-it").with_headers(headers)).await;
         assert_eq!(said(&reply), "again", "a pre hook renamed it");
     }
 

@@ -231,7 +231,7 @@ both! {
         ]);
         let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["!!502 upstream_type: off"], "an error, no stream");
-        let reply = client.stream(chat("m").fallbacks(["n"])).await;
+        let reply = client.stream(chat("m").with_fallbacks(["n"])).await;
         assert_eq!(reply.attempts(), 2);
         assert_eq!(all(reply).await, ["from n"], "the fallback's stream");
     }
@@ -239,7 +239,7 @@ both! {
     async fn s7_a_failure_after_the_first_chunk_is_an_error_event(world: World) {
         let provider = Scripted::new([Turn::BreakOff(vec![json!("one")], provider::provider_error(502, "off"))]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
-        let read = all(client.stream(chat("m").fallbacks(["n"])).await).await;
+        let read = all(client.stream(chat("m").with_fallbacks(["n"])).await).await;
         assert_eq!(read, ["one", "!502 upstream_type: off"], "never a silent end, and no fallback");
         assert_eq!(provider.calls().len(), 1, "calls of the provider");
     }

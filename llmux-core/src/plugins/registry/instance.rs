@@ -11,8 +11,10 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
-    boundary::Instance as NativeHooks,
-    pipeline::snapshot::{Entry, Lease},
+    pipeline::{
+        hook::Hooks,
+        snapshot::{Entry, Lease},
+    },
     plugins::{
         library::{
             load::LoadedLibrary,
@@ -48,14 +50,14 @@ pub(super) struct Instance {
 
 /// Where an instance comes back to when the last snapshot has let go of it.
 #[derive(Clone)]
-pub(super) struct Home(Arc<Mutex<Option<oneshot::Receiver<NativeHooks>>>>);
+pub(super) struct Home(Arc<Mutex<Option<oneshot::Receiver<Box<dyn Hooks>>>>>);
 
 impl Home {
-    pub(super) fn new(receiver: oneshot::Receiver<NativeHooks>) -> Self {
+    pub(super) fn new(receiver: oneshot::Receiver<Box<dyn Hooks>>) -> Self {
         Self(Arc::new(Mutex::new(Some(receiver))))
     }
 
-    pub(super) fn take(&self) -> Option<oneshot::Receiver<NativeHooks>> {
+    pub(super) fn take(&self) -> Option<oneshot::Receiver<Box<dyn Hooks>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -17,8 +17,7 @@ use tokio::{
 
 use super::instance::Instance;
 use crate::{
-    boundary::Instance as NativeHooks,
-    pipeline::stats::Stats,
+    pipeline::{hook::Hooks, stats::Stats},
     plugins::report::info::{PluginInfo, PluginState, hooks},
 };
 
@@ -144,7 +143,7 @@ impl Retirement {
 
     /// The end of an instance where nobody can wait for one that never ends: in a task of its own, which is left to
     /// itself when the instance, or a task of its own, holds a thread.
-    async fn last_words(&self, instance: NativeHooks) -> Result<(), String> {
+    async fn last_words(&self, instance: Box<dyn Hooks>) -> Result<(), String> {
         let bound = self.cleanup_timeout();
         let cleaning = tokio::spawn(clean_up(instance, bound));
         match timeout(bound * 2, cleaning).await {
@@ -154,7 +153,7 @@ impl Retirement {
     }
 
     /// The end of an instance, once the last snapshot has let go of it.
-    async fn finish(&self, home: oneshot::Receiver<NativeHooks>) -> Result<(), String> {
+    async fn finish(&self, home: oneshot::Receiver<Box<dyn Hooks>>) -> Result<(), String> {
         match came_home(home).await {
             Some(instance) => clean_up(instance, self.cleanup_timeout()).await,
             None => Ok(()),
@@ -166,11 +165,11 @@ impl Retirement {
     }
 }
 
-async fn came_home(home: oneshot::Receiver<NativeHooks>) -> Option<NativeHooks> {
+async fn came_home(home: oneshot::Receiver<Box<dyn Hooks>>) -> Option<Box<dyn Hooks>> {
     home.await.ok()
 }
 
-async fn clean_up(instance: NativeHooks, timeout: Duration) -> Result<(), String> {
+async fn clean_up(instance: Box<dyn Hooks>, timeout: Duration) -> Result<(), String> {
     let result = instance.clean_up(timeout).await.map_err(|failure| failure.message);
     // The plugin's own drop may take its time.
     let _ = spawn_blocking(move || drop(instance)).await;

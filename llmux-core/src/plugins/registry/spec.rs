@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use llmux_abi::{Compiled, Exported, Host, Plugin, raw::plugin::PluginModuleRef};
 use serde_json::{Map, Value};
 
-use crate::{boundary::instance::Make, plugins::library::manifest::OnError};
+use crate::{boundary::native_hooks::Make, plugins::library::manifest::OnError};
 
 /// An instance to make.
 pub struct PluginSpec {

@@ -22,13 +22,13 @@ use super::{
 };
 use crate::{
     boundary::{
-        Instance as NativeHooks,
+        NativeHooks,
         host::{HostServices, HostShared},
         library::Retired,
     },
     pipeline::{
         PipelineConfig,
-        hook::{Failure, FailureKind},
+        kind::{Failure, FailureKind},
         snapshot::{Entry, Lease},
         stats::Stats,
     },
@@ -335,7 +335,7 @@ impl Stage {
         };
         match made {
             Ok(Ok(instance)) => {
-                let (lease, home) = Lease::new(instance);
+                let (lease, home) = Lease::new(Box::new(instance));
                 Ok((lease, Home::new(home)))
             }
             Ok(Err(message)) => Err(PluginError::Config { name, plugin, message }),

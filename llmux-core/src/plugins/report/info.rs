@@ -10,7 +10,10 @@ use serde::Serialize;
 
 use crate::{
     boundary::library::Retired,
-    pipeline::{HookCounts, HookKind, stats::Stats},
+    pipeline::{
+        HookKind,
+        stats::{HookCounts, Stats},
+    },
     plugins::library::manifest::OnError,
 };
 
@@ -99,6 +102,10 @@ pub struct HookInfo {
     pub timeouts: u64,
     /// How often it panicked.
     pub panics: u64,
+    /// Bytes of JSON that the plugin read from documents.
+    pub bytes_read: u64,
+    /// Bytes of JSON that the plugin wrote into documents and replies.
+    pub bytes_written: u64,
     /// The time of all calls together, in microseconds.
     pub total_us: f64,
     /// Half of the calls took no longer, in microseconds.
@@ -126,7 +133,9 @@ pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
     let called = HookKind::ALL.into_iter().map(|hook| (hook, stats.counts(hook)));
     called
         .filter(|(_, counts)| counts.calls > 0)
-        .map(|(hook, HookCounts { calls, errors, panics, timeouts, total, p50, p99 })| HookInfo {
+        .map(|(hook, HookCounts { calls, errors, panics, timeouts, bytes_read, bytes_written, total, p50, p99 })| HookInfo {
+            bytes_read,
+            bytes_written,
             hook: hook.as_str(),
             calls,
             failures: errors + panics + timeouts,
