@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use llmux_abi::Value as Sent;
-use llmux_core::{Endpoint, Request, pipeline::Value as Got};
+use llmux_core::{Endpoint, Request};
 use llmux_tests::{
     Kind, Scripted, Turn, World,
     world::{all, chat, header},

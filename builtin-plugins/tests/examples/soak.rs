@@ -32,7 +32,7 @@ async fn client(kind: Kind, plugin: Builtin, config: Value) -> Client {
 fn request(model: &str, text: &str, key: String) -> Request {
     let body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
     let identity = Identity { key_id: key, ..Identity::default() };
-    Request::of(Endpoint::ChatCompletions, &body).expect("a request").identity(Some(Arc::new(identity)))
+    Request::of(Endpoint::ChatCompletions, &body).expect("a request").with_identity(Some(Arc::new(identity)))
 }
 
 /// Sends `count` requests and prints memory ten times.
