@@ -53,7 +53,7 @@ async fn users_do_not_share_a_budget() {
     let harness = Harness::new::<Budget>(json!({"tokens": 1})).await;
     for user in ["ann", "bob"] {
         let identity = Identity { key_id: "k1".into(), user: Some(user.into()), team: None };
-        let request = Harness::request("?").identity(Some(Arc::new(identity)));
+        let request = Harness::request("?").with_identity(Some(Arc::new(identity)));
         harness.send(request).await.assert_ok();
         harness.completed().await;
     }

@@ -106,7 +106,7 @@ fn with_sender(request: Request, args: &RequestArgs) -> Result<Request> {
         Identity { key_id, user: Some(user), team: None }.into()
     });
     // A fixed id, so that two runs can be compared.
-    Ok(request.headers(headers).identity(identity).request_id("try"))
+    Ok(request.with_headers(headers).with_identity(identity).with_request_id("try"))
 }
 
 fn built_in(name: SampleName) -> (&'static str, Endpoint, &'static str) {

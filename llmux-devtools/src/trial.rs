@@ -177,13 +177,10 @@ pub(crate) fn writable_by_others(file: &Path) -> Option<String> {
 /// Returns the settings of a pipeline with the timeout of the arguments.
 pub(crate) fn pipeline(library: &LibraryArgs) -> PipelineConfig {
     let timeout = library.timeout;
-    PipelineConfig {
-        pre_hook_timeout: timeout,
-        post_hook_timeout: timeout,
-        // The timeout also bounds the silence of a stream that the plugin itself sends.
-        stream_idle_timeout: timeout,
-        ..PipelineConfig::default()
-    }
+    PipelineConfig::default()
+        .with_pre_hook_timeout(timeout)
+        .with_post_hook_timeout(timeout)
+        .with_stream_idle_timeout(timeout)
 }
 
 /// Returns every name that may be a model's: those of the requests and of the arguments, and each text of the

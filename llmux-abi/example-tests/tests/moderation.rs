@@ -80,7 +80,8 @@ async fn a_service_that_breaks_lets_nothing_through() {
 #[tokio::test]
 async fn neither_does_a_hook_that_runs_past_its_timeout() {
     let service = ScriptedUpstream::start([Answer::hang()]).await;
-    let pipeline = llmux_core::pipeline::PipelineConfig::default().with_pre_hook_timeout(Duration::from_millis(50));
+    let pipeline =
+        llmux_core::pipeline::PipelineConfig::default().with_pre_hook_timeout(Duration::from_millis(50));
     let config = json!({"url": service.base_url(), "timeout_ms": 60_000});
     let harness = Harness::builder().plugin::<Moderation>(config).pipeline(pipeline).build().await;
     let reply = harness.chat("hello").await;

@@ -92,7 +92,9 @@ unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>)
 unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
     let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
     let raw = context(object).collected.value(key.as_str()).map(|value| match value {
-        StoredValue::String(text) => RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) },
+        StoredValue::String(text) => {
+            RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) }
+        }
         StoredValue::Json(text) => RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) },
         StoredValue::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
         StoredValue::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),

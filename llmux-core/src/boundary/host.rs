@@ -15,7 +15,8 @@ use abi_stable::{
 use async_ffi::{FfiFuture, FutureExt};
 use llmux_abi::raw::{
     host::{
-        self as level, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, HostObject, HostTable, HostTableRef, RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
+        self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
+        RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
     },
     value::{self, RawField, RawValue},
 };

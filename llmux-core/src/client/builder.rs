@@ -123,7 +123,11 @@ impl ClientBuilder {
         registry.change(self.plugins.into_iter().map(Change::Load).collect()).await?;
         let Self { router, fallbacks, pipeline, .. } = self;
         let settings = settings(router, fallbacks, pipeline, Arc::default());
-        Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: Arc::new(registry), metrics })
+        Ok(Client {
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            plugins: Arc::new(registry),
+            metrics,
+        })
     }
 
     /// Returns the settings alone, without the plugins.

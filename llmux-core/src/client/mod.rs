@@ -31,11 +31,8 @@ use crate::{
     error::{Error, ErrorKind},
     metrics::Metrics,
     pipeline::{
-        self, Head, InFlight, Shared, States, StreamItem,
-        body::Body,
-        context::RequestContext,
-        detached::Detached,
-        snapshot::Snapshot,
+        self, Head, InFlight, Shared, States, StreamItem, body::Body, context::RequestContext,
+        detached::Detached, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
     upstream::Router,

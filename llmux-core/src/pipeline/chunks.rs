@@ -53,9 +53,10 @@ impl Chunks {
                     );
                     Some(Err(Error::plugin_failure()))
                 }
-                Err(_) => {
-                    Some(Err(Error::new(ErrorKind::Timeout, "the stream sent no chunk within its time limit")))
-                }
+                Err(_) => Some(Err(Error::new(
+                    ErrorKind::Timeout,
+                    "the stream sent no chunk within its time limit",
+                ))),
             },
         }
     }

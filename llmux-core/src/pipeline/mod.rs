@@ -36,7 +36,12 @@ mod traffic;
 
 pub use llmux_abi::Value;
 
-pub use self::{body::Chunk, config::PipelineConfig, context::{Identity, is_reserved_header}, kind::HookKind};
+pub use self::{
+    body::Chunk,
+    config::PipelineConfig,
+    context::{Identity, is_reserved_header},
+    kind::HookKind,
+};
 pub(crate) use self::{
     completion::Completions,
     head::Head,

@@ -175,7 +175,12 @@ mod tests {
         let even = Stats::default();
         // In an order of its own: 7919 is prime to 10 000.
         for at in 0..10_000_u64 {
-            even.record(HookKind::Pre, Duration::from_micros(1 + at * 7919 % 10_000), None, Traffic::default());
+            even.record(
+                HookKind::Pre,
+                Duration::from_micros(1 + at * 7919 % 10_000),
+                None,
+                Traffic::default(),
+            );
         }
         let rare = Stats::default();
         for at in 0..1000_u64 {

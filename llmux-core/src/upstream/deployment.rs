@@ -57,8 +57,8 @@ impl Deployments {
 
     /// Returns every model with the providers that serve it.
     pub(crate) fn models(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
-        self.models.iter().map(|model| {
-            (&**model, self.of(model).iter().map(|deployment| &*deployment.provider_name))
-        })
+        self.models
+            .iter()
+            .map(|model| (&**model, self.of(model).iter().map(|deployment| &*deployment.provider_name)))
     }
 }

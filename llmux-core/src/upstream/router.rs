@@ -40,7 +40,8 @@ impl Router {
         streams: bool,
         send: impl for<'p> Fn(&'p dyn Provider, Call) -> BoxFuture<'p, Result<T, Error>>,
     ) -> Result<T, Error> {
-        let UpstreamCall { endpoint, model, body: request, request_id, cancel, deployment: chosen, sent } = call;
+        let UpstreamCall { endpoint, model, body: request, request_id, cancel, deployment: chosen, sent } =
+            call;
         let mut last = None;
         for deployment in self.deployments.of(model) {
             *chosen = Some(deployment.clone());

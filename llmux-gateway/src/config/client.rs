@@ -96,13 +96,25 @@ pub(crate) fn warn_of_fallbacks(loaded: &Loaded, client: &Client) {
 fn pipeline(loaded: &Loaded) -> PipelineConfig {
     let settings = &loaded.config.pipeline;
     let default = PipelineConfig::default();
-    PipelineConfig::default().with_pre_hook_timeout(settings.pre_hook_timeout.unwrap_or(default.pre_hook_timeout)).with_post_hook_timeout(settings.post_hook_timeout.unwrap_or(default.post_hook_timeout)).with_propagate_errors(settings.propagate_errors.unwrap_or(default.propagate_errors)).with_max_plugins(settings.max_plugins.unwrap_or(default.max_plugins)).with_max_body_bytes(loaded.config.server.max_body_bytes).with_max_waiting_completions(settings.max_waiting_completions.unwrap_or(default.max_waiting_completions)).with_stream_idle_timeout(settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout))
+    PipelineConfig::default()
+        .with_pre_hook_timeout(settings.pre_hook_timeout.unwrap_or(default.pre_hook_timeout))
+        .with_post_hook_timeout(settings.post_hook_timeout.unwrap_or(default.post_hook_timeout))
+        .with_propagate_errors(settings.propagate_errors.unwrap_or(default.propagate_errors))
+        .with_max_plugins(settings.max_plugins.unwrap_or(default.max_plugins))
+        .with_max_body_bytes(loaded.config.server.max_body_bytes)
+        .with_max_waiting_completions(
+            settings.max_waiting_completions.unwrap_or(default.max_waiting_completions),
+        )
+        .with_stream_idle_timeout(settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout))
 }
 
 fn retry(loaded: &Loaded) -> RetryConfig {
     let settings = &loaded.config.retry;
     let default = RetryConfig::default();
-    RetryConfig::default().with_max_retries(settings.max_retries.unwrap_or(default.max_retries)).with_initial_backoff(settings.initial_backoff.unwrap_or(default.initial_backoff)).with_max_backoff(settings.max_backoff.unwrap_or(default.max_backoff))
+    RetryConfig::default()
+        .with_max_retries(settings.max_retries.unwrap_or(default.max_retries))
+        .with_initial_backoff(settings.initial_backoff.unwrap_or(default.initial_backoff))
+        .with_max_backoff(settings.max_backoff.unwrap_or(default.max_backoff))
 }
 
 fn folders(loaded: &Loaded) -> Result<PluginsConfig> {

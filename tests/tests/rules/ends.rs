@@ -21,7 +21,9 @@ fn state(client: &Client, name: &str) -> Option<PluginState> {
 
 /// A client with `a`, which does what this says, and `b`, and short times.
 async fn client(world: &World, scripts: Value) -> Client {
-    let pipeline = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(3)).with_post_hook_timeout(Duration::from_millis(500));
+    let pipeline = PipelineConfig::default()
+        .with_pre_hook_timeout(Duration::from_secs(3))
+        .with_post_hook_timeout(Duration::from_millis(500));
     let plugins = PluginsConfig { drain_timeout: Duration::from_millis(20), ..PluginsConfig::default() };
     let provider = Scripted::new([]);
     let instances = [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))];

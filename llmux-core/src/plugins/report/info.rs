@@ -133,18 +133,23 @@ pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
     let called = HookKind::ALL.into_iter().map(|hook| (hook, stats.counts(hook)));
     called
         .filter(|(_, counts)| counts.calls > 0)
-        .map(|(hook, HookCounts { calls, errors, panics, timeouts, bytes_read, bytes_written, total, p50, p99 })| HookInfo {
-            bytes_read,
-            bytes_written,
-            hook: hook.as_str(),
-            calls,
-            failures: errors + panics + timeouts,
-            timeouts,
-            panics,
-            total_us: total.as_nanos() as f64 / 1000.0,
-            p50_us: p50.as_nanos() as f64 / 1000.0,
-            p99_us: p99.as_nanos() as f64 / 1000.0,
-        })
+        .map(
+            |(
+                hook,
+                HookCounts { calls, errors, panics, timeouts, bytes_read, bytes_written, total, p50, p99 },
+            )| HookInfo {
+                bytes_read,
+                bytes_written,
+                hook: hook.as_str(),
+                calls,
+                failures: errors + panics + timeouts,
+                timeouts,
+                panics,
+                total_us: total.as_nanos() as f64 / 1000.0,
+                p50_us: p50.as_nanos() as f64 / 1000.0,
+                p99_us: p99.as_nanos() as f64 / 1000.0,
+            },
+        )
         .collect()
 }
 
