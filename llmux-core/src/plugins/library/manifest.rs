@@ -100,7 +100,7 @@ impl Manifest {
             },
         };
         if !is_name(&manifest.name) {
-            return Err(wrong("name", "1 to 64 of a-z, 0-9, `-`, `_` and `.`, and neither `.` nor `..`"));
+            return Err(wrong("name", NAME_RULE));
         }
         let rest = manifest.entry.strip_prefix(ENTRY_PREFIX).unwrap_or_default();
         let is_identifier =
@@ -112,9 +112,13 @@ impl Manifest {
     }
 }
 
-/// Is this a name for a plugin or an instance?
+/// Rule for the name of a plugin or an instance, as [`is_name`] checks it.
+pub(in crate::plugins) const NAME_RULE: &str =
+    "1 to 64 characters of a-z, 0-9, `-`, `_` and `.`, but not `.` or `..`";
+
+/// Returns true if the text is a valid name for a plugin or an instance ([`NAME_RULE`]).
 pub(in crate::plugins) fn is_name(name: &str) -> bool {
-    // A path in a URL gets lost at a step that says "here" or "up".
+    // In the path of a URL, `.` and `..` do not name anything.
     (1..=64).contains(&name.len())
         && !matches!(name, "." | "..")
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))

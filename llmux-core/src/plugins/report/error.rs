@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::plugins::library::{
     error::{FolderError, LibraryError, shown},
     load::LoadError,
+    manifest::NAME_RULE,
 };
 
 /// Why a change of the plugins was refused. The running pipeline is as it was (rule D3).
@@ -48,9 +49,7 @@ pub enum PluginError {
     #[error("the pipeline has been shut down")]
     PipelineClosed,
     /// An instance's name is not allowed.
-    #[error(
-        "`{name}` is no name for an instance: 1 to 64 of a-z, 0-9, `-`, `_` and `.`, and neither `.` nor `..`"
-    )]
+    #[error("`{name}` is not a valid instance name: it must be {NAME_RULE}")]
     InvalidName {
         /// The name.
         name: String,
