@@ -1,7 +1,8 @@
 //! Code of `answers.md`: answers of plugins, and errors. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::prelude::*;
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 use serde_json::json;
 
 struct Desk;

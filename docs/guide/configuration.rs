@@ -2,7 +2,8 @@
 //! `llmux-abi/example-tests`.
 
 use llmux_abi::prelude::*;
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 use serde_json::{Value as Json, json};
 
 /// Configuration that the operator writes.
@@ -64,7 +65,7 @@ impl Plugin for Prefix {
     }
 }
 
-fn with(config: Json) -> llmux_core::testing::HarnessBuilder {
+fn with(config: Json) -> llmux_testing::HarnessBuilder {
     Harness::builder().spec(PluginSpec::of::<Prefix>("prefix").with_config(config))
 }
 

@@ -1,7 +1,8 @@
 //! Code of `documents.md`: three ways to read and edit a body. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::{prelude::*, types::ChatRequest};
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 use serde_json::{Value as Json, json};
 
 /// By view: the common members.

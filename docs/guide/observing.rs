@@ -1,7 +1,8 @@
 //! Code of `observing.md`: logs and metrics. Compiled and run by `llmux-abi/example-tests`.
 
 use llmux_abi::{Counter, Histogram, prelude::*};
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 
 struct Observer {
     requests: Counter,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use llmux_abi::prelude::*;
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 
 struct Timing {
     host: Host,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use llmux_abi::{prelude::*, types::text_chunk};
-use llmux_core::{PluginSpec, testing::Harness};
+use llmux_core::PluginSpec;
+use llmux_testing::Harness;
 
 /// Ends every stream that is too long, and emits its length at the end.
 struct Limit;

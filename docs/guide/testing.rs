@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use llmux_core::{PluginSpec, pipeline::Identity, testing::Harness};
+use llmux_core::{PluginSpec, pipeline::Identity};
+use llmux_testing::Harness;
 use serde_json::json;
 
 #[path = "../../llmux-abi/examples/budget.rs"]

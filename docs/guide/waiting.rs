@@ -9,10 +9,8 @@ use std::{
 };
 
 use llmux_abi::prelude::*;
-use llmux_core::{
-    PluginSpec,
-    testing::{Answer, Harness, ScriptedUpstream},
-};
+use llmux_core::PluginSpec;
+use llmux_testing::{Harness, ScriptedResponse, ScriptedServer};
 use serde_json::json;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -156,7 +154,7 @@ impl Plugin for Slow {
 
 #[tokio::test]
 async fn a_task_beside_the_requests_keeps_the_list() {
-    let list = ScriptedUpstream::start([Answer::json(200, r#"["damn"]"#)]).await;
+    let list = ScriptedServer::start([ScriptedResponse::json(200, r#"["damn"]"#)]).await;
     let spec = PluginSpec::of::<Blocklist>("blocklist").with_config(json!({"url": list.base_url()}));
     let harness = Harness::builder().spec(spec).build().await;
     while harness.chat("damn").await.error().is_none() {

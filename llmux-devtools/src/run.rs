@@ -2,7 +2,8 @@
 //!
 //! `trial` makes it; `try_plugin` shows it. Deliberately absent: how it is laid out for a terminal.
 
-use llmux_core::testing::{HarnessReply, Log, Traffic};
+use llmux_core::testing::Traffic;
+use llmux_testing::{HarnessReply, Log};
 use serde_json::{Map, Value, json};
 
 use crate::observer::{Event, Observation, Side};

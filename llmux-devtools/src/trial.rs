@@ -15,9 +15,10 @@ use llmux_core::{
     client::BuildError,
     pipeline::PipelineConfig,
     plugins::{HookInfo, LibraryError, PluginError, PluginInfo, VerifyOptions, inspect},
-    testing::{Harness, HarnessBuilder, Log, Traffic},
+    testing::Traffic,
 };
 use llmux_terminal::{CliError, Result};
+use llmux_testing::{Harness, HarnessBuilder, Log};
 use serde_json::Value;
 
 use crate::{
@@ -194,7 +195,7 @@ pub(crate) fn models(library: &LibraryArgs, args: &RequestArgs) -> Result<Vec<St
     models.sort();
     models.dedup();
     // The harness serves this model itself.
-    models.retain(|model| model != llmux_core::testing::harness::MODEL);
+    models.retain(|model| model != llmux_testing::harness::MODEL);
     Ok(models)
 }
 

@@ -12,10 +12,6 @@
 //! HTTP serving, the configuration file and the terminal.
 
 mod admin;
-#[cfg(test)]
-#[allow(unreachable_pub, reason = "the whole-system tests' too")]
-#[path = "../../tests/src/blocks.rs"]
-mod blocks;
 mod commands;
 mod config;
 mod http;

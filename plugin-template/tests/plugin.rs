@@ -1,6 +1,6 @@
 //! The plugin in the real pipeline, without a server and without a provider.
 
-use llmux_core::testing::Harness;
+use llmux_testing::Harness;
 use serde_json::json;
 
 use {{crate_name}}::{{crate_name | upper_camel_case}};

@@ -3,7 +3,6 @@
 //!
 //! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 
-pub mod blocks;
 pub mod contract;
 pub mod fixtures;
 pub mod host;

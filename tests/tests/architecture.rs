@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use llmux_tests::blocks::root;
+use llmux_testing::blocks::root;
 
 const PAGE: &str = include_str!("../../ARCHITECTURE.md");
 

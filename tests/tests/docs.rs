@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use llmux_tests::blocks::{blocks, documents, root};
+use llmux_testing::blocks::{blocks, documents, root};
 
 /// Languages of blocks. `layers` is the order of modules, which `structure.rs` reads. `text` is everything that no test
 /// can check: charts, and the output of one run.

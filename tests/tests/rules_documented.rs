@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use llmux_tests::blocks::root;
+use llmux_testing::blocks::root;
 
 /// Page that defines the rules.
 const PAGE: &str = "docs/behavior.md";

@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use llmux_core::{
-    pipeline::Identity,
-    testing::{Harness, HarnessReply},
-};
+use llmux_core::pipeline::Identity;
+use llmux_testing::{Harness, HarnessReply};
 use serde_json::json;
 
 #[path = "../../examples/budget.rs"]

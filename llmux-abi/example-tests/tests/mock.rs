@@ -1,6 +1,6 @@
 //! `mock`: answers from a file, in the provider's place.
 
-use llmux_core::testing::Harness;
+use llmux_testing::Harness;
 use serde_json::json;
 
 #[path = "../../examples/mock.rs"]

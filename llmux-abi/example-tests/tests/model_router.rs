@@ -1,6 +1,6 @@
 //! `model_router`: the prompt's size picks the model.
 
-use llmux_core::testing::Harness;
+use llmux_testing::Harness;
 use serde_json::{Value, json};
 
 #[path = "../../examples/model_router.rs"]

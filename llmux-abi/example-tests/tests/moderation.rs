@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llmux_core::testing::{Answer, Harness, HarnessReply, ScriptedUpstream};
+use llmux_testing::{Harness, HarnessReply, ScriptedResponse, ScriptedServer};
 use serde_json::json;
 
 #[path = "../../examples/moderation.rs"]
@@ -10,18 +10,18 @@ pub mod moderation;
 
 use moderation::Moderation;
 
-fn verdict(flagged: bool) -> Answer {
-    Answer::json(200, json!({"results": [{"flagged": flagged}]}).to_string())
+fn verdict(flagged: bool) -> ScriptedResponse {
+    ScriptedResponse::json(200, json!({"results": [{"flagged": flagged}]}).to_string())
 }
 
 /// The plugin in front of a service that answers this.
-async fn with(answers: Vec<Answer>) -> (Harness, ScriptedUpstream) {
+async fn with(answers: Vec<ScriptedResponse>) -> (Harness, ScriptedServer) {
     within(10_000, answers).await
 }
 
 /// The same, which waits so many milliseconds.
-async fn within(timeout_ms: u64, answers: Vec<Answer>) -> (Harness, ScriptedUpstream) {
-    let service = ScriptedUpstream::start(answers).await;
+async fn within(timeout_ms: u64, answers: Vec<ScriptedResponse>) -> (Harness, ScriptedServer) {
+    let service = ScriptedServer::start(answers).await;
     let config = json!({"url": service.base_url(), "api_key": "sk-1", "timeout_ms": timeout_ms});
     (Harness::new::<Moderation>(config).await, service)
 }
@@ -62,10 +62,10 @@ async fn every_message_is_shown_to_the_service() {
 #[tokio::test]
 async fn a_service_that_breaks_lets_nothing_through() {
     let broken = [
-        (10_000, Answer::json(500, "{}")),
-        (10_000, Answer::json(200, "not JSON")),
-        (10_000, Answer::json(200, r#"{"results": []}"#)),
-        (50, Answer::hang()),
+        (10_000, ScriptedResponse::json(500, "{}")),
+        (10_000, ScriptedResponse::json(200, "not JSON")),
+        (10_000, ScriptedResponse::json(200, r#"{"results": []}"#)),
+        (50, ScriptedResponse::hang()),
     ];
     for (timeout_ms, answer) in broken {
         let (harness, _service) = within(timeout_ms, vec![answer]).await;
@@ -79,7 +79,7 @@ async fn a_service_that_breaks_lets_nothing_through() {
 
 #[tokio::test]
 async fn neither_does_a_hook_that_runs_past_its_timeout() {
-    let service = ScriptedUpstream::start([Answer::hang()]).await;
+    let service = ScriptedServer::start([ScriptedResponse::hang()]).await;
     let pipeline =
         llmux_core::pipeline::PipelineConfig::default().with_pre_hook_timeout(Duration::from_millis(50));
     let config = json!({"url": service.base_url(), "timeout_ms": 60_000});

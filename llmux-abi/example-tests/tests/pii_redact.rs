@@ -1,6 +1,7 @@
 //! `pii_redact`: nothing personal goes upstream, all of it comes back, wherever chunks are cut.
 
-use llmux_core::{Endpoint, Request, testing::Harness};
+use llmux_core::{Endpoint, Request};
+use llmux_testing::Harness;
 use proptest::prelude::*;
 use regex::Regex;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! `retry_json`: an answer is the JSON asked for, or an error that others can act on.
 
-use llmux_core::testing::Harness;
+use llmux_testing::Harness;
 use serde_json::{Value, json};
 
 #[path = "../../examples/retry_json.rs"]

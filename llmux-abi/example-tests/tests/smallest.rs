@@ -1,6 +1,6 @@
 //! `smallest` compiled in and from its library, and `system_prompt`, which does the same, from its own.
 
-use llmux_core::testing::Harness;
+use llmux_testing::Harness;
 use serde_json::{Value, json};
 
 #[path = "../../examples/smallest.rs"]

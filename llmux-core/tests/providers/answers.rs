@@ -6,15 +6,15 @@ use futures_util::StreamExt;
 use llmux_core::{
     Endpoint, ErrorKind,
     provider::{OpenAi, Provider, ProviderSettings, Secret, TYPES},
-    testing::{Answer, ScriptedUpstream},
 };
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 
 use crate::{CHUNK, DONE, KEY, OK, builder, call, chat, collect, provider, send, stream};
 
 #[tokio::test]
 async fn a_request_goes_out_as_it_was_given() {
     for endpoint in Endpoint::ALL {
-        let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+        let upstream = ScriptedServer::start([ScriptedResponse::json(200, OK)]).await;
         let provider = OpenAi::builder("here", format!("{}/?api-version=2024", upstream.base_url()))
             .api_key(format!("{KEY}\n"))
             .header("OpenAI-Organization", "org")
@@ -43,7 +43,7 @@ async fn a_request_goes_out_as_it_was_given() {
 
 #[tokio::test]
 async fn a_header_of_ones_own_goes_before_the_usual_one() {
-    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::json(200, OK)]).await;
     let provider = builder(&upstream).header("authorization", "Custom it").build().unwrap();
     provider.send(chat()).await.unwrap();
     let request = upstream.requests().remove(0);
@@ -53,7 +53,7 @@ async fn a_header_of_ones_own_goes_before_the_usual_one() {
 
 #[tokio::test]
 async fn a_url_with_a_user_is_sent_as_basic_authorization() {
-    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::json(200, OK)]).await;
     let url = upstream.base_url().replace("http://", "http://user:password@");
     OpenAi::builder("here", url).build().unwrap().send(chat()).await.unwrap();
     assert_eq!(upstream.requests()[0].header("authorization"), Some("Basic dXNlcjpwYXNzd29yZA=="));
@@ -62,21 +62,22 @@ async fn a_url_with_a_user_is_sent_as_basic_authorization() {
 #[tokio::test]
 async fn a_response_comes_back_byte_for_byte() {
     for body in [OK, " {\"a\" : 1.50}\n", "{}"] {
-        assert_eq!(send(Answer::json(200, body)).await.unwrap().to_bytes(), body);
+        assert_eq!(send(ScriptedResponse::json(200, body)).await.unwrap().to_bytes(), body);
     }
-    let in_pieces = Answer::sse(["{\"a\":", "[1,", "2.0]}"]).header("content-type", "application/json");
+    let in_pieces =
+        ScriptedResponse::sse(["{\"a\":", "[1,", "2.0]}"]).header("content-type", "application/json");
     assert_eq!(send(in_pieces).await.unwrap().to_bytes(), "{\"a\":[1,2.0]}");
 }
 
 #[tokio::test]
 async fn connections_are_used_again() {
-    let upstream = ScriptedUpstream::start([
-        Answer::json(200, OK),
-        Answer::json(429, "{}"),
-        Answer::sse([CHUNK, DONE]),
+    let upstream = ScriptedServer::start([
+        ScriptedResponse::json(200, OK),
+        ScriptedResponse::json(429, "{}"),
+        ScriptedResponse::sse([CHUNK, DONE]),
         // The end of the body comes after the end of the stream, and is still read.
-        Answer::sse([CHUNK, DONE]).then_pause(Duration::from_millis(30)),
-        Answer::json(200, OK),
+        ScriptedResponse::sse([CHUNK, DONE]).then_pause(Duration::from_millis(30)),
+        ScriptedResponse::json(200, OK),
     ])
     .await;
     let provider = provider(&upstream);
@@ -96,7 +97,7 @@ async fn connections_are_used_again() {
 async fn an_error_keeps_what_the_provider_said() {
     let body =
         r#"{"error":{"message":"slow down","type":"rate_limit","param":"x","code":"rpm","hint":{"a":[1]}}}"#;
-    let answer = || Answer::json(429, body).header("retry-after", "7");
+    let answer = || ScriptedResponse::json(429, body).header("retry-after", "7");
     for error in [send(answer()).await.unwrap_err(), stream(answer()).await.unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::Provider);
         assert_eq!(error.status(), 429);
@@ -113,18 +114,33 @@ async fn an_error_keeps_what_the_provider_said() {
 async fn every_wrong_answer_is_an_error_of_its_kind() {
     use ErrorKind::{BadGateway, Provider};
     let page = "<html><h1>Bad Gateway</h1></html>";
-    let cut = || Answer::json(503, "over").header("content-length", "100").then_close();
-    let moved = Answer::json(302, "{}").header("location", "http://127.0.0.1:1/");
-    let empty = Answer::raw("HTTP/1.1 204 No Content\r\n\r\n");
+    let cut = || ScriptedResponse::json(503, "over").header("content-length", "100").then_close();
+    let moved = ScriptedResponse::json(302, "{}").header("location", "http://127.0.0.1:1/");
+    let empty = ScriptedResponse::raw("HTTP/1.1 204 No Content\r\n\r\n");
     // A message that ends with `…` is only how it begins.
     let cases = [
-        (Answer::json(401, r#"{"error":{"message":"bad key"}}"#), Provider, 401, "bad key"),
-        (Answer::json(502, page), Provider, 502, "the provider answered with status 502: Bad Gateway"),
-        (Answer::json(500, ""), Provider, 500, "the provider answered with status 500"),
+        (ScriptedResponse::json(401, r#"{"error":{"message":"bad key"}}"#), Provider, 401, "bad key"),
+        (
+            ScriptedResponse::json(502, page),
+            Provider,
+            502,
+            "the provider answered with status 502: Bad Gateway",
+        ),
+        (ScriptedResponse::json(500, ""), Provider, 500, "the provider answered with status 500"),
         (cut(), Provider, 503, "the provider answered with status 503: over"),
-        (Answer::json(200, r#"{"error":{"message":"no credit","code":402}}"#), Provider, 402, "no credit"),
+        (
+            ScriptedResponse::json(200, r#"{"error":{"message":"no credit","code":402}}"#),
+            Provider,
+            402,
+            "no credit",
+        ),
         (moved, BadGateway, 502, "the provider answered with status 302, which is no answer"),
-        (Answer::json(304, ""), BadGateway, 502, "the provider answered with status 304, which is no answer"),
+        (
+            ScriptedResponse::json(304, ""),
+            BadGateway,
+            502,
+            "the provider answered with status 304, which is no answer",
+        ),
         (
             empty,
             BadGateway,
@@ -132,21 +148,26 @@ async fn every_wrong_answer_is_an_error_of_its_kind() {
             "the provider answered with status 204 and no JSON object: the body is empty",
         ),
         (
-            Answer::json(200, "[1]"),
+            ScriptedResponse::json(200, "[1]"),
             BadGateway,
             502,
             "the provider answered with status 200 and no JSON object: …",
         ),
         (
-            Answer::json(200, "{\"a\":}"),
+            ScriptedResponse::json(200, "{\"a\":}"),
             BadGateway,
             502,
             "the provider answered with status 200 and no JSON object: …",
         ),
         (cut().status(200), BadGateway, 502, "the response broke off: …"),
-        (Answer::raw(""), BadGateway, 502, "the provider did not answer: …"),
-        (Answer::raw("what?\r\n\r\n"), BadGateway, 502, "the provider did not answer: …"),
-        (Answer::raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"), BadGateway, 502, "the provider …"),
+        (ScriptedResponse::raw(""), BadGateway, 502, "the provider did not answer: …"),
+        (ScriptedResponse::raw("what?\r\n\r\n"), BadGateway, 502, "the provider did not answer: …"),
+        (
+            ScriptedResponse::raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+            BadGateway,
+            502,
+            "the provider …",
+        ),
     ];
     for (answer, kind, status, message) in cases {
         let what = format!("{answer:?}");
@@ -163,7 +184,7 @@ async fn every_wrong_answer_is_an_error_of_its_kind() {
 #[tokio::test]
 async fn a_response_object_with_an_error_of_its_own_is_a_response() {
     let body = r#"{"object":"response","status":"failed","error":{"code":"server_error","message":"m"}}"#;
-    let upstream = ScriptedUpstream::start([Answer::json(200, body)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::json(200, body)]).await;
     let document = provider(&upstream).send(call(Endpoint::Responses)).await.unwrap();
     assert_eq!(document.to_bytes(), body);
 }
@@ -173,11 +194,11 @@ async fn no_error_shows_a_credential() {
     // An upstream that repeats everything it knows, in every way it can.
     let said = format!("key {KEY}, password hunter22, query query-key, header header-key");
     let answers = [
-        Answer::json(401, format!(r#"{{"error":{{"message":"{said}","{KEY}":["{said}"]}}}}"#)),
-        Answer::json(401, said.clone()),
-        Answer::json(200, format!(r#"{{"error":"{said}"}}"#)),
-        Answer::raw(said.clone()),
-        Answer::sse([format!("data: {{\"error\":\"{said}\"}}\n\n")]),
+        ScriptedResponse::json(401, format!(r#"{{"error":{{"message":"{said}","{KEY}":["{said}"]}}}}"#)),
+        ScriptedResponse::json(401, said.clone()),
+        ScriptedResponse::json(200, format!(r#"{{"error":"{said}"}}"#)),
+        ScriptedResponse::raw(said.clone()),
+        ScriptedResponse::sse([format!("data: {{\"error\":\"{said}\"}}\n\n")]),
     ];
     let mut errors = Vec::new();
     for (user, key) in [("user:hunter22@", None), ("", Some(KEY))] {
@@ -191,7 +212,7 @@ async fn no_error_shows_a_credential() {
         let nowhere = provider("http://127.0.0.1:1/v1".into());
         errors.push((nowhere.send(chat()).await.unwrap_err(), own));
         for answer in &answers {
-            let upstream = ScriptedUpstream::start([answer.clone(), answer.clone()]).await;
+            let upstream = ScriptedServer::start([answer.clone(), answer.clone()]).await;
             let provider = provider(upstream.base_url());
             errors.push((provider.send(chat()).await.unwrap_err(), own));
             match provider.stream(chat()).await {
@@ -214,7 +235,7 @@ async fn an_upstream_that_is_not_there_is_a_connect_error() {
     // Bound and dropped, so that nobody listens on it.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // It speaks no TLS, and waits for a request while the client waits for its hello.
-    let upstream = ScriptedUpstream::start([]).await;
+    let upstream = ScriptedServer::start([]).await;
     let urls = [format!("http://{nobody}/v1"), upstream.base_url().replace("http:", "https:")];
     let mut errors = Vec::new();
     for url in urls {
@@ -233,9 +254,9 @@ async fn an_upstream_that_is_not_there_is_a_connect_error() {
 #[tokio::test]
 async fn silence_is_a_timeout_before_and_within_an_answer() {
     let limit = Duration::from_millis(100);
-    let slow = || Answer::json(200, "{").header("content-length", "9").then_hang();
-    for answer in [Answer::hang(), slow()] {
-        let upstream = ScriptedUpstream::start([answer.clone(), answer]).await;
+    let slow = || ScriptedResponse::json(200, "{").header("content-length", "9").then_hang();
+    for answer in [ScriptedResponse::hang(), slow()] {
+        let upstream = ScriptedServer::start([answer.clone(), answer]).await;
         let plain = builder(&upstream).timeout(limit).build().unwrap().send(chat()).await.unwrap_err();
         let stream =
             builder(&upstream).idle_timeout(limit).build().unwrap().stream(chat()).await.err().unwrap();
@@ -243,7 +264,7 @@ async fn silence_is_a_timeout_before_and_within_an_answer() {
             assert_eq!((error.kind(), error.status()), (ErrorKind::Timeout, 504), "{error}");
         }
     }
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang()]).await;
     let provider = builder(&upstream).timeout(Duration::ZERO).idle_timeout(limit).build().unwrap();
     let events = collect(provider.stream(chat()).await.unwrap()).await;
     assert_eq!(events[1..], ["!timeout: the provider sent nothing for 100ms"]);
@@ -252,11 +273,11 @@ async fn silence_is_a_timeout_before_and_within_an_answer() {
 #[tokio::test]
 async fn a_response_beyond_the_limit_is_refused() {
     let body = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
-    let announced = Answer::json(200, body.clone());
+    let announced = ScriptedResponse::json(200, body.clone());
     let pieces = body.as_bytes().chunks(1_000).map(<[u8]>::to_vec);
-    let in_pieces = Answer::sse(pieces).header("content-type", "application/json");
+    let in_pieces = ScriptedResponse::sse(pieces).header("content-type", "application/json");
     for answer in [announced, in_pieces] {
-        let upstream = ScriptedUpstream::start([answer.clone(), answer]).await;
+        let upstream = ScriptedServer::start([answer.clone(), answer]).await;
         let limited = |limit| builder(&upstream).max_response_bytes(limit).build().unwrap();
         let document = limited(body.len()).send(chat()).await.unwrap();
         assert_eq!(document.to_bytes(), body);
@@ -271,7 +292,9 @@ async fn a_response_beyond_the_limit_is_refused() {
 
 #[tokio::test]
 async fn an_endless_error_is_cut_and_still_an_error() {
-    let flood = Answer::sse(vec!["no ".repeat(100_000); 20]).header("content-type", "text/plain").status(500);
+    let flood = ScriptedResponse::sse(vec!["no ".repeat(100_000); 20])
+        .header("content-type", "text/plain")
+        .status(500);
     let error = send(flood.then_hang()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Provider, 500));
     assert!(error.message().ends_with('…') && error.message().len() < 300, "{error}");
@@ -279,7 +302,7 @@ async fn an_endless_error_is_cut_and_still_an_error() {
 
 #[tokio::test]
 async fn a_configuration_makes_a_provider_by_its_type() {
-    let upstream = ScriptedUpstream::start([Answer::json(200, OK)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::json(200, OK)]).await;
     let mut settings = ProviderSettings::new("here");
     settings.base_url = Some(upstream.base_url());
     settings.api_key = Some(Secret::new(KEY));

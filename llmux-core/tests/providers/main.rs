@@ -2,8 +2,6 @@
 //!
 //! These tests run in real time, so delays are short and bounds generous. Tests that need no socket are beside the code.
 
-#![cfg(feature = "testing")]
-
 mod answers;
 mod streams;
 
@@ -12,8 +10,8 @@ use llmux_core::{
     Endpoint, Error,
     document::Document,
     provider::{Call, Events, OpenAi, OpenAiBuilder, Provider},
-    testing::{Answer, ScriptedUpstream},
 };
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 
 const KEY: &str = "sk-a-very-secret-key";
 const OK: &str = r#"{"id":"x","choices":[],"unknown":[1.50,{"z":null,"a":1e2}]}"#;
@@ -28,24 +26,24 @@ fn chat() -> Call {
     call(Endpoint::ChatCompletions)
 }
 
-fn builder(upstream: &ScriptedUpstream) -> OpenAiBuilder {
+fn builder(upstream: &ScriptedServer) -> OpenAiBuilder {
     OpenAi::builder("here", upstream.base_url()).api_key(KEY)
 }
 
-fn provider(upstream: &ScriptedUpstream) -> OpenAi {
+fn provider(upstream: &ScriptedServer) -> OpenAi {
     builder(upstream).build().unwrap()
 }
 
 /// Sends a plain request to an upstream with this answer.
-async fn send(answer: Answer) -> Result<Document, Error> {
-    let upstream = ScriptedUpstream::start([answer]).await;
+async fn send(answer: ScriptedResponse) -> Result<Document, Error> {
+    let upstream = ScriptedServer::start([answer]).await;
     provider(&upstream).send(chat()).await
 }
 
 /// Streams from an upstream with this answer. Returns the events as `name|data`, and the error at the end as
 /// `!kind: message`; or the error if there is no stream.
-async fn stream(answer: Answer) -> Result<Vec<String>, Error> {
-    let upstream = ScriptedUpstream::start([answer]).await;
+async fn stream(answer: ScriptedResponse) -> Result<Vec<String>, Error> {
+    let upstream = ScriptedServer::start([answer]).await;
     Ok(collect(provider(&upstream).stream(chat()).await?).await)
 }
 

@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use llmux_core::{
-    Endpoint, ErrorKind,
-    provider::Provider,
-    testing::{Answer, ScriptedUpstream},
-};
+use llmux_core::{Endpoint, ErrorKind, provider::Provider};
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 
 use crate::{CHUNK, DONE, OK, call, chat, collect, provider, stream};
 
 #[tokio::test]
 async fn a_stream_is_events_until_its_end() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
     let events = provider(&upstream).stream(chat()).await.unwrap();
     let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
     assert_eq!(collect(events).await, [chunk, chunk]);
@@ -22,7 +19,7 @@ async fn a_stream_is_events_until_its_end() {
 
 #[tokio::test]
 async fn an_event_arrives_before_the_next_is_sent() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang()]).await;
     let mut events = provider(&upstream).stream(chat()).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     assert!(first.unwrap().unwrap().is_ok());
@@ -31,11 +28,11 @@ async fn an_event_arrives_before_the_next_is_sent() {
 #[tokio::test]
 async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
     for answer in [
-        Answer::sse([CHUNK]),
-        Answer::sse([CHUNK]).then_close(),
-        Answer::sse([CHUNK, "data: {\"cho"]),
-        Answer::sse([CHUNK, "data: {\"cho"]).then_close(),
-        Answer::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
+        ScriptedResponse::sse([CHUNK]),
+        ScriptedResponse::sse([CHUNK]).then_close(),
+        ScriptedResponse::sse([CHUNK, "data: {\"cho"]),
+        ScriptedResponse::sse([CHUNK, "data: {\"cho"]).then_close(),
+        ScriptedResponse::sse([CHUNK]).then_pause(Duration::from_millis(20)).then_close(),
     ] {
         let what = format!("{answer:?}");
         let events = stream(answer).await.unwrap();
@@ -51,11 +48,11 @@ async fn an_upstream_that_closes_in_a_stream_is_an_error_at_its_end() {
 async fn what_is_no_stream_is_an_error_before_the_stream() {
     use ErrorKind::{BadGateway, Provider};
     let error = r#"{"error":{"message":"overloaded","code":529}}"#;
-    let page = Answer::json(200, "<html>").header("content-type", "Text/HTML; charset=x");
+    let page = ScriptedResponse::json(200, "<html>").header("content-type", "Text/HTML; charset=x");
     for (answer, expected) in [
-        (Answer::json(200, error), (Provider, 529, "overloaded")),
+        (ScriptedResponse::json(200, error), (Provider, 529, "overloaded")),
         (
-            Answer::json(200, OK),
+            ScriptedResponse::json(200, OK),
             (BadGateway, 502, "the provider answered a request for a stream with one JSON document"),
         ),
         (page, (BadGateway, 502, "the provider answered a request for a stream with text/html")),
@@ -63,7 +60,7 @@ async fn what_is_no_stream_is_an_error_before_the_stream() {
         let error = stream(answer).await.unwrap_err();
         assert_eq!((error.kind(), error.status(), error.message()), expected);
     }
-    let upstream = ScriptedUpstream::start([]).await;
+    let upstream = ScriptedServer::start([]).await;
     let error = provider(&upstream).stream(call(Endpoint::Embeddings)).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(upstream.requests().is_empty());
@@ -71,7 +68,8 @@ async fn what_is_no_stream_is_an_error_before_the_stream() {
 
 #[tokio::test]
 async fn dropping_a_stream_or_a_request_closes_the_connection() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang(), Answer::hang()]).await;
+    let upstream =
+        ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang(), ScriptedResponse::hang()]).await;
     let provider = provider(&upstream);
     let mut events = provider.stream(chat()).await.unwrap();
     assert!(events.next().await.unwrap().is_ok());
@@ -87,7 +85,7 @@ async fn dropping_a_stream_or_a_request_closes_the_connection() {
 async fn a_client_that_does_not_read_slows_the_upstream() {
     // Far more than sockets buffer.
     let piece = format!("data: {}\n\n", "x".repeat(1 << 20));
-    let upstream = ScriptedUpstream::start([Answer::sse(vec![piece; 64]).then(DONE)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse(vec![piece; 64]).then(DONE)]).await;
     let mut events = provider(&upstream).stream(chat()).await.unwrap();
     assert!(events.next().await.unwrap().is_ok());
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn every_command_that_the_documents_show_is_one() {
         let mut shown = 0;
-        for block in crate::blocks::blocks(&["sh", "console", "text"]) {
+        for block in llmux_testing::blocks::blocks(&["sh", "console", "text"]) {
             for line in block.text.lines() {
                 let line = line.strip_prefix("$ ").unwrap_or(line);
                 let starts = ["llmux ", "target/release/llmux "];

@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn every_toml_block_of_the_documents_is_a_configuration() {
-        let blocks = crate::blocks::blocks(&["toml"]);
+        let blocks = llmux_testing::blocks::blocks(&["toml"]);
         assert!(!blocks.is_empty(), "the documents show no configuration");
         for block in blocks.iter().filter(|block| !block.text.starts_with("# Cargo.toml\n")) {
             let read = toml::from_str::<Config>(&block.text);

@@ -5,13 +5,10 @@
 
 use std::{fs, path::Path};
 
+use llmux_testing::blocks;
 use tokio::process::Command;
 
 use crate::support::{build, llmux, text};
-
-#[allow(unreachable_pub, reason = "the whole-system tests' too")]
-#[path = "../../../tests/src/blocks.rs"]
-mod blocks;
 
 /// The examples whose libraries a block names, as `libmock.so`.
 fn examples(block: &str) -> impl Iterator<Item = &str> {

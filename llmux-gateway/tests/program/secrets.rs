@@ -3,7 +3,7 @@
 
 use std::fs::read_to_string;
 
-use llmux_core::testing::{Answer, ScriptedUpstream};
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,9 +35,9 @@ async fn no_secret_is_logged_at_any_level_nor_answered_measured_shown_or_passed_
     let answer = json!({"id": "1", "object": "chat.completion", "choices": [
         {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]});
     let refusal = json!({"error": {"message": format!("wrong key {}", secret("provider")), "type": "auth"}});
-    let upstream = ScriptedUpstream::start([
-        Answer::json(200, answer.to_string()),
-        Answer::json(401, refusal.to_string()),
+    let upstream = ScriptedServer::start([
+        ScriptedResponse::json(200, answer.to_string()),
+        ScriptedResponse::json(401, refusal.to_string()),
     ])
     .await;
     let folder = tempfile::tempdir().expect("a folder");

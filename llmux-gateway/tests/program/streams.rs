@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llmux_core::testing::{Answer, ScriptedUpstream};
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,7 @@ use tokio::{
 use crate::support::{LONG, Server, error, send};
 
 /// The configuration of a scripted upstream.
-fn provider(upstream: &ScriptedUpstream) -> String {
+fn provider(upstream: &ScriptedServer) -> String {
     format!(
         "[server]\nkeep_alive = \"100ms\"\n[[provider]]\nname = \"up\"\ntype = \"openai\"\nbase_url = \"{}\"\nmodels = [\"m\"]\n[retry]\nmax_retries = 0\n",
         upstream.base_url()
@@ -28,7 +28,7 @@ async fn stream(server: &Server, path: &str) -> String {
 
 #[tokio::test]
 async fn s3_untouched_data_passes_byte_for_byte_and_framing_is_normalized() {
-    let upstream = ScriptedUpstream::start([Answer::sse([
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([
         ": hello\r\n\r\ndata:{\"a\" : 1}\r\n\r\n",
         "event: named\ndata: {\"b\":\ndata: 2}\n\n",
         "data: [DONE]\n\n",
@@ -41,8 +41,9 @@ async fn s3_untouched_data_passes_byte_for_byte_and_framing_is_normalized() {
 
 #[tokio::test]
 async fn s7_a_stream_that_breaks_off_ends_with_an_error_and_without_done() {
-    let broken = || Answer::sse(["data: {\"a\":1}\n\n"]).then_pause(Duration::from_millis(50)).then_close();
-    let upstream = ScriptedUpstream::start([broken(), broken()]).await;
+    let broken =
+        || ScriptedResponse::sse(["data: {\"a\":1}\n\n"]).then_pause(Duration::from_millis(50)).then_close();
+    let upstream = ScriptedServer::start([broken(), broken()]).await;
     let server = Server::with(&provider(&upstream), &[]).await;
     let text = stream(&server, "/v1/chat/completions").await;
     let error = text.strip_prefix("data: {\"a\":1}\n\ndata: {\"error\":").expect(&text);
@@ -54,7 +55,7 @@ async fn s7_a_stream_that_breaks_off_ends_with_an_error_and_without_done() {
 #[tokio::test]
 async fn s7_an_error_before_the_first_chunk_is_an_answer_of_its_own() {
     let refusal = r#"{"error": {"message": "no", "type": "t", "param": null, "code": "c", "more": 1}}"#;
-    let upstream = ScriptedUpstream::start([Answer::json(403, refusal)]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::json(403, refusal)]).await;
     let server = Server::with(&provider(&upstream), &[]).await;
     let request = server.post("/v1/chat/completions", &json!({"model": "m", "stream": true}));
     let (status, error) = error(request).await;
@@ -63,7 +64,7 @@ async fn s7_an_error_before_the_first_chunk_is_an_answer_of_its_own() {
 
 #[tokio::test]
 async fn a_silent_stream_is_kept_open_by_comments_and_closed_upstream_when_its_client_leaves() {
-    let upstream = ScriptedUpstream::start([Answer::sse(["data: {\"a\":1}\n\n"]).then_hang()]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse(["data: {\"a\":1}\n\n"]).then_hang()]).await;
     let server = Server::with(&provider(&upstream), &[]).await;
     let body = r#"{"model":"m","stream":true}"#;
     let mut client = server.connect().await;

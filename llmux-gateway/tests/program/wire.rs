@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use llmux_core::testing::{Answer, ScriptedUpstream};
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::json;
 use tokio::{
@@ -17,7 +17,7 @@ use crate::support::{LONG, Server};
 
 const CHUNK: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
 
-fn configuration(upstream: &ScriptedUpstream) -> String {
+fn configuration(upstream: &ScriptedServer) -> String {
     format!(
         "[[provider]]\nname = \"up\"\ntype = \"openai\"\nbase_url = \"{}\"\nmodels = [\"m\"]\n",
         upstream.base_url()
@@ -45,7 +45,7 @@ fn end_of(server: &Server, peer: SocketAddr) -> TcpStream {
 
 #[tokio::test]
 async fn small_writes_wait_for_no_acknowledgement_on_either_side() {
-    let upstream = ScriptedUpstream::start([Answer::sse([CHUNK]).then_hang()]).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang()]).await;
     let server = Server::with(&configuration(&upstream), &[]).await;
     let mut client = server.connect().await;
     let body = json!({"model": "m", "stream": true, "messages": []}).to_string();
@@ -68,9 +68,11 @@ async fn small_writes_wait_for_no_acknowledgement_on_either_side() {
 #[tokio::test]
 async fn nothing_is_compressed_whatever_the_client_offers() {
     let text = json!({"choices": [{"message": {"content": "a".repeat(100_000)}}]}).to_string();
-    let upstream =
-        ScriptedUpstream::start([Answer::json(200, text.clone()), Answer::sse([CHUNK, "data: [DONE]\n\n"])])
-            .await;
+    let upstream = ScriptedServer::start([
+        ScriptedResponse::json(200, text.clone()),
+        ScriptedResponse::sse([CHUNK, "data: [DONE]\n\n"]),
+    ])
+    .await;
     let server = Server::with(&configuration(&upstream), &[]).await;
     for stream in [false, true] {
         let body = json!({"model": "m", "stream": stream, "messages": []});

@@ -6,8 +6,8 @@ use llmux_core::{
     Client, Endpoint, Request,
     client::RetryConfig,
     provider::{OpenAi, Provider},
-    testing::{Answer, ScriptedUpstream},
 };
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
     Scripted, Turn, both,
     provider::{self, Shared},
@@ -141,7 +141,7 @@ both! {
 }
 
 /// Over sockets, in real time: the providers that are shipped.
-fn over(upstream: &ScriptedUpstream) -> Arc<dyn Provider> {
+fn over(upstream: &ScriptedServer) -> Arc<dyn Provider> {
     Arc::new(OpenAi::builder("up", upstream.base_url()).build().expect("a provider"))
 }
 
@@ -150,10 +150,11 @@ const OK: &str =
 
 #[tokio::test]
 async fn f1_a_provider_that_cannot_be_reached_or_breaks_off_is_tried_again() {
-    let up = ScriptedUpstream::start([Answer::raw("nonsense"), Answer::json(200, OK)]).await;
+    let up =
+        ScriptedServer::start([ScriptedResponse::raw("nonsense"), ScriptedResponse::json(200, OK)]).await;
     let retry = RetryConfig::default().with_initial_backoff(Duration::from_millis(1));
     // Nobody listens on the first one any more.
-    let gone = ScriptedUpstream::start([]).await;
+    let gone = ScriptedServer::start([]).await;
     let unreachable = over(&gone);
     drop(gone);
     let client = Client::builder()
@@ -170,7 +171,8 @@ async fn f1_a_provider_that_cannot_be_reached_or_breaks_off_is_tried_again() {
 #[tokio::test]
 async fn f3_f4_over_a_socket_errors_and_unknown_fields_pass() {
     let error = r#"{"error":{"message":"no","type":"odd","param":"x","code":"c7","extra":[1]}}"#;
-    let up = ScriptedUpstream::start([Answer::json(200, OK), Answer::json(422, error)]).await;
+    let up =
+        ScriptedServer::start([ScriptedResponse::json(200, OK), ScriptedResponse::json(422, error)]).await;
     let client = Client::builder().provider("up", over(&up), ["m"]).build().await.expect("a client");
     let body = r#"{"model":"m","messages":[],"future":[1.50, 2]}"#;
     let request = || Request::new(Endpoint::ChatCompletions, body).expect("a request");

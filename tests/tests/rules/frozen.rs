@@ -4,10 +4,8 @@
 
 use std::{fs, path::Path};
 
-use llmux_core::{
-    plugins::{LibraryError, VerifyOptions, verify},
-    testing::Harness,
-};
+use llmux_core::plugins::{LibraryError, VerifyOptions, verify};
+use llmux_testing::Harness;
 use llmux_tests::{Fixtures, fixtures::repository};
 use serde_json::json;
 use sha2::{Digest, Sha256};

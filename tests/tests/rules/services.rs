@@ -1,7 +1,7 @@
 //! What a host gives its plugins in place of what a library cannot use: its own copies of `tracing` and of an HTTP
 //! client's runtime reach nothing. Tasks and sleep are in `changes` and `ends`, panics' messages in `panics`.
 
-use llmux_core::testing::{Answer, ScriptedUpstream};
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
     Kind, Scripted, World, both,
     logs::Logs,
@@ -24,10 +24,10 @@ both! {
 /// In real time: the socket is real.
 async fn fetches(kind: Kind) {
     let world = World::new(kind);
-    let upstream = ScriptedUpstream::start([]).await;
+    let upstream = ScriptedServer::start([]).await;
     let fetch = json!({"pre": [{"do": "fetch", "url": format!("http://{}/", upstream.address())}]});
     let client = world.client(&Scripted::new([]), [world.probe("a", 1, fetch)]).await;
-    for answer in [Answer::json(418, "a teapot"), Answer::raw("no HTTP")] {
+    for answer in [ScriptedResponse::json(418, "a teapot"), ScriptedResponse::raw("no HTTP")] {
         upstream.push(answer);
         assert_eq!(said(&client.send(chat("m")).await), "again");
     }

@@ -11,7 +11,7 @@ mod table;
 
 use std::{fs, process::Command};
 
-use llmux_tests::blocks::root;
+use llmux_testing::blocks::root;
 
 use self::{
     layers::Layers,

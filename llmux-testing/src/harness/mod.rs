@@ -15,7 +15,7 @@
 //! #     }
 //! # }
 //! # export_plugin!(SystemPrompt, name: "system-prompt");
-//! use llmux_core::testing::Harness;
+//! use llmux_testing::Harness;
 //! use serde_json::json;
 //!
 //! # /*
@@ -45,16 +45,18 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{Dispatch, instrument::WithSubscriber, subscriber::DefaultGuard};
 
-use super::{
-    logs::{Log, Logs},
-    reply::{Answer, HarnessReply},
-    script::Script,
-};
-use crate::{Client, Endpoint, Request};
+use llmux_core::{Client, Endpoint, Request};
 
 mod builder;
+mod logs;
+mod reply;
 
+use crate::script::Script;
 pub use builder::HarnessBuilder;
+pub use logs::Log;
+use logs::Logs;
+use reply::Answer;
+pub use reply::HarnessReply;
 
 /// The model that a harness serves, and asks where a request names none.
 pub const MODEL: &str = "test-model";

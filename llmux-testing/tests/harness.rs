@@ -11,7 +11,8 @@ use std::{
 
 use futures_util::FutureExt;
 use llmux_abi::{Counter, prelude::*};
-use llmux_core::{PluginSpec, pipeline::PipelineConfig, testing::Harness};
+use llmux_core::{PluginSpec, pipeline::PipelineConfig};
+use llmux_testing::Harness;
 use serde_json::json;
 
 /// Says what it sees, in every way a plugin has.

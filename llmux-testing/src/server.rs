@@ -28,7 +28,7 @@ use tokio::{
 
 /// One scripted answer, given to one request.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct ScriptedResponse {
     head: Option<Head>,
     steps: Vec<Step>,
     end: End,
@@ -57,7 +57,7 @@ enum End {
     Hang,
 }
 
-impl Answer {
+impl ScriptedResponse {
     /// A whole answer with a JSON body (or whatever is given as one).
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         let body = body.into();
@@ -169,7 +169,7 @@ impl Received {
 
 /// The server. It ends when it is dropped, with its connections.
 #[derive(Debug)]
-pub struct ScriptedUpstream {
+pub struct ScriptedServer {
     address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -177,7 +177,7 @@ pub struct ScriptedUpstream {
 
 #[derive(Debug)]
 struct Shared {
-    answers: Mutex<VecDeque<Answer>>,
+    answers: Mutex<VecDeque<ScriptedResponse>>,
     requests: Mutex<Vec<Received>>,
     connections: AtomicUsize,
     /// Bytes of bodies that the sockets have taken.
@@ -186,14 +186,14 @@ struct Shared {
     closed: Semaphore,
 }
 
-impl ScriptedUpstream {
+impl ScriptedServer {
     /// Starts one that gives these answers, one a request, in the order in which requests arrive. A request that
     /// finds no answer gets status 500, which says so.
     ///
     /// # Panics
     ///
     /// When the loopback interface has no free port.
-    pub async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub async fn start(answers: impl IntoIterator<Item = ScriptedResponse>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
@@ -218,7 +218,7 @@ impl ScriptedUpstream {
     }
 
     /// Adds an answer behind those that are left.
-    pub fn push(&self, answer: Answer) {
+    pub fn push(&self, answer: ScriptedResponse) {
         lock(&self.shared.answers).push_back(answer);
     }
 
@@ -246,7 +246,7 @@ impl ScriptedUpstream {
     }
 }
 
-impl Drop for ScriptedUpstream {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.server.abort();
     }
@@ -280,7 +280,10 @@ async fn converse(connection: TcpStream, shared: &Shared) -> io::Result<()> {
         let request = receive(&mut reader, &mut buffer).await?;
         lock(&shared.requests).push(request);
         let answer = lock(&shared.answers).pop_front().unwrap_or_else(|| {
-            Answer::json(500, r#"{"error":{"message":"the script has no answer for this request"}}"#)
+            ScriptedResponse::json(
+                500,
+                r#"{"error":{"message":"the script has no answer for this request"}}"#,
+            )
         });
         // The client may go away while it is answered, and that is to be noticed at once.
         let end = tokio::select! {
@@ -338,7 +341,7 @@ async fn watch(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Error {
 }
 
 /// Plays an answer.
-async fn give(answer: &Answer, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
+async fn give(answer: &ScriptedResponse, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
     let chunked = answer.head.as_ref().is_some_and(|head| head.chunked);
     if let Some(head) = &answer.head {
         writer.write_all(&head.to_bytes()).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
+use llmux_core::{
     client::{Reply, StreamReply},
     error::Error,
     pipeline,
@@ -177,6 +177,7 @@ fn json_of(value: pipeline::Value) -> Value {
         pipeline::Value::Float(float) => Value::from(float),
         pipeline::Value::Boolean(boolean) => Value::from(boolean),
         pipeline::Value::Json(json) => json,
+        other => panic!("a value of an unknown kind: {other:?}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The upstream of a harness: answers in process, from a queue, and keeps what it was asked.
 //!
-//! `harness` makes one for each harness. Deliberately not HTTP: [`ScriptedUpstream`](super::ScriptedUpstream)
+//! `harness` makes one for each harness. Deliberately not HTTP: [`ScriptedServer`](super::ScriptedServer)
 //! is, for those who test a provider.
 
 use std::{
@@ -12,7 +12,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 use llmux_abi::convert::{Assembler, to_chunks};
 use serde_json::{Value, json};
 
-use crate::{
+use llmux_core::{
     document::Document,
     error::{Error, ErrorKind},
     provider::{Call, Echo, Event, Events, Provider},
@@ -33,7 +33,7 @@ enum Answer {
 
 /// A provider that answers from a queue; when that is empty, it repeats what it is asked, as `echo` does.
 #[derive(Clone, Default)]
-pub(super) struct Script(Arc<Mutex<State>>);
+pub(crate) struct Script(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -50,28 +50,28 @@ impl Script {
         self.state().answers.push_back(answer);
     }
 
-    pub(super) fn respond(&self, response: Value) {
+    pub(crate) fn respond(&self, response: Value) {
         self.push(Answer::Response(response));
     }
 
-    pub(super) fn respond_text(&self, text: &str) {
+    pub(crate) fn respond_text(&self, text: &str) {
         self.push(Answer::Text(text.to_owned()));
     }
 
-    pub(super) fn stream(&self, chunks: Vec<Value>) {
+    pub(crate) fn stream(&self, chunks: Vec<Value>) {
         self.push(Answer::Chunks(chunks, None));
     }
 
-    pub(super) fn stream_text(&self, texts: &[&str]) {
+    pub(crate) fn stream_text(&self, texts: &[&str]) {
         self.push(Answer::Texts(owned(texts), None));
     }
 
-    pub(super) fn stream_cut(&self, texts: &[&str], message: &str) {
+    pub(crate) fn stream_cut(&self, texts: &[&str], message: &str) {
         let error = Error::new(ErrorKind::BadGateway, message);
         self.push(Answer::Texts(owned(texts), Some(error)));
     }
 
-    pub(super) fn fail(&self, status: u16, message: &str) {
+    pub(crate) fn fail(&self, status: u16, message: &str) {
         assert!(
             (400..600).contains(&status),
             "a provider's error has a status from 400 to 599, not {status}"
@@ -80,11 +80,11 @@ impl Script {
         self.push(Answer::Error(Error::from_parts(ErrorKind::Provider, status, error, None)));
     }
 
-    pub(super) fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.push(Answer::Never);
     }
 
-    pub(super) fn sent(&self) -> Vec<Value> {
+    pub(crate) fn sent(&self) -> Vec<Value> {
         self.state().sent.clone()
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tracing::{Dispatch, instrument::WithSubscriber};
 
 use super::{Harness, Logs, MODEL, Script, value_of};
-use crate::{
+use llmux_core::{
     PluginSpec,
     client::{BuildError, ClientBuilder, RetryConfig},
     pipeline::PipelineConfig,
@@ -98,7 +98,7 @@ impl HarnessBuilder {
         let models = models.into_iter().chain([MODEL.to_owned()]);
         let client = client
             .provider("scripted", Arc::new(script.clone()), models)
-            .retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .retry(RetryConfig::default().with_max_retries(0))
             .plugins(PluginsConfig { allow_insecure_permissions: insecure, ..PluginsConfig::default() })
             .build()
             .with_subscriber(dispatch.clone())
