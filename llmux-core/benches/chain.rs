@@ -1,31 +1,44 @@
-//! What the chains cost: plugins that do nothing, loaded, compiled in, and as plain trait objects.
-//! `cargo bench -p llmux-core --features testing --bench chain` prints the ratios first.
+//! The cost of the chain: whole calls of a client whose provider answers at once, without plugins and with four plugins
+//! that do nothing, compiled in and loaded. `cargo bench -p llmux-core --bench chain` prints a table first.
 //!
-//! The promises: loaded at most 1.25 times compiled in; at most 600 ns more than eight calls of a
-//! `Box<dyn Trait>`, with timing and rollback on; at most one allocation a call; an untouched chunk passes four
-//! loaded plugins in under 1 µs.
+//! Every call goes through `Client::send` or `Client::stream`. The difference to "no plugins" is the cost of the
+//! plugins: eight hook calls for a request, 400 for a stream of 100 chunks.
+//!
+//! The promises: a loaded plugin costs at most 1.25 times as much as a compiled-in one; eight hook calls cost at most
+//! 600 ns more than eight calls of a `Box<dyn Trait>`, with timing and rollback on; an untouched chunk passes four loaded
+//! plugins in less than 1 µs.
 
 use std::{
     hint::black_box,
     path::PathBuf,
     process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher};
-use futures_util::FutureExt;
+use futures_util::{StreamExt, future::BoxFuture, stream};
 use llmux_abi::prelude::*;
 use llmux_core::{
-    Client, Document, Endpoint, PluginSpec, Request as ClientRequest, provider::Echo, testing::Chain,
+    Client, Document, Endpoint, PluginSpec, Request as ClientRequest,
+    provider::{Call, Event, Events, Provider},
 };
 use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
 
-/// The compiled-in plugin that does nothing; the loaded one is `llmux-abi/examples/noop.rs`.
+/// Number of plugins in a chain.
+const PLUGINS: usize = 4;
+/// Number of chunks in a stream.
+const CHUNKS: usize = 100;
+
+const BODY: &str = r#"{"model":"ready","messages":[{"role":"user","content":"hello"}]}"#;
+const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
+const CHUNK: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":null,"finish_reason":null}],"usage":null}"#;
+
+/// A compiled-in plugin that does nothing. The loaded one is `llmux-abi/examples/noop.rs`.
 struct Noop;
 
 impl Plugin for Noop {
@@ -35,7 +48,7 @@ impl Plugin for Noop {
         Ok(Self)
     }
 
-    // Written out: a hook that is not written is not called, and costs nothing.
+    // Written out: the host does not call a hook that is not written.
     async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
         Ok(Flow::Continue)
     }
@@ -49,7 +62,26 @@ impl Plugin for Noop {
     }
 }
 
-/// What a plugin system without any of it would call.
+/// A provider whose answers are ready at once.
+struct Ready(Document);
+
+impl Provider for Ready {
+    fn send(&self, _: Call) -> BoxFuture<'_, std::result::Result<Document, llmux_core::Error>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+
+    fn stream(&self, _: Call) -> BoxFuture<'_, std::result::Result<Events, llmux_core::Error>> {
+        let event = || Ok(Event { name: None, data: Bytes::from_static(CHUNK.as_bytes()) });
+        let events: Events = Box::pin(stream::repeat_with(event).take(CHUNKS));
+        Box::pin(std::future::ready(Ok(events)))
+    }
+
+    fn stream_usage(&self) -> bool {
+        false
+    }
+}
+
+/// The comparison: a plugin system with virtual calls and nothing else.
 trait Hook {
     fn pre(&self, request: &mut Document) -> std::result::Result<(), String>;
     fn post(&self, response: &mut Document) -> std::result::Result<(), String>;
@@ -69,104 +101,105 @@ impl Hook for Nothing {
     }
 }
 
-const BODY: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#;
-const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
-const CHUNK: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":null,"finish_reason":null}],"usage":null}"#;
-
-fn library() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["build", "--quiet", "--release", "-p", "llmux-abi", "--example", "noop"];
-    let status = Command::new(cargo).args(arguments).status().expect("cargo runs");
-    assert!(status.success(), "the loaded plugin builds");
-    let name = format!("{}noop{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"));
-    target.join("release/examples").join(name)
-}
-
-fn chain(runtime: &Runtime, plugins: usize, spec: impl Fn() -> PluginSpec) -> Chain {
-    let client = runtime.block_on(async {
-        let mut builder = Client::builder().provider("echo", Arc::new(Echo::new()), ["echo"]);
-        for at in 0..plugins {
-            builder = builder.plugin(spec().with_name(format!("noop-{at}")));
-        }
-        builder.build().await.expect("the client builds")
-    });
-    let request = ClientRequest::new(Endpoint::ChatCompletions, BODY).expect("a request");
-    Chain::new(&client, request).expect("the pipeline is open")
-}
-
-fn loaded() -> PluginSpec {
-    PluginSpec::path(library())
-}
-
-fn compiled() -> PluginSpec {
-    PluginSpec::of::<Noop>("noop")
-}
-
-fn document(text: &'static str) -> Document {
-    Document::parse(Bytes::from_static(text.as_bytes())).expect("JSON")
-}
-
-fn round(chain: &mut Chain, response: &Document) {
-    let response = chain.run(response.clone()).now_or_never().expect("nothing waits");
-    black_box(response).expect("nobody fails");
+/// Calls the pre and the post hook of each of four boxed traits.
+fn call_boxes(hooks: &[Box<dyn Hook>], request: &mut Document, response: &mut Document) {
+    for hook in hooks {
+        black_box(hook.pre(request)).expect("no hook fails");
+    }
+    for hook in hooks.iter().rev() {
+        black_box(hook.post(response)).expect("no hook fails");
+    }
 }
 
 fn boxes() -> Vec<Box<dyn Hook>> {
-    (0..4).map(|_| black_box(Box::new(Nothing) as Box<dyn Hook>)).collect()
+    (0..PLUGINS).map(|_| black_box(Box::new(Nothing) as Box<dyn Hook>)).collect()
 }
 
-fn call_boxes(hooks: &[Box<dyn Hook>], request: &mut Document, response: &mut Document) {
-    for hook in hooks {
-        black_box(hook.pre(request)).expect("nobody fails");
+/// Builds the loaded plugin, once.
+fn library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let arguments = ["build", "--quiet", "--release", "-p", "llmux-abi", "--example", "noop"];
+        let status = Command::new(cargo).args(arguments).status().expect("cargo runs");
+        assert!(status.success(), "the loaded plugin builds");
+        let name = format!("{}noop{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"));
+        target.join("release/examples").join(name)
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+/// The plugins of a chain.
+#[derive(Clone, Copy, Debug)]
+enum Chain {
+    Empty,
+    CompiledIn,
+    Loaded,
+}
+
+const CHAINS: [Chain; 3] = [Chain::Empty, Chain::CompiledIn, Chain::Loaded];
+
+/// A client with a chain, and the runtime that its calls run on.
+struct Bench {
+    runtime: Runtime,
+    client: Client,
+    request: ClientRequest,
+}
+
+impl Bench {
+    fn new(chain: Chain) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let response = Document::parse(RESPONSE).expect("JSON");
+        let mut builder = Client::builder().provider("ready", Arc::new(Ready(response)), ["ready"]);
+        let plugins = if matches!(chain, Chain::Empty) { 0 } else { PLUGINS };
+        for at in 0..plugins {
+            let spec = match chain {
+                Chain::Loaded => PluginSpec::path(library()).with_name(format!("noop-{at}")),
+                _ => PluginSpec::of::<Noop>(format!("noop-{at}")),
+            };
+            builder = builder.plugin(spec);
+        }
+        let client = runtime.block_on(builder.build()).expect("the client builds");
+        let request = ClientRequest::new(Endpoint::ChatCompletions, BODY).expect("a request");
+        Self { runtime, client, request }
     }
-    for hook in hooks.iter().rev() {
-        black_box(hook.post(response)).expect("nobody fails");
+
+    /// Sends requests, each with whatever runs after its answer.
+    fn send(&self, calls: usize) {
+        self.runtime.block_on(async {
+            for _ in 0..calls {
+                let reply = self.client.send(self.request.clone()).await;
+                black_box(reply.result).expect("an answer");
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Reads streams to their ends.
+    fn stream(&self, calls: usize) {
+        self.runtime.block_on(async {
+            for _ in 0..calls {
+                let reply = self.client.stream(self.request.clone()).await;
+                let mut chunks = reply.result.expect("a stream");
+                let mut count = 0;
+                while let Some(chunk) = chunks.next().await {
+                    black_box(chunk).expect("a chunk");
+                    count += 1;
+                }
+                assert_eq!(count, CHUNKS);
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }
 
-fn main() {
-    let runtime = Runtime::new().expect("a runtime");
-    let _runtime = runtime.enter();
-    let response = document(RESPONSE);
-    let (mut none, mut compiled, mut loaded) =
-        (chain(&runtime, 0, compiled), chain(&runtime, 4, compiled), chain(&runtime, 4, loaded));
-    let (hooks, mut request, mut answer) = (boxes(), document(BODY), document(RESPONSE));
-    // In turn, so that a machine that slows down slows all of them down.
-    let mut samples: [Vec<f64>; 5] = Default::default();
-    for _ in 0..201 {
-        samples[0].push(time(|| round(&mut none, &response)));
-        samples[1].push(time(|| round(&mut compiled, &response)));
-        samples[2].push(time(|| round(&mut loaded, &response)));
-        samples[3].push(time(|| call_boxes(&hooks, &mut request, &mut answer)));
-        samples[4].push(time(|| chunk(&mut loaded)));
-    }
-    let [none, compiled, loaded, boxed, chunk] = samples.map(median);
-    println!("4 plugins that do nothing, pre and post chain (8 hook calls), medians:");
-    println!("  no plugins        {none:8.0} ns");
-    println!("  compiled in       {compiled:8.0} ns   {:.0} ns of it the 8 calls", compiled - none);
-    println!("  loaded            {loaded:8.0} ns   {:.0} ns of it the 8 calls", loaded - none);
-    println!("  Box<dyn Trait>    {boxed:8.0} ns");
-    println!("  loaded / compiled in                {:.2}   (promised: at most 1.25)", loaded / compiled);
-    println!("  loaded calls - Box<dyn Trait> calls {:.0} ns (promised: at most 600)", loaded - none - boxed);
-    println!("an untouched chunk through 4 loaded plugins: {chunk:.0} ns (promised: under 1000)\n");
-    divan::main();
-}
-
-fn chunk(chain: &mut Chain) {
-    let chunk = chain.chunk(Bytes::from_static(CHUNK.as_bytes())).now_or_never().expect("nothing waits");
-    black_box(chunk).expect("nobody fails");
-}
-
-/// Nanoseconds of one call, over a thousand.
-fn time(mut call: impl FnMut()) -> f64 {
-    const CALLS: u32 = 1000;
+/// Nanoseconds of one of `calls` calls.
+fn time(calls: usize, work: impl FnOnce(usize)) -> f64 {
     let started = Instant::now();
-    for _ in 0..CALLS {
-        call();
-    }
-    (started.elapsed() / CALLS).max(Duration::from_nanos(1)).as_nanos() as f64
+    work(calls);
+    started.elapsed().as_nanos() as f64 / calls as f64
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {
@@ -174,30 +207,70 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-#[divan::bench(args = ["none", "compiled", "loaded"])]
-fn chains(bencher: Bencher<'_, '_>, kind: &str) {
-    let runtime = Runtime::new().expect("a runtime");
-    let _runtime = runtime.enter();
-    let mut chain = match kind {
-        "none" => chain(&runtime, 0, compiled),
-        "compiled" => chain(&runtime, 4, compiled),
-        _ => chain(&runtime, 4, loaded),
-    };
-    let response = document(RESPONSE);
-    bencher.bench_local(|| round(&mut chain, &response));
+fn main() {
+    // With the name of a benchmark, only that one runs.
+    if std::env::args().skip(1).all(|argument| argument.starts_with('-')) {
+        summary();
+    }
+    divan::main();
+}
+
+fn summary() {
+    let benches = CHAINS.map(Bench::new);
+    let (hooks, mut request, mut response) =
+        (boxes(), Document::parse(BODY).expect("JSON"), Document::parse(RESPONSE).expect("JSON"));
+    let mut sent: [Vec<f64>; 3] = Default::default();
+    let mut streamed: [Vec<f64>; 3] = Default::default();
+    let mut boxed = Vec::new();
+    // In turns, so that a slow phase of the machine slows down every side.
+    for _ in 0..101 {
+        for (at, bench) in benches.iter().enumerate() {
+            sent[at].push(time(500, |calls| bench.send(calls)));
+            streamed[at].push(time(10, |calls| bench.stream(calls)));
+        }
+        boxed.push(time(5_000, |calls| {
+            for _ in 0..calls {
+                call_boxes(&hooks, &mut request, &mut response);
+            }
+        }));
+    }
+    let sent = sent.map(median);
+    let streamed = streamed.map(|samples| median(samples) / CHUNKS as f64);
+    let boxed = median(boxed);
+    let costs = |times: [f64; 3]| [times[1] - times[0], times[2] - times[0]];
+    let [compiled_in, loaded] = costs(sent);
+    println!("one request through {PLUGINS} plugins that do nothing ({} hook calls), medians:", 2 * PLUGINS);
+    println!("  no plugins             {:8.0} ns", sent[0]);
+    println!("  compiled in            {:8.0} ns   plugins: {compiled_in:.0} ns", sent[1]);
+    println!("  loaded                 {:8.0} ns   plugins: {loaded:.0} ns", sent[2]);
+    println!("  Box<dyn Trait> alone   {boxed:8.0} ns");
+    println!("  loaded / compiled in   {:8.2}      (promised: at most 1.25)", loaded / compiled_in);
+    println!("  loaded - Box<dyn Trait>{:8.0} ns   (promised: at most 600)", loaded - boxed);
+    let [compiled_in, loaded] = costs(streamed);
+    println!("one chunk of a stream of {CHUNKS}, untouched, medians:");
+    println!("  no plugins             {:8.0} ns", streamed[0]);
+    println!("  compiled in            {:8.0} ns   plugins: {compiled_in:.0} ns", streamed[1]);
+    println!(
+        "  loaded                 {:8.0} ns   plugins: {loaded:.0} ns (promised: under 1000)\n",
+        streamed[2]
+    );
+}
+
+#[divan::bench(args = CHAINS)]
+fn request(bencher: Bencher<'_, '_>, chain: Chain) {
+    let bench = Bench::new(chain);
+    bencher.bench_local(|| bench.send(1));
+}
+
+#[divan::bench(args = CHAINS)]
+fn stream_of_100_chunks(bencher: Bencher<'_, '_>, chain: Chain) {
+    let bench = Bench::new(chain);
+    bencher.bench_local(|| bench.stream(1));
 }
 
 #[divan::bench]
 fn boxed_trait(bencher: Bencher<'_, '_>) {
-    let (hooks, mut request, mut response) = (boxes(), document(BODY), document(RESPONSE));
+    let (hooks, mut request, mut response) =
+        (boxes(), Document::parse(BODY).expect("JSON"), Document::parse(RESPONSE).expect("JSON"));
     bencher.bench_local(|| call_boxes(&hooks, &mut request, &mut response));
-}
-
-#[divan::bench]
-fn untouched_chunk(bencher: Bencher<'_, '_>) {
-    let runtime = Runtime::new().expect("a runtime");
-    let _runtime = runtime.enter();
-    let mut chain = chain(&runtime, 4, loaded);
-    round(&mut chain, &document(RESPONSE));
-    bencher.bench_local(|| chunk(&mut chain));
 }

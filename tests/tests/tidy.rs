@@ -1,68 +1,108 @@
-//! What every file of the repository keeps to.
+//! Rules for every file of the repository: its head, its length, its name, unsafe code, and names of one machine.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
+use llmux_tests::{blocks::root, files::files};
 
-/// The Rust files of the workspace.
-fn sources() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![root().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && !name.starts_with('.') && !matches!(&*name, "target" | "ui") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files
+/// Maximum number of lines of a Rust file.
+const MAX_LINES: usize = 400;
+
+/// Rust files that are longer, each with the reason.
+const LONG: &[(&str, &str)] = &[];
+
+/// Folders and files that may hold unsafe code.
+const UNSAFE: [&str; 7] = [
+    "llmux-abi/src/raw/",
+    "llmux-abi/src/sdk/absent.rs",
+    "llmux-abi/src/sdk/contain.rs",
+    "llmux-abi/src/sdk/handle/",
+    "llmux-abi/src/sdk/shim/",
+    "llmux-abi/src/sdk/export.rs",
+    "llmux-core/src/boundary/",
+];
+
+/// Names of files that say nothing about their content.
+const VAGUE: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "misc", "stuff", "shared"];
+
+/// Extensions of the files whose text is checked.
+const TEXTS: [&str; 7] = ["rs", "md", "toml", "yml", "json", "supp", "http"];
+
+/// The text of a file.
+fn text(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 #[test]
 fn every_file_says_what_it_is() {
-    for path in sources() {
-        let text = fs::read_to_string(&path).expect("text");
-        assert!(text.starts_with("//!"), "{} does not open with //!", path.display());
+    for file in files("rs") {
+        assert!(text(&file).starts_with("//!"), "{file} does not open with //!");
+    }
+}
+
+#[test]
+fn no_file_is_long_without_a_reason() {
+    for file in files("rs") {
+        let lines = text(&file).lines().count();
+        let is_listed = LONG.iter().any(|(long, _)| *long == file);
+        assert!(lines <= MAX_LINES || is_listed, "{file} has {lines} lines, more than {MAX_LINES}");
+        assert!(
+            lines > MAX_LINES || !is_listed,
+            "{file} is in the list of long files, and has {lines} lines"
+        );
+    }
+    for (file, _) in LONG {
+        assert!(root().join(file).is_file(), "{file} is in the list of long files, and is not there");
+    }
+}
+
+#[test]
+fn every_file_is_named_for_its_content() {
+    for file in files("rs") {
+        let vague = file.split(['/', '.']).find(|part| VAGUE.contains(part));
+        assert_eq!(vague, None, "{file}");
     }
 }
 
 #[test]
 fn unsafe_code_stands_only_where_the_architecture_says() {
-    let places = [
-        "llmux-abi/src/raw/",
-        "llmux-abi/src/sdk/handle/",
-        "llmux-abi/src/sdk/shim/",
-        "llmux-core/src/boundary/",
-    ];
-    let files =
-        ["llmux-abi/src/sdk/absent.rs", "llmux-abi/src/sdk/contain.rs", "llmux-abi/src/sdk/export.rs"];
-    for path in sources() {
-        let name = path.strip_prefix(root()).expect("below the workspace").to_string_lossy().into_owned();
-        let is_source = name.contains("/src/") && !name.starts_with("tests/");
-        if !is_source || files.contains(&&*name) || places.iter().any(|place| name.starts_with(place)) {
+    for file in files("rs") {
+        let is_source = file.contains("/src/") && !file.starts_with("tests/");
+        if !is_source || UNSAFE.iter().any(|place| file.starts_with(place)) {
             continue;
         }
-        let text = fs::read_to_string(&path).expect("text");
+        let text = text(&file);
         let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
         for line in code {
-            assert!(!line.contains("unsafe {") && !line.contains("unsafe fn"), "{name}: {line}");
+            assert!(!line.contains("unsafe {") && !line.contains("unsafe fn"), "{file}: {line}");
+        }
+    }
+}
+
+#[test]
+fn nothing_names_the_machine_that_it_was_written_on() {
+    // In parts, so that this file does not name them itself.
+    let refused = [
+        ["/wo", "rk/"],
+        ["static.", "crates.io"],
+        ["index.", "crates.io"],
+        ["deb.", "debian.org"],
+        ["files.", "pythonhosted.org"],
+        ["pypi", ".org"],
+        ["registry.", "npmjs.org"],
+    ]
+    .map(|parts| parts.concat());
+    let all = TEXTS.iter().flat_map(|extension| files(extension)).chain([".ci/run".to_owned()]);
+    for file in all {
+        for (at, line) in text(&file).lines().enumerate() {
+            let named = refused.iter().find(|name| line.contains(&***name));
+            assert_eq!(named, None, "{file}:{}", at + 1);
         }
     }
 }
 
 #[test]
 fn ci_runs_the_readmes_test_command() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("text");
-    let ci = fs::read_to_string(root().join(".ci/run")).expect("text");
+    let (readme, ci) = (text("README.md"), text(".ci/run"));
     let command = "\ncargo test --workspace --all-features --locked\n";
     assert!(readme.contains(command) && ci.contains(command), "both say {command}");
 }

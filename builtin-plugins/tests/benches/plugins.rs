@@ -1,9 +1,11 @@
-//! What the four plugins cost, each alone and all in a chain, next to the bare calls of what they stand on.
-//! `cargo bench -p llmux-builtin-tests` prints the figures with their promises first.
+//! The cost of the built-in plugins: whole calls of a client whose provider answers at once, with all four plugins and with
+//! none, next to the bare crates that they use. `cargo bench -p llmux-builtin-tests` prints a table first.
 //!
-//! The promises, on one core, for the whole chain of all four: a rejection under 1 µs, a hit on an answer of
-//! 2 KB under 5 µs, the chain's own cost of a miss under 10 µs. Events are formatted and thrown away.
-//! `on_complete` is nobody's wait; it is in the last lines, where whole requests are sent.
+//! Every call goes through `Client::send`, and each sample includes `on_complete`, for which no caller waits. The
+//! difference to "no plugins" is the cost of the plugins. A rejection and a hit do not reach the provider.
+//!
+//! The promises, on one core, for the chain of all four: a rejection costs less than 1 µs, a hit on an answer of 2 KB less
+//! than 5 µs, a miss less than 10 µs. Log events are formatted and discarded.
 
 use std::{
     hint::black_box,
@@ -12,21 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use divan::Bencher;
-use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use governor::{Quota, RateLimiter};
 use llmux_builtin_tests::{Builtin, Kind};
 use llmux_core::{
-    Client, Document, Endpoint, Request, pipeline::Identity, plugins::PluginsConfig, provider::Echo,
-    testing::Chain,
+    Client, Document, Endpoint, Error, Request,
+    pipeline::Identity,
+    plugins::PluginsConfig,
+    provider::{Call, Events, Provider},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-const CALLS: u32 = 1_000;
-
-/// What becomes of the request.
+/// The result of the requests of a bench.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Case {
     Rejected,
@@ -34,7 +35,22 @@ enum Case {
     Miss,
 }
 
-/// The configuration of a plugin in a case: nothing else may refuse or answer.
+const CASES: [Case; 3] = [Case::Rejected, Case::Hit, Case::Miss];
+
+/// A provider whose answer is ready at once.
+struct Ready(Document);
+
+impl Provider for Ready {
+    fn send(&self, _: Call) -> BoxFuture<'_, Result<Document, Error>> {
+        Box::pin(ready(Ok(self.0.clone())))
+    }
+
+    fn stream(&self, _: Call) -> BoxFuture<'_, Result<Events, Error>> {
+        unreachable!("no request streams")
+    }
+}
+
+/// The configuration of a plugin in a case, in which no other plugin refuses or answers.
 fn config(plugin: Builtin, case: Case) -> Value {
     match plugin {
         Builtin::RateLimit if case == Case::Rejected => {
@@ -45,91 +61,92 @@ fn config(plugin: Builtin, case: Case) -> Value {
     }
 }
 
-/// A request of about 600 bytes, as chats are.
-fn request() -> Request {
-    let body = json!({
-        "model": "echo", "temperature": 0.7, "max_tokens": 256,
-        "messages": [
-            {"role": "system", "content": "You are a helpful assistant that answers in one sentence. ".repeat(4)},
-            {"role": "user", "content": "x".repeat(200)},
-        ],
-    });
-    let identity = Identity { key_id: "key-1".to_owned(), ..Identity::default() };
-    let request = Request::of(Endpoint::ChatCompletions, &body).expect("a request");
+/// A request of about 600 bytes, as chats are. Requests with different numbers differ.
+fn request(number: u64) -> Request {
+    let text = format!(
+        r#"{{"model":"ready","temperature":0.7,"max_tokens":256,"messages":[{{"role":"system","content":"{}"}},{{"role":"user","content":"{number:08}{}"}}]}}"#,
+        "You are a helpful assistant that answers in one sentence. ".repeat(4),
+        "x".repeat(192),
+    );
+    let mut identity = Identity::default();
+    identity.key_id = "key-1".to_owned();
+    let request = Request::new(Endpoint::ChatCompletions, text).expect("a request");
     request.identity(Some(Arc::new(identity)))
 }
 
 /// An answer of 2 KB.
 fn answer() -> Document {
-    let body = json!({
-        "id": "x", "object": "chat.completion", "created": 1, "model": "echo",
+    Document::from_value(&json!({
+        "id": "x", "object": "chat.completion", "created": 1, "model": "ready",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "y".repeat(1_800)}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
-    });
-    Document::parse(Bytes::from(body.to_string())).expect("JSON")
+    }))
 }
 
-fn client(runtime: &Runtime, kind: Kind, plugins: &[Builtin], case: Case) -> Client {
-    runtime.block_on(async {
-        let mut builder = Client::builder()
-            .provider("echo", Arc::new(Echo::new()), ["echo"])
-            .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() });
-        for plugin in plugins {
-            builder = builder.plugin(plugin.spec(kind, config(*plugin, case)));
+/// A client with plugins, in a case, and the runtime that its calls run on.
+struct Bench {
+    runtime: Runtime,
+    client: Client,
+    case: Case,
+    /// The requests to send: the same one again and again, or a new one for each miss.
+    sent: u64,
+    request: Request,
+}
+
+impl Bench {
+    fn new(kind: Kind, plugins: &[Builtin], case: Case) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let client = runtime.block_on(async {
+            let mut settings = PluginsConfig::default();
+            settings.allow_insecure_permissions = true;
+            let mut builder =
+                Client::builder().provider("ready", Arc::new(Ready(answer())), ["ready"]).plugins(settings);
+            for plugin in plugins {
+                builder = builder.plugin(plugin.spec(kind, config(*plugin, case)));
+            }
+            builder.build().await.expect("a client")
+        });
+        let mut bench = Self { runtime, client, case, sent: 0, request: request(0) };
+        if case != Case::Miss {
+            // The first request takes the one place of the limit, or is stored.
+            bench.send(1);
+            bench.runtime.block_on(tokio::time::sleep(Duration::from_millis(50)));
         }
-        builder.build().await.expect("a client")
-    })
-}
+        bench.check(plugins);
+        bench
+    }
 
-fn chain(runtime: &Runtime, kind: Kind, plugins: &[Builtin], case: Case) -> Chain {
-    let client = client(runtime, kind, plugins, case);
-    if case != Case::Miss {
-        // The first request takes the one place, or is stored.
-        runtime.block_on(async {
-            let _ = client.send(stored()).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Checks that a request has the result of the case.
+    fn check(&mut self, plugins: &[Builtin]) {
+        let number = if self.case == Case::Miss { u64::MAX } else { 0 };
+        let reply = self.runtime.block_on(self.client.send(request(number)));
+        let is_cached = reply.headers().iter().any(|(name, value)| name == "x-cache" && value == "hit");
+        match self.case {
+            Case::Rejected => assert_eq!(reply.result.expect_err("rejected").status(), 429),
+            Case::Hit => assert!(is_cached || !plugins.contains(&Builtin::Cache), "{:?}", reply.headers()),
+            Case::Miss => assert!(!is_cached && reply.result.is_ok(), "{:?}", reply.headers()),
+        }
+    }
+
+    /// Sends requests. `on_complete` of each runs before the next one.
+    fn send(&mut self, calls: u64) {
+        let first = self.sent;
+        self.sent += calls;
+        self.runtime.block_on(async {
+            for number in first..first + calls {
+                let request = if self.case == Case::Miss { request(number) } else { self.request.clone() };
+                let _ = black_box(self.client.send(request).await);
+                tokio::task::yield_now().await;
+            }
         });
     }
-    let request = if case == Case::Miss { request() } else { stored() };
-    Chain::new(&client, request).expect("the pipeline is open")
 }
 
-/// A request whose answer is 2 KB, since the echo repeats it.
-fn stored() -> Request {
-    let body = json!({
-        "model": "echo", "temperature": 0.7,
-        "messages": [{"role": "user", "content": "y".repeat(1_800)}],
-    });
-    let identity = Identity { key_id: "key-1".to_owned(), ..Identity::default() };
-    let request = Request::of(Endpoint::ChatCompletions, &body).expect("a request");
-    request.identity(Some(Arc::new(identity)))
-}
-
-fn round(chain: &mut Chain, response: &Document) {
-    let _ = black_box(chain.run(response.clone()).now_or_never().expect("nothing waits"));
-}
-
-/// Checks that a chain does what its case says.
-fn check(chain: &mut Chain, case: Case) {
-    let result = chain.run(answer()).now_or_never().expect("nothing waits");
-    match case {
-        Case::Rejected => assert_eq!(result.expect_err("rejected").status(), 429),
-        Case::Hit => {
-            let answer = result.expect("an answer");
-            assert!((1_900..2_500).contains(&answer.size()), "{}", answer.size());
-            assert!(answer.get_str("/id") != Some("x"), "from the cache");
-        }
-        Case::Miss => assert_eq!(result.expect("an answer").get_str("/id"), Some("x")),
-    }
-}
-
-/// Nanoseconds of one call.
-fn time(mut call: impl FnMut()) -> f64 {
+/// Nanoseconds of one of `calls` calls.
+fn time(calls: u64, work: impl FnOnce(u64)) -> f64 {
     let started = Instant::now();
-    for _ in 0..CALLS {
-        call();
-    }
-    started.elapsed().as_nanos() as f64 / f64::from(CALLS)
+    work(calls);
+    started.elapsed().as_nanos() as f64 / calls as f64
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {
@@ -137,7 +154,7 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// The bare limiter, empty: every check is a rejection.
+/// The bare limiter, used up: every check is a rejection.
 fn bare_limiter() -> impl Fn() {
     let quota = Quota::with_period(Duration::from_secs(1_000_000)).expect("a period");
     let limiter = RateLimiter::hashmap(quota.allow_burst(NonZeroU32::MIN));
@@ -157,101 +174,85 @@ fn bare_cache() -> impl Fn() {
 
 fn main() {
     tracing_subscriber::fmt().with_writer(std::io::sink).init();
-    // Whoever names a benchmark wants that one.
+    // With the name of a benchmark, only that one runs.
     if std::env::args().skip(1).all(|argument| argument.starts_with('-')) {
         summary();
     }
     divan::main();
 }
 
-fn summary() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let _runtime = runtime.enter();
-    let response = answer();
-    let mut rows: Vec<(String, Box<dyn FnMut()>)> = Vec::new();
-    rows.push(("bare governor, a rejection".to_owned(), Box::new(bare_limiter())));
-    rows.push(("bare moka, a hit".to_owned(), Box::new(bare_cache())));
-    let mut none = chain(&runtime, Kind::Compiled, &[], Case::Miss);
-    let empty = response.clone();
-    rows.push(("no plugins".to_owned(), Box::new(move || round(&mut none, &empty))));
-    for kind in [Kind::Compiled, Kind::Loaded] {
-        for (case, promise) in [(Case::Rejected, 1_000), (Case::Hit, 5_000), (Case::Miss, 10_000)] {
-            let mut chain = chain(&runtime, kind, &Builtin::ALL, case);
-            check(&mut chain, case);
-            let response = response.clone();
-            let name = format!("all four {kind:?}, {case:?} (promised: under {promise} ns)");
-            rows.push((name, Box::new(move || round(&mut chain, &response))));
-        }
-    }
-    // In turn, so that a machine that slows down slows all of them down.
-    let mut samples = vec![Vec::new(); rows.len()];
-    for _ in 0..101 {
-        for (samples, (_, call)) in samples.iter_mut().zip(&mut rows) {
-            samples.push(time(call));
-        }
-    }
-    println!("medians, in nanoseconds:");
-    for ((name, _), samples) in rows.iter().zip(samples) {
-        println!("  {:8.0}  {name}", median(samples));
-    }
-    println!("whole requests with an instant upstream, entry and on_complete included:");
-    for kind in [Kind::Compiled, Kind::Loaded] {
-        for case in [Case::Rejected, Case::Hit, Case::Miss] {
-            println!("  {:8.0}  all four {kind:?}, {case:?}", whole(&runtime, kind, &Builtin::ALL, case));
-        }
-    }
-    println!("  {:8.0}  no plugins", whole(&runtime, Kind::Compiled, &[], Case::Miss));
-    println!();
+/// One line of the table: its name, the line whose time is subtracted, and the work.
+struct Row {
+    name: String,
+    base: Option<usize>,
+    calls: u64,
+    work: Box<dyn FnMut(u64)>,
 }
 
-/// Nanoseconds of a whole request, `on_complete` included, on one thread.
-fn whole(runtime: &Runtime, kind: Kind, plugins: &[Builtin], case: Case) -> f64 {
-    let client = client(runtime, kind, plugins, case);
-    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut number = 0;
-    let body = stored();
-    let text = String::from_utf8_lossy(&body.body().to_bytes()).into_owned();
-    let samples = (0..21).map(|_| {
-        alone.block_on(async {
-            let started = Instant::now();
-            for _ in 0..CALLS {
-                let request = match case {
-                    Case::Miss => {
-                        number += 1;
-                        let text = text.replacen("\"y", &format!("\"{number:08}y"), 1);
-                        Request::new(Endpoint::ChatCompletions, text).expect("a request")
-                    }
-                    _ => body.clone(),
-                };
-                let _ = black_box(client.send(request).await);
-                tokio::task::yield_now().await;
-            }
-            started.elapsed().as_nanos() as f64 / f64::from(CALLS)
-        })
-    });
-    median(samples.collect())
+impl Row {
+    fn new(
+        name: impl Into<String>,
+        base: Option<usize>,
+        calls: u64,
+        work: impl FnMut(u64) + 'static,
+    ) -> Self {
+        Self { name: name.into(), base, calls, work: Box::new(work) }
+    }
+
+    fn bench(name: impl Into<String>, base: Option<usize>, mut bench: Bench) -> Self {
+        Self::new(name, base, 200, move |calls| bench.send(calls))
+    }
+}
+
+fn summary() {
+    let (limiter, cache) = (bare_limiter(), bare_cache());
+    let repeat = |call: Box<dyn Fn()>| move |calls| (0..calls).for_each(|_| call());
+    let mut rows = vec![
+        Row::new("bare governor, a rejection", None, 5_000, repeat(Box::new(limiter))),
+        Row::new("bare moka, a hit", None, 5_000, repeat(Box::new(cache))),
+        Row::bench("no plugins, one request", None, Bench::new(Kind::Compiled, &[], Case::Hit)),
+        Row::bench("no plugins, new requests", None, Bench::new(Kind::Compiled, &[], Case::Miss)),
+    ];
+    for kind in [Kind::Compiled, Kind::Loaded] {
+        for (case, promise, base) in [(Case::Rejected, 1, 2), (Case::Hit, 5, 2), (Case::Miss, 10, 3)] {
+            let name = format!("all four {kind:?}, {case:?} (promised: under {promise} µs)");
+            rows.push(Row::bench(name, Some(base), Bench::new(kind, &Builtin::ALL, case)));
+        }
+    }
+    // In turns, so that a slow phase of the machine slows down every line.
+    let mut samples = vec![Vec::new(); rows.len()];
+    for _ in 0..51 {
+        for (samples, row) in samples.iter_mut().zip(&mut rows) {
+            samples.push(time(row.calls, &mut row.work));
+        }
+    }
+    let medians: Vec<f64> = samples.into_iter().map(median).collect();
+    println!("whole calls, medians in nanoseconds, and the difference to no plugins:");
+    for (row, median) in rows.iter().zip(&medians) {
+        let difference = row.base.map(|base| format!("{:+8.0}", median - medians[base])).unwrap_or_default();
+        println!("  {median:8.0} {difference:>8}  {}", row.name);
+    }
+    println!();
 }
 
 #[divan::bench(args = [Builtin::RateLimit, Builtin::Cache, Builtin::Metrics, Builtin::Logging], consts = [false, true])]
 fn alone<const LOADED: bool>(bencher: Bencher<'_, '_>, plugin: Builtin) {
-    let runtime = Runtime::new().expect("a runtime");
-    let _runtime = runtime.enter();
     let kind = if LOADED { Kind::Loaded } else { Kind::Compiled };
-    let mut chain = chain(&runtime, kind, &[plugin], Case::Miss);
-    let response = answer();
-    bencher.bench_local(|| round(&mut chain, &response));
+    let mut bench = Bench::new(kind, &[plugin], Case::Miss);
+    bencher.bench_local(|| bench.send(1));
 }
 
-#[divan::bench(args = [Case::Rejected, Case::Hit, Case::Miss], consts = [false, true])]
+#[divan::bench(args = CASES, consts = [false, true])]
 fn all_four<const LOADED: bool>(bencher: Bencher<'_, '_>, case: Case) {
-    let runtime = Runtime::new().expect("a runtime");
-    let _runtime = runtime.enter();
     let kind = if LOADED { Kind::Loaded } else { Kind::Compiled };
-    let mut chain = chain(&runtime, kind, &Builtin::ALL, case);
-    check(&mut chain, case);
-    let response = answer();
-    bencher.bench_local(|| round(&mut chain, &response));
+    let mut bench = Bench::new(kind, &Builtin::ALL, case);
+    bencher.bench_local(|| bench.send(1));
+}
+
+#[divan::bench]
+fn no_plugins(bencher: Bencher<'_, '_>) {
+    let mut bench = Bench::new(Kind::Compiled, &[], Case::Miss);
+    bencher.bench_local(|| bench.send(1));
 }
 
 #[divan::bench]

@@ -3,6 +3,7 @@
 //!
 //! `sources` reads the files, `names` resolves the paths, `rules` judges them; `table` shows each rule broken.
 
+mod items;
 mod layers;
 mod names;
 mod rules;

@@ -13,6 +13,8 @@ use syn::{
     visit::{self, Visit},
 };
 
+use crate::items::{attributes, is_exported_macro, is_for_tests, name, path_attribute};
+
 /// Reads a file by its path from the repository's root; `None` if there is no such file.
 pub(crate) type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -171,84 +173,6 @@ fn join(folder: &str, file: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-/// The file that `#[path = "…"]` names.
-fn path_attribute(attributes: &[Attribute]) -> Option<String> {
-    attributes.iter().find_map(|attribute| match &attribute.meta {
-        Meta::NameValue(meta) if meta.path.is_ident("path") => string(&meta.value),
-        _ => None,
-    })
-}
-
-fn string(value: &syn::Expr) -> Option<String> {
-    match value {
-        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
-        _ => None,
-    }
-}
-
-/// True for `#[cfg(test)]` and `#[cfg(all(test, …))]`.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
-    let mut conditions = attributes.iter().filter_map(|attribute| match &attribute.meta {
-        Meta::List(list) if list.path.is_ident("cfg") => Some(list.tokens.clone()),
-        _ => None,
-    });
-    conditions.any(|condition| {
-        let tokens: Vec<TokenTree> = condition.into_iter().collect();
-        match &tokens[..] {
-            [TokenTree::Ident(name)] => name == "test",
-            [TokenTree::Ident(name), TokenTree::Group(group)] if name == "all" => group
-                .stream()
-                .into_iter()
-                .any(|token| matches!(token, TokenTree::Ident(name) if name == "test")),
-            _ => false,
-        }
-    })
-}
-
-fn is_exported_macro(item: &Item) -> bool {
-    matches!(item, Item::Macro(item) if item.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export")))
-}
-
-/// The attributes of an item.
-fn attributes(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::ExternCrate(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::ForeignMod(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::TraitAlias(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
-}
-
-/// The name that an item defines in its module.
-fn name(item: &Item) -> Option<String> {
-    let name = match item {
-        Item::Const(item) => &item.ident,
-        Item::Enum(item) => &item.ident,
-        Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => item.ident.as_ref()?,
-        Item::Static(item) => &item.ident,
-        Item::Struct(item) => &item.ident,
-        Item::Trait(item) => &item.ident,
-        Item::TraitAlias(item) => &item.ident,
-        Item::Type(item) => &item.ident,
-        Item::Union(item) => &item.ident,
-        _ => return None,
-    };
-    Some(name.to_string())
 }
 
 /// The names that a tree of a `use` line brings in; `before` is the path that leads to it.
