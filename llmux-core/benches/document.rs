@@ -1,7 +1,8 @@
-//! What it costs to pass a body on: a document against typed structs that keep unknown fields, which is what a gateway
-//! does otherwise. `cargo bench -p llmux-core --bench document` prints both sides, and their ratios first.
+//! The cost of passing a body on: a document compared with typed structs that keep unknown fields, as other gateways do
+//! it. `cargo bench -p llmux-core --bench document` prints both sides, and their ratios first.
 //!
-//! The promises: untouched, 1 MB passes at least 5 times faster; with a message put in front, 3 times.
+//! The promises: a document passes 1 MB untouched at least 5 times as fast, and with a message put in front at least 3
+//! times as fast.
 
 use std::{
     hint::black_box,
@@ -125,7 +126,7 @@ struct TypedFunction {
     extra: Map<String, Value>,
 }
 
-/// A way for a body through.
+/// Passes a body on.
 type Pass = fn(Bytes) -> Bytes;
 
 fn document_untouched(body: Bytes) -> Bytes {
@@ -182,7 +183,7 @@ mod one_megabyte {
         run(bencher, typed_prepended);
     }
 
-    /// All of the messages as a plugin reads them: opened, checked for duplicates and for UTF-8.
+    /// Reads all messages as a plugin does: opened, checked for duplicates and for UTF-8.
     #[divan::bench]
     fn read_messages_document(bencher: Bencher<'_, '_>) {
         let parse = || Document::parse(REQUEST.clone()).expect("the request is valid");
@@ -229,7 +230,7 @@ mod chunk {
     }
 }
 
-/// The median of alternating runs, so that a busy machine slows both sides.
+/// The medians of alternating runs, so that a busy machine slows down both sides.
 fn medians(sides: [Pass; 2]) -> [Duration; 2] {
     let mut times = [const { Vec::new() }; 2];
     for _ in 0..51 {

@@ -1,4 +1,4 @@
-//! A program of one's own with a client, a compiled-in plugin and a loaded one.
+//! A program that embeds a client with a compiled-in plugin and a loaded one.
 //!
 //! `cargo run -p llmux-core --example embed -- path/to/libsystem_prompt.so`
 
@@ -8,7 +8,7 @@ use llmux_abi::prelude::*;
 use llmux_core::{Client, PluginSpec, provider::Echo};
 use serde_json::json;
 
-/// Refuses a model.
+/// A plugin that refuses a model.
 struct NoGpt;
 
 impl Plugin for NoGpt {

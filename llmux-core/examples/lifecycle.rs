@@ -1,5 +1,5 @@
-//! A program of one's own that manages plugins: finds them in a folder, checks them, loads, changes, reloads and unloads
-//! one, and hears of all of it. Nothing here is of a server.
+//! A program that manages plugins without a server: finds them in a folder, checks them, loads, changes, reloads and
+//! unloads one, and receives an event for each change.
 //!
 //! `cargo run -p llmux-core --example lifecycle -- path/to/folder`
 
@@ -14,12 +14,12 @@ use llmux_core::{
     provider::Echo,
 };
 
-/// Does it to the first library in the folder that may be loaded. Gives each step as a line.
+/// Takes the first loadable library of the folder through its life. Returns a line for each step.
 pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let mut lines = Vec::new();
 
-    // Discovery and verification need no client, and run nothing of the files. (They read them: in a program that has
-    // more to do, on a thread that may block.)
+    // Discovery and verification need no client, and run no code of the files. They read the files, so a program with
+    // other tasks calls them on a thread that may block.
     let options = VerifyOptions { folders: vec![folder.clone()], ..VerifyOptions::default() };
     let mut loadable = None;
     for found in discover(std::slice::from_ref(&folder), &options)? {
@@ -36,18 +36,18 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let verified = verify(&library, &options)?;
     lines.push(format!("verified {} of {} bytes", verified.manifest.name, verified.bytes.len()));
 
-    // A folder of plugins, so that they are found by their names, too.
+    // With a plugin folder, plugins can also be loaded by their names.
     let plugins = PluginsConfig { dirs: vec![folder], ..PluginsConfig::default() };
     let client = Client::builder().plugins(plugins).provider("echo", Arc::new(Echo::new()), ["echo"]);
     let client = client.build().await?;
     let registry = client.plugins();
     let mut events = registry.subscribe();
 
-    // Only these bytes: where others are in the file by now, they are refused.
+    // With the hash, the file is refused if its bytes have changed since it was verified.
     let spec = PluginSpec::path(&library).with_name("mine").with_priority(7).with_sha256(verified.sha256);
     lines.push(state(&acting_as("an embedder", registry.load(spec)).await?));
 
-    // One change, or several in one step: all of them, or none.
+    // Several changes are one step: all of them succeed, or none.
     let stricter = Change::Update {
         name: "mine".to_owned(),
         priority: Setting::Set(9),
@@ -59,7 +59,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     }
     for change in [Change::Disable("mine".to_owned()), Change::Enable("mine".to_owned())] {
         registry.change(vec![change]).await?;
-        // The one before the reload may still be on its way out.
+        // The instance from before the reload may still be draining.
         let list = registry.list();
         lines.extend(list.iter().filter(|info| info.state != PluginState::Draining).map(state));
     }
@@ -74,7 +74,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
         registry.refused()
     ));
 
-    // What anybody else would have heard meanwhile.
+    // The events that every subscriber has received meanwhile.
     while let Ok(event) = events.try_recv() {
         lines.push(format!("event: {} {} by {:?}", event.name, event.kind.as_str(), event.by));
     }
@@ -82,7 +82,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(lines)
 }
 
-/// What is known of an instance; there is more.
+/// The most important facts about an instance.
 fn state(info: &PluginInfo) -> String {
     let PluginInfo { name, plugin, priority, generation, .. } = info;
     format!("{name} ({plugin}) is {}, priority {priority}, generation {generation}", info.state.as_str())
@@ -91,7 +91,7 @@ fn state(info: &PluginInfo) -> String {
 #[tokio::main]
 #[allow(dead_code, reason = "a test calls `lifecycle` itself")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args().nth(1).ok_or("which folder of plugins?")?;
+    let folder = std::env::args().nth(1).ok_or("the first argument is a folder of plugins")?;
     for line in lifecycle(std::path::absolute(folder)?).await? {
         println!("{line}");
     }

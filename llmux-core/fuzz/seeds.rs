@@ -1,4 +1,4 @@
-//! Writes what the fuzzer starts from: an object file of each format, small, with a manifest.
+//! Writes the seeds of the fuzzer: a small object file of each format, with a manifest.
 
 use std::{fs, path::PathBuf};
 
@@ -34,7 +34,7 @@ fn main() {
     fs::write(folder.join("json"), MANIFEST).expect("a seed");
 }
 
-/// A universal file with one part, for aarch64 (Apple's `mach-o/fat.h`).
+/// Builds a universal file with one part, for aarch64 (Apple's `mach-o/fat.h`).
 fn universal(part: &[u8]) -> Vec<u8> {
     let head = [0xcafe_babe, 1, 0x0100_000c, 0, 28, part.len() as u32, 0];
     head.iter().flat_map(|word: &u32| word.to_be_bytes()).chain(part.iter().copied()).collect()

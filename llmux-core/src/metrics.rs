@@ -1,7 +1,8 @@
-//! The metrics that a host shows: its own and its plugins'.
+//! The metrics of plugins, and the text of all metrics of a host.
 //!
-//! Plugins register theirs through `boundary::host`; all of an instance's are removed with it. Clients choose
-//! some label values (a model's name): each label keeps a bounded number of them, the rest read `other`.
+//! Plugins register metrics through `boundary::host`; the metrics of an instance are removed with it. The client renders
+//! them together with the host's own, which `plugins::report` collects. Clients of the API choose some label values, such
+//! as a model's name: each label keeps a bounded number of values, and every further value is recorded as `other`.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,9 +15,9 @@ use prometheus::{
     proto::{Metric, MetricFamily},
 };
 
-/// The most distinct values of one label.
+/// Maximum number of distinct values of one label.
 const MAX_LABEL_VALUES: usize = 1000;
-/// What values beyond those read.
+/// The label value that replaces every further value.
 const OTHER: &str = "other";
 /// The label that names the instance a metric belongs to.
 const OWNER: &str = "plugin";
@@ -26,23 +27,25 @@ pub(crate) const RESERVED: [&str; 4] = ["llmux_hook_", "llmux_plugin_", "llmux_r
 
 /// All metrics of a host.
 ///
-/// Not a `prometheus::Registry`: that one never forgets the labels that a name once had.
+/// Not a `prometheus::Registry`, which keeps the labels of a name forever.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    /// What each instance has registered, by its name and the metric's. A new generation of an instance is made
-    /// before the old one goes: while both are there they share a metric of one shape, and it counts on. Of two
-    /// shapes the last one is shown, and the other again if that one goes first.
+    /// The metrics of each instance, by the names of the instance and of the metric.
+    ///
+    /// A new generation of an instance is made before the old one is unloaded. Meanwhile, they share a metric of the same
+    /// shape, which continues to count. Of two metrics of different shapes the newer one is shown; the older one is shown
+    /// again if the newer one is removed first.
     held: Mutex<HashMap<(String, String), Vec<Held>>>,
 }
 
-/// A metric, and how many generations of its instance hold it.
+/// A metric, and the number of generations of its instance that hold it.
 struct Held {
     shape: Shape,
     metric: PluginMetric,
     holders: usize,
 }
 
-/// What two generations must agree on to share a metric.
+/// The properties of a metric that must be equal for two generations to share it.
 #[derive(PartialEq)]
 struct Shape {
     kind: u8,
@@ -50,11 +53,11 @@ struct Shape {
     labels: Vec<String>,
 }
 
-/// The shape of a metric.
+/// The kind of a metric.
 pub(crate) enum MetricKind<'a> {
     Counter,
     Gauge,
-    /// With the upper bounds of its buckets; none for the default.
+    /// With the upper bounds of its buckets. Without any, it has the default buckets.
     Histogram(&'a [f64]),
 }
 
@@ -63,8 +66,8 @@ pub(crate) enum MetricKind<'a> {
 pub(crate) struct PluginMetric {
     key: (String, String),
     family: Family,
-    /// The values that each label has had.
-    seen: Arc<[RwLock<HashSet<Box<str>>>]>,
+    /// The values that each label keeps.
+    label_values: Arc<[RwLock<HashSet<Box<str>>>]>,
 }
 
 #[derive(Clone)]
@@ -75,7 +78,7 @@ enum Family {
 }
 
 impl Metrics {
-    /// Every metric, in Prometheus' text format.
+    /// Renders every metric in Prometheus' text format: those of plugins, and the host's `own`.
     pub(crate) fn render(&self, own: Vec<MetricFamily>) -> String {
         let mut families = BTreeMap::new();
         for family in self
@@ -101,6 +104,12 @@ impl Metrics {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// Registers a metric of the instance `owner`.
+    ///
+    /// # Errors
+    ///
+    /// If the name is reserved or invalid, a label's name is invalid, or another instance has a metric of that name and of
+    /// another kind.
     pub(crate) fn register(
         &self,
         owner: &str,
@@ -120,7 +129,7 @@ impl Metrics {
             held.holders += 1;
             return Ok(held.metric.clone());
         }
-        // An older generation of the same instance gives way.
+        // An older generation of the same instance may have another kind.
         let is_other_kind = |(key, held): (&(String, String), &Vec<Held>)| {
             key.1 == name && key.0 != owner && held.iter().any(|held| held.shape.kind != shape.kind)
         };
@@ -140,17 +149,19 @@ impl Metrics {
                 Family::Histogram(HistogramVec::new(opts, labels)?)
             }
         };
-        let seen = labels.iter().map(|_| RwLock::default()).collect();
-        let metric = PluginMetric { key: key.clone(), family, seen };
+        let label_values = labels.iter().map(|_| RwLock::default()).collect();
+        let metric = PluginMetric { key: key.clone(), family, label_values };
         all.entry(key).or_default().push(Held { shape, metric: metric.clone(), holders: 1 });
         Ok(metric)
     }
 
-    /// Lets go of a metric, once for each time it was registered; the last one removes it.
+    /// Releases a metric, once for each time it was registered. The last release removes it.
     pub(crate) fn unregister(&self, metric: &PluginMetric) {
         let mut all = self.held();
         let Some(held) = all.get_mut(&metric.key) else { return };
-        if let Some(held) = held.iter_mut().find(|held| Arc::ptr_eq(&held.metric.seen, &metric.seen)) {
+        if let Some(held) =
+            held.iter_mut().find(|held| Arc::ptr_eq(&held.metric.label_values, &metric.label_values))
+        {
             held.holders -= 1;
         }
         held.retain(|held| held.holders > 0);
@@ -164,13 +175,13 @@ impl Metrics {
     }
 }
 
-/// Adds a family to those of other names, or its metrics to the family of its name.
+/// Adds a family, or its metrics to the family of the same name.
 fn add(families: &mut BTreeMap<String, MetricFamily>, mut family: MetricFamily) {
     if family.get_metric().is_empty() {
         return;
     }
     match families.get_mut(family.name()) {
-        Some(there) => there.mut_metric().extend(family.take_metric()),
+        Some(family_of_name) => family_of_name.mut_metric().extend(family.take_metric()),
         None => drop(families.insert(family.name().to_owned(), family)),
     }
 }
@@ -199,13 +210,13 @@ impl Family {
 impl PluginMetric {
     /// Adds to a counter, sets a gauge, or observes in a histogram. A wrong number of labels is ignored.
     pub(crate) fn record(&self, labels: &[&str], value: f64) {
-        if labels.len() != self.seen.len() || !value.is_finite() {
+        if labels.len() != self.label_values.len() || !value.is_finite() {
             return;
         }
         let mut bounded = [""; 16];
         let Some(bounded) = bounded.get_mut(..labels.len()) else { return };
-        for ((bounded, label), seen) in bounded.iter_mut().zip(labels).zip(self.seen.iter()) {
-            *bounded = if admit(seen, label) { label } else { OTHER };
+        for ((bounded, label), kept) in bounded.iter_mut().zip(labels).zip(self.label_values.iter()) {
+            *bounded = if keep(kept, label) { label } else { OTHER };
         }
         match &self.family {
             Family::Counter(family) => {
@@ -229,19 +240,19 @@ impl PluginMetric {
     }
 }
 
-/// Is this one of the values that the label keeps?
-fn admit(seen: &RwLock<HashSet<Box<str>>>, value: &str) -> bool {
+/// Keeps a value of a label, if there is room. Returns true if the value is kept.
+fn keep(kept: &RwLock<HashSet<Box<str>>>, value: &str) -> bool {
     if value.len() > 256 {
         return false;
     }
-    if seen.read().unwrap_or_else(PoisonError::into_inner).contains(value) {
+    if kept.read().unwrap_or_else(PoisonError::into_inner).contains(value) {
         return true;
     }
-    let mut seen = seen.write().unwrap_or_else(PoisonError::into_inner);
-    if seen.len() >= MAX_LABEL_VALUES {
-        return seen.contains(value);
+    let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= MAX_LABEL_VALUES {
+        return kept.contains(value);
     }
-    seen.insert(value.into());
+    kept.insert(value.into());
     true
 }
 
@@ -263,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_may_not_take_a_name_of_the_hosts() {
+    fn a_name_of_the_hosts_own_metrics_is_refused() {
         let metrics = Metrics::default();
         let taken = |name| metrics.register("m", MetricKind::Gauge, name, "Mine", &[]).is_ok();
         assert!(!taken("llmux_plugin_info") && !taken("llmux_hook_duration_seconds_count"));
@@ -284,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn d3_a_generation_that_comes_to_nothing_gives_back_the_place_of_a_metric_of_another_shape() {
+    fn d3_a_generation_that_fails_gives_back_the_place_of_a_metric_of_another_shape() {
         let metrics = Metrics::default();
         let register = |labels: &[&str]| {
             metrics.register("a", MetricKind::Counter, "n_total", "N", labels).expect("registered")

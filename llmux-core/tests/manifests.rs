@@ -1,5 +1,5 @@
-//! The manifest reader (rule D1) before bytes of all kinds: what is well made is read as it was meant, and what is not
-//! is refused, whatever it is. `fuzz/` asks the same, led by coverage.
+//! The manifest reader (rule D1) on bytes of all kinds: it reads a valid manifest as it was written, and refuses everything
+//! else. `fuzz/` checks the same, guided by coverage.
 
 use llmux_core::plugins::{Check, Manifest, VerifyOptions, inspect};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
@@ -32,7 +32,7 @@ fn versions() -> impl Strategy<Value = String> {
         .prop_map(|(a, b, c, pre)| format!("{a}.{b}.{c}{pre}"))
 }
 
-/// Manifests as plugins have them.
+/// Valid manifests.
 fn manifests() -> impl Strategy<Value = Value> {
     let text = || "[^\\p{Cc}]{0,40}";
     let says = (text(), text(), text(), text(), text(), text());
@@ -55,7 +55,7 @@ fn manifests() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A manifest that this host would load, but for what is put into it.
+/// A manifest that this host would load.
 fn manifest() -> Value {
     json!({
         "name": "p", "version": "1.0.0", "abi": llmux_abi::raw::version::ABI_VERSION, "priority": 1, "panic": "unwind",
@@ -151,7 +151,7 @@ proptest! {
         if !keep {
             bytes.truncate(cut.index(bytes.len()));
         }
-        // Whatever it says: it says it, and in a sentence.
+        // Any outcome is fine, but its message is one line.
         if let Err(error) = Manifest::read(&bytes) {
             let error = error.to_string();
             prop_assert!(error.len() < 400 && !error.contains('\n'), "{}", error);

@@ -8,6 +8,7 @@
 //! `llmux plugin try` and `llmux plugin bench`.
 
 pub mod blocks;
+pub mod files;
 pub mod harness;
 mod script;
 mod server;

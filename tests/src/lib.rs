@@ -4,7 +4,6 @@
 //! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 
 pub mod contract;
-pub mod files;
 pub mod fixtures;
 pub mod host;
 pub mod logs;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use llmux_tests::{blocks::root, files::files};
+use llmux_testing::{blocks::root, files::files};
 
 /// Maximum number of lines of a Rust file.
 const MAX_LINES: usize = 400;

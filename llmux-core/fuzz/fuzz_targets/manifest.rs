@@ -1,4 +1,4 @@
-//! The manifest reader before any bytes: it ends, in the memory it has, and what it accepts holds what it promises.
+//! The manifest reader on any bytes: it ends within its memory, and every manifest that it accepts is valid.
 //!
 //! ```sh
 //! cd llmux-core/fuzz
@@ -6,7 +6,7 @@
 //! cargo fuzz run --fuzz-dir . --sanitizer none manifest corpus/manifest -- -max_len=65536
 //! ```
 //!
-//! (`--sanitizer none` works on stable Rust: the reader is safe code, so that a fault is a panic.)
+//! `--sanitizer none` works with stable Rust. The reader is safe code, so a fault is a panic.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! Documents from outside: what they accept, read, change and send. Cases are data; properties compare with
-//! `serde_json::Value`, whose door ours promises to be.
+//! Documents from outside: parsing, reading, editing and sending. Cases are data; properties compare with
+//! `serde_json::Value`, which has to accept the same texts.
 //!
-//! Nothing here looks inside; the scanner's and the pointers' own tests are at the foot of their files.
+//! Tests of the scanner and of pointers are at the end of their files.
 
-mod door;
+mod parsing;
 mod properties;
 mod tables;
 
@@ -19,5 +19,5 @@ pub(crate) fn sent(document: &Document) -> String {
     String::from_utf8(document.to_bytes().to_vec()).expect("documents are UTF-8")
 }
 
-/// Space that makes a body a long one.
+/// Space that makes a body long enough to be opened further.
 pub(crate) static LONG: LazyLock<String> = LazyLock::new(|| " ".repeat(5000));

@@ -1,11 +1,11 @@
-//! Documents and `serde_json::Value` side by side, over random texts, reads and edits.
+//! Documents compared with `serde_json::Value` on random texts, reads and edits.
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
 
-use super::{LONG, door::agree, parse, sent};
+use super::{LONG, parse, parsing::agree, sent};
 
-/// JSON text as machines and people write it: any spacing, escapes, number forms; duplicate keys on request.
+/// JSON text with any spacing, escapes and forms of numbers, and with duplicate keys if `duplicates` is true.
 fn json_text(duplicates: bool) -> impl Strategy<Value = String> {
     let space = || prop_oneof![5 => Just(""), 1 => Just(" "), 1 => Just("\n\t"), 1 => Just("\r ")];
     let piece = prop_oneof![
@@ -136,7 +136,7 @@ impl<'de> serde::Deserialize<'de> for FirstWins {
     }
 }
 
-/// Applies the same edit to a value as `serde_json` would have it; false when there is no such place.
+/// Applies an edit to a `serde_json::Value`. Returns false if there is no such place.
 fn edit_value(root: &mut Value, kind: u8, pointer: &str, new: Value) -> bool {
     let Some((parent, token)) = pointer.rsplit_once('/') else {
         if kind == 2 {
@@ -171,12 +171,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_door_agrees_with_serde_json(text in json_text(true)) {
+    fn parsing_agrees_with_serde_json(text in json_text(true)) {
         agree(text.as_bytes())?;
     }
 
     #[test]
-    fn the_door_agrees_with_serde_json_on_broken_texts(
+    fn parsing_agrees_with_serde_json_on_broken_texts(
         text in json_text(true),
         changes in prop::collection::vec((any::<Index>(), 0..4u8, prop_oneof![any::<u8>(), prop::sample::select(b"\"\\{}[],:0e-.u \x1f".to_vec())]), 1..4),
     ) {

@@ -1,4 +1,4 @@
-//! What documents do, case by case: pointers, edits, duplicates, refusals.
+//! Documents case by case: pointers, edits, duplicates, refusals.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,7 @@ enum Do {
 }
 use Do::{Get, Insert, Remove, Set};
 
-/// Applies edits and reads to a text, short and long; a clone must stay as it was.
+/// Applies edits and reads to a text, short and long, and checks that a clone stays as it was.
 #[track_caller]
 fn check(input: &str, steps: &[Do], expect: &str) {
     check_as_it_is(input, steps, expect);
@@ -207,7 +207,7 @@ fn an_edit_with_text_that_is_no_json_changes_nothing() {
 }
 
 #[test]
-fn an_edit_cannot_nest_deeper_than_the_door_allows() {
+fn an_edit_cannot_nest_deeper_than_parsing_allows() {
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
     let mut document = parse("[[]]");
     assert!(matches!(document.set("/0/-", &nested(126)), Err(EditError::InvalidJson(_))));
@@ -241,7 +241,7 @@ fn the_size_does_not_drift() {
 
 #[test]
 fn a_duplicate_key_keeps_its_last_value() {
-    // The top level is always opened; what is below counts once it has been read.
+    // The top level is always opened. A level below counts once it has been read.
     check(r#"{"a": 1, "b": 2, "a": 3}"#, &[], r#"{"b":2,"a":3}"#);
     check(r#"{"a": 1, "\u0061": 2}"#, &[], r#"{"\u0061":2}"#);
     check(r#"{"\u0061": 1, "a": 2, "\u0061": 3}"#, &[], r#"{"\u0061":3}"#);

@@ -1,4 +1,4 @@
-//! One request and its answer: what goes out, what comes back, and what is wrong with it.
+//! One request and its answer: headers, bodies, errors, time limits.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ async fn every_wrong_answer_is_an_error_of_its_kind() {
     let cut = || ScriptedResponse::json(503, "over").header("content-length", "100").then_close();
     let moved = ScriptedResponse::json(302, "{}").header("location", "http://127.0.0.1:1/");
     let empty = ScriptedResponse::raw("HTTP/1.1 204 No Content\r\n\r\n");
-    // A message that ends with `…` is only how it begins.
+    // An expected message that ends with `…` is only the beginning.
     let cases = [
         (ScriptedResponse::json(401, r#"{"error":{"message":"bad key"}}"#), Provider, 401, "bad key"),
         (
@@ -191,7 +191,7 @@ async fn a_response_object_with_an_error_of_its_own_is_a_response() {
 
 #[tokio::test]
 async fn no_error_shows_a_credential() {
-    // An upstream that repeats everything it knows, in every way it can.
+    // An upstream that repeats every credential in every form.
     let said = format!("key {KEY}, password hunter22, query query-key, header header-key");
     let answers = [
         ScriptedResponse::json(401, format!(r#"{{"error":{{"message":"{said}","{KEY}":["{said}"]}}}}"#)),
@@ -232,7 +232,7 @@ async fn no_error_shows_a_credential() {
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_connect_error() {
-    // Bound and dropped, so that nobody listens on it.
+    // A port that was bound and released, so that no process listens on it.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     // It speaks no TLS, and waits for a request while the client waits for its hello.
     let upstream = ScriptedServer::start([]).await;

@@ -9,7 +9,7 @@ mod texts;
 
 use std::fs;
 
-use llmux_tests::{blocks::root, files::files};
+use llmux_testing::{blocks::root, files::files};
 
 use self::texts::{Text, of_markdown, of_rust};
 

@@ -1,4 +1,4 @@
-//! The door agrees with `serde_json`: on a table of nasty texts here, on random ones in `properties`.
+//! Parsing agrees with `serde_json`: on a table of difficult texts here, on random ones in `properties`.
 
 use llmux_core::document::Document;
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::LONG;
 
-/// The door and `serde_json::Value` agree on a text, and on the same text in a long body, which is opened further.
+/// Checks that a document and `serde_json::Value` agree on a text, and on the same text in a long body, which is opened
+/// further.
 pub(crate) fn agree(text: &[u8]) -> Result<(), TestCaseError> {
     agree_as_it_is(text)?;
     agree_as_it_is(&[LONG.as_bytes(), text].concat())
@@ -33,7 +34,7 @@ fn agree_as_it_is(text: &[u8]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn the_door_agrees_with_serde_json_on_nasty_texts() {
+fn parsing_agrees_with_serde_json_on_difficult_texts() {
     let nested = |open: &str, close: &str, depth| open.repeat(depth) + "1" + &close.repeat(depth);
     let mut texts: Vec<Vec<u8>> = [126, 127, 128, 129]
         .into_iter()
