@@ -52,8 +52,6 @@ mod metrics;
 pub mod pipeline;
 pub mod plugins;
 pub mod provider;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod upstream;
 
 pub use client::{Client, ClientBuilder, Reply, ReplyStream, Request, StreamReply};

@@ -1,8 +1,7 @@
 //! `llmux plugin bench`: measures what a library's hooks cost, next to a plugin that does nothing.
 //!
 //! The two plugins take turns, request by request, so that other load of the machine affects both alike. Each request
-//! passes a whole client, and the host's own counts of the hooks give the time of each call. Bytes are counted in a
-//! separate trial, because counting takes time.
+//! passes a whole client, and the host's own counts of the hooks give the time and the bytes of each call.
 //!
 //! The program calls [`bench_plugin`].
 
@@ -13,7 +12,6 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     plugins::{HookInfo, PluginsConfig},
     provider::Echo,
-    testing::Traffic,
 };
 use llmux_terminal::{
     CliError, Result as CliResult, Tone, colors, duration, paint, print, print_json, print_table,
@@ -22,12 +20,10 @@ use serde_json::{Value, json};
 
 use crate::{
     args::BenchArgs,
+    run::hooks_between,
     sample::{Sample, samples},
-    trial::{Trial, models, pipeline, refused, since, writable_by_others},
+    trial::{models, pipeline, refused, writable_by_others},
 };
-
-/// Largest number of requests over which bytes are counted.
-const COUNTED: u32 = 100;
 
 /// A plugin that does nothing at every hook.
 struct Noop;
@@ -59,21 +55,29 @@ impl Plugin for Noop {
     async fn on_complete(&self, _: &mut Context<'_>, _: &Completion<'_>) {}
 }
 
-/// A client with one plugin, and the times of its hooks.
+/// A client with one plugin, and the costs of its hooks.
 struct Measured {
     client: Client,
     hooks: Vec<HookInfo>,
-    /// Nanoseconds of a call in each request, by hook.
-    times: BTreeMap<&'static str, Vec<f64>>,
+    costs: BTreeMap<&'static str, Costs>,
     /// Number of answers by status.
     statuses: BTreeMap<u16, u32>,
+}
+
+/// The costs of one hook in all measured requests.
+#[derive(Default)]
+struct Costs {
+    /// Nanoseconds of a call in each request.
+    times: Vec<f64>,
+    bytes_read: u64,
+    bytes_written: u64,
 }
 
 impl Measured {
     async fn new(builder: ClientBuilder) -> CliResult<Self> {
         let client = builder.build().await.map_err(|error| refused(&error))?;
-        let (hooks, times, statuses) = Default::default();
-        Ok(Self { client, hooks, times, statuses })
+        let (hooks, costs, statuses) = Default::default();
+        Ok(Self { client, hooks, costs, statuses })
     }
 
     /// Sends one request, and waits until its last hook has run. `counts` is false while warming up.
@@ -102,19 +106,22 @@ impl Measured {
         let hooks = plugin.map(|plugin| plugin.hooks).unwrap_or_default();
         if counts {
             *self.statuses.entry(status).or_default() += 1;
-            for (hook, calls, nanos) in since(&self.hooks, &hooks) {
-                self.times.entry(hook).or_default().push(nanos / calls as f64);
+            for run in hooks_between(&self.hooks, &hooks) {
+                let costs = self.costs.entry(run.hook).or_default();
+                costs.times.push(run.nanos / run.calls as f64);
+                costs.bytes_read += run.bytes_read;
+                costs.bytes_written += run.bytes_written;
             }
         }
         self.hooks = hooks;
     }
 
     fn sort(&mut self) {
-        self.times.values_mut().for_each(|times| times.sort_by(f64::total_cmp));
+        self.costs.values_mut().for_each(|costs| costs.times.sort_by(f64::total_cmp));
     }
 
     fn percentile(&self, hook: &str, share: f64) -> Option<f64> {
-        let times = self.times.get(hook)?;
+        let times = &self.costs.get(hook)?.times;
         let rank = (times.len() as f64 * share).ceil() as usize;
         times.get(rank.saturating_sub(1)).copied()
     }
@@ -129,8 +136,8 @@ struct Row {
     hook: &'static str,
     /// p50 and p99 of the plugin, then of the plugin that does nothing, in nanoseconds.
     times: [f64; 4],
-    /// Bytes read and bytes written, in each request.
-    traffic: [f64; 2],
+    /// Bytes read and bytes written, in a request on average.
+    bytes: [f64; 2],
 }
 
 /// Measures a library's hooks, and prints a table.
@@ -169,7 +176,7 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
     let failures = plugin.failures();
     let info = plugin.client.plugins().list().into_iter().next();
     let (name, version) = info.map(|it| (it.plugin, it.version)).unwrap_or_default();
-    let rows = rows(&plugin, &noop, &bytes(&options, &sample).await?);
+    let rows = rows(&plugin, &noop, options.requests);
     if options.json {
         print_json(&json!({
             "plugin": {"name": name, "version": version, "path": options.plugin.file.to_string_lossy()},
@@ -193,33 +200,20 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
     }
 }
 
-/// Returns the bytes that each hook reads and writes in a request, on average.
-async fn bytes(options: &BenchArgs, sample: &Sample) -> CliResult<BTreeMap<&'static str, [f64; 2]>> {
-    let mut trial = Trial::start(&options.plugin, &options.request, None).await?;
-    let mut sums: BTreeMap<&'static str, Traffic> = BTreeMap::new();
-    let requests = options.requests.min(COUNTED);
-    for _ in 0..requests {
-        for hook in trial.run(sample, options.request.stream).await.hooks {
-            *sums.entry(hook.hook).or_default() += hook.traffic;
-        }
-    }
-    trial.end().await;
+fn rows(plugin: &Measured, noop: &Measured, requests: u32) -> Vec<Row> {
     let mean = |bytes: u64| bytes as f64 / f64::from(requests);
-    Ok(sums.into_iter().map(|(hook, sum)| (hook, [mean(sum.read), mean(sum.written)])).collect())
-}
-
-fn rows(plugin: &Measured, noop: &Measured, bytes: &BTreeMap<&'static str, [f64; 2]>) -> Vec<Row> {
     // In the order of the list, which is the order in a request.
-    let hooks = plugin.hooks.iter().filter(|hook| plugin.times.contains_key(hook.hook));
     let row = |hook: &HookInfo| {
-        let time = |of: &Measured, share| of.percentile(hook.hook, share).unwrap_or_default();
-        Row {
-            hook: hook.hook,
+        let hook = hook.hook;
+        let costs = plugin.costs.get(hook)?;
+        let time = |of: &Measured, share| of.percentile(hook, share).unwrap_or_default();
+        Some(Row {
+            hook,
             times: [time(plugin, 0.5), time(plugin, 0.99), time(noop, 0.5), time(noop, 0.99)],
-            traffic: bytes.get(hook.hook).copied().unwrap_or_default(),
-        }
+            bytes: [mean(costs.bytes_read), mean(costs.bytes_written)],
+        })
     };
-    hooks.map(row).collect()
+    plugin.hooks.iter().filter_map(row).collect()
 }
 
 impl Row {
@@ -231,7 +225,7 @@ impl Row {
 
     fn to_json(&self) -> Value {
         let [p50, p99, noop_p50, noop_p99] = self.times;
-        let [read, written] = self.traffic;
+        let [read, written] = self.bytes;
         json!({
             "hook": self.hook, "p50_ns": p50, "p99_ns": p99, "noop_p50_ns": noop_p50, "noop_p99_ns": noop_p99,
             "ratio": self.ratio(), "bytes_read": read, "bytes_written": written,
@@ -245,7 +239,7 @@ fn show(options: &BenchArgs, sample: &Sample, plugin: &Measured, rows: Vec<Row>)
             0.0 => "-".to_owned(),
             time => duration(time),
         });
-        let [read, written] = row.traffic;
+        let [read, written] = row.bytes;
         vec![
             (row.hook.to_owned(), Tone::Plain),
             (p50, Tone::Good),

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llmux_abi::prelude::*;
-use llmux_core::{PluginSpec, testing::Traffic};
+use llmux_core::PluginSpec;
 
 /// Position of an observer: before the plugin on the way to the provider, or behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +35,6 @@ pub(crate) enum Event {
 pub(crate) struct Observation {
     pub(crate) side: Side,
     pub(crate) event: Event,
-    /// Bytes that all plugins had read and written when the observer was called.
-    pub(crate) called: Traffic,
-    /// Bytes that all plugins had read and written when the observer returned.
-    pub(crate) returned: Traffic,
 }
 
 /// The records of both observers, in the order of the events.
@@ -71,11 +67,8 @@ struct Observer {
 }
 
 impl Observer {
-    fn record(&self, event: impl FnOnce() -> Event) {
-        let called = Traffic::so_far();
-        let event = event();
-        let observation = Observation { side: self.side, event, called, returned: Traffic::so_far() };
-        self.observations.list().push(observation);
+    fn record(&self, event: Event) {
+        self.observations.list().push(Observation { side: self.side, event });
     }
 }
 
@@ -91,12 +84,12 @@ impl Plugin for Observer {
     }
 
     async fn pre_hook(&self, _: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
-        self.record(|| Event::Request(text(request)));
+        self.record(Event::Request(text(request)));
         Ok(Flow::Continue)
     }
 
     async fn post_hook(&self, _: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        self.record(|| match outcome.error_document() {
+        self.record(match outcome.error_document() {
             Some(error) => Event::Error(text(&error)),
             None => Event::Response(outcome.response().map(|it| text(&it)).unwrap_or_default()),
         });
@@ -104,16 +97,16 @@ impl Plugin for Observer {
     }
 
     async fn on_stream_chunk(&self, _: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
-        self.record(|| Event::Chunk(chunk.event().unwrap_or_default().to_owned(), text(chunk)));
+        self.record(Event::Chunk(chunk.event().unwrap_or_default().to_owned(), text(chunk)));
         Ok(ChunkFlow::Forward)
     }
 
     async fn post_stream_hook(&self, _: &mut Context<'_>, _: &mut StreamEnd<'_>) -> Result<()> {
-        self.record(|| Event::End);
+        self.record(Event::End);
         Ok(())
     }
 
     async fn on_complete(&self, _: &mut Context<'_>, _: &Completion<'_>) {
-        self.record(|| Event::Complete);
+        self.record(Event::Complete);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `trial` makes it; `try_plugin` shows it. Deliberately absent: how it is laid out for a terminal.
 
-use llmux_core::testing::Traffic;
+use llmux_core::plugins::HookInfo;
 use llmux_testing::{HarnessReply, Log};
 use serde_json::{Map, Value, json};
 
@@ -39,13 +39,15 @@ pub(crate) struct Change {
     pub(crate) after: Option<String>,
 }
 
-/// The calls of one hook of the plugin.
+/// The calls of one hook of the plugin, all together.
+#[derive(Clone, Debug)]
 pub(crate) struct HookRun {
     pub(crate) hook: &'static str,
     pub(crate) calls: u64,
-    /// Duration of all calls together.
+    /// Duration in nanoseconds.
     pub(crate) nanos: f64,
-    pub(crate) traffic: Traffic,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
 }
 
 impl Run {
@@ -100,7 +102,7 @@ impl Run {
         let hooks = self.hooks.iter().map(|hook| {
             json!({
                 "hook": hook.hook, "calls": hook.calls, "total_us": hook.nanos / 1e3,
-                "bytes_read": hook.traffic.read, "bytes_written": hook.traffic.written,
+                "bytes_read": hook.bytes_read, "bytes_written": hook.bytes_written,
             })
         });
         json!({
@@ -119,28 +121,19 @@ fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
-/// Returns the bytes that one hook of the plugin read and wrote: those counted between the two observations around each of
-/// its calls. If the plugin answered itself, the bytes of its post hook count as the pre hook's.
-pub(crate) fn traffic(observations: &[Observation], hook: &str) -> Traffic {
-    let mut sum = Traffic::default();
-    for pair in observations.windows(2) {
-        let [first, second] = pair else { continue };
-        let between = match (first.side, &first.event) {
-            (Side::Outer, Event::Request(_)) => ["pre_hook", "pre_stream_hook"].contains(&hook),
-            (Side::Inner, Event::Response(_) | Event::Error(_)) => hook == "post_hook",
-            (Side::Outer, Event::Chunk(..)) if second.side == Side::Inner => false,
-            (_, Event::Chunk(..)) if second.event == Event::End => {
-                // Between the last chunk and the end stands a chunk that was dropped, or the hook of the end.
-                hook == if first.side == Side::Inner { "on_stream_chunk" } else { "post_stream_hook" }
-            }
-            (_, Event::Chunk(..)) => hook == "on_stream_chunk",
-            (Side::Inner, Event::End) => hook == "post_stream_hook",
-            (Side::Inner, Event::Complete) => hook == "on_complete",
-            _ => false,
-        };
-        if between {
-            sum += second.called - first.returned;
+/// Returns the hooks that were called between two lists of an instance's hooks.
+pub(crate) fn hooks_between(before: &[HookInfo], after: &[HookInfo]) -> Vec<HookRun> {
+    let hooks = after.iter().map(|hook| {
+        let earlier = before.iter().find(|earlier| earlier.hook == hook.hook);
+        let since = |count: fn(&HookInfo) -> u64| count(hook) - earlier.map_or(0, count);
+        let earlier_us = earlier.map_or(0.0, |earlier| earlier.total_us);
+        HookRun {
+            hook: hook.hook,
+            calls: since(|it| it.calls),
+            nanos: ((hook.total_us - earlier_us) * 1e3).round(),
+            bytes_read: since(|it| it.bytes_read),
+            bytes_written: since(|it| it.bytes_written),
         }
-    }
-    sum
+    });
+    hooks.filter(|run| run.calls > 0).collect()
 }

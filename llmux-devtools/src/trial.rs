@@ -6,7 +6,7 @@
 //!                  └────────── observations ─────────┴──► run
 //! ```
 //!
-//! `try_plugin` shows one run after the other; `bench` counts bytes with it. Deliberately absent: any way into the
+//! `try_plugin` shows one run after the other. Deliberately absent: any way into the
 //! pipeline. The observers see what plugins see, and the reply is what a client reads.
 
 use std::path::Path;
@@ -15,7 +15,6 @@ use llmux_core::{
     client::BuildError,
     pipeline::PipelineConfig,
     plugins::{HookInfo, LibraryError, PluginError, PluginInfo, VerifyOptions, inspect},
-    testing::Traffic,
 };
 use llmux_terminal::{CliError, Result};
 use llmux_testing::{Harness, HarnessBuilder, Log};
@@ -24,7 +23,7 @@ use serde_json::Value;
 use crate::{
     args::{LibraryArgs, RequestArgs},
     observer::{Event, Observations, Side},
-    run::{HookRun, Run, traffic},
+    run::{HookRun, Run, hooks_between},
     sample::{self, Sample, samples, texts},
 };
 
@@ -62,7 +61,6 @@ impl Trial {
         let recorded = response.map(recorded).transpose()?;
         let observations = Observations::default();
         let [outer, inner] = observations.observers();
-        Traffic::count(true);
         let harness: HarnessBuilder = Harness::builder()
             .logs_of_every_thread()
             .pipeline(pipeline(library))
@@ -97,11 +95,7 @@ impl Trial {
         run.endpoint = sample.endpoint.path();
         run.logs = self.new_logs();
         run.failures = self.new_failures();
-        run.hooks = self
-            .new_calls()
-            .into_iter()
-            .map(|(hook, calls, nanos)| HookRun { hook, calls, nanos, traffic: traffic(&observations, hook) })
-            .collect();
+        run.hooks = self.new_calls();
         let has_passed = observations.iter().any(|observation| {
             (observation.side, matches!(observation.event, Event::Request(_))) == (Side::Inner, true)
         });
@@ -127,12 +121,12 @@ impl Trial {
         failures
     }
 
-    /// Returns the hooks that were called since the last call of this: their calls, and all nanoseconds together.
-    fn new_calls(&mut self) -> Vec<(&'static str, u64, f64)> {
+    /// Returns the hooks that were called since the last call.
+    fn new_calls(&mut self) -> Vec<HookRun> {
         let plugins = self.harness.client().plugins().list();
         let plugin = plugins.into_iter().find(|plugin| plugin.name == self.plugin.name);
         let hooks = plugin.map(|plugin| plugin.hooks).unwrap_or_default();
-        let calls = since(&self.hooks, &hooks);
+        let calls = hooks_between(&self.hooks, &hooks);
         self.hooks = hooks;
         calls
     }
@@ -153,16 +147,6 @@ impl Trial {
         let report = self.harness.client().shutdown(std::time::Duration::from_secs(60)).await;
         report.errors.iter().map(|(name, why)| format!("`{name}` in cleanup: {why}")).collect()
     }
-}
-
-/// Returns the hooks that were called between two lists of hooks: their calls, and all nanoseconds together.
-pub(crate) fn since(before: &[HookInfo], after: &[HookInfo]) -> Vec<(&'static str, u64, f64)> {
-    let hooks = after.iter().map(|hook| {
-        let earlier = before.iter().find(|earlier| earlier.hook == hook.hook);
-        let (calls, total) = earlier.map_or((0, 0.0), |earlier| (earlier.calls, earlier.total_us));
-        (hook.hook, hook.calls - calls, ((hook.total_us - total) * 1e3).round())
-    });
-    hooks.filter(|(_, calls, _)| *calls > 0).collect()
 }
 
 /// Returns the reason why a server would refuse the library, though it ran here.

@@ -210,8 +210,8 @@ impl Page {
                 "    {:<17} {:>9}{calls}, {} bytes read, {} written",
                 hook.hook,
                 duration(hook.nanos),
-                hook.traffic.read,
-                hook.traffic.written
+                hook.bytes_read,
+                hook.bytes_written
             );
         }
     }

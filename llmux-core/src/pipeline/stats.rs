@@ -94,8 +94,6 @@ impl Stats {
         let nanos = duration.as_nanos() as u64;
         hook.durations[bucket(nanos)].fetch_add(1, Relaxed);
         hook.nanos.fetch_add(nanos, Relaxed);
-        #[cfg(feature = "testing")]
-        total::add(traffic);
         // Most calls of most plugins read and write nothing.
         if traffic.read > 0 {
             hook.bytes_read.fetch_add(traffic.read, Relaxed);
@@ -135,24 +133,6 @@ impl Stats {
             p50: percentile(0.5),
             p99: percentile(0.99),
         }
-    }
-}
-
-/// The bytes of all instances together, until the trials of plugins read those of each hook.
-#[cfg(feature = "testing")]
-pub(crate) mod total {
-    use super::*;
-
-    static READ: AtomicU64 = AtomicU64::new(0);
-    static WRITTEN: AtomicU64 = AtomicU64::new(0);
-
-    pub(super) fn add(traffic: Traffic) {
-        READ.fetch_add(traffic.read, Relaxed);
-        WRITTEN.fetch_add(traffic.written, Relaxed);
-    }
-
-    pub(crate) fn so_far() -> (u64, u64) {
-        (READ.load(Relaxed), WRITTEN.load(Relaxed))
     }
 }
 

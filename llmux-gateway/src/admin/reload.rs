@@ -40,9 +40,9 @@ pub(crate) struct Reloaded {
     plugins: Vec<PluginInfo>,
 }
 
-/// Who may do what: exchanged as a whole.
+/// Client keys and admin tokens. A reload replaces each list as a whole.
 #[derive(Clone)]
-pub(crate) struct Doors {
+pub(crate) struct Credentials {
     pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Doors {
 /// The configuration that runs, and the way to another.
 pub(crate) struct Reloader {
     pub(crate) client: Client,
-    pub(crate) doors: Doors,
+    pub(crate) credentials: Credentials,
     overrides: Overrides,
     /// The admin listener's.
     address: Option<SocketAddr>,
@@ -70,7 +70,7 @@ struct Current {
 impl Reloader {
     pub(crate) fn new(
         client: Client,
-        doors: Doors,
+        credentials: Credentials,
         overrides: Overrides,
         loaded: Loaded,
         address: Option<SocketAddr>,
@@ -78,7 +78,7 @@ impl Reloader {
     ) -> Result<Self> {
         Ok(Self {
             client,
-            doors,
+            credentials,
             overrides,
             address,
             local_token: Mutex::new(local_token),
@@ -138,9 +138,9 @@ impl Reloader {
         // From here on nothing fails.
         self.client.reconfigure(builder);
         client::warn_of_fallbacks(&new, &self.client);
-        self.doors.keys.store(Arc::new(keys));
+        self.credentials.keys.store(Arc::new(keys));
         if let Some((tokens, local_token)) = tokens {
-            self.doors.tokens.store(Arc::new(tokens));
+            self.credentials.tokens.store(Arc::new(tokens));
             *self.local_token.lock().unwrap_or_else(PoisonError::into_inner) = local_token;
         }
         if self.autoload {

@@ -1,8 +1,9 @@
-//! Watches the plugin folders: what comes is loaded, what changes is reloaded, what goes is unloaded.
+//! Watcher of the plugin folders: calls for a rescan when a library or a signature was added, changed or removed.
 //!
-//! The system's events are only hints to look again; what counts is what lies in the folders. So a folder that
-//! goes and comes back, a file system without events and an event that was lost are all the same: the next look
-//! sees it. What is done about it is `llmux-core`'s (`Registry::rescan`); requests never wait for any of this.
+//! `commands::serve` runs it beside the listeners, so requests never wait for it. Events of the file system are only hints to
+//! scan the folders again; a change is what two scans show. So a folder that is removed and made again, a file system
+//! without events and a lost event need no code of their own. Deliberately absent: what a change means for the plugins,
+//! which the caller's `rescan` decides.
 
 use std::{
     collections::HashMap,
@@ -29,24 +30,25 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long nothing may move before the folders count as settled: copies are written piece by piece.
+/// Time without a change after which the folders count as settled, because files are written in pieces.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// One file that never settles holds the others up no longer than this.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest time to wait until the folders settle, so that one file that keeps changing does not delay the others.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How often the folders are looked at when no event comes.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Interval between two scans without an event.
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What lies in the folders, as far as it can be told without opening anything: every folder, library and
-/// signature, with what changes when it does.
-type Sight = Vec<(PathBuf, Option<Mark>)>;
+/// Every folder, library and signature, with its fingerprint; `None` if it has none. A scan opens no file.
+type Scan = Vec<(PathBuf, Option<Fingerprint>)>;
+
+/// Properties of a file that change when the file changes.
 
 #[derive(Debug, PartialEq, Eq)]
-struct Mark {
+struct Fingerprint {
     size: u64,
     modified: Option<SystemTime>,
-    /// Device, inode, rights, owner and the time of the last change of any; nothing on systems without them.
+    /// Device, inode, permissions, owner and time of the last change of any of these; zeros on systems without them.
     identity: [u64; 6],
 }
 
@@ -55,31 +57,31 @@ pub(crate) async fn run<Rescan>(dirs: Vec<PathBuf>, plugins: &Registry, rescan: 
 where
     Rescan: Future<Output = bool>,
 {
-    let mut eyes = Eyes::new(dirs);
+    let mut watcher = FolderWatcher::new(dirs);
     let mut events = plugins.subscribe();
-    // What the last look at the libraries saw; nothing where it has to be done again.
+    // The scan that the last rescan saw; `None` if it must be repeated.
     let mut known = None;
     loop {
-        let seen = eyes.look().await;
-        if known.as_ref() != Some(&seen) {
-            let settled = eyes.settle(seen).await;
+        let scan = watcher.scan().await;
+        if known.as_ref() != Some(&scan) {
+            let settled = watcher.settle(scan).await;
             known = rescan().await.then_some(settled);
         }
         tokio::select! {
-            () = eyes.hints.woken.notified() => {}
-            () = sleep(LOOK_EVERY) => {}
-            () = freed(&mut events) => known = None,
+            () = watcher.hints.notify.notified() => {}
+            () = sleep(SCAN_INTERVAL) => {}
+            () = unloaded(&mut events) => known = None,
         }
     }
 }
 
-/// Waits until an instance has gone: its name and its place may be what a library waits for.
-async fn freed(events: &mut broadcast::Receiver<PluginEvent>) {
+/// Waits until an instance is unloaded, because a library may wait for its name or its place.
+async fn unloaded(events: &mut broadcast::Receiver<PluginEvent>) {
     loop {
         match events.recv().await {
             Ok(event) if event.kind != PluginEventKind::Unloaded => {}
             Ok(_) | Err(RecvError::Lagged(_)) => {
-                // One look answers all of them.
+                // One rescan covers all of them.
                 *events = events.resubscribe();
                 return;
             }
@@ -88,67 +90,73 @@ async fn freed(events: &mut broadcast::Receiver<PluginEvent>) {
     }
 }
 
-struct Eyes {
+/// The folders, and the events of the file system about them.
+struct FolderWatcher {
     dirs: Vec<PathBuf>,
     hints: Arc<Hints>,
-    /// `None` where the system gives no events: then looking every now and then is all there is.
-    watcher: Option<RecommendedWatcher>,
-    /// The folders that are watched, each by what it was: another of that name is watched anew.
+    /// `None` if the system has no events; then only the interval causes scans.
+    events: Option<RecommendedWatcher>,
+    /// Device and inode of each watched folder. Another folder of the same name is watched again.
     watched: HashMap<PathBuf, [u64; 2]>,
 }
 
+/// Hints of the file system.
 #[derive(Default)]
 struct Hints {
-    moved: AtomicBool,
-    woken: Notify,
+    /// True if an event came after the last reset.
+    changed: AtomicBool,
+    /// Notified by each event.
+    notify: Notify,
 }
 
-impl Eyes {
+impl FolderWatcher {
     fn new(dirs: Vec<PathBuf>) -> Self {
         let hints = Arc::new(Hints::default());
-        let hear = {
+        let on_event = {
             let hints = hints.clone();
             move |event: notify::Result<Event>| {
-                if event.is_ok_and(|event| !is_about_something(&event)) {
+                if event.is_ok_and(|event| !is_relevant(&event)) {
                     return;
                 }
-                hints.moved.store(true, Ordering::Release);
-                hints.woken.notify_one();
+                hints.changed.store(true, Ordering::Release);
+                hints.notify.notify_one();
             }
         };
-        let watcher = notify::recommended_watcher(hear);
-        let watcher = watcher.inspect_err(|error| {
-            tracing::warn!("plugin folders are looked at every {LOOK_EVERY:?}, for want of events: {error}");
+        let events = notify::recommended_watcher(on_event);
+        let events = events.inspect_err(|error| {
+            tracing::warn!("plugin folders are scanned every {SCAN_INTERVAL:?}, without events of the file system: {error}");
         });
-        Self { dirs, hints, watcher: watcher.ok(), watched: HashMap::new() }
+        Self { dirs, hints, events: events.ok(), watched: HashMap::new() }
     }
 
-    async fn look(&mut self) -> Sight {
+    /// Scans all folders, and watches those that exist now.
+    async fn scan(&mut self) -> Scan {
         let dirs = self.dirs.clone();
-        let seen = spawn_blocking(move || dirs.iter().flat_map(|dir| look(dir)).collect::<Sight>()).await;
-        let seen = seen.unwrap_or_default();
-        self.follow(&seen);
-        seen
+        let scan = spawn_blocking(move || dirs.iter().flat_map(|dir| scan(dir)).collect::<Scan>()).await;
+        let scan = scan.unwrap_or_default();
+        self.watch(&scan);
+        scan
     }
 
-    /// Sees to it that the folders that are there now are the ones that are watched.
-    fn follow(&mut self, seen: &Sight) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Watches the folders of a scan, and no others.
+    fn watch(&mut self, scan: &Scan) {
+        let Some(events) = &mut self.events else { return };
         for dir in &self.dirs {
-            let now = seen.iter().find(|(path, _)| path == dir).and_then(|(_, mark)| mark.as_ref());
-            let now = now.map(|mark| [mark.identity[0], mark.identity[1]]);
+            let now =
+                scan.iter().find(|(path, _)| path == dir).and_then(|(_, fingerprint)| fingerprint.as_ref());
+            let now = now.map(|fingerprint| [fingerprint.identity[0], fingerprint.identity[1]]);
             if self.watched.get(dir).copied() == now {
                 continue;
             }
             if self.watched.remove(dir).is_some() {
-                // It may have gone with the folder.
-                let _ = watcher.unwatch(dir);
+                // Fails if the watch ended with the folder.
+                let _ = events.unwatch(dir);
             }
             if let Some(now) = now {
-                match watcher.watch(dir, RecursiveMode::NonRecursive) {
+                match events.watch(dir, RecursiveMode::NonRecursive) {
                     Ok(()) => {}
                     Err(error) => tracing::warn!(
-                        "plugin folder {} is looked at every {LOOK_EVERY:?}, for want of events: {error}",
+                        "plugin folder {} is scanned every {SCAN_INTERVAL:?}, without events of the file system: {error}",
                         dir.display()
                     ),
                 }
@@ -157,71 +165,76 @@ impl Eyes {
         }
     }
 
-    /// Waits until nothing moves any more.
-    async fn settle(&mut self, mut seen: Sight) -> Sight {
-        let end = Instant::now() + PATIENCE;
+    /// Waits until two scans are equal and no event came between them, at most [`MAX_WAIT`].
+    async fn settle(&mut self, mut scan: Scan) -> Scan {
+        let end = Instant::now() + MAX_WAIT;
         loop {
-            self.hints.moved.store(false, Ordering::Release);
+            self.hints.changed.store(false, Ordering::Release);
             sleep(QUIET).await;
-            let now = self.look().await;
-            let has_settled = now == seen && !self.hints.moved.load(Ordering::Acquire);
-            seen = now;
+            let now = self.scan().await;
+            let has_settled = now == scan && !self.hints.changed.load(Ordering::Acquire);
+            scan = now;
             if has_settled {
-                return seen;
+                return scan;
             }
             if Instant::now() > end {
-                tracing::warn!("a plugin folder has not settled for {PATIENCE:?}; what is whole is taken");
-                return seen;
+                tracing::warn!(
+                    "a plugin folder has kept changing for {MAX_WAIT:?}; complete libraries are loaded now"
+                );
+                return scan;
             }
         }
     }
 }
 
-/// Reading a file is an event too, and the rescan reads every one.
-fn is_about_something(event: &Event) -> bool {
+/// Returns true if the event may concern a library or a signature. Events of reading do not, because each rescan reads all
+/// files.
+fn is_relevant(event: &Event) -> bool {
     let is_reading =
         matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
-    !is_reading && (event.paths.is_empty() || event.paths.iter().any(|path| matters(path) || path.is_dir()))
+    !is_reading
+        && (event.paths.is_empty() || event.paths.iter().any(|path| is_plugin_file(path) || path.is_dir()))
 }
 
-/// Is it a library, or a signature of one?
-fn matters(path: &Path) -> bool {
+/// Returns true for the path of a library or of a signature.
+fn is_plugin_file(path: &Path) -> bool {
     let extension = path.extension();
     extension.is_some_and(|it| it == std::env::consts::DLL_EXTENSION || it == "minisig")
 }
 
-fn look(dir: &Path) -> Sight {
+/// Scans one folder.
+fn scan(dir: &Path) -> Scan {
     let files = || -> io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
         let mut files = entries.collect::<io::Result<Vec<_>>>()?;
-        files.retain(|path| matters(path));
+        files.retain(|path| is_plugin_file(path));
         files.sort();
         Ok(files)
     };
     let files = files().unwrap_or_default();
-    let folder = (dir.to_owned(), fs::metadata(dir).ok().map(|metadata| folder_mark(&metadata)));
-    // A link's target is what would be read, and who may write its folder could exchange it.
+    let folder = (dir.to_owned(), fs::metadata(dir).ok().map(|metadata| folder_fingerprint(&metadata)));
+    // A symlink counts with its target's folder, because a user who may write there could replace the target.
     let files = files.into_iter().flat_map(|path| {
         let target = fs::read_link(&path).and_then(|_| path.canonicalize()).ok();
         let folder = target.and_then(|target| target.parent().map(Path::to_owned));
         let folder = folder.map(|folder| {
-            let mark = fs::metadata(&folder).ok().map(|metadata| folder_mark(&metadata));
-            (folder, mark)
+            let fingerprint = fs::metadata(&folder).ok().map(|metadata| folder_fingerprint(&metadata));
+            (folder, fingerprint)
         });
-        let mark = fs::metadata(&path).ok().map(|metadata| mark(&metadata));
-        [(path, mark)].into_iter().chain(folder)
+        let fingerprint = fs::metadata(&path).ok().map(|metadata| fingerprint(&metadata));
+        [(path, fingerprint)].into_iter().chain(folder)
     });
     [folder].into_iter().chain(files).collect()
 }
 
-/// Of a folder, who may write it counts (its owner is one), and not what else lies in it.
-fn folder_mark(metadata: &fs::Metadata) -> Mark {
+/// Returns the fingerprint of a folder: its identity, permissions and owner, but not its files.
+fn folder_fingerprint(metadata: &fs::Metadata) -> Fingerprint {
     let [device, inode, mode, owner, ..] = identity(metadata);
-    Mark { size: 0, modified: None, identity: [device, inode, mode, owner, 0, 0] }
+    Fingerprint { size: 0, modified: None, identity: [device, inode, mode, owner, 0, 0] }
 }
 
-fn mark(metadata: &fs::Metadata) -> Mark {
-    Mark { size: metadata.len(), modified: metadata.modified().ok(), identity: identity(metadata) }
+fn fingerprint(metadata: &fs::Metadata) -> Fingerprint {
+    Fingerprint { size: metadata.len(), modified: metadata.modified().ok(), identity: identity(metadata) }
 }
 
 #[cfg(unix)]

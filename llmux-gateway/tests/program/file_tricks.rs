@@ -151,6 +151,6 @@ async fn without_events_the_folder_is_looked_at_every_now_and_then() {
         child.start_kill().expect("killed");
         let log = child.wait_with_output().await.expect("ended").stderr;
         let log = String::from_utf8_lossy(&log);
-        assert!(log.contains("for want of events"), "{limit}: {log}");
+        assert!(log.contains("without events of the file system"), "{limit}: {log}");
     }
 }

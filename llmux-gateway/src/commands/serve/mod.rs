@@ -25,7 +25,7 @@ use super::cli::Serve;
 use crate::{
     admin::{
         local_token::LocalToken,
-        reload::{Doors, Reloader},
+        reload::{Credentials, Reloader},
         router as admin,
         state::Admin,
         tokens::AdminTokens,
@@ -105,9 +105,9 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
         None => (None, AdminTokens::of(&loaded)?, None),
     };
     let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
-    let doors = Doors { keys: share(keys), tokens: share(tokens) };
+    let credentials = Credentials { keys: share(keys), tokens: share(tokens) };
     let reloader =
-        Reloader::new(client.clone(), doors.clone(), overrides, loaded, admin_address, local_token)?;
+        Reloader::new(client.clone(), credentials.clone(), overrides, loaded, admin_address, local_token)?;
     let reloader = Arc::new(reloader);
 
     let (phase, phases) = watch::channel(Phase::Running);
@@ -122,14 +122,19 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
             }
         });
     }
-    let api =
-        Api { client: client.clone(), keys: doors.keys, phase: phases.clone(), read_timeout, keep_alive };
+    let api = Api {
+        client: client.clone(),
+        keys: credentials.keys,
+        phase: phases.clone(),
+        read_timeout,
+        keep_alive,
+    };
     let router = api::router(Arc::new(api));
     let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
     let mut listeners = vec![tokio::spawn(served)];
     let mut at = format!("http://{address}");
     if let Some((listener, address)) = admin_listener {
-        let (tokens, reloader) = (doors.tokens, reloader.clone());
+        let (tokens, reloader) = (credentials.tokens, reloader.clone());
         let router = admin::router(Arc::new(Admin {
             client: client.clone(),
             tokens,
