@@ -7,7 +7,7 @@
 //! no size itself.
 //!
 //! Deliberately absent: any knowledge of what the hooks do.
-
+//!
 //! # Why this is sound
 //!
 //! [`AsPreHook`] pins its one field with itself and has no `Drop`.

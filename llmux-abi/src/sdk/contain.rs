@@ -1,7 +1,7 @@
 //! Contains panics: of a hook's poll, of its drop, of a task, and of a panic's own payload.
 //!
 //! Used by the shim for hooks and by `host` for tasks. Deliberately absent: what a panic becomes, which the caller says.
-
+//!
 //! # Why this is sound
 //!
 //! [`Contained`] pins its future with itself: the future is polled and dropped in place, and never moved out.
