@@ -21,6 +21,7 @@
 //! build gives the library that a host loads and the crate that a host compiles in.
 
 pub mod convert;
+pub mod host;
 pub mod raw;
 mod sdk;
 pub mod types;
@@ -28,10 +29,9 @@ pub mod types;
 #[doc(hidden)]
 pub use sdk::export;
 pub use sdk::{
-    Chunk, ChunkFlow, ChunkSource, Compiled, Completion, Configuration, Context, Counter, Document, Ending,
-    Error, Exported, Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Manifest, Message, NoConfig,
-    OnError, Outcome, Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd,
-    StreamFlow, Streamed, Value, compiled, instance, module,
+    Chunk, ChunkFlow, ChunkSource, Completion, Configuration, Context, Counter, Document, Ending, Error,
+    Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Message, NoConfig, OnError, Outcome, Plugin,
+    REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed, Value,
 };
 pub use types::Usage;
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// A chat request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ChatRequest {
     /// The model asked for.
     pub model: String,
@@ -29,6 +30,7 @@ pub struct ChatRequest {
 
 /// A message of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ChatMessage {
     /// Who says it: `system`, `user`, `assistant`, `tool`.
     pub role: String,
@@ -49,6 +51,7 @@ impl ChatMessage {
 
 /// A chat response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ChatResponse {
     /// The response's id.
     #[serde(default)]
@@ -74,6 +77,7 @@ pub struct ChatResponse {
 
 /// One answer of a chat response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ChatChoice {
     /// Its place, from 0.
     #[serde(default)]
@@ -111,8 +115,7 @@ impl ChatResponse {
 
     /// The same, with this usage.
     pub fn with_usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Self {
-        let total_tokens = prompt_tokens + completion_tokens;
-        self.usage = Some(Usage { prompt_tokens, completion_tokens, total_tokens });
+        self.usage = Some(Usage::new(prompt_tokens, completion_tokens));
         self
     }
 }
@@ -120,6 +123,7 @@ impl ChatResponse {
 /// Tokens used, as the provider counted them: `prompt_tokens` and `completion_tokens`, which the responses
 /// endpoint calls `input_tokens` and `output_tokens`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens of the prompt.
     #[serde(default, alias = "input_tokens")]
@@ -130,6 +134,17 @@ pub struct Usage {
     /// All tokens.
     #[serde(default)]
     pub total_tokens: u64,
+}
+
+impl Usage {
+    /// Returns a usage whose total is the sum of both.
+    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        }
+    }
 }
 
 /// A chunk of a chat stream that adds text to the first choice.

@@ -57,10 +57,7 @@ impl Contract {
                 let call =
                     "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
                 sources.swap(call, "{ let _ = metric; None }");
-                sources.cut(
-                    "        if let Some(record) = self.raw.table.record()",
-                    "    }\n\n    /// The host of a raw",
-                );
+                sources.cut("        if let Some(record) = self.raw.table.record()", "    }\n}\n");
             }
             Contract::Newer => {
                 sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.3.0\"");

@@ -307,7 +307,7 @@ impl Builder {
         self
     }
 
-    /// The plugin, for [`llmux_abi::instance`].
+    /// Returns the plugin, for [`llmux_abi::host::instance`].
     ///
     /// # Errors
     ///

@@ -130,7 +130,7 @@ pub(crate) mod testing {
             status: 200,
             latency: Duration::from_millis(millis),
             first_token: Some(Duration::from_millis(millis / 2)),
-            usage: Some(Usage { prompt_tokens: 3, completion_tokens: 10, total_tokens: 13 }),
+            usage: Some(Usage::new(3, 10)),
             cache_hit: false,
             rate_limited: false,
         }

@@ -44,19 +44,19 @@ macro_rules! export_plugin {
 
         #[allow(unsafe_code)]
         const _: () = {
-            impl $crate::Exported for $plugin {
-                const MANIFEST: $crate::Manifest = {
+            impl $crate::host::Exported for $plugin {
+                const MANIFEST: $crate::host::PluginManifest = {
                     #[allow(clippy::needless_update)]
-                    let manifest = $crate::Manifest {
+                    let manifest = $crate::host::PluginManifest {
                         name: $name,
                         $($key: $value,)*
-                        ..$crate::Manifest {
+                        ..$crate::host::PluginManifest {
                             name: $name,
                             version: ::core::env!("CARGO_PKG_VERSION"),
                             description: ::core::env!("CARGO_PKG_DESCRIPTION"),
                             authors: ::core::env!("CARGO_PKG_AUTHORS"),
                             license: ::core::env!("CARGO_PKG_LICENSE"),
-                            priority: $crate::Manifest::DEFAULT_PRIORITY,
+                            priority: $crate::host::PluginManifest::DEFAULT_PRIORITY,
                             on_error: ::core::option::Option::None,
                             entry: ::core::concat!("llmux_plugin_", ::core::env!("CARGO_CRATE_NAME")),
                             panic_aborts: ::core::cfg!(panic = "abort"),
@@ -67,7 +67,7 @@ macro_rules! export_plugin {
             }
 
             const ENCODED: $crate::export::Encoded =
-                $crate::export::Encoded::of(&<$plugin as $crate::Exported>::MANIFEST);
+                $crate::export::Encoded::of(&<$plugin as $crate::host::Exported>::MANIFEST);
 
             #[used]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__llmux"))]

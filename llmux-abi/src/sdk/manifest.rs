@@ -3,13 +3,17 @@
 //! Written by `export_plugin!`, read by the host out of the file. All of it is `const`: the bytes stand in a
 //! section of the library.
 
+use serde::{Deserialize, Serialize};
+
 use crate::raw::{
     entry::{MAGIC, MAX_MANIFEST},
     version::ABI_VERSION,
 };
 
 /// What becomes of a request when a hook of this plugin fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OnError {
     /// It goes on without what the hook did.
     Continue,
@@ -19,7 +23,7 @@ pub enum OnError {
 
 /// What a plugin says of itself. Written by [`export_plugin!`](crate::export_plugin).
 #[derive(Clone, Copy, Debug)]
-pub struct Manifest {
+pub struct PluginManifest {
     /// The plugin's name: 1 to 64 of `a-z 0-9 - _ .`.
     pub name: &'static str,
     /// Its version, semver.
@@ -47,10 +51,10 @@ pub struct Manifest {
 )]
 pub trait Exported {
     /// The manifest.
-    const MANIFEST: Manifest;
+    const MANIFEST: PluginManifest;
 }
 
-impl Manifest {
+impl PluginManifest {
     /// The manifest as JSON.
     pub fn json(&self) -> String {
         let encoded = Encoded::of(self);
@@ -75,7 +79,7 @@ pub struct Encoded {
 impl Encoded {
     /// Encodes a manifest. Does not compile for a name that is not allowed, or a text that is too long.
     #[track_caller]
-    pub const fn of(manifest: &Manifest) -> Self {
+    pub const fn of(manifest: &PluginManifest) -> Self {
         check_name(manifest.name.as_bytes());
         let mut encoded = Self { bytes: [0; HEADER + MAX_MANIFEST], len: 0 };
         let mut at = 0;
@@ -209,7 +213,7 @@ const fn check_name(name: &[u8]) {
 mod tests {
     use super::*;
 
-    const MANIFEST: Manifest = Manifest {
+    const MANIFEST: PluginManifest = PluginManifest {
         name: "a-plugin",
         version: "1.2.3",
         description: "says \"hi\"\n\\o/ ü",
@@ -230,7 +234,7 @@ mod tests {
         assert_eq!(json["on_error"], "fail");
         assert_eq!(json["abi"], ABI_VERSION);
         for zero in [0, 7, -1, 10, 999, i32::MAX] {
-            let json = Manifest { priority: zero, ..MANIFEST }.json();
+            let json = PluginManifest { priority: zero, ..MANIFEST }.json();
             let json: serde_json::Value = serde_json::from_str(&json).expect("valid JSON");
             assert_eq!(json["priority"], i64::from(zero));
         }

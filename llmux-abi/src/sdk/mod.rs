@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow};
 pub use handle::Document;
 pub use host::{Counter, Gauge, Histogram, Host, HttpRequest, HttpResponse};
-pub use manifest::{Exported, Manifest, OnError};
+pub use manifest::{Exported, OnError, PluginManifest};
 pub use outcome::{Completion, Ending, Outcome, StreamEnd};
 pub use plugin::{Configuration, NoConfig, Plugin};
 pub use request::{Message, Request};

@@ -12,5 +12,5 @@ impl Plugin for Bare {
 }
 
 fn main() {
-    llmux_abi::compiled::<Bare>();
+    llmux_abi::host::compiled::<Bare>();
 }

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use llmux_abi::{Compiled, Exported, Plugin};
+use llmux_abi::{
+    Plugin,
+    host::{Compiled, Exported, compiled},
+};
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{Client, Settings};
@@ -91,7 +94,7 @@ impl ClientBuilder {
 
     /// Registers a plugin that is compiled into this program under the name in its manifest, without an instance.
     pub fn compiled<P: Plugin + Exported>(mut self) -> Self {
-        self.compiled.push(llmux_abi::compiled::<P>());
+        self.compiled.push(compiled::<P>());
         self
     }
 

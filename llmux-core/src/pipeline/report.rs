@@ -73,13 +73,14 @@ impl Report {
 /// Returns the usage that a response or chunk states, by the names of either API.
 pub(crate) fn usage_of(document: &Document) -> Option<Usage> {
     let text = document.get("/usage").or_else(|| document.get("/response/usage"))?;
-    let usage: Value = serde_json::from_str(text).ok()?;
-    let tokens = |names: [&str; 2]| names.iter().find_map(|name| usage[name].as_u64());
+    let stated: Value = serde_json::from_str(text).ok()?;
+    let tokens = |names: [&str; 2]| names.iter().find_map(|name| stated[name].as_u64());
     let prompt_tokens = tokens(["prompt_tokens", "input_tokens"]);
     let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
     prompt_tokens.or(completion_tokens)?;
-    let (prompt_tokens, completion_tokens) = (prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
-    let total_tokens =
-        usage["total_tokens"].as_u64().unwrap_or(prompt_tokens.saturating_add(completion_tokens));
-    Some(Usage { prompt_tokens, completion_tokens, total_tokens })
+    let mut usage = Usage::new(prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
+    if let Some(total) = stated["total_tokens"].as_u64() {
+        usage.total_tokens = total;
+    }
+    Some(usage)
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use llmux_abi::{Exported, Plugin};
+use llmux_abi::{Plugin, host::Exported};
 use serde::Serialize;
 use tracing::{Dispatch, instrument::WithSubscriber};
 

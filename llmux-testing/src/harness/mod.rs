@@ -40,7 +40,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use llmux_abi::{Exported, Plugin, convert::Assembler};
+use llmux_abi::{Plugin, convert::Assembler, host::Exported};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{Dispatch, instrument::WithSubscriber, subscriber::DefaultGuard};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use llmux_abi::Exported;
+use llmux_abi::host::Exported;
 use llmux_plugin_cache::Cache;
 use llmux_plugin_logging::Logging;
 use llmux_plugin_metrics::Metrics;

@@ -42,6 +42,7 @@ use crate::raw::{
 
 /// A plugin compiled into the host: its manifest and its module.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Compiled {
     /// The manifest, as JSON.
     pub manifest: String,

@@ -2,6 +2,7 @@
 //!
 //! The bytes may be hostile: every length is bounded, and nothing is believed that the file does not hold.
 
+pub use llmux_abi::OnError;
 use llmux_abi::raw::entry::{ENTRY_PREFIX, MACHO_SECTION, MAGIC, MAX_MANIFEST, SECTION};
 use object::{BinaryFormat, Object, ObjectSection, ReadRef};
 use semver::Version;
@@ -49,16 +50,6 @@ pub enum PanicStrategy {
     Unwind,
     /// It ends the process.
     Abort,
-}
-
-/// What becomes of a request when a hook of an instance fails (rule E3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnError {
-    /// It goes on without what the hook did.
-    Continue,
-    /// It fails with `plugin_failure`.
-    Fail,
 }
 
 impl Manifest {

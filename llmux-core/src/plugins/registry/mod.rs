@@ -25,7 +25,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use llmux_abi::Compiled;
+use llmux_abi::host::Compiled;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 
 use self::{

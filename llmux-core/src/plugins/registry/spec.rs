@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use llmux_abi::{Compiled, Exported, Host, Plugin, raw::plugin::PluginModuleRef};
+use llmux_abi::{
+    Host, Plugin,
+    host::{self, Compiled, Exported},
+    raw::plugin::PluginModuleRef,
+};
 use serde_json::{Map, Value};
 
 use crate::{boundary::native_hooks::Make, plugins::library::manifest::OnError};
@@ -68,12 +72,12 @@ impl PluginSpec {
 
     /// An instance of a plugin compiled into this program, which has a manifest (`export_plugin!`).
     pub fn compiled<P: Plugin + Exported>() -> Self {
-        Self::new(PluginSource::Compiled(llmux_abi::compiled::<P>()))
+        Self::new(PluginSource::Compiled(host::compiled::<P>()))
     }
 
     /// An instance of a plugin compiled into this program, which needs no manifest.
     pub fn of<P: Plugin>(name: impl Into<String>) -> Self {
-        Self::new(PluginSource::Module(llmux_abi::module::<P>())).with_name(name)
+        Self::new(PluginSource::Module(host::module::<P>())).with_name(name)
     }
 
     /// An instance that `make` makes, of a plugin compiled into this program: for plugins whose settings are
@@ -82,7 +86,7 @@ impl PluginSpec {
         name: impl Into<String>,
         make: impl FnOnce(Host) -> llmux_abi::Result<P> + Send + 'static,
     ) -> Self {
-        let make: Make = Box::new(move |name, host| llmux_abi::instance(name, host, make));
+        let make: Make = Box::new(move |name, host| host::instance(name, host, make));
         Self::new(PluginSource::ByHand(ByHand(make))).with_name(name)
     }
 

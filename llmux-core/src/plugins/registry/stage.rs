@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use llmux_abi::{Compiled, raw::plugin::PluginModuleRef};
+use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
 use serde_json::Value;
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -225,7 +225,7 @@ impl Stage {
         let on_error = instance.on_error.or(manifest.and_then(|manifest| manifest.on_error));
         Entry {
             name: instance.entry.name.clone(),
-            priority: priority.unwrap_or(llmux_abi::Manifest::DEFAULT_PRIORITY),
+            priority: priority.unwrap_or(llmux_abi::host::PluginManifest::DEFAULT_PRIORITY),
             order: instance.entry.order,
             fails_request: on_error
                 .map_or(self.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
