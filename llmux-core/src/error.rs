@@ -78,8 +78,14 @@ impl ErrorKind {
 /// known. Post hooks read and edit that document.
 #[derive(Clone)]
 pub struct Error {
-    kind: ErrorKind,
+    origin: Origin,
     document: Document,
+}
+
+/// The part of an error that hooks cannot change: its kind, and the error that caused it.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) kind: ErrorKind,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -143,7 +149,7 @@ impl Error {
     /// Sets the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(Arc::from(source.into()));
+        self.origin.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -153,7 +159,7 @@ impl Error {
         if let Some(retry_after) = retry_after {
             document["retry_after"] = json!(retry_after.as_secs_f64());
         }
-        Self::of_checked(kind, Document::from_value(&document))
+        Self::join(Origin { kind, source: None }, Document::from_value(&document))
     }
 
     /// Parses an error document, as a plugin returns it.
@@ -167,7 +173,7 @@ impl Error {
             Document::parse_and_find(text, [&["status"], &["error", "message"]])
                 .map_err(|error| format!("the error: {error}"))?;
         check(status, message)?;
-        Ok(Self::of_checked(kind, document))
+        Ok(Self::join(Origin { kind, source: None }, document))
     }
 
     /// Checks that a document is still an error's, after a plugin has edited it. The error describes the problem.
@@ -175,14 +181,19 @@ impl Error {
         check(document.get("/status"), document.get("/error/message"))
     }
 
-    /// An error from a document that was an error's before, or that has passed [`check`](Self::check).
-    pub(crate) fn of_checked(kind: ErrorKind, document: Document) -> Self {
-        Self { kind, document, source: None }
+    /// Splits the error into its origin and its document, which hooks may edit.
+    pub(crate) fn split(self) -> (Origin, Document) {
+        (self.origin, self.document)
+    }
+
+    /// Joins an origin and a document. The document is an error's, or it has passed [`check`](Self::check).
+    pub(crate) fn join(origin: Origin, document: Document) -> Self {
+        Self { origin, document }
     }
 
     /// The error's origin.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.origin.kind
     }
 
     /// The HTTP status, 400 to 599. The kind's own, if a plugin has set another.
@@ -191,7 +202,7 @@ impl Error {
             .get("/status")
             .and_then(|status| status.parse().ok())
             .filter(|status| (400..600).contains(status))
-            .unwrap_or(self.kind.status())
+            .unwrap_or(self.kind().status())
     }
 
     /// The error's `message`, for the client.
@@ -201,7 +212,7 @@ impl Error {
 
     /// The error's `type`.
     pub fn error_type(&self) -> &str {
-        self.document.get_str("/error/type").unwrap_or(self.kind.as_str())
+        self.document.get_str("/error/type").unwrap_or(self.kind().as_str())
     }
 
     /// The error's `code`.
@@ -218,7 +229,7 @@ impl Error {
     /// Returns true if another try of the same request may succeed (rule F1): for connection failures, timeouts, answers
     /// that cannot be used, and a provider's 408, 429 and 5xx.
     pub fn is_retryable(&self) -> bool {
-        match self.kind {
+        match self.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::BadGateway => true,
             ErrorKind::Provider => matches!(self.status(), 408 | 429 | 500..=599),
             _ => false,
@@ -234,11 +245,6 @@ impl Error {
     /// The error document.
     pub fn document(&self) -> &Document {
         &self.document
-    }
-
-    /// Returns the error document.
-    pub(crate) fn into_document(self) -> Document {
-        self.document
     }
 }
 
@@ -262,13 +268,13 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error").field("kind", &self.kind).field("document", &self.document).finish()
+        f.debug_struct("Error").field("kind", &self.origin.kind).field("document", &self.document).finish()
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let source = self.source.as_deref()?;
+        let source = self.origin.source.as_deref()?;
         Some(source)
     }
 }

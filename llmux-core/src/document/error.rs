@@ -4,7 +4,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::scan::Refused;
+use super::scan::ScanError;
 
 /// The error of a text that is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -34,7 +34,7 @@ pub enum EditError {
 impl InvalidJson {
     /// The error of a text that the scanner refused. The text is parsed again with `serde_json`, slowly, for its familiar
     /// message.
-    pub(super) fn of_text(text: &[u8], refused: Option<&Refused>) -> Self {
+    pub(super) fn of_text(text: &[u8], error: Option<&ScanError>) -> Self {
         if let Err(error) = serde_json::from_slice::<Value>(text) {
             let mut message = error.to_string();
             if let Some(end) = message.rfind(" at line ") {
@@ -43,7 +43,7 @@ impl InvalidJson {
             return Self { message, line: error.line(), column: error.column() };
         }
         // The text is valid by itself, but not at its place, where it would nest too deeply.
-        let (at, message) = refused.map_or((0, "invalid text"), |refused| (refused.at, refused.reason));
+        let (at, message) = error.map_or((0, "invalid text"), |error| (error.at, error.reason));
         let before = &text[..at.min(text.len())];
         let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
         Self {

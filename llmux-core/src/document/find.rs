@@ -6,14 +6,14 @@
 
 use super::{
     duplicates,
-    scan::{self, MAX_DEPTH, Quoted, Refused},
+    scan::{self, MAX_DEPTH, Quoted, ScanError},
 };
 
 /// Validates the whole text, and returns the JSON text of each place. A place is named by the keys on the way to it.
 pub(super) fn find<'t, const N: usize>(
     text: &'t str,
     places: [&[&str]; N],
-) -> Result<[Option<&'t str>; N], Refused> {
+) -> Result<[Option<&'t str>; N], ScanError> {
     let bytes = text.as_bytes();
     let mut targets = places.map(|keys| Target { keys, matched: 0, found: None });
     let start = scan::space(bytes, 0);
@@ -32,7 +32,7 @@ struct Target<'a> {
 }
 
 /// Returns the end of the value at `at`, which is `depth` keys deep. If it is an object, finds the places in it.
-fn value(text: &[u8], at: usize, depth: usize, targets: &mut [Target<'_>]) -> Result<usize, Refused> {
+fn value(text: &[u8], at: usize, depth: usize, targets: &mut [Target<'_>]) -> Result<usize, ScanError> {
     if text.get(at) != Some(&b'{') || !targets.iter().any(|target| target.leads_into(depth)) {
         return scan::value(text, at, MAX_DEPTH - depth, &mut ());
     }

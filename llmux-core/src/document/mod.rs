@@ -46,7 +46,7 @@ use serde::Serialize;
 
 use self::{
     edit::Edit,
-    node::{Node, Parts, Place, Subtree},
+    node::{Cursor, Node, Parts, Subtree},
     pointer::Pointer,
     scan::MAX_DEPTH,
 };
@@ -100,8 +100,8 @@ impl Document {
         if u32::try_from(text.len()).is_err() {
             return Self::parse(text.to_owned()).map(|document| (document, [None; N]));
         }
-        let found = find::find(text, places)
-            .map_err(|refused| InvalidJson::of_text(text.as_bytes(), Some(&refused)))?;
+        let found =
+            find::find(text, places).map_err(|error| InvalidJson::of_text(text.as_bytes(), Some(&error)))?;
         let raw = Bytes::copy_from_slice(text.as_bytes());
         Ok((Self { root: Node::own(Subtree::new(raw)), replaced: false }, found))
     }
@@ -223,8 +223,8 @@ impl Document {
         self.replaced || self.root.peek().is_some_and(Subtree::is_changed)
     }
 
-    fn find(&self, pointer: &str) -> Option<Place<'_>> {
-        Place { node: &self.root, source: &NO_SOURCE }.find(Pointer::parse(pointer)?)
+    fn find(&self, pointer: &str) -> Option<Cursor<'_>> {
+        Cursor { node: &self.root, source: &NO_SOURCE }.find(Pointer::parse(pointer)?)
     }
 
     fn put(&mut self, pointer: &str, json: &str, edit: fn(Node) -> Edit) -> Result<(), EditError> {
@@ -237,7 +237,7 @@ impl Document {
         // The value adds to the depth of its place, and the whole document must still parse.
         let room = MAX_DEPTH.saturating_sub(pointer.depth());
         let (start, end) = scan::whole(json.as_bytes(), room)
-            .map_err(|refused| InvalidJson::of_text(json.as_bytes(), Some(&refused)))?;
+            .map_err(|error| InvalidJson::of_text(json.as_bytes(), Some(&error)))?;
         let text = Bytes::copy_from_slice(&json.as_bytes()[start..end]);
         self.apply(pointer, edit(Node::own(Subtree::new(text))))
     }

@@ -97,12 +97,12 @@ impl Key {
 
 /// A position in the tree: a node, and the raw text that its range refers to.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct Cursor<'a> {
     pub(super) node: &'a Node,
     pub(super) source: &'a Bytes,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Cursor<'a> {
     /// Follows a pointer downwards, and opens the values on the way.
     pub(super) fn find(mut self, mut pointer: Pointer<'_>) -> Option<Self> {
         while let Some((token, rest)) = pointer.split() {
@@ -115,7 +115,7 @@ impl<'a> Place<'a> {
                 Parts::Elements(elements) => elements.get(pointer::index(&token)?)?,
                 Parts::Content(_) => return None,
             };
-            self = Place { node, source: &subtree.raw };
+            self = Cursor { node, source: &subtree.raw };
             pointer = rest;
         }
         Some(self)
@@ -211,7 +211,7 @@ impl Subtree {
             Ok(opened) => {
                 Ok(Self { parts: opened.map(OnceCell::with_value).unwrap_or_default(), ..Self::new(raw) })
             }
-            Err(refused) => Err(InvalidJson::of_text(&raw, Some(&refused))),
+            Err(error) => Err(InvalidJson::of_text(&raw, Some(&error))),
         }
     }
 

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::{
     duplicates,
     node::{Key, Member, Node, Opened, Parts, Subtree},
-    scan::{self, MAX_DEPTH, Quoted, Refused},
+    scan::{self, MAX_DEPTH, Quoted, ScanError},
 };
 
 /// Validates a whole text and splits its top level. `None` for a scalar.
-pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
+pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, ScanError> {
     let start = scan::space(raw, 0);
     let (opened, end) = match raw.get(start) {
         Some(b'{') => members(raw, start + 1).map(|(opened, end)| (Some(opened), end))?,
@@ -24,7 +24,7 @@ pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, Refused> {
 }
 
 /// The members of an object, without hidden ones. `at` is the position after the brace.
-fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), Refused> {
+fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
     let mut members = Vec::with_capacity(8);
     let mut at = scan::space(raw, at);
     let mut more = raw.get(at) != Some(&b'}');
@@ -49,20 +49,20 @@ const LONG: usize = 4096;
 ///
 /// Messages are most of a long body, and most edits are in them: recording the start of each costs this scan little and
 /// saves another. Opening an array removes nothing, so readers see no difference.
-fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), Refused> {
+fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), ScanError> {
     let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
     if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
         let end = scan::value(raw, at, MAX_DEPTH - 1, &mut ())?;
         return Ok((Node::of(position(at), position(end)), end));
     }
-    let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2)
-        .map_err(|refused| Refused { at: at + refused.at, ..refused })?;
+    let (opened, length) =
+        elements(&raw[at..], 1, MAX_DEPTH - 2).map_err(|error| ScanError { at: at + error.at, ..error })?;
     let end = at + length;
     Ok((Node::own(Subtree::with_parts(raw.slice(at..end), opened)), end))
 }
 
 /// The elements of an array, each of which may nest `room` containers. `at` is the position after the bracket.
-fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), Refused> {
+fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), ScanError> {
     let mut elements = Vec::new();
     let mut at = scan::space(raw, at);
     let mut more = raw.get(at) != Some(&b']');

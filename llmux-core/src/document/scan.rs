@@ -10,17 +10,17 @@ pub(super) const MAX_DEPTH: usize = 127;
 
 /// An error in a text: its position and the reason.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ScanError {
     /// Offset in bytes from the start of the text.
     pub(super) at: usize,
     pub(super) reason: &'static str,
 }
 
-type Result<T> = std::result::Result<T, Refused>;
+type Result<T> = std::result::Result<T, ScanError>;
 
 #[cold]
 fn refuse<T>(at: usize, reason: &'static str) -> Result<T> {
-    Err(Refused { at, reason })
+    Err(ScanError { at, reason })
 }
 
 /// The range of a string in the text, quotes included.
@@ -310,7 +310,7 @@ mod tests {
                     let padded = format!("{text}{}", if found { " \"\\\u{0}more" } else { "" });
                     match string(padded.as_bytes(), 0) {
                         Ok(quoted) => assert!(found && quoted.end == text.len(), "{padded:?}"),
-                        Err(refused) => assert!(!found && refused.at == 1 + content.len(), "{padded:?}"),
+                        Err(error) => assert!(!found && error.at == 1 + content.len(), "{padded:?}"),
                     }
                 }
             }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     document::Document,
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, Origin},
 };
 
 /// A response or an error, on its way through the post hooks.
@@ -22,8 +22,8 @@ pub(crate) struct Outcome {
 
 #[derive(Clone)]
 struct State {
-    /// The error's kind, or `None` for a response.
-    error: Option<ErrorKind>,
+    /// The error's origin, or `None` for a response.
+    error: Option<Origin>,
     body: Body,
 }
 
@@ -31,11 +31,15 @@ impl State {
     fn of(result: Result<Document, Error>, limit: usize) -> Self {
         match result {
             Ok(response) => Self { error: None, body: Body::new(response, limit) },
-            // No hook changes a plugin's failure (rule E3).
-            Err(error) if error.kind() == ErrorKind::PluginFailure => {
-                Self { error: Some(error.kind()), body: Body::read_only(error.into_document()) }
+            Err(error) => {
+                let (origin, document) = error.split();
+                let body = match origin.kind {
+                    // No hook changes a plugin's failure (rule E3).
+                    ErrorKind::PluginFailure => Body::read_only(document),
+                    _ => Body::new(document, limit),
+                };
+                Self { error: Some(origin), body }
             }
-            Err(error) => Self { error: Some(error.kind()), body: Body::new(error.into_document(), limit) },
         }
     }
 }
@@ -57,7 +61,7 @@ impl Outcome {
 
     /// Replaces the outcome; `roll_back` brings the former one back.
     pub(crate) fn replace(&mut self, result: Result<Document, Error>) -> Result<(), EditRefused> {
-        if self.state.error == Some(ErrorKind::PluginFailure) {
+        if self.state.error.as_ref().is_some_and(|origin| origin.kind == ErrorKind::PluginFailure) {
             return Err(EditRefused::ReadOnly);
         }
         let state = State::of(result, self.limit);
@@ -105,7 +109,7 @@ impl Outcome {
             return Ok(());
         }
         let document = self.state.body.document().ok_or("the outcome is not JSON")?;
-        match self.state.error {
+        match &self.state.error {
             None if document.is_object() => Ok(()),
             None => Err("a response is a JSON object".into()),
             Some(_) => Error::check(document),
@@ -117,8 +121,26 @@ impl Outcome {
         match (self.state.error, document) {
             (None, Some(response)) => Ok(response),
             // The document came from an error, and every edit of it has passed `check`.
-            (Some(kind), Some(document)) => Err(Error::of_checked(kind, document)),
+            (Some(origin), Some(document)) => Err(Error::join(origin, document)),
             (_, None) => Err(Error::new(ErrorKind::BadGateway, "the response is not JSON")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_errors_source_survives_the_post_hooks() {
+        let cause = std::io::Error::other("refused");
+        let error = Error::new(ErrorKind::Connect, "no connection").with_code("x").with_source(cause);
+        let mut outcome = Outcome::new(Err(error), Document::from_value("request"), 1 << 20);
+        outcome.commit();
+        let error = outcome.into_result().expect_err("still an error");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("refused"));
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Connect, Some("x")));
     }
 }

@@ -247,7 +247,7 @@ async fn an_upstream_that_is_not_there_is_a_connect_error() {
     for error in errors {
         assert_eq!((error.kind(), error.status()), (ErrorKind::Connect, 502));
         assert!(error.message().starts_with("the provider could not be reached: "), "{error}");
-        assert!(error.is_retryable());
+        assert!(error.is_retryable() && std::error::Error::source(&error).is_some());
     }
 }
 

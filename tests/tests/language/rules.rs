@@ -51,17 +51,20 @@ const NOT_BRITISH: [&str; 6] =
 /// The rules that a text breaks.
 pub(crate) fn broken(text: &Text) -> Vec<String> {
     let mut found = Vec::new();
-    if text.kind == Kind::Message {
-        found.extend(message(&text.text));
-    } else {
-        let begins = BEGINNINGS.iter().find(|word| begins(&text.text, word));
-        if text.kind != Kind::Item
-            && let Some(word) = begins.or_else(|| begins_same(&text.text))
-        {
-            found.push(format!("begins with `{word}`"));
-        }
-        if is_question(&text.text) {
-            found.push("has a question".to_owned());
+    match text.kind {
+        Kind::Message => found.extend(message(&text.text)),
+        // A cell may be a word of any kind.
+        Kind::Cell => {}
+        _ => {
+            let mut words = BEGINNINGS.iter().chain([&"The same"]);
+            if text.kind != Kind::Item
+                && let Some(word) = words.find(|word| begins(&text.text, word))
+            {
+                found.push(format!("begins with `{word}`"));
+            }
+            if is_question(&text.text) {
+                found.push("has a question".to_owned());
+            }
         }
     }
     found.extend(british(&text.text));
@@ -71,10 +74,6 @@ pub(crate) fn broken(text: &Text) -> Vec<String> {
 fn begins(text: &str, word: &str) -> bool {
     let rest = text.trim_start_matches(['*', '_']).strip_prefix(word);
     rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-}
-
-fn begins_same(text: &str) -> Option<&'static &'static str> {
-    begins(text, "The same").then_some(&"The same")
 }
 
 /// True if a sentence ends with a question mark outside of code and quotes.

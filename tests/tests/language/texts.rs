@@ -1,7 +1,7 @@
 //! The texts that people read in a file: documentation comments and error messages of Rust files, headings and paragraphs of
 //! Markdown documents.
 //!
-//! `main` and `table` call it, `rules` judges the texts. Code blocks and tables are left out.
+//! `main` and `table` call it, `rules` judges the texts. Code blocks are left out.
 
 use std::str::FromStr;
 
@@ -14,8 +14,10 @@ pub(crate) enum Kind {
     Summary,
     /// Another paragraph of one, or of a document.
     Paragraph,
-    /// An item of a list, or a row of a table.
+    /// An item of a list.
     Item,
+    /// A cell of a table.
+    Cell,
     /// A heading.
     Heading,
     /// The message of an error type.
@@ -157,7 +159,7 @@ fn of_lines(lines: impl IntoIterator<Item = (usize, String)>) -> Vec<Text> {
             goes_on = false;
         } else if text.starts_with('|') {
             let cells = text.split('|').map(str::trim).filter(|cell| !cell.is_empty());
-            found.extend(cells.map(|cell| of(Kind::Item, cell)));
+            found.extend(cells.map(|cell| of(Kind::Cell, cell)));
             goes_on = false;
         } else if let Some(item) = item(text) {
             found.push(of(Kind::Item, item));
