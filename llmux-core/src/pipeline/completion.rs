@@ -1,21 +1,10 @@
 //! The end of a request: `on_complete` of every instance, in a task of its own (rule C1).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{
     call::Calls, hook::HookInput, in_flight::InFlight, kind::HookKind, report::Report, snapshot::Snapshot,
 };
-
-/// The completed requests that wait for their `on_complete` hooks, counted.
-#[derive(Default)]
-pub(crate) struct Completions {
-    waiting: AtomicUsize,
-    /// Number of requests whose hooks were dropped, because too many waited.
-    pub(crate) dropped: AtomicU64,
-}
 
 /// Calls `on_complete` of every instance of the snapshot, last one first, and then drops the request's states.
 pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut report: Report) {

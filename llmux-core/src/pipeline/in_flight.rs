@@ -1,10 +1,12 @@
 //! A request in flight: everything that its hooks may touch, owned by the request, so that no hook takes a lock.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize},
+};
 
 use super::{
     body::Body,
-    completion::Completions,
     config::PipelineConfig,
     context::{Collected, RequestContext},
     head::Head,
@@ -23,6 +25,15 @@ pub(crate) struct Shared {
     pub(crate) config: PipelineConfig,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) completions: Arc<Completions>,
+}
+
+/// The completed requests that wait for their `on_complete` hooks, counted.
+#[derive(Default)]
+pub(crate) struct Completions {
+    /// Number of requests that wait now.
+    pub(super) waiting: AtomicUsize,
+    /// Number of requests whose hooks were dropped, because too many waited.
+    pub(crate) dropped: AtomicU64,
 }
 
 /// A request in flight.

@@ -43,9 +43,8 @@ pub use self::{
     kind::HookKind,
 };
 pub(crate) use self::{
-    completion::Completions,
     head::Head,
-    in_flight::{InFlight, Shared},
+    in_flight::{Completions, InFlight, Shared},
     run::{run, run_stream},
     states::States,
     stream::StreamItem,

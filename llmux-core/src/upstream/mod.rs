@@ -24,7 +24,7 @@ pub(crate) use self::{
 };
 use crate::{Endpoint, cancel::Cancel, document::Document, error::Error, provider::Events};
 
-/// Where the pipeline sends a request.
+/// The destination of requests, as the pipeline sees it.
 pub(crate) trait Upstream: Send + Sync {
     /// Returns the deployment that is tried first for a model; `None` if no provider serves it.
     fn first(&self, model: &str) -> Option<&Arc<Deployment>>;

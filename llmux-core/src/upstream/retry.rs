@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// How often a deployment is tried again, and how long the client waits before it.
+/// The number of retries of each deployment, and the delays before them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RetryConfig {
