@@ -75,7 +75,7 @@ impl AdminTokens {
     pub(crate) fn check_listener(&self, address: SocketAddr) -> Result<()> {
         if self.is_empty() && !address.ip().is_loopback() {
             return Err(CliError::new(format!(
-                "other machines can reach the admin listener {address}, so it needs a token: add an [[admin_token]], or listen on 127.0.0.1"
+                "the admin listener {address} can be reached from other machines, so it needs a token: add an [[admin_token]], or listen on 127.0.0.1"
             )));
         }
         Ok(())

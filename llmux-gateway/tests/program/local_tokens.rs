@@ -40,15 +40,15 @@ async fn a_folder_or_a_token_behind_a_link_is_refused_by_both_sides() {
     let folder = file.parent().expect("a folder");
     rename(folder, &elsewhere).expect("moved");
     symlink(&elsewhere, folder).expect("linked");
-    assert!(refused(llmux(server.folder.path())).await.contains("is a link"));
-    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("is a link"));
+    assert!(refused(llmux(server.folder.path())).await.contains("is a symlink"));
+    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("is a symlink"));
     std::fs::remove_file(folder).expect("removed");
     rename(&elsewhere, folder).expect("back");
     assert_eq!(unload(llmux(server.folder.path()), &server.admin).await, FOUND);
 
     rename(&file, folder.join("another")).expect("moved");
     symlink(folder.join("another"), &file).expect("linked");
-    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("is a link"));
+    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("is a symlink"));
     std::fs::remove_file(&file).expect("removed");
     create_dir(&file).expect("made");
     assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("not what belongs there"));
