@@ -127,6 +127,17 @@ fn the_chinese_readme_has_every_part_of_the_readme() {
 }
 
 #[test]
+fn the_documents_install_the_tool_that_the_tests_use() {
+    let tests = fs::read_to_string(root().join("tests/tests/template.rs")).expect("text");
+    let version = tests.split("VERSION: &str = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let command = format!("cargo install --locked cargo-generate --version {}", version.expect("a version"));
+    for document in ["README.md", "docs/guide/five-minutes.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("text");
+        assert!(text.contains(&command), "{document} lacks: {command}");
+    }
+}
+
+#[test]
 fn the_readmes_are_under_150_lines() {
     for readme in ["README.md", "README.zh-CN.md"] {
         let lines = fs::read_to_string(root().join(readme)).expect("text").lines().count();
