@@ -147,6 +147,24 @@ fn every_crate_uses_what_the_architecture_says() {
 }
 
 #[test]
+fn the_architecture_names_the_places_of_unsafe_code_that_tidy_allows() {
+    let tidy = fs::read_to_string(root().join("tests/tests/tidy.rs")).expect("text");
+    let (_, places) =
+        tidy.split_once("fn unsafe_code_stands_only_where_the_architecture_says()").expect("the test");
+    let (places, _) = places.split_once("for path in").expect("the places");
+    let allowed: Vec<&str> =
+        places.split('"').skip(1).step_by(2).map(|it| it.trim_end_matches('/')).collect();
+    let invariant =
+        PAGE.split("**Architecture Invariant:**").find(|text| text.contains("unsafe code stands in"));
+    let spans: Vec<&str> = invariant.expect("the invariant").split('`').skip(1).step_by(2).collect();
+    let named: Vec<&str> = spans.into_iter().filter(|span| is_path(span)).collect();
+    for place in &allowed {
+        assert!(named.contains(place), "ARCHITECTURE.md does not name {place} as a place of unsafe code");
+    }
+    assert_eq!(named.len(), allowed.len(), "{named:?}");
+}
+
+#[test]
 fn the_glossary_is_short_and_each_term_stands_once() {
     let (_, glossary) = PAGE.split_once("\n## Glossary\n").expect("a glossary");
     let glossary = glossary.split("\n## ").next().unwrap_or_default();
