@@ -51,7 +51,7 @@ async fn a_folder_or_a_token_behind_a_link_is_refused_by_both_sides() {
     assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("is a symlink"));
     std::fs::remove_file(&file).expect("removed");
     create_dir(&file).expect("made");
-    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("not what belongs there"));
+    assert!(unload(llmux(server.folder.path()), &server.admin).await.contains("of the wrong type"));
 }
 
 #[tokio::test]
