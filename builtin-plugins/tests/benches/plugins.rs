@@ -71,7 +71,7 @@ fn request(number: u64) -> Request {
     let mut identity = Identity::default();
     identity.key_id = "key-1".to_owned();
     let request = Request::new(Endpoint::ChatCompletions, text).expect("a request");
-    request.identity(Some(Arc::new(identity)))
+    request.with_identity(Some(Arc::new(identity)))
 }
 
 /// An answer of 2 KB.
