@@ -1,4 +1,4 @@
-//! A response into chunks, and chunks into a response, for every endpoint that streams.
+//! Conversions of a response into chunks, and of chunks into a response, for every endpoint that streams.
 //!
 //! Used by the host (a response that answers a streaming request) and open to plugins (a cache that serves
 //! both kinds of request from one answer). Works on JSON values: what it does not know it carries over where
@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// The chunks of a stream that says the same as a response. Each is an event's data; on the responses
-/// endpoint its `type` is also the event's name. The usage, where known, is a chunk of its own at the end.
+/// Returns the chunks of a stream equal to a response. Each chunk is an event's data; on the responses endpoint its `type`
+/// is also the event's name. The usage, if known, is a separate chunk at the end.
 pub fn to_chunks(response: &Value) -> Vec<Value> {
     match response["object"].as_str() {
         Some("response") => response_events(response),
@@ -109,22 +109,22 @@ fn response_events(response: &Value) -> Vec<Value> {
     events
 }
 
-/// Puts a stream's chunks together again: the response that says the same.
+/// Assembles the chunks of a stream into the equal response.
 #[derive(Clone, Debug, Default)]
 pub struct Assembler {
-    /// What the chunks of the stream repeat, and the usage.
+    /// Members that the chunks of the stream repeat, and the usage.
     response: Map<String, Value>,
     choices: Vec<Value>,
     finished: bool,
 }
 
 impl Assembler {
-    /// Nothing yet.
+    /// Returns an assembler without chunks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in the next chunk: the event's data.
+    /// Adds the next chunk: the event's data.
     pub fn push(&mut self, chunk: &Value) {
         if let Some(kind) = chunk["type"].as_str().filter(|kind| kind.starts_with("response.")) {
             if matches!(kind, "response.completed" | "response.incomplete") {
@@ -171,7 +171,7 @@ impl Assembler {
         }
     }
 
-    /// The response, if the stream said how it ended.
+    /// Returns the response. `None` if the stream has not stated its end (`finish_reason`, or the last event).
     pub fn finish(mut self) -> Option<Value> {
         if !self.finished {
             return None;

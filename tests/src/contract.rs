@@ -48,10 +48,13 @@ impl Contract {
             Contract::Older => {
                 sources.cut("    /// Called once for each loaded image", "}\n\n/// The hooks of an");
                 sources.cut(
-                    "    /// Once for every client request, after the caller has its answer. `HOOK_CONTINUE`",
+                    "    /// Called once for every client request, after the client has the response.",
                     "}\n",
                 );
-                sources.cut("    /// Registers a metric and gives its id", "}\n\n/// What to register.");
+                sources.cut(
+                    "    /// Registers a metric and returns its id",
+                    "}\n\n/// Description of a metric to register.",
+                );
                 sources.cut("            on_complete: if is_absent(", "        });\n    }\n}");
                 sources.swap("            attach,\n", "");
                 let call =

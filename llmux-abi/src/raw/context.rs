@@ -1,4 +1,7 @@
-//! The context table: what every hook of one request shares.
+//! The context table: facts, values and headers that all hooks of one request share.
+//!
+//! The host implements the table, the SDK's `handle` calls it. All functions are called on the thread that runs the
+//! hook, during the hook call. Fields before `last_prefix_field` are never absent from the table.
 
 use abi_stable::{
     StableAbi,
@@ -12,35 +15,35 @@ use super::value::RawValue;
 pub const CONTEXT_REQUEST_ID: u32 = 0;
 /// The endpoint's path without its version, as `chat/completions`.
 pub const CONTEXT_ENDPOINT: u32 = 1;
-/// The model that the request names now.
+/// The model that the request names at this moment.
 pub const CONTEXT_MODEL: u32 = 2;
-/// The provider chosen now; absent while there is none.
+/// The provider chosen for this attempt; absent until one is chosen.
 pub const CONTEXT_PROVIDER: u32 = 3;
-/// The deployment chosen now; absent while there is none.
+/// The deployment chosen for this attempt; absent until one is chosen.
 pub const CONTEXT_DEPLOYMENT: u32 = 4;
 /// The id of the API key that authenticated the request, never the key; absent without authentication.
 pub const CONTEXT_KEY_ID: u32 = 5;
-/// The user the key belongs to.
+/// The user that the key belongs to.
 pub const CONTEXT_USER: u32 = 6;
-/// The team the key belongs to.
+/// The team that the key belongs to.
 pub const CONTEXT_TEAM: u32 = 7;
 
-/// Number: which attempt this is, from 1; a fallback is one more.
+/// Number: the attempt, counted from 1; each fallback is one more.
 pub const CONTEXT_ATTEMPT: u32 = 0;
 /// Number: 1 when the request streams, 0 otherwise.
 pub const CONTEXT_IS_STREAMING: u32 = 1;
-/// Number: when the request arrived, in microseconds since the Unix epoch.
+/// Number: the time of the request's arrival, in microseconds since the Unix epoch.
 pub const CONTEXT_STARTED: u32 = 2;
 /// Number: milliseconds until this hook call's timeout.
 pub const CONTEXT_REMAINING: u32 = 3;
 
 /// The change was made.
 pub const CONTEXT_OK: u32 = 0;
-/// A name or value that HTTP does not allow, or that the host reserves.
+/// HTTP does not allow the name or value, or the host reserves the name.
 pub const CONTEXT_INVALID: u32 = 1;
-/// More or larger entries than the host keeps for one request.
+/// The host keeps no more entries, or none this large, for one request.
 pub const CONTEXT_TOO_LARGE: u32 = 2;
-/// This context may be read, not changed (`on_complete`).
+/// The context is read-only (in `on_complete`).
 pub const CONTEXT_READ_ONLY: u32 = 3;
 
 /// A request's context inside the host, as seen by one instance.
@@ -50,7 +53,7 @@ pub struct ContextObject {
     opaque: [u8; 0],
 }
 
-/// What an instance keeps for one request: plugin memory, given back through `PluginTable::drop_state`.
+/// The state of one instance for one request. Plugin memory; the host returns it through `PluginTable::drop_state`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct StateObject {
@@ -63,7 +66,7 @@ pub struct StateObject {
 pub struct RawContext<'a> {
     /// The context.
     pub object: RMut<'a, ContextObject>,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: ContextTableRef,
 }
 
@@ -73,24 +76,31 @@ pub struct RawContext<'a> {
 #[sabi(kind(Prefix(prefix_ref = ContextTableRef)))]
 #[sabi(missing_field(option))]
 pub struct ContextTable {
-    /// A text by its number ([`CONTEXT_REQUEST_ID`] and on); absent where it has no value or the host no such text.
+    /// Returns a text by its number ([`CONTEXT_REQUEST_ID`] to [`CONTEXT_TEAM`]). The host owns the text; it is valid
+    /// until the context is changed or the hook call ends. Absent: the text has no value, or the host does not know
+    /// the number.
     pub text: for<'a> unsafe extern "C" fn(object: RRef<'a, ContextObject>, which: u32) -> ROption<RStr<'a>>,
-    /// A number by its number ([`CONTEXT_ATTEMPT`] and on).
+    /// Returns a number by its number ([`CONTEXT_ATTEMPT`] to [`CONTEXT_REMAINING`]). Absent: the host does not know
+    /// the number.
     pub number: unsafe extern "C" fn(object: RRef<'_, ContextObject>, which: u32) -> ROption<i64>,
-    /// A header of the request, by its name in any case. Credentials read `[redacted]`.
+    /// Returns the value of a request header; the name's case does not matter. The host owns the text. Credentials read
+    /// `[redacted]`. Absent: the request has no such header, or its value is not text.
     pub header:
         for<'a> unsafe extern "C" fn(object: RRef<'a, ContextObject>, name: RStr<'_>) -> ROption<RStr<'a>>,
-    /// A value that this or another plugin has set.
+    /// Returns a value that a plugin has set under this key. The host owns the value. Absent: no plugin has set it.
     pub value:
         for<'a> unsafe extern "C" fn(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>>,
-    /// Sets a value, for every hook that follows in this attempt. Answers a code.
+    /// Sets a value for every later hook of this attempt. The host copies the key and the value. Returns
+    /// [`CONTEXT_OK`] or the reason of a refusal.
     pub set_value:
         unsafe extern "C" fn(object: RMut<'_, ContextObject>, key: RStr<'_>, value: RawValue<'_>) -> u32,
-    /// Sets a header of the response to the client: name, value. Answers a code.
+    /// Sets a header of the response to the client. The host copies the name and the value. Returns [`CONTEXT_OK`] or
+    /// the reason of a refusal.
     pub set_response_header:
         unsafe extern "C" fn(object: RMut<'_, ContextObject>, name: RStr<'_>, value: RStr<'_>) -> u32,
-    /// The place where this instance keeps its state for this request: null until the plugin puts a pointer
-    /// there. The host passes it to `drop_state` once, after `on_complete`.
+    /// Returns the slot in which this instance keeps its state for this request. The slot is host memory and null at
+    /// first; the pointer that the plugin puts there is plugin memory. The host passes a pointer that is not null to
+    /// `drop_state` once, after `on_complete`.
     #[sabi(last_prefix_field)]
     pub state: for<'a> unsafe extern "C" fn(object: RMut<'a, ContextObject>) -> RMut<'a, *mut StateObject>,
 }

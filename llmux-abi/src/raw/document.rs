@@ -1,4 +1,7 @@
-//! The document table: how a plugin reads and edits a JSON body that the host owns.
+//! The document table: reading and editing a JSON body that the host owns.
+//!
+//! The host implements the table, the SDK's `handle` calls it. All functions are called during the hook call that was
+//! lent the document: getters on any thread, setters on one thread at a time.
 //!
 //! Places are named by JSON Pointer (RFC 6901); the empty pointer is the whole document, and `-` as a last
 //! segment is the place after an array's last element.
@@ -11,11 +14,11 @@ use abi_stable::{
 
 /// The edit was made.
 pub const DOCUMENT_OK: u32 = 0;
-/// The pointer is not RFC 6901, or names no place that the edit could apply to.
+/// The pointer does not follow RFC 6901, or names no place that the edit applies to.
 pub const DOCUMENT_NO_SUCH_PLACE: u32 = 1;
-/// The text given is not one JSON value.
+/// The given text is not one JSON value.
 pub const DOCUMENT_INVALID_JSON: u32 = 2;
-/// This document may be read, not changed.
+/// The document is read-only.
 pub const DOCUMENT_READ_ONLY: u32 = 3;
 /// The document would become larger than the host allows.
 pub const DOCUMENT_TOO_LARGE: u32 = 4;
@@ -33,7 +36,7 @@ pub struct DocumentObject {
 pub struct RawDocument<'a> {
     /// The document.
     pub object: RMut<'a, DocumentObject>,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: DocumentTableRef,
 }
 
@@ -43,24 +46,29 @@ pub struct RawDocument<'a> {
 #[sabi(kind(Prefix(prefix_ref = DocumentTableRef)))]
 #[sabi(missing_field(option))]
 pub struct DocumentTable {
-    /// The JSON text of a place, without duplicate keys at any depth; absent where there is none.
+    /// Returns the JSON text of a place, without duplicate keys at any depth. The host owns the text; it is valid until
+    /// the document is changed or the hook call ends. Absent: there is no such place.
     pub get: for<'a> unsafe extern "C" fn(
         object: RRef<'a, DocumentObject>,
         pointer: RStr<'_>,
     ) -> ROption<RStr<'a>>,
-    /// The unescaped text of a string; absent where there is none, or the value is no string.
+    /// Returns the unescaped content of a string. The host owns the text. Absent: there is no such place, or its value
+    /// is not a string.
     pub get_str: for<'a> unsafe extern "C" fn(
         object: RRef<'a, DocumentObject>,
         pointer: RStr<'_>,
     ) -> ROption<RStr<'a>>,
-    /// How many members an object or elements an array has; absent for anything else.
+    /// Returns the number of members of an object or elements of an array. Absent: the place does not exist or holds
+    /// another kind of value.
     pub len: unsafe extern "C" fn(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64>,
-    /// Adds a member or element, or replaces it: pointer, JSON. The parent must exist. Answers a code.
+    /// Adds or replaces a member or an element. The parent must exist. The host copies the JSON. Returns
+    /// [`DOCUMENT_OK`] or the reason of a refusal, as do `insert` and `remove`.
     pub set: unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32,
-    /// Inserts an element before the one the pointer names, shifting what follows: pointer, JSON.
+    /// Inserts an element before the one that the pointer names and moves the later elements back by one. The host
+    /// copies the JSON.
     pub insert:
         unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32,
-    /// Removes a member or element, which must exist.
+    /// Removes a member or an element, which must exist.
     #[sabi(last_prefix_field)]
     pub remove: unsafe extern "C" fn(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32,
 }

@@ -1,5 +1,5 @@
-//! How a host finds a plugin in a library: a section of the file that is read without executing anything,
-//! and one exported static that the section names.
+//! The entry of a library: a section of the file, which a host reads without executing anything, and one exported static,
+//! which the section names.
 //!
 //! The section holds [`MAGIC`], the length of what follows (`u32`, little-endian), and one JSON object: the
 //! manifest. Its members are `name`, `version`, `description`, `authors`, `license`, `abi`, `sdk`, `rustc`,
@@ -16,16 +16,16 @@ pub const SECTION: &str = ".llmux";
 pub const MACHO_SECTION: (&str, &str) = ("__DATA", "__llmux");
 /// The first bytes of the section.
 pub const MAGIC: [u8; 8] = *b"LLMUXPLG";
-/// The longest manifest that a host reads, in bytes.
+/// The length of the longest manifest that a host reads, in bytes.
 pub const MAX_MANIFEST: usize = 64 * 1024;
-/// What the exported static's name begins with; the crate's name follows.
+/// The prefix of the exported static's name; the crate's name follows.
 pub const ENTRY_PREFIX: &str = "llmux_plugin_";
 
 /// The exported static. A host reads `header` first and goes on only if it is the one it knows, then compares
 /// `layout` with its own, then uses `module`.
 #[repr(C)]
 pub struct Entry {
-    /// Which `abi_stable` wrote the layout.
+    /// The version of `abi_stable` that wrote the layout.
     pub header: AbiHeader,
     /// The layout of `module`, and of every type that it reaches.
     pub layout: &'static TypeLayout,

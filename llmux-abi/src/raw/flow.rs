@@ -1,4 +1,7 @@
-//! What a hook answers: a code, and for more than a code, calls to the answer table.
+//! Answers of hooks: a code, and the answer table for everything beyond a code.
+//!
+//! The host implements the answer table. A plugin calls it during the hook call that was lent the answer, on one thread
+//! at a time. The host copies all text. This file and `stream` import each other, see there.
 
 use abi_stable::{
     StableAbi,
@@ -9,17 +12,17 @@ use async_ffi::BorrowingFfiFuture;
 
 use super::{stream::RawStream, value::RawValue};
 
-/// Go on; of a chunk, forward it; of a producer, there is no further chunk.
+/// Continue. For a chunk: forward it. For a producer: there are no more chunks.
 pub const HOOK_CONTINUE: u32 = 0;
-/// The answer holds a response, a stream or an error: a short circuit.
+/// Short circuit: the answer holds a response, a stream or an error.
 pub const HOOK_SHORT_CIRCUIT: u32 = 1;
-/// Leave this chunk out.
+/// Drop this chunk.
 pub const HOOK_DROP: u32 = 2;
-/// The answer holds the chunks that take this one's place; of a producer, its next chunks.
+/// Replace this chunk by the chunks in the answer. For a producer: the answer holds the next chunks.
 pub const HOOK_REPLACE: u32 = 3;
-/// The answer holds the error with which the stream ends.
+/// End the stream with the error in the answer.
 pub const HOOK_END: u32 = 4;
-/// The hook itself failed; the answer says how. Any code not listed here counts as this one.
+/// The hook itself failed; the answer holds the reason. The host treats every unknown code as this one.
 pub const HOOK_FAILED: u32 = 5;
 
 /// `failed` kind: the hook returned an error.
@@ -27,17 +30,18 @@ pub const FAILURE_ERROR: u32 = 0;
 /// `failed` kind: the hook panicked.
 pub const FAILURE_PANIC: u32 = 1;
 
-/// What a hook call gives at once.
+/// The result of the first poll of a hook.
 #[repr(C, u8)]
 #[derive(StableAbi)]
 pub enum HookPoll<'a> {
-    /// The hook is done; a code.
+    /// The hook is done, with this code.
     Ready(u32),
-    /// The hook waits. The future borrows what the call was lent; dropping it cancels the hook.
+    /// The hook waits. The future borrows everything that the call was lent, and resolves to the code. Dropping it
+    /// cancels the hook.
     Pending(BorrowingFfiFuture<'a, u32>),
 }
 
-/// Where a hook puts its answer, inside the host.
+/// The answer of one hook call, inside the host.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct AnswerObject {
@@ -50,29 +54,30 @@ pub struct AnswerObject {
 pub struct RawAnswer<'a> {
     /// The answer.
     pub object: RMut<'a, AnswerObject>,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: AnswerTableRef,
 }
 
-/// Functions of an answer, implemented by the host. JSON that does not parse makes the hook a failed one.
+/// Functions of an answer, implemented by the host. If a text is not the JSON that the function expects, the hook counts
+/// as failed.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = AnswerTableRef)))]
 #[sabi(missing_field(option))]
 pub struct AnswerTable {
-    /// Answers with a response: JSON. Also how a module hands out its configuration's schema.
+    /// Answers with a response: a JSON object. Also used by `PluginModule::config_schema` to hand out the schema.
     pub respond: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, response: RStr<'_>),
-    /// Answers with a stream of chunks. The host owns it from here on, whatever becomes of the answer.
+    /// Answers with a stream of chunks. From this call on the host owns the stream, also if the answer is not used.
     pub respond_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, stream: RawStream),
-    /// Answers with an error document (see `outcome`), and whether a fallback may follow.
+    /// Answers with an error document (see `outcome`). `allow_fallback` states whether a fallback may follow.
     pub reject: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool),
-    /// Adds metadata to a short circuit: it is merged into the context's values.
+    /// Adds metadata to a short circuit; the host merges it into the context's values.
     pub metadata: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, key: RStr<'_>, value: RawValue<'_>),
-    /// Emits a chunk: the event's name (empty for none) and its data, JSON.
+    /// Emits a chunk: the event's name (empty for none) and its data, as JSON.
     pub emit: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, event: RStr<'_>, data: RStr<'_>),
     /// Ends the stream with an error document.
     pub end_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, error: RStr<'_>),
-    /// Says how the hook failed: a kind ([`FAILURE_ERROR`], [`FAILURE_PANIC`]) and a message for the host's log.
+    /// States the reason of a failure: a kind ([`FAILURE_ERROR`], [`FAILURE_PANIC`]) and a message for the host's log.
     #[sabi(last_prefix_field)]
     pub failed: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>),
 }

@@ -1,4 +1,7 @@
 //! The host table: services that a plugin cannot have from its own statics.
+//!
+//! The host implements the table. A plugin may call every function at any time and on any thread while it retains the
+//! handle. Functions from `spawn` on may be absent: the host then does not offer the service.
 
 use abi_stable::{
     StableAbi,
@@ -9,22 +12,22 @@ use async_ffi::FfiFuture;
 
 use super::value::RawField;
 
-/// Levels of a log record: `ERROR`.
+/// Level of a log record: `ERROR`.
 pub const LEVEL_ERROR: u32 = 1;
-/// `WARN`.
+/// Level of a log record: `WARN`.
 pub const LEVEL_WARN: u32 = 2;
-/// `INFO`.
+/// Level of a log record: `INFO`.
 pub const LEVEL_INFO: u32 = 3;
-/// `DEBUG`.
+/// Level of a log record: `DEBUG`.
 pub const LEVEL_DEBUG: u32 = 4;
-/// `TRACE`, and any higher number.
+/// Level of a log record: `TRACE`. The host treats every higher number as this one.
 pub const LEVEL_TRACE: u32 = 5;
 
-/// Kinds of metric: only ever grows.
+/// Kind of metric: a counter, which only grows.
 pub const METRIC_COUNTER: u32 = 0;
-/// Goes up and down; `record` sets it.
+/// Kind of metric: a gauge, which `record` sets.
 pub const METRIC_GAUGE: u32 = 1;
-/// Counts observations into buckets.
+/// Kind of metric: a histogram, which counts observations into buckets.
 pub const METRIC_HISTOGRAM: u32 = 2;
 
 /// The host, as seen by one instance (or, in `attach`, by one library).
@@ -34,29 +37,29 @@ pub struct HostObject {
     opaque: [u8; 0],
 }
 
-/// A counted handle on the host. Who keeps a copy calls `retain` for it and, once, `release`.
+/// A counted handle on the host. A plugin that keeps a copy calls `retain` for it, and `release` once.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct RawHost {
     /// The host.
     pub object: *const HostObject,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: HostTableRef,
 }
 
-/// Functions of the host. All may be called from any thread at any time while the handle is retained.
+/// Functions of the host. Callable on any thread, at any time while the handle is retained.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = HostTableRef)))]
 #[sabi(missing_field(option))]
 pub struct HostTable {
-    /// One more holder.
+    /// Adds one to the count of holders.
     pub retain: unsafe extern "C" fn(object: *const HostObject),
-    /// One holder less.
+    /// Takes one from the count of holders. The handle must not be used afterwards.
     pub release: unsafe extern "C" fn(object: *const HostObject),
-    /// Would a record of this level and target be written?
+    /// Returns true if the host would write a record of this level and target.
     pub log_enabled: unsafe extern "C" fn(object: *const HostObject, level: u32, target: RStr<'_>) -> bool,
-    /// Writes a record: level, target, message, fields.
+    /// Writes a log record. The host copies the texts.
     pub log: unsafe extern "C" fn(
         object: *const HostObject,
         level: u32,
@@ -64,22 +67,24 @@ pub struct HostTable {
         message: RStr<'_>,
         fields: RSlice<'_, RawField<'_>>,
     ),
-    /// Nanoseconds on a clock that only goes forward. The host's clock, so that tests can hold it.
+    /// Returns the host's monotonic time, in nanoseconds. Tests can hold this clock.
     #[sabi(last_prefix_field)]
     pub now: unsafe extern "C" fn(object: *const HostObject) -> u64,
-    /// Runs a future beside the requests; `false` (and the future dropped) once the instance is going away.
-    /// The host aborts it when the instance is unloaded.
+    /// Runs a future as a task of the instance. The host owns the future, polls it on any of its threads, and aborts it
+    /// when the instance is unloaded. Returns false, and drops the future, if the instance is being unloaded.
     pub spawn: unsafe extern "C" fn(object: *const HostObject, future: FfiFuture<()>) -> bool,
-    /// Is ready after so many milliseconds.
+    /// Returns a future that is ready after this many milliseconds. The plugin owns the future.
     pub sleep: unsafe extern "C" fn(object: *const HostObject, millis: u64) -> FfiFuture<()>,
-    /// Sends an HTTP request; the future copies what it needs of the request before this returns.
+    /// Sends an HTTP request. The host copies the request before the call returns. The plugin owns the future and the
+    /// response; dropping the future aborts the request.
     pub http: unsafe extern "C" fn(
         object: *const HostObject,
         request: &RawHttpRequest<'_>,
     ) -> FfiFuture<RawHttpResponse>,
-    /// Registers a metric and gives its id, or 0 where the host refuses (the log says why).
+    /// Registers a metric and returns its id. Returns 0 if the host refuses the metric; its log states the reason.
     pub metric: unsafe extern "C" fn(object: *const HostObject, metric: &RawMetric<'_>) -> u64,
-    /// Adds to a counter, sets a gauge, or observes in a histogram: id, label values, value.
+    /// Records a value: adds to a counter, sets a gauge, or observes in a histogram. `labels` holds the label values in
+    /// the order of the label names.
     pub record: unsafe extern "C" fn(
         object: *const HostObject,
         metric: u64,
@@ -88,19 +93,19 @@ pub struct HostTable {
     ),
 }
 
-/// What to register.
+/// Description of a metric to register.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawMetric<'a> {
     /// [`METRIC_COUNTER`], [`METRIC_GAUGE`] or [`METRIC_HISTOGRAM`].
     pub kind: u32,
-    /// Its name, in Prometheus' characters.
+    /// The metric's name, in the characters that Prometheus allows.
     pub name: RStr<'a>,
-    /// What it counts, one line.
+    /// The help text, one line.
     pub help: RStr<'a>,
-    /// The names of its labels.
+    /// The names of the labels.
     pub labels: RSlice<'a, RStr<'a>>,
-    /// The upper bounds of a histogram's buckets; empty for the host's default.
+    /// The upper bounds of a histogram's buckets; empty selects the host's default.
     pub buckets: RSlice<'a, f64>,
 }
 
@@ -108,13 +113,13 @@ pub struct RawMetric<'a> {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct RawHeader<'a> {
-    /// Its name.
+    /// The header's name.
     pub name: RStr<'a>,
-    /// Its value.
+    /// The header's value.
     pub value: RStr<'a>,
 }
 
-/// What to send.
+/// An HTTP request to send.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawHttpRequest<'a> {
@@ -137,13 +142,13 @@ pub struct HttpResponseObject {
     opaque: [u8; 0],
 }
 
-/// A handle on a response. Host memory; the plugin owns the handle and gives it back once, through `drop`.
+/// A handle on a response. Host memory; the plugin owns the handle and returns it once, through `drop`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawHttpResponse {
     /// The response.
     pub object: *mut HttpResponseObject,
-    /// What can be asked of it.
+    /// The functions that take this object.
     pub table: HttpResponseTableRef,
 }
 
@@ -153,16 +158,17 @@ pub struct RawHttpResponse {
 #[sabi(kind(Prefix(prefix_ref = HttpResponseTableRef)))]
 #[sabi(missing_field(option))]
 pub struct HttpResponseTable {
-    /// The status, or 0 where no response came.
+    /// Returns the HTTP status, or 0 if no response came.
     pub status: unsafe extern "C" fn(object: RRef<'_, HttpResponseObject>) -> u16,
-    /// A header by its name in any case.
+    /// Returns a header's value; the name's case does not matter. The text is valid until `drop`. Absent: there is no
+    /// such header.
     pub header: for<'a> unsafe extern "C" fn(
         object: RRef<'a, HttpResponseObject>,
         name: RStr<'_>,
     ) -> ROption<RStr<'a>>,
-    /// The body, or why no response came.
+    /// Returns the body, or the reason as text if no response came. Valid until `drop`.
     pub body: for<'a> unsafe extern "C" fn(object: RRef<'a, HttpResponseObject>) -> RSlice<'a, u8>,
-    /// Frees the response.
+    /// Frees the response. Called once.
     #[sabi(last_prefix_field)]
     pub drop: unsafe extern "C" fn(object: *mut HttpResponseObject),
 }

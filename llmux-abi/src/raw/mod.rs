@@ -1,9 +1,9 @@
-//! The contract: what host and plugin agree on, and nothing that behaves.
+//! The contract between host and plugin: types and numbers, without any behavior.
 //!
 //! Every type here is `#[repr(C)]` and derives `StableAbi`, so that a host can compare the layout a plugin
 //! was built with against its own before it calls anything. Every table is a *prefix type*: fields are only
-//! ever appended, after the one marked `last_prefix_field`, and one that a side does not have reads as
-//! `None`. `ABI.md` says what may change and how.
+//! appended, after the one marked `last_prefix_field`, and a field that a side does not have reads as
+//! `None`. Parameter names are part of the compared layout. `ABI.md` lists the changes that are allowed.
 //!
 //! Called by `sdk` (the plugin's side) and by `llmux-core`'s `boundary` (the host's side). Plugin authors
 //! use the [`prelude`](crate::prelude) instead. Deliberately absent: any enum that may grow (codes are numbers, and
@@ -12,10 +12,10 @@
 //! # Ownership
 //!
 //! * An *object* (`…Object`) is opaque: only the side whose table stands beside it looks inside.
-//! * Text and bodies cross as borrowed slices. What the receiver keeps it copies before the call returns.
+//! * Text and bodies cross as borrowed slices. The receiver copies what it keeps before the call returns.
 //! * A borrow `'a` that a getter returns lives until the same object is changed, or the hook call ends.
-//! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by whoever received them last, and given
-//!   back once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
+//! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by the side that received them last, which returns them
+//!   once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
 //!
 //! # Panics
 //!
@@ -25,7 +25,7 @@
 //! # Threads
 //!
 //! Functions may be called on any thread. Those that take an `RRef` may be called from several at once;
-//! those that take an `RMut`, by one at a time, which whoever holds the handle guarantees.
+//! those that take an `RMut`, by one at a time, which the holder of the handle guarantees.
 
 // The derive writes `unsafe` accessors for every table; nothing here calls any.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]

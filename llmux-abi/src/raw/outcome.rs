@@ -1,7 +1,9 @@
-//! Outcomes: what a post hook gets, how a request ended, and a stream that a plugin produces.
+//! The outcome table and the report table: the result that a post hook edits, and the report of how a request ended.
+//!
+//! The host implements both tables, the SDK's `handle` calls them, during the hook call that was lent the object.
 //!
 //! An *error document* is `{"status": 429, "error": {"message", "type", "param", "code", …}}`, with
-//! `"retry_after"` in seconds beside them where known: what `error` holds is what the client gets.
+//! `"retry_after"` in seconds beside them where known. The client receives the content of `error`.
 
 use super::document::RawDocument;
 use abi_stable::{
@@ -10,14 +12,14 @@ use abi_stable::{
     std_types::{ROption, RStr},
 };
 
-/// The outcome is a response; the report, that the request or stream completed.
+/// The outcome is a response, or the request or stream completed.
 pub const OUTCOME_COMPLETED: u32 = 0;
-/// The outcome is an error; the report, that the request or stream failed.
+/// The outcome is an error, or the request or stream failed.
 pub const OUTCOME_FAILED: u32 = 1;
-/// The client went away before the end. Only in a report; an outcome is then an error of type `cancelled`.
+/// The client left before the end. Only in a report; an outcome is then an error of type `cancelled`.
 pub const OUTCOME_CANCELLED: u32 = 2;
 
-/// Document: the request as it was sent.
+/// Document: the request as it was sent to the provider.
 pub const REPORT_REQUEST: u32 = 0;
 /// Document: the response; absent for streams and errors.
 pub const REPORT_RESPONSE: u32 = 1;
@@ -36,7 +38,7 @@ pub const REPORT_COMPLETION_TOKENS: u32 = 3;
 pub const REPORT_TOTAL_TOKENS: u32 = 4;
 /// Number: the HTTP status of the outcome.
 pub const REPORT_STATUS: u32 = 5;
-/// Number: how many chunks went to the client; streams only.
+/// Number: the count of chunks that were sent to the client; streams only.
 pub const REPORT_CHUNKS: u32 = 6;
 
 /// An outcome inside the host.
@@ -52,7 +54,7 @@ pub struct OutcomeObject {
 pub struct RawOutcome<'a> {
     /// The outcome.
     pub object: RMut<'a, OutcomeObject>,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: OutcomeTableRef,
 }
 
@@ -62,16 +64,16 @@ pub struct RawOutcome<'a> {
 #[sabi(kind(Prefix(prefix_ref = OutcomeTableRef)))]
 #[sabi(missing_field(option))]
 pub struct OutcomeTable {
-    /// [`OUTCOME_COMPLETED`] or [`OUTCOME_FAILED`].
+    /// Returns [`OUTCOME_COMPLETED`] or [`OUTCOME_FAILED`].
     pub kind: unsafe extern "C" fn(object: RRef<'_, OutcomeObject>) -> u32,
-    /// The response, or the error document: readable and editable. It is another one after `recover` or
-    /// `fail`.
+    /// Returns the response or the error document, to read and to edit. Host memory, valid until `recover` or `fail`
+    /// replaces it or the hook call ends.
     pub body: for<'a> unsafe extern "C" fn(object: RMut<'a, OutcomeObject>) -> RawDocument<'a>,
-    /// The request as it was sent: readable.
+    /// Returns the request as it was sent, read-only. Host memory.
     pub request: for<'a> unsafe extern "C" fn(object: RRef<'a, OutcomeObject>) -> RawDocument<'a>,
-    /// Makes the outcome this response. Answers a code of `document`.
+    /// Makes this response the outcome. The host copies the JSON. Returns a code of `document`.
     pub recover: unsafe extern "C" fn(object: RMut<'_, OutcomeObject>, response: RStr<'_>) -> u32,
-    /// Makes the outcome this error document. Answers a code of `document`.
+    /// Makes this error document the outcome. The host copies the JSON. Returns a code of `document`.
     #[sabi(last_prefix_field)]
     pub fail: unsafe extern "C" fn(object: RMut<'_, OutcomeObject>, error: RStr<'_>) -> u32,
 }
@@ -83,13 +85,13 @@ pub struct ReportObject {
     opaque: [u8; 0],
 }
 
-/// A handle on how a request or a stream ended: host memory, valid until the hook call ends.
+/// A handle on the report of a request or a stream: host memory, valid until the hook call ends.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawReport<'a> {
     /// The report.
     pub object: RRef<'a, ReportObject>,
-    /// What can be asked of it.
+    /// The functions that take this object.
     pub table: ReportTableRef,
 }
 
@@ -99,11 +101,11 @@ pub struct RawReport<'a> {
 #[sabi(kind(Prefix(prefix_ref = ReportTableRef)))]
 #[sabi(missing_field(option))]
 pub struct ReportTable {
-    /// [`OUTCOME_COMPLETED`], [`OUTCOME_FAILED`] or [`OUTCOME_CANCELLED`].
+    /// Returns [`OUTCOME_COMPLETED`], [`OUTCOME_FAILED`] or [`OUTCOME_CANCELLED`].
     pub kind: unsafe extern "C" fn(object: RRef<'_, ReportObject>) -> u32,
-    /// A number by its number ([`REPORT_LATENCY`] and on); absent where it is not known.
+    /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_CHUNKS`]). Absent: the number is not known.
     pub number: unsafe extern "C" fn(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64>,
-    /// A document by its number ([`REPORT_REQUEST`] and on): readable; absent where there is none.
+    /// Returns a document by its number ([`REPORT_REQUEST`] to [`REPORT_ERROR`]), read-only. Absent: there is none.
     #[sabi(last_prefix_field)]
     pub document:
         for<'a> unsafe extern "C" fn(object: RRef<'a, ReportObject>, which: u32) -> ROption<RawDocument<'a>>,

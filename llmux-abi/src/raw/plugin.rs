@@ -1,4 +1,4 @@
-//! The module and the hook table: what a plugin implements.
+//! The module and the hook table, which a plugin implements and the host calls.
 
 use abi_stable::{
     StableAbi,
@@ -22,56 +22,60 @@ pub struct InstanceObject {
     opaque: [u8; 0],
 }
 
-/// An instance. Plugin memory; the host owns the handle and gives it back once, through `drop`, after the
-/// last hook has returned and `cleanup` has run.
+/// An instance. Plugin memory; the host owns the handle and returns it once, through `drop`, after the last hook has
+/// returned and `cleanup` has run.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawInstance {
     /// The instance.
     pub object: *mut InstanceObject,
-    /// Its hooks.
+    /// The hooks of the instance.
     pub table: PluginTableRef,
 }
 
-/// What a library exports, or a host compiled in: the way to instances.
+/// The module of a plugin: makes instances. Exported by a library, or compiled into the host.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
 #[sabi(missing_field(option))]
 pub struct PluginModule {
-    /// Makes an instance: its name, its configuration (JSON that fits the schema), the host as it sees it
-    /// (borrowed: retain what is kept). Absent on failure, with the reason in the answer's `failed`.
+    /// Makes an instance. Called once for each instance, on a thread that may block. `config` is JSON that fits the
+    /// schema. `host` is borrowed: a plugin that keeps it calls `retain`. The host owns the returned instance. Absent:
+    /// the plugin refuses, with the reason in the answer's `failed`.
     pub create: unsafe extern "C" fn(
         name: RStr<'_>,
         config: RStr<'_>,
         host: RawHost,
         answer: RawAnswer<'_>,
     ) -> ROption<RawInstance>,
-    /// Gives the configuration's JSON Schema through the answer's `respond`. Answers a code.
+    /// Hands out the JSON Schema of the configuration through the answer's `respond`. Called before `create`, on a thread
+    /// that may block. Returns a code.
     #[sabi(last_prefix_field)]
     pub config_schema: unsafe extern "C" fn(answer: RawAnswer<'_>) -> u32,
-    /// Called once for each loaded image, before anything else, and never for a plugin compiled into the
-    /// host: forwards the library's own log events and panic messages to the host (borrowed).
+    /// Called once for each loaded image, before any other function, and never for a plugin compiled into the host. The
+    /// library then forwards its log events and panic messages to the host, which is borrowed. If absent, they stay in
+    /// the library.
     pub attach: unsafe extern "C" fn(host: RawHost),
 }
 
-/// The hooks of an instance, implemented by the plugin. A missing hook, or an empty one, does nothing and is
-/// not called; in the place of a missing `pre_stream_hook`, `pre_hook` is.
+/// The hooks of an instance, implemented by the plugin. A hook that is absent or empty does nothing and is not called;
+/// instead of an absent `pre_stream_hook` the host calls `pre_hook`.
 ///
-/// Each hook is polled once by the call itself, with the host's waker, and answers `Ready` or hands out the
-/// rest as a future. All that a call is lent stays valid and in place until it is ready or that future is
-/// dropped.
+/// The host calls hooks on any of its threads, several at once for different requests. The call itself polls the hook
+/// once, with the host's waker, and returns `Ready` or the rest as a future, which the host owns. Everything that a call
+/// is lent is host memory and stays valid and in place until the hook is ready or that future is dropped.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginTableRef)))]
 #[sabi(missing_field(option))]
 pub struct PluginTable {
-    /// Frees what the instance kept for one request (`ContextTable::state`).
+    /// Frees the state of one request (`ContextTable::state`). Called once for each state, after `on_complete`.
     pub drop_state: unsafe extern "C" fn(state: *mut StateObject),
-    /// Frees the instance.
+    /// Frees the instance. Called once, after `cleanup`, on a thread that may block.
     #[sabi(last_prefix_field)]
     pub drop: unsafe extern "C" fn(object: *mut InstanceObject),
-    /// Before the provider: `HOOK_CONTINUE`, `HOOK_SHORT_CIRCUIT` or `HOOK_FAILED`.
+    /// Called before the provider, for each attempt that does not stream. Returns `HOOK_CONTINUE`, `HOOK_SHORT_CIRCUIT` or
+    /// `HOOK_FAILED`.
     pub pre_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -81,7 +85,7 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// After the provider: `HOOK_CONTINUE` or `HOOK_FAILED`.
+    /// Called after the provider, for each attempt that does not stream. Returns `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub post_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -91,7 +95,7 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// In `pre_hook`'s place when the request streams.
+    /// Called instead of `pre_hook` when the request streams. Returns the same codes.
     pub pre_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -101,8 +105,8 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// For every chunk: the event's name (empty for none), its data. `HOOK_CONTINUE`, `HOOK_DROP`, `HOOK_REPLACE`, `HOOK_END` or
-    /// `HOOK_FAILED`.
+    /// Called for every chunk, in order: the event's name (empty for none) and its data. Returns `HOOK_CONTINUE`,
+    /// `HOOK_DROP`, `HOOK_REPLACE`, `HOOK_END` or `HOOK_FAILED`.
     pub on_stream_chunk: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -113,7 +117,7 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every stream, with how it ended; may `emit` last chunks. `HOOK_CONTINUE` or `HOOK_FAILED`.
+    /// Called once for every stream, at its end; may `emit` last chunks. Returns `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub post_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -123,7 +127,7 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every client request, after the caller has its answer. `HOOK_CONTINUE` or `HOOK_FAILED`.
+    /// Called once for every client request, after the client has the response. Returns `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub on_complete: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
@@ -133,7 +137,7 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
-    /// Once for every instance, after its last hook. `HOOK_CONTINUE` or `HOOK_FAILED`.
+    /// Called once for every instance, after its last hook. Returns `HOOK_CONTINUE` or `HOOK_FAILED`.
     pub cleanup: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,

@@ -15,14 +15,14 @@ pub struct StreamObject {
     opaque: [u8; 0],
 }
 
-/// A stream of chunks that a plugin produces. Plugin memory; the host owns the handle and gives it back
-/// once, through `drop`, while no call of `next` is under way.
+/// A stream of chunks that a plugin produces. Plugin memory; the host owns the handle and returns it once, through
+/// `drop`, while no call of `next` is under way.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawStream {
     /// The producer.
     pub object: *mut StreamObject,
-    /// What can be done with it.
+    /// The functions that take this object.
     pub table: StreamTableRef,
 }
 
@@ -32,13 +32,15 @@ pub struct RawStream {
 #[sabi(kind(Prefix(prefix_ref = StreamTableRef)))]
 #[sabi(missing_field(option))]
 pub struct StreamTable {
-    /// The next chunks: `REPLACE` with what was emitted, `CONTINUE` at the end, `END` with an error, `FAILED`.
+    /// Produces the next chunks. Called when the client is ready for more, on any thread, one call at a time. Returns
+    /// `HOOK_REPLACE` with the chunks emitted into the answer, `HOOK_CONTINUE` at the end, `HOOK_END` with an error in
+    /// the answer, or `HOOK_FAILED`.
     pub next: for<'a> unsafe extern "C" fn(
         object: RMut<'a, StreamObject>,
         answer: RawAnswer<'a>,
         waker: &mut FfiContext<'_>,
     ) -> HookPoll<'a>,
-    /// Frees the producer.
+    /// Frees the producer. Called once, on any thread, when the stream has ended or the client has left.
     #[sabi(last_prefix_field)]
     pub drop: unsafe extern "C" fn(object: *mut StreamObject),
 }

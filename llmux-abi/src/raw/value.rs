@@ -1,4 +1,4 @@
-//! A value that a context or a log record carries: one of five kinds, by number.
+//! Values that a context or a log record carries: one of five kinds, given by a number.
 
 use abi_stable::{StableAbi, std_types::RStr};
 
@@ -13,15 +13,15 @@ pub const VALUE_BOOLEAN: u32 = 3;
 /// `text` is JSON.
 pub const VALUE_JSON: u32 = 4;
 
-/// A value, borrowed for the length of one call. A kind that the reader does not know reads as absent.
+/// A value, borrowed for the length of one call. The reader treats a kind that it does not know as absent.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct RawValue<'a> {
-    /// [`VALUE_STRING`] to [`VALUE_JSON`]; says which of the other two fields counts.
+    /// [`VALUE_STRING`] to [`VALUE_JSON`]; selects the field that holds the value.
     pub kind: u32,
-    /// The value of an integer, a float or a boolean, and 0 otherwise.
+    /// The value of an integer, a float or a boolean; 0 for other kinds.
     pub bits: u64,
-    /// The value of a string or of JSON, and empty otherwise.
+    /// The value of a string or of JSON; empty for other kinds.
     pub text: RStr<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! Hooks that a plugin does not implement: what the trait's defaults return, and how the hook table knows them.
+//! Hooks that a plugin does not implement: the futures that the trait's defaults return, and the test for them.
 //!
 //! A hook that is not there is an empty place in the table, which the host never calls. The defaults of
 //! [`Plugin`](crate::Plugin) return [`Absent`], a future of no size and an alignment that no other
@@ -28,7 +28,7 @@ use super::{
 
 /// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
 ///
-/// Who wraps a plugin may well call such a hook; only the table leaves it out.
+/// A plugin that wraps another may call such a hook; only the table leaves it out.
 pub(crate) struct Absent<T>(Mark, PhantomData<fn() -> T>);
 
 #[repr(align(512))]
@@ -89,12 +89,12 @@ impl<F: Future<Output = Result<Flow>>> Future for AsPreHook<F> {
     }
 }
 
-/// Is this what a hook of two arguments besides the instance returns when it is not there?
+/// Returns true if a hook of two arguments besides the instance is the trait's default.
 pub(crate) const fn is_absent<I, C, S, F>(_: fn(I, C, S) -> F) -> bool {
     is_mark::<F>()
 }
 
-/// The same, of a hook without arguments.
+/// Returns true if a hook without arguments is the trait's default.
 pub(crate) const fn is_absent_alone<I, F>(_: fn(I) -> F) -> bool {
     is_mark::<F>()
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::types::Usage;
 
-/// A chunk on its way to the client: one event of the stream. Data that is not JSON passes unseen.
+/// A chunk on its way to the client: one event of the stream. Events whose data is not JSON pass without a hook call.
 pub struct Chunk<'a> {
     event: &'a str,
     document: Document<'a>,
@@ -33,12 +33,12 @@ impl<'a> Chunk<'a> {
         Self { event, document }
     }
 
-    /// The event's name; chat streams have none.
+    /// Returns the event's name. Chat streams have none.
     pub fn event(&self) -> Option<&'a str> {
         (!self.event.is_empty()).then_some(self.event)
     }
 
-    /// Where this chunk's text stands, by its kind.
+    /// Returns the pointer of this chunk's text, by the chunk's kind.
     fn delta_pointer(&self) -> Option<&'static str> {
         if self.get_str("/type") == Some("response.output_text.delta") {
             return Some("/delta");
@@ -47,7 +47,7 @@ impl<'a> Chunk<'a> {
         places.into_iter().find(|place| self.get_str(place).is_some())
     }
 
-    /// The text that this chunk adds to the first choice.
+    /// Returns the text that this chunk adds to the first choice.
     pub fn delta(&self) -> Option<&str> {
         self.get_str(self.delta_pointer()?)
     }
@@ -62,12 +62,12 @@ impl<'a> Chunk<'a> {
         self.set(place, text)
     }
 
-    /// Why the first choice ended, in its last chunk.
+    /// Returns the reason why the first choice ended, as `stop`, in its last chunk.
     pub fn finish_reason(&self) -> Option<&str> {
         self.get_str("/choices/0/finish_reason")
     }
 
-    /// The tokens used, in the chunk that says so.
+    /// Returns the tokens used, in the chunk that states them.
     pub fn usage(&self) -> Option<Usage> {
         self.get("/usage").or_else(|| self.get("/response/usage"))
     }

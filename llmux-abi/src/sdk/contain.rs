@@ -1,6 +1,6 @@
 //! Contains panics: of a hook's poll, of its drop, of a task, and of a panic's own payload.
 //!
-//! Used by the shim for hooks and by `host` for tasks. Deliberately absent: what a panic becomes, which the caller says.
+//! Used by the shim for hooks and by `host` for tasks. Deliberately absent: the answer to a panic, which the caller chooses.
 //!
 //! # Why this is sound
 //!
@@ -20,7 +20,7 @@ use std::{
 
 use super::handle::{HostHandle, log::scope};
 
-/// Runs foreign code. A panic becomes its message; a payload that panics when dropped is leaked.
+/// Runs code of the plugin. A panic becomes its message; a payload that panics when dropped is leaked.
 pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         let message = panic_message(&*payload);
@@ -31,7 +31,7 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -39,7 +39,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
         .to_owned()
 }
 
-/// Foreign code under way: neither its `poll` nor its `drop` unwinds.
+/// A running future of the plugin: neither its `poll` nor its `drop` unwinds.
 pub(crate) struct Contained<F, H: Borrow<HostHandle>> {
     /// Pinned with `self`; gone once it is done.
     future: Option<F>,
@@ -51,7 +51,7 @@ impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
         Self { future: Some(future), host }
     }
 
-    /// Polls it, and makes something of its output; both are the plugin's code. A panic is its message.
+    /// Polls the future and passes its output to `finish`; both are the plugin's code. A panic becomes its message.
     pub(crate) fn poll<R>(
         self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
@@ -83,7 +83,7 @@ impl<F, H: Borrow<HostHandle>> Drop for Contained<F, H> {
     fn drop(&mut self) {
         let future = &mut self.future;
         if future.is_some() {
-            // The host is told by the panic hook's log line: the call may be long over. Dropped in place.
+            // The panic hook has logged it; the call may be long over. Dropped in place.
             let _ = caught(|| scope(self.host.borrow(), || *future = None));
         }
     }

@@ -1,4 +1,4 @@
-//! The context of a request: who asks for what, values between plugins, headers of the response.
+//! The context of a request: its facts, values that plugins share, headers of the response.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ pub const REDACTED_HEADERS: [&str; 22] = [
     "cf-access-jwt-assertion",
 ];
 
-/// What every hook of one request shares. All of it is set before the first hook, for streams too.
+/// Facts, values and state that the hooks of one request share. The host sets all facts before the first hook.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -65,77 +65,77 @@ impl<'a> Context<'a> {
         self.handle.number(which).unwrap_or_default()
     }
 
-    /// The request's id: a UUID, version 7.
+    /// Returns the request's id: a UUID, version 7.
     pub fn request_id(&self) -> &str {
         self.text(field::CONTEXT_REQUEST_ID)
     }
 
-    /// The endpoint's path without its version, as `chat/completions`.
+    /// Returns the endpoint's path without its version, as `chat/completions`.
     pub fn endpoint(&self) -> &str {
         self.text(field::CONTEXT_ENDPOINT)
     }
 
-    /// The model that the request names now.
+    /// Returns the model that the request names at this moment.
     pub fn model(&self) -> &str {
         self.text(field::CONTEXT_MODEL)
     }
 
-    /// The provider chosen now, if one is: the configuration's name for it.
+    /// Returns the configuration's name of the provider chosen for this attempt. `None` until one is chosen.
     pub fn provider(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_PROVIDER)
     }
 
-    /// The deployment chosen now, if one is.
+    /// Returns the deployment chosen for this attempt. `None` until one is chosen.
     pub fn deployment(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_DEPLOYMENT)
     }
 
-    /// Which attempt this is, from 1; every fallback is one more.
+    /// Returns the number of this attempt, from 1; each fallback is one more.
     pub fn attempt(&self) -> u32 {
         self.number(field::CONTEXT_ATTEMPT) as u32
     }
 
-    /// Does the request stream?
+    /// Returns true if the request streams.
     pub fn is_streaming(&self) -> bool {
         self.number(field::CONTEXT_IS_STREAMING) != 0
     }
 
-    /// When the request arrived.
+    /// Returns the time at which the request arrived.
     pub fn started(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_micros(self.number(field::CONTEXT_STARTED) as u64)
     }
 
-    /// How long this hook may still run before it is cancelled, in whole milliseconds.
+    /// Returns the time left until the host cancels this hook, in whole milliseconds.
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.number(field::CONTEXT_REMAINING) as u64)
     }
 
-    /// The id of the API key that authenticated the request, never the key itself.
+    /// Returns the id of the API key that authenticated the request, never the key itself.
     pub fn key_id(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_KEY_ID)
     }
 
-    /// The user that the key belongs to.
+    /// Returns the user that the key belongs to.
     pub fn user(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_USER)
     }
 
-    /// The team that the key belongs to.
+    /// Returns the team that the key belongs to.
     pub fn team(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_TEAM)
     }
 
-    /// A header of the request, by its name in any case. Credentials ([`REDACTED_HEADERS`]) read `[redacted]`.
+    /// Returns a request header; the name's case does not matter. Credentials ([`REDACTED_HEADERS`]) read `[redacted]`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.handle.header(name)
     }
 
-    /// A string that a plugin has set.
+    /// Returns a string that a plugin has set.
     pub fn get_str(&self, key: &str) -> Option<&str> {
         self.handle.string(key)
     }
 
-    /// An integer that a plugin has set.
+    /// Returns an integer that a plugin has set.
     pub fn get_i64(&self, key: &str) -> Option<i64> {
         match self.handle.value(key)? {
             Value::Integer(integer) => Some(integer),
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A float that a plugin has set.
+    /// Returns a float that a plugin has set.
     pub fn get_f64(&self, key: &str) -> Option<f64> {
         match self.handle.value(key)? {
             Value::Float(float) => Some(float),
@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A boolean that a plugin has set.
+    /// Returns a boolean that a plugin has set.
     pub fn get_bool(&self, key: &str) -> Option<bool> {
         match self.handle.value(key)? {
             Value::Boolean(boolean) => Some(boolean),
@@ -159,7 +159,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// JSON that a plugin has set, as a type of the caller's choice.
+    /// Returns JSON that a plugin has set, as a type of the caller's choice.
     pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         match self.handle.value(key)? {
             Value::Json(json) => T::deserialize(json).ok(),
@@ -167,7 +167,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A value that a plugin has set, of whatever kind.
+    /// Returns a value that a plugin has set, of any kind.
     pub fn get(&self, key: &str) -> Option<Value> {
         self.handle.value(key)
     }
@@ -181,8 +181,8 @@ impl<'a> Context<'a> {
         self.handle.set_value(key, &value.into())
     }
 
-    /// Sets a header of the response to the client, in place of what was set under this name. Of a stream: until
-    /// its first chunk. Undone if the hook fails.
+    /// Sets a header of the response to the client and replaces an earlier value of the same name. For a stream, only
+    /// until its first chunk. Undone if the hook fails.
     ///
     /// # Errors
     ///
@@ -192,8 +192,9 @@ impl<'a> Context<'a> {
         self.handle.set_response_header(name, value)
     }
 
-    /// This instance's own state for this request, one value of each type: made on first use, the same at every
-    /// later hook (fallback attempts included), dropped after `on_complete`. Not undone if a hook fails.
+    /// Returns this instance's state for this request, one value of each type. The value is made by `Default` on first
+    /// use, kept for every later hook (fallback attempts included), and dropped after `on_complete`. Not undone if a hook
+    /// fails.
     pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
         self.handle.state().get()
     }

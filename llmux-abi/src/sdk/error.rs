@@ -5,12 +5,12 @@ use std::{borrow::Cow, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What hooks return.
+/// Result of a hook or of a call to the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error, in one of two roles. Returned from a hook, it says why the plugin failed, and the client never
-/// sees it. Given to [`ShortCircuit::reject`](crate::ShortCircuit::reject), [`Outcome::fail`](crate::Outcome::fail)
-/// or [`ChunkFlow::End`](crate::ChunkFlow::End), it is what the client gets, in the OpenAI shape.
+/// An error, in one of two roles. Returned from a hook, it states why the plugin failed; the host logs it and the client
+/// never sees it. Passed to [`ShortCircuit::reject`](crate::ShortCircuit::reject), [`Outcome::fail`](crate::Outcome::fail)
+/// or [`ChunkFlow::End`](crate::ChunkFlow::End), it is sent to the client, in OpenAI's shape.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -31,7 +31,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with the status 500 and the type `plugin_error`.
+    /// Returns an error with the status 500 and the type `plugin_error`.
     pub fn new(message: impl fmt::Display) -> Self {
         Self {
             status: 500,
@@ -43,32 +43,32 @@ impl Error {
         }
     }
 
-    /// 400, `invalid_request_error`.
+    /// Returns an error with the status 400 and the type `invalid_request_error`.
     pub fn invalid_request(message: impl fmt::Display) -> Self {
         Self::new(message).with_status(400).with_type("invalid_request_error")
     }
 
-    /// 401, `authentication_error`.
+    /// Returns an error with the status 401 and the type `authentication_error`.
     pub fn unauthorized(message: impl fmt::Display) -> Self {
         Self::new(message).with_status(401).with_type("authentication_error")
     }
 
-    /// 403, `permission_error`.
+    /// Returns an error with the status 403 and the type `permission_error`.
     pub fn forbidden(message: impl fmt::Display) -> Self {
         Self::new(message).with_status(403).with_type("permission_error")
     }
 
-    /// 429, `rate_limit_exceeded`.
+    /// Returns an error with the status 429 and the type `rate_limit_exceeded`.
     pub fn rate_limited(message: impl fmt::Display) -> Self {
         Self::new(message).with_status(429).with_type("rate_limit_exceeded")
     }
 
-    /// 503, `service_unavailable`.
+    /// Returns an error with the status 503 and the type `service_unavailable`.
     pub fn unavailable(message: impl fmt::Display) -> Self {
         Self::new(message).with_status(503).with_type("service_unavailable")
     }
 
-    /// Sets the HTTP status, 400 to 599; the host makes anything else a failure of the plugin.
+    /// Sets the HTTP status, 400 to 599. The host treats any other status as a failure of the plugin.
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
@@ -86,7 +86,7 @@ impl Error {
         self
     }
 
-    /// Sets the error's `param`: which member of the request it is about.
+    /// Sets the error's `param`: the member of the request that caused the error.
     pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());
         self
@@ -98,33 +98,33 @@ impl Error {
         self
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// The error's `type`.
+    /// Returns the error's `type`.
     pub fn error_type(&self) -> &str {
         &self.kind
     }
 
-    /// The error's `code`.
+    /// Returns the error's `code`.
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// The error's `param`.
+    /// Returns the error's `param`.
     pub fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }
 
-    /// How long the client is asked to wait, in seconds: what [`with_retry_after`](Self::with_retry_after) set, or a provider
-    /// said.
+    /// Returns the time that the client is asked to wait, in seconds, as set by
+    /// [`with_retry_after`](Self::with_retry_after) or by a provider.
     pub fn retry_after(&self) -> Option<f64> {
         self.retry_after
     }

@@ -1,4 +1,4 @@
-//! What a hook returns: how the request goes on.
+//! Results of hooks: continue, short circuit, and the treatment of a chunk.
 
 use std::borrow::Cow;
 
@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::{error::Error, source::Streamed, value::Value};
 
-/// What a pre hook returns.
+/// Result of a pre hook.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "a flow does something only when the hook returns it"]
 pub enum Flow {
-    /// The request goes on, with the edits made.
+    /// The request continues, with the edits made.
     Continue,
     /// The request is answered; the provider is not called.
     ShortCircuit(ShortCircuit),
@@ -23,13 +23,13 @@ impl From<ShortCircuit> for Flow {
     }
 }
 
-/// What a pre hook returns for a request that streams.
+/// Result of a pre hook for a request that streams.
 #[non_exhaustive]
 #[must_use = "a flow does something only when the hook returns it"]
 pub enum StreamFlow {
-    /// The request goes on, with the edits made.
+    /// The request continues, with the edits made.
     Continue,
-    /// The request is answered; a response becomes a stream of that response.
+    /// The request is answered; the host turns a response into a stream of that response.
     ShortCircuit(ShortCircuit),
     /// The request is answered with a stream of the plugin's own.
     Stream(Streamed),
@@ -56,8 +56,8 @@ impl From<Streamed> for StreamFlow {
     }
 }
 
-/// An answer in the provider's place: a pre hook returns it, by `.into()`. The provider is not called, nor any later
-/// pre hook; the post hooks of the instances whose turn came run, this one's included.
+/// An answer instead of the provider's: a pre hook returns it, by `.into()`. The host then calls neither the provider nor
+/// any later pre hook. The post hooks of all instances whose pre hook was called run, this one's included.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -73,7 +73,7 @@ impl From<Streamed> for StreamFlow {
 /// # }
 /// ```
 ///
-/// An answer that makes no sense (a response that is no JSON object, an error whose status is not 400 to 599, more
+/// An invalid answer (a response that is no JSON object, an error whose status is not 400 to 599, more
 /// than 64 MiB) is a failure of the hook.
 #[derive(Debug)]
 #[must_use = "a short circuit does something only when the hook returns it"]
@@ -84,7 +84,7 @@ pub struct ShortCircuit {
 
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// JSON, or why there is none.
+    /// JSON, or the reason why it could not be written.
     Response(Result<String, String>),
     Error {
         error: Error,
@@ -113,7 +113,7 @@ impl ShortCircuit {
         Self { reply, metadata: Vec::new() }
     }
 
-    /// May a fallback follow this error? Default `true`; without meaning for a response.
+    /// Sets whether a fallback may follow this error. Default `true`; without effect on a response.
     pub fn with_allow_fallback(mut self, allow: bool) -> Self {
         if let Reply::Error { allow_fallback, .. } = &mut self.reply {
             *allow_fallback = allow;
@@ -128,17 +128,17 @@ impl ShortCircuit {
     }
 }
 
-/// What happens to a chunk.
+/// Result of a chunk hook: the treatment of the chunk.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "a flow does something only when the hook returns it"]
 pub enum ChunkFlow {
-    /// It goes on, with the edits made.
+    /// Forwards the chunk, with the edits made.
     Forward,
-    /// It is left out.
+    /// Drops the chunk.
     Drop,
-    /// These take its place; an event's name goes with them.
+    /// Replaces the chunk by these, which keep the name of its event.
     Replace(Vec<serde_json::Value>),
-    /// The stream ends here, with an error.
+    /// Ends the stream here, with an error.
     End(Error),
 }

@@ -1,4 +1,4 @@
-//! Streams that a plugin produces in the provider's place.
+//! Streams that a plugin produces instead of the provider.
 
 use std::{borrow::Cow, future::Future, pin::Pin};
 
@@ -26,8 +26,8 @@ use super::{error::Error, value::Value};
 /// }
 /// ```
 pub trait ChunkSource: Send + 'static {
-    /// The next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. One that takes longer
-    /// than the host's `stream_idle_timeout` (300 s by default) ends the stream too.
+    /// Returns the next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. A chunk that takes
+    /// longer than the host's `stream_idle_timeout` (300 s by default) also ends the stream with an error.
     fn next(&mut self) -> impl Future<Output = Option<Result<serde_json::Value, Error>>> + Send;
 }
 
@@ -38,25 +38,25 @@ impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
     }
 }
 
-/// A stream of the plugin's own, in the provider's place.
+/// A stream of the plugin's own, instead of the provider's.
 pub struct Streamed {
     pub(crate) source: Box<dyn BoxedSource>,
     pub(crate) metadata: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Streamed {
-    /// Answers with the chunks of this source.
+    /// Returns a stream of the chunks of this source.
     pub fn new(source: impl ChunkSource) -> Self {
         Self { source: Box::new(source), metadata: Vec::new() }
     }
 
-    /// Answers with these chunks.
+    /// Returns a stream of these chunks.
     pub fn chunks(chunks: Vec<serde_json::Value>) -> Self {
         Self::new(chunks.into_iter())
     }
 
-    /// Answers with these events: the name (empty for none) and the data, JSON text that goes out byte for
-    /// byte. What a cache or a recording answers with.
+    /// Returns a stream of these events: the name (empty for none) and the data, JSON text that is sent byte for byte.
+    /// For a cache or a recording.
     pub fn events<N, D>(events: impl IntoIterator<Item = (N, D), IntoIter: Send + 'static>) -> Self
     where
         N: Into<String>,

@@ -1,4 +1,4 @@
-//! Where a hook's answer goes.
+//! The answer of a hook, inside the host.
 
 use abi_stable::sabi_types::RMut;
 
@@ -11,7 +11,7 @@ use crate::{
     sdk::value::Value,
 };
 
-/// Where a hook's answer goes.
+/// The answer of a hook, inside the host.
 pub(crate) struct Answer<'a> {
     raw: RawAnswer<'a>,
 }

@@ -25,8 +25,8 @@ use crate::{
 /// }
 /// ```
 ///
-/// What is read is borrowed from the host until the next edit. What is not touched is sent as it came, byte for
-/// byte. An edit may make the document as large as the host allows (`max_body_bytes`, 32 MiB by default). The
+/// A value that is read is borrowed from the host until the next edit. Parts that no plugin edits are sent unchanged,
+/// byte for byte. An edit may make the document as large as the host allows (`max_body_bytes`, 32 MiB by default). The
 /// edits of a hook that fails are undone.
 pub struct Document<'a> {
     raw: RawDocument<'a>,
@@ -37,33 +37,33 @@ impl<'a> Document<'a> {
         Self { raw }
     }
 
-    /// The JSON text of a place as it is written there, `None` where there is none. Nothing is copied.
+    /// Returns the JSON text of a place as it is written there, or `None` if there is no such place. Nothing is copied.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
         let text = unsafe { self.raw.table.get()(self.raw.object.as_rref(), pointer.into()) };
         text.into_option().map(|text| text.as_str())
     }
 
-    /// The content of a string, `None` where there is none, or something else.
+    /// Returns the content of a string, or `None` if the place does not exist or holds another kind of value.
     pub fn get_str(&self, pointer: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
         let text = unsafe { self.raw.table.get_str()(self.raw.object.as_rref(), pointer.into()) };
         text.into_option().map(|text| text.as_str())
     }
 
-    /// A value of any type that serde reads, `None` where there is none, or it is of another type.
+    /// Returns a value of any type that serde reads, or `None` if the place does not exist or holds another type.
     pub fn get<T: DeserializeOwned>(&self, pointer: &str) -> Option<T> {
         serde_json::from_str(self.text(pointer)?).ok()
     }
 
-    /// How many members an object or elements an array has; `None` for anything else.
+    /// Returns the number of members of an object or elements of an array; `None` for anything else.
     pub fn len(&self, pointer: &str) -> Option<usize> {
         // SAFETY: the host's table and object belong together, see the head.
         let len = unsafe { self.raw.table.len()(self.raw.object.as_rref(), pointer.into()) };
         len.into_option().and_then(|len| len.try_into().ok())
     }
 
-    /// The whole document as a type of the caller's choice, for instance one of [`types`](crate::types).
+    /// Parses the whole document as a type of the caller's choice, for instance one of [`types`](crate::types).
     ///
     /// # Errors
     ///
@@ -72,8 +72,8 @@ impl<'a> Document<'a> {
         Ok(serde_json::from_str(self.text("").unwrap_or("null"))?)
     }
 
-    /// Every string with its pointer: for plugins that look at all text, wherever it stands. Elements come in their
-    /// order, members by name.
+    /// Returns every string with its pointer, for plugins that inspect all text. Elements are in their order, members are
+    /// sorted by name.
     ///
     /// # Errors
     ///
@@ -103,12 +103,12 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     ///
-    /// When there is no such place, the document is for reading, or it would become too large.
+    /// If there is no such place, the document is read-only, or it would become too large.
     pub fn set(&mut self, pointer: &str, value: impl Serialize) -> Result<()> {
         self.set_text(pointer, &serde_json::to_string(&value)?)
     }
 
-    /// The same, with JSON text.
+    /// Adds or replaces a member or an element like [`set`](Self::set), with JSON text.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl<'a> Document<'a> {
         edited(code, pointer)
     }
 
-    /// Inserts an element before the one that the pointer names, shifting what follows; into an object, sets
-    /// a member.
+    /// Inserts an element before the one that the pointer names and moves the later elements back. In an object, sets a
+    /// member.
     ///
     /// # Errors
     ///
@@ -134,11 +134,11 @@ impl<'a> Document<'a> {
         edited(code, pointer)
     }
 
-    /// Removes a member or an element. `false` where there was none.
+    /// Removes a member or an element. Returns false if there was none.
     ///
     /// # Errors
     ///
-    /// When the document is for reading.
+    /// If the document is read-only.
     pub fn remove(&mut self, pointer: &str) -> Result<bool> {
         // SAFETY: the host's table and object belong together, see the head.
         match unsafe { self.raw.table.remove()(self.raw.object.reborrow(), pointer.into()) } {
@@ -162,7 +162,7 @@ pub(super) fn edited(code: u32, pointer: &str) -> Result<()> {
         document::DOCUMENT_OK => return Ok(()),
         document::DOCUMENT_NO_SUCH_PLACE => "there is no such place",
         document::DOCUMENT_INVALID_JSON => "the value is not JSON",
-        document::DOCUMENT_READ_ONLY => "this document is for reading",
+        document::DOCUMENT_READ_ONLY => "this document is read-only",
         document::DOCUMENT_TOO_LARGE => "the document would become too large",
         _ => "the host refuses the edit",
     };

@@ -1,4 +1,4 @@
-//! What came of a request, and how it ended.
+//! The outcome of a request, and the report of how it ended.
 
 use super::document::{Document, edited};
 use crate::{
