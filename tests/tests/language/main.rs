@@ -41,7 +41,6 @@ fn every_comment_and_message_is_plain_english() {
 }
 
 #[test]
-#[ignore = "until every area has its new language"]
 fn every_document_is_plain_english() {
     let mut all = 0;
     let mut found = Vec::new();
