@@ -1,4 +1,6 @@
-//! Where answers are kept: the trait, and the places behind it as the plugin sees them.
+//! The storage of answers: the public trait for custom backends, and the store that the plugin calls.
+//!
+//! Errors of a backend end here: they are logged, and a failed read counts as a miss.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -6,21 +8,22 @@ use llmux_abi::{Host, Result};
 
 use crate::{config::Config, entry::Entry, key::Key, memory::Memory, remote::Remote};
 
-/// A place of a host's own to keep answers in, for [`Builder::backend`](crate::Builder::backend).
+/// A host's own storage of answers, for [`Builder::backend`](crate::Builder::backend).
 pub trait CacheBackend: Send + Sync + 'static {
-    /// Finds an answer. Called on a request's way to the provider: that request waits for it.
+    /// Returns the answer stored under a key, if any. Called before a request is sent to the provider; the request
+    /// waits for it.
     ///
     /// An `Err` is logged and counts as a miss.
     fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Arc<Entry>>>> + Send;
 
-    /// Keeps an answer, in place of what there is, for `ttl`. Called after the request is over; nobody waits
-    /// for it.
+    /// Stores an answer for `ttl` and replaces an earlier answer under this key. Called after the request is over;
+    /// no request waits for it.
     ///
-    /// An `Err` is logged; the answer is then not kept.
+    /// An `Err` is logged; the answer is then not stored.
     fn put(&self, key: &Key, entry: Arc<Entry>, ttl: Duration) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// The place that an instance uses.
+/// The storage that an instance uses.
 pub(crate) enum Store {
     Memory(Arc<Memory>),
     Redis(Remote),
@@ -73,7 +76,7 @@ impl Store {
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// [`CacheBackend`], so that one type stands for all of them.
+/// A [`CacheBackend`] of any type, usable as a trait object.
 pub(crate) trait Erased: Send + Sync {
     fn get<'a>(&'a self, key: &'a Key) -> Boxed<'a, Result<Option<Arc<Entry>>>>;
     fn put<'a>(&'a self, key: &'a Key, entry: Arc<Entry>, ttl: Duration) -> Boxed<'a, Result<()>>;

@@ -1,14 +1,14 @@
 //! One text for all spellings of a JSON body: members sorted by name, no white space.
 //!
 //! Called by `key` for every request, so it works on the text itself and builds no tree. Numbers and strings
-//! keep the text they came with: two bodies of different meaning never become the same, and two spellings of
-//! one number or one escape merely miss each other. The text comes from the host, which has checked that it
-//! is JSON without duplicate members; on anything else the answer is `None`, never a wrong text.
+//! keep their original text: two bodies of different meaning never have the same canonical text. Two spellings
+//! of one number or one escape only cause a miss. The text comes from the host, which has checked that it is JSON
+//! without duplicate members. For any other text the result is `None`, never a wrong text.
 
-/// Deeper bodies are not cached.
+/// The deepest nesting of a body that is cached.
 const MAX_DEPTH: usize = 128;
 
-/// The canonical text of a JSON object, without the members of the top level that `leave_out` names.
+/// Returns the canonical text of a JSON object, without the top-level members that `leave_out` names.
 pub(crate) fn canonical(json: &str, leave_out: &[&str]) -> Option<Vec<u8>> {
     let mut scan = Scan {
         text: json.as_bytes(),
@@ -26,7 +26,7 @@ struct Scan<'a> {
     text: &'a [u8],
     at: usize,
     out: Vec<u8>,
-    /// The members of the objects that are open, as places in `out`.
+    /// The members of the objects that are open, as positions in `out`.
     members: Vec<Member>,
     leave_out: &'a [&'a str],
 }
@@ -34,7 +34,7 @@ struct Scan<'a> {
 #[derive(Clone, Copy)]
 struct Member {
     start: usize,
-    /// Where the name ends, quotes included.
+    /// The end of the name, quotes included.
     name_end: usize,
     end: usize,
 }
@@ -46,7 +46,7 @@ impl Scan<'_> {
         }
     }
 
-    /// The next byte that is no white space, and past it.
+    /// Returns the next byte that is not white space and moves past it.
     fn next(&mut self) -> Option<u8> {
         self.skip_space();
         let byte = *self.text.get(self.at)?;
@@ -79,7 +79,7 @@ impl Scan<'_> {
             if self.text[self.at] == b'"' {
                 break;
             }
-            // The byte after a backslash is no end, whatever it is.
+            // The byte after a backslash never ends the string.
             self.at += 2;
         }
         self.at += 1;
@@ -159,7 +159,7 @@ impl Scan<'_> {
         self.leave_out.iter().any(|left_out| left_out.as_bytes() == name)
     }
 
-    /// Puts the members from `first` on in order: they stand at the end of `out`.
+    /// Sorts the members from `first` on. They are the last bytes of `out`.
     fn sort(&mut self, first: usize) {
         let out = &self.out;
         let members = &mut self.members[first..];

@@ -1,4 +1,4 @@
-//! The configuration of the cache plugin: its shape, its defaults, and what is refused.
+//! The configuration of the cache plugin: its shape, its defaults, and its checks.
 //!
 //! Read by the host (schema) and by `Cache::new`.
 
@@ -8,35 +8,35 @@ use llmux_abi::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The configuration. `{}` keeps up to 10 000 answers in memory for an hour.
+/// The configuration of the plugin. `{}` keeps up to 10,000 answers in memory for an hour.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where answers are kept.
+    /// The storage of answers: `memory` or `redis`.
     pub backend: Backend,
-    /// How long an answer is kept, as `1h`: one second to ten years.
+    /// Time that an answer is kept, as `1h`: one second to ten years.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub ttl: Duration,
-    /// How many answers are kept in memory.
+    /// Largest number of answers that are kept in memory.
     #[schemars(range(min = 1))]
     pub max_entries: u64,
-    /// How many bytes of answers are kept in memory. A small answer counts as `max_bytes / max_entries`, so
-    /// that one bound keeps both.
+    /// Largest number of bytes of answers that are kept in memory. An answer counts as at least
+    /// `max_bytes / max_entries`, so that this bound also enforces `max_entries`.
     #[schemars(range(min = 1))]
     pub max_bytes: u64,
-    /// A larger answer is not stored, in bytes.
+    /// Largest answer that is stored, in bytes.
     #[schemars(range(min = 1))]
     pub max_entry_bytes: usize,
-    /// May requests of different API keys share an answer?
+    /// `true`: requests with different API keys share answers.
     pub shared: bool,
-    /// Do identical misses that are under way at the same time wait for one? Streams never wait.
+    /// `true`: identical plain requests that miss at the same time wait for one call. Streams never wait.
     pub coalesce: bool,
-    /// The Redis server, as `redis://[user:password@]host[:port][/database]`.
+    /// The Redis server, as `redis://[user:password@]host[:port][/database]`. Required for `redis`.
     pub url: Option<String>,
-    /// What the names of this plugin's keys in Redis begin with.
+    /// Prefix of the keys in Redis.
     pub prefix: String,
-    /// How long a look into Redis may take before it counts as a miss, as `250ms`.
+    /// Longest wait for Redis, as `250ms`. A slower read counts as a miss.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub timeout: Duration,
@@ -59,13 +59,13 @@ impl Default for Config {
     }
 }
 
-/// Where answers are kept.
+/// The storage of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// In this process.
+    /// The memory of this process.
     Memory,
-    /// In Redis, shared by all hosts that use it.
+    /// A Redis server, shared by all hosts that use it.
     Redis,
 }
 
@@ -83,7 +83,7 @@ impl Config {
             return refuse("backend `redis` needs a `url`");
         }
         if self.timeout.is_zero() {
-            return refuse("`timeout` must be more than nothing");
+            return refuse("`timeout` must be greater than 0");
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
-//! What a client says about the cache: the request header `cache-control` (RFC 9111, section 5.2.1).
+//! The request header `cache-control`, with which a client bypasses the cache (RFC 9111, section 5.2.1).
 //!
-//! Only the two directives that a client needs to get around the cache; others change nothing.
+//! Two directives are read, `no-cache` and `no-store`. All others are ignored.
 
-/// The directives of a request.
+/// The directives of a request that this plugin follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Control {
-    /// Do not answer from the cache.
+    /// `no-cache`: do not answer from the cache.
     pub(crate) no_cache: bool,
-    /// Do not store the answer.
+    /// `no-store`: do not store the answer.
     pub(crate) no_store: bool,
 }
 

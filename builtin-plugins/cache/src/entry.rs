@@ -1,10 +1,10 @@
-//! A stored answer: a response, and where it was a stream, that stream's events.
+//! A stored answer: a response and, if the answer was a stream, the events of that stream.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A stored answer. Serializable, for backends outside of this process.
+/// A stored answer. Serializable, for backends outside this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     response: String,
@@ -15,42 +15,42 @@ pub struct Entry {
 /// One event of a stored stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its name, empty for none.
+    /// The name of the event, empty if it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Its data, JSON text.
+    /// The data of the event, as JSON text.
     pub data: String,
 }
 
 impl Entry {
-    /// An answer that came as a response: JSON text.
+    /// Creates an entry from a plain response, given as JSON text.
     pub fn from_response(response: String) -> Self {
         Self { response, events: None }
     }
 
-    /// An answer that came as a stream: the response that says the same, and its events.
+    /// Creates an entry from a stream: the response with the same content, as JSON text, and the events.
     pub fn from_stream(response: String, events: Vec<Event>) -> Self {
         Self { response, events: Some(events) }
     }
 
-    /// The response, JSON text.
+    /// Returns the response as JSON text.
     pub fn response(&self) -> &str {
         &self.response
     }
 
-    /// The events, if the answer came as a stream.
+    /// Returns the events, if the answer was a stream.
     pub fn events(&self) -> Option<&[Event]> {
         self.events.as_deref()
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Returns the size of the texts of this entry, in bytes.
     pub fn size(&self) -> usize {
         let events = self.events.iter().flatten();
         self.response.len() + events.map(|event| event.name.len() + event.data.len()).sum::<usize>()
     }
 }
 
-/// The events of an entry, copied one at a time, as the client reads.
+/// Returns the events of an entry. Each event is copied only when the client reads it.
 pub(crate) fn replay(entry: Arc<Entry>) -> impl Iterator<Item = (String, String)> + Send + 'static {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,8 +1,9 @@
-//! Identical misses under way at the same time: one leads, the others wait for its answer.
+//! Identical misses under way at the same time: one request leads, the others wait for its answer.
 //!
-//! The leader's place is a value in its request's state. Landing hands the answer to those who wait; a place
-//! that is dropped without landing (an error, a client that went away, a lost hook) wakes them too, and the
-//! first to ask again leads. Nothing here knows time: the plugin bounds the wait.
+//! The state of the leading request holds its [`Lead`]. `Lead::land` passes the answer to the waiting requests. If
+//! the lead is dropped without an answer (an error, a client that disconnected, a hook that did not run), the
+//! waiting requests are woken too, and the first one that joins again leads. No time limit is applied here: the
+//! plugin bounds the wait.
 
 use std::{
     collections::HashMap,
@@ -16,26 +17,26 @@ use crate::{entry::Entry, key::Key};
 type Landing = Option<Arc<Entry>>;
 type Table = Mutex<HashMap<Key, watch::Receiver<Landing>>>;
 
-/// The requests under way that others may wait for.
+/// The leading requests under way, by their key.
 #[derive(Default)]
 pub(crate) struct Flights(Arc<Table>);
 
-/// What a request becomes.
+/// The role of a request that joins.
 pub(crate) enum Seat {
-    /// It goes upstream, for others too.
+    /// The request is sent upstream; identical requests wait for its answer.
     Lead(Lead),
-    /// Another is under way.
+    /// An identical request is under way.
     Wait(Waiter),
 }
 
-/// The place of the one that goes upstream.
+/// The lead of a request that is sent upstream. Dropping it ends the flight.
 pub(crate) struct Lead {
     flights: Arc<Table>,
     key: Key,
     landing: watch::Sender<Landing>,
 }
 
-/// The place of one that waits.
+/// A request's wait for its leader's answer.
 pub(crate) struct Waiter(watch::Receiver<Landing>);
 
 impl Flights {
@@ -51,7 +52,7 @@ impl Flights {
 }
 
 impl Lead {
-    /// Hands the answer to those who wait, and to those who come until the place is given up.
+    /// Passes the answer to the waiting requests, and to those that join before this lead is dropped.
     pub(crate) fn land(&self, entry: Arc<Entry>) {
         self.landing.send_replace(Some(entry));
     }
@@ -59,13 +60,13 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        // Before the sender goes, so that whoever is woken by that finds the place free.
+        // The entry is removed before the sender is dropped: a request woken by that drop can become the leader.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
 impl Waiter {
-    /// The answer; `None` when the leader got nowhere.
+    /// Returns the leader's answer, or `None` if the leader ended without one.
     pub(crate) async fn landed(mut self) -> Option<Arc<Entry>> {
         let landing = self.0.wait_for(Option::is_some).await.ok()?;
         landing.clone()
@@ -84,14 +85,14 @@ mod tests {
     fn lead(flights: &Flights) -> Lead {
         match flights.join(&key(1)) {
             Seat::Lead(lead) => lead,
-            Seat::Wait(_) => panic!("somebody leads already"),
+            Seat::Wait(_) => panic!("another request leads already"),
         }
     }
 
     fn waiter(flights: &Flights) -> Waiter {
         match flights.join(&key(1)) {
             Seat::Wait(waiter) => waiter,
-            Seat::Lead(_) => panic!("nobody leads"),
+            Seat::Lead(_) => panic!("no request leads"),
         }
     }
 
@@ -105,7 +106,11 @@ mod tests {
         for waiter in waiters {
             assert_eq!(waiter.landed().await, Some(entry()));
         }
-        assert_eq!(waiter(&flights).landed().await, Some(entry()), "one that comes while it is stored");
+        assert_eq!(
+            waiter(&flights).landed().await,
+            Some(entry()),
+            "a request that joins while the answer is stored"
+        );
         drop(leader);
         lead(&flights);
     }

@@ -1,16 +1,16 @@
-//! What passes of an answer, copied until the request is over, and then made an entry.
+//! The copy of an answer, collected while the request runs and made an entry when it is over.
 
 use llmux_abi::convert::Assembler;
 use serde_json::Value;
 
 use crate::entry::{Entry, Event};
 
-/// What is there of an answer so far.
+/// The part of an answer that was copied so far.
 #[derive(Default)]
 pub(crate) enum Gathered {
     #[default]
     Nothing,
-    /// A whole response, JSON text.
+    /// A whole response, as JSON text.
     Response(String),
     Stream {
         events: Vec<Event>,
@@ -19,7 +19,7 @@ pub(crate) enum Gathered {
 }
 
 impl Gathered {
-    /// Takes in an event of a stream. `false` when they become more than `most` bytes; nothing is kept then.
+    /// Adds an event of a stream. If the events exceed `most` bytes, drops all of them and returns false.
     pub(crate) fn push(&mut self, name: &str, data: &str, most: usize) -> bool {
         if !matches!(self, Gathered::Stream { .. }) {
             *self = Gathered::Stream { events: Vec::new(), bytes: 0 };
@@ -34,7 +34,7 @@ impl Gathered {
         true
     }
 
-    /// The entry, if the answer is whole and no error.
+    /// Returns the entry, if the answer is complete and not an error.
     pub(crate) fn into_entry(self) -> Option<Entry> {
         match self {
             Gathered::Nothing => None,
@@ -43,13 +43,13 @@ impl Gathered {
                 let mut assembler = Assembler::new();
                 for event in &events {
                     let chunk: Value = serde_json::from_str(&event.data).ok()?;
-                    // Some providers say an error in the middle of a stream and then end it properly.
+                    // Some providers send an error in the middle of a stream and then end the stream normally.
                     if !chunk["error"].is_null() {
                         return None;
                     }
                     assembler.push(&chunk);
                 }
-                // A stream that did not say how it ended was cut.
+                // A stream without a finish reason was cut off.
                 let response = assembler.finish()?;
                 Some(Entry::from_stream(response.to_string(), events))
             }

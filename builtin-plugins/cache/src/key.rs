@@ -1,8 +1,8 @@
-//! Which requests are the same.
+//! The key of a request: requests with equal keys share an answer.
 //!
-//! A key is a SHA-256 over the endpoint, the tenant and the body. The tenant is the id of the API key: two
-//! never share an answer unless the operator says so. Of the body, every member counts, known or not, except
-//! those that cannot change the answer.
+//! A key is a SHA-256 over the endpoint, the tenant and the body. The tenant is the id of the API key: two tenants
+//! never share an answer unless the operator sets `shared`. Every member of the body counts, known or not, except
+//! the members that cannot change the answer.
 
 use std::{fmt, sync::Arc};
 
@@ -11,18 +11,18 @@ use sha2::{Digest, Sha256};
 
 use crate::canonical::canonical;
 
-/// Members of a body that cannot change the answer: its form, and who asked.
+/// Members of a body that cannot change the content of the answer: they set its form or name the user.
 const LEAVE_OUT: [&str; 4] = ["stream", "stream_options", "user", "metadata"];
 
-/// What a host that compiles the plugin in says about sameness.
+/// The key closure of a host that compiles the plugin in.
 pub(crate) type KeyClosure = Arc<dyn Fn(&Context<'_>, &Request<'_>) -> Option<String> + Send + Sync>;
 
-/// What an answer is stored under. Written (`Display`), it is 64 hexadecimal digits.
+/// The key that an answer is stored under. `Display` writes it as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// The key's bytes: a hash, evenly spread.
+    /// Returns the bytes of the key, a SHA-256 hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -51,7 +51,7 @@ impl KeyMaker {
         Self { closure, shared }
     }
 
-    /// The key of a request; `None` keeps it out of the cache.
+    /// Returns the key of a request, or `None` if the request must not be cached.
     pub(crate) fn key(&self, ctx: &Context<'_>, request: &Request<'_>) -> Option<Key> {
         let what = match &self.closure {
             Some(closure) => closure(ctx, request)?.into_bytes(),
@@ -62,12 +62,13 @@ impl KeyMaker {
     }
 }
 
-/// Every part is preceded by its length, so that no two lists of parts read the same.
+/// Hashes the parts of a key. Endpoint and tenant are preceded by their length, so that different parts never give the
+/// same input.
 fn hash(endpoint: &str, tenant: Option<&str>, what: &[u8]) -> Key {
     let mut hash = Sha256::new();
     hash.update((endpoint.len() as u64).to_le_bytes());
     hash.update(endpoint);
-    // No tenant differs from one without a name.
+    // A missing tenant differs from a tenant with an empty name.
     hash.update(tenant.map_or(u64::MAX, |tenant| tenant.len() as u64).to_le_bytes());
     hash.update(tenant.unwrap_or_default());
     hash.update(what);

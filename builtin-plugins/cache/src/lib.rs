@@ -1,17 +1,19 @@
-//! The cache plugin: answers a repeated request from memory or Redis, plain or streaming, whichever it was
-//! stored as.
+//! The cache plugin: answers a repeated request from memory or Redis. A stored answer serves plain and
+//! streaming requests, whichever kind of request stored it.
 //!
-//! A host loads it as a library or compiles it in (`Cache::builder()` then also takes a key closure and a
-//! backend). The life of an answer: the pre hook looks it up and remembers the key; on a miss, the post hook
-//! (or the chunk hook) copies what passes; `on_complete` stores the copy once the outcome is known, so that
-//! what a later plugin turned into an error is not kept, and the response never waits for the store.
+//! A host loads the plugin as a library or compiles it in. A host that compiles it in can also set a key closure
+//! and a backend, with `Cache::builder()`.
 //!
-//! Deliberately absent: any notion of which answers are *worth* caching (a temperature above zero is cached
-//! like any other), and invalidation other than by time.
+//! The pre hook looks up the answer and remembers the key. On a miss, the post hook (or the chunk hook) copies
+//! the answer. `on_complete` stores the copy once the outcome is known: an answer that a later plugin turned
+//! into an error is not stored, and the response never waits for the store.
 //!
-//! * `config`: what the operator says. `control`: what a client says.
-//! * `key`: which requests are the same, on top of `canonical`, one text for all spellings of a JSON body.
-//! * `entry`: a stored answer. `backend`: where it is stored; `memory` and `remote` are two such places.
+//! Deliberately absent: rules about which answers are *worth* caching (a request with a temperature above zero
+//! is cached like any other), and invalidation other than by time.
+//!
+//! * `config`: the configuration of the operator. `control`: the header `cache-control` of a client.
+//! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body.
+//! * `entry`: a stored answer. `backend`: the storage; `memory` and `remote` are the two built-in ones.
 //! * `flight`: identical misses under way at the same time.
 
 mod backend;
@@ -50,16 +52,16 @@ pub struct Cache {
     store: Store,
     ttl: Duration,
     max_entry_bytes: usize,
-    /// Present when identical misses wait for one.
+    /// Present if identical misses wait for one of them (`coalesce`).
     flights: Option<Flights>,
 }
 
-/// What is remembered of a request between its hooks; begun anew at every attempt.
+/// The state of one request between its hooks, reset at every attempt.
 #[derive(Default)]
-struct Seen {
-    /// The attempt that the rest belongs to.
+struct RequestState {
+    /// The attempt that this state belongs to.
     attempt: u32,
-    /// Under what to store the answer; absent for a hit, and where the client forbids it.
+    /// The key to store the answer under. Absent for a hit, and if the client forbids storing.
     key: Option<Key>,
     gathered: Gathered,
     lead: Option<Lead>,
@@ -100,15 +102,15 @@ impl Cache {
         })
     }
 
-    /// Finds the answer, or prepares for storing the one that comes.
+    /// Finds the stored answer. On a miss, prepares for storing the answer of the provider.
     async fn look_up(&self, ctx: &mut Context<'_>, request: &Request<'_>) -> Option<(Key, Arc<Entry>)> {
         let attempt = ctx.attempt();
         let control = ctx.header("cache-control").map(Control::parse).unwrap_or_default();
         let key = self.keys.key(ctx, request);
-        // What an earlier attempt left goes before this one looks, its lead above all: those who wait for it go
-        // on, and this attempt does not wait for its own first one.
-        *ctx.state::<Seen>() = Seen::default();
-        let mut seen = Seen { attempt, ..Seen::default() };
+        // The state of an earlier attempt is dropped before the lookup, above all its lead. The requests that wait
+        // for that lead go on, and this attempt does not wait for its own earlier attempt.
+        *ctx.state::<RequestState>() = RequestState::default();
+        let mut seen = RequestState { attempt, ..RequestState::default() };
         let mut found = None;
         if let Some(key) = key {
             if !control.no_cache {
@@ -125,24 +127,24 @@ impl Cache {
                 seen.key = Some(key);
             }
         }
-        *ctx.state::<Seen>() = seen;
+        *ctx.state::<RequestState>() = seen;
         let _ = ctx.set_response_header("x-cache", if found.is_some() { "hit" } else { "miss" });
         key.zip(found)
     }
 
-    /// Waits for an identical request that is under way, or leads those that come.
+    /// Waits for an identical request that is under way. If there is none, becomes the leader of later ones.
     async fn wait(
         &self,
         flights: &Flights,
         ctx: &Context<'_>,
         key: &Key,
     ) -> (Option<Arc<Entry>>, Option<Lead>) {
-        // What is left at the end is for going upstream, of which this hook needs little.
+        // The reserve is for the work after the wait, of which this hook has little.
         let reserve = (ctx.remaining() / 10).max(Duration::from_millis(20));
         loop {
             let waiter = match flights.join(key) {
                 Seat::Lead(lead) => {
-                    // The one before may have landed between the look and the seat.
+                    // The previous leader may have stored its answer between the lookup and the join.
                     return match self.store.get(key).await {
                         Some(entry) => (Some(entry), None),
                         None => (None, Some(lead)),
@@ -158,7 +160,7 @@ impl Cache {
                 biased;
                 landed = waiter.landed() => match landed {
                     Some(entry) => return (Some(entry), None),
-                    // The leader got nowhere: one of those who waited leads now.
+                    // The leader ended without an answer: one of the waiting requests leads now.
                     None => continue,
                 },
                 () = self.host.sleep(left) => return (None, None),
@@ -167,8 +169,8 @@ impl Cache {
     }
 }
 
-/// Is this the answer, and not an error or a promise in the shape of one? A response object says of itself that
-/// it failed, or that it is still being worked on, with status 200.
+/// Returns true if a response is a final answer, not an error or an unfinished response object. A response object
+/// with status 200 may state that it failed or that it is still in progress.
 fn is_answer(response: &Response<'_>) -> bool {
     let is_settled = match response.get_str("/object") {
         Some("response") => matches!(response.get_str("/status"), None | Some("completed" | "incomplete")),
@@ -196,7 +198,7 @@ impl Plugin for Cache {
         let Some((key, entry)) = self.look_up(ctx, request).await else { return Ok(StreamFlow::Continue) };
         let key = key.to_string();
         if entry.events().is_none() {
-            // The host makes a stream of a response.
+            // The host converts the response to a stream.
             let answer = ShortCircuit::respond_json(entry.response());
             return Ok(answer.with_metadata("cache_hit", true).with_metadata("cache_key", key).into());
         }
@@ -207,13 +209,13 @@ impl Plugin for Cache {
     }
 
     async fn post_hook(&self, ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        let seen = ctx.state::<Seen>();
+        let seen = ctx.state::<RequestState>();
         if seen.key.is_some()
             && let Some(response) = outcome.response()
             && is_answer(&response)
             && let Some(text) = response.text("")
         {
-            // Too large to store is not too large for those who wait for it now.
+            // An answer that is too large to store is still copied if other requests wait for it.
             if text.len() <= self.max_entry_bytes || seen.lead.is_some() {
                 seen.gathered = Gathered::Response(text.to_owned());
             }
@@ -222,7 +224,7 @@ impl Plugin for Cache {
     }
 
     async fn on_stream_chunk(&self, ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
-        let seen = ctx.state::<Seen>();
+        let seen = ctx.state::<RequestState>();
         if seen.key.is_some()
             && let Some(text) = chunk.text("")
         {
@@ -236,11 +238,12 @@ impl Plugin for Cache {
 
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
         let attempt = ctx.attempt();
-        let Seen { attempt: seen_at, key, gathered, lead } = std::mem::take(ctx.state::<Seen>());
+        let RequestState { attempt: seen_at, key, gathered, lead } =
+            std::mem::take(ctx.state::<RequestState>());
         let Some(key) = key.filter(|_| completion.completed() && seen_at == attempt) else { return };
         let Some(entry) = gathered.into_entry().map(Arc::new) else { return };
-        // Those who wait do not wait for the store as well. The place is kept until it has the answer, so that
-        // whoever comes in between finds it in one or the other.
+        // The waiting requests get the answer before it is stored. The lead is held until the store has the answer,
+        // so that a request in between finds it in one of the two places.
         if let Some(lead) = &lead {
             lead.land(Arc::clone(&entry));
         }
@@ -258,7 +261,7 @@ impl Plugin for Cache {
 
 export_plugin!(Cache, name: "cache", priority: 10);
 
-/// Builds a [`Cache`] with what a configuration file cannot say.
+/// Builds a [`Cache`] in code, with options that a configuration file cannot express.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -267,32 +270,33 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts from a whole configuration; what is set after it overrides it.
+    /// Replaces the whole configuration. Later calls override single options of it.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// How long an answer is kept. Default one hour.
+    /// Sets the time that an answer is kept: one second to ten years. Default: one hour.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.config.ttl = ttl;
         self
     }
 
-    /// Do identical misses wait for one? Default no.
+    /// Sets whether identical plain requests that miss at the same time wait for one call. Default: false.
     pub fn coalesce(mut self, coalesce: bool) -> Self {
         self.config.coalesce = coalesce;
         self
     }
 
-    /// May tenants share answers? Default no.
+    /// Sets whether requests with different API keys share answers. Default: false.
     pub fn shared(mut self, shared: bool) -> Self {
         self.config.shared = shared;
         self
     }
 
-    /// Which requests are the same: those for which the closure says the same, within one endpoint and,
-    /// unless `shared`, one tenant. `None` keeps a request out of the cache.
+    /// Sets the closure that identifies a request. Requests share an answer if the closure returns the same text
+    /// for them and their endpoint is the same; unless `shared` is set, also their API key. If the closure returns
+    /// `None`, the request is neither looked up nor stored.
     pub fn key(
         mut self,
         key: impl Fn(&Context<'_>, &Request<'_>) -> Option<String> + Send + Sync + 'static,
@@ -301,7 +305,7 @@ impl Builder {
         self
     }
 
-    /// Keeps answers in a place of your own. Overrides the configuration's `backend`.
+    /// Sets a custom backend. Overrides the `backend` of the configuration.
     pub fn backend(mut self, backend: impl CacheBackend) -> Self {
         self.store = Some(Store::own(backend));
         self
@@ -311,7 +315,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When the configuration contradicts itself, or the Redis URL is none.
+    /// If the configuration is not valid, or the Redis URL is not valid.
     pub fn build(self, host: Host) -> Result<Cache> {
         Cache::with(&self.config, self.closure, self.store, host)
     }

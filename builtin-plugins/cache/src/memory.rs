@@ -1,9 +1,9 @@
-//! Answers in this process: moka, bounded by entries and bytes at once, expiring by themselves.
+//! Answers in the memory of this process, kept by moka: bounded by entries and by bytes, and expiring.
 //!
-//! moka knows one bound, the sum of weights. It is `max_bytes` here, and no entry weighs less than
-//! `max_bytes / max_entries`: so there are never more than `max_entries`, and never more than `max_bytes` of
-//! them. An entry that expired is no hit from that moment on the host's clock; its memory is given back by a
-//! task, as moka otherwise cleans up only while it is used.
+//! moka has one bound, the sum of weights. The bound is `max_bytes`, and an entry weighs at least
+//! `max_bytes / max_entries`: so neither `max_entries` nor `max_bytes` is exceeded. An entry is no longer a hit once
+//! it has expired on the host's clock. A task releases the memory of expired entries, because moka by itself cleans
+//! up only while it is used.
 
 use std::{
     sync::{Arc, Weak},
@@ -14,14 +14,14 @@ use llmux_abi::Host;
 
 use crate::{config::Config, entry::Entry, key::Key};
 
-/// What an entry takes beside its texts, about: the key, the maps and lists of moka, two counts.
+/// Approximate bytes of an entry beside its texts: the key, moka's maps and lists, two reference counts.
 const OVERHEAD: usize = 256;
-/// What an event takes beside its texts.
+/// Approximate bytes of an event beside its texts.
 const EVENT_OVERHEAD: usize = 64;
 
 type Now = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// The answers.
+/// The answers kept in memory.
 pub(crate) struct Memory {
     entries: moka::sync::Cache<Key, Stored>,
     ttl: Duration,
@@ -31,7 +31,7 @@ pub(crate) struct Memory {
 #[derive(Clone)]
 struct Stored {
     entry: Arc<Entry>,
-    /// On the host's clock, which a test can hold.
+    /// The time of expiry on the host's clock, which a test can control.
     expires: Duration,
 }
 
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(memory.entries.entry_count(), 0);
     }
 
-    /// moka has a clock of its own, so that this one waits.
+    /// Waits in real time, because moka has a clock of its own.
     #[test]
     fn an_expired_entry_leaves_without_being_asked_for() {
         let (memory, _) = memory(&Config { ttl: Duration::from_millis(20), ..Config::default() });

@@ -1,8 +1,8 @@
 //! Answers in Redis, shared by all hosts that use the server.
 //!
-//! An entry is JSON under `PREFIX` and the key, and expires in the server. A server that is away, slow or
-//! full of something else makes misses, never errors. Storing is sent off without waiting for the answer, at
-//! most 256 at a time; what goes beyond is dropped and counted.
+//! An entry is JSON text under the name `PREFIX` + key, and the server expires it. If the server is unavailable or
+//! slow, or holds a value that is not an entry, a read is a miss and never an error for the client. A store is sent
+//! without waiting for the reply. At most 256 stores are under way at a time; further stores are dropped and counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use llmux_redis_link::Link;
 
 use crate::{config::Config, entry::Entry, key::Key};
 
-/// The answers.
+/// The answers kept in Redis.
 pub(crate) struct Remote {
     link: Link,
     prefix: String,
@@ -20,7 +20,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
-        let help = "Answers that were not stored because Redis was away or busy";
+        let help = "Answers that were not stored because Redis was unavailable or busy";
         let dropped = host.counter("llmux_cache_stores_dropped_total", help, &[]);
         if let Err(error) = &dropped {
             tracing::warn!(%error, "dropped stores are not counted");
@@ -39,7 +39,7 @@ impl Remote {
     }
 
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Arc<Entry>>> {
-        // Away is logged when it begins, not at every request.
+        // The link logs once that the server is unavailable, not at every request.
         if !self.link.is_up() {
             return Ok(None);
         }
@@ -65,7 +65,7 @@ impl Remote {
                 })
             });
         if !sent {
-            tracing::debug!("an answer is not stored: redis is away or busy");
+            tracing::debug!("an answer is not stored: redis is unavailable or busy");
             if let Some(dropped) = &self.dropped {
                 dropped.increment(&[]);
             }

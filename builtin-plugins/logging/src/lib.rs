@@ -41,7 +41,7 @@ pub struct Logging {
 
 /// What is remembered of a request between its hooks; begun anew at every attempt.
 #[derive(Default)]
-struct Seen {
+struct RequestState {
     /// On the host's clock.
     started: Duration,
     had_token: bool,
@@ -76,7 +76,7 @@ impl Logging {
 
     fn first_token(&self, ctx: &mut Context<'_>) {
         let now = self.host.now();
-        let seen = ctx.state::<Seen>();
+        let seen = ctx.state::<RequestState>();
         seen.had_token = true;
         let time = now.saturating_sub(seen.started);
         event::first_token(self.level, &Who::of(ctx), time);
@@ -103,7 +103,8 @@ impl Plugin for Logging {
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         if self.logs(ctx) {
-            *ctx.state::<Seen>() = Seen { started: self.host.now(), ..Seen::default() };
+            *ctx.state::<RequestState>() =
+                RequestState { started: self.host.now(), ..RequestState::default() };
             let body = self.log_request_body.then(|| self.bodies.json(request.text("").unwrap_or_default()));
             event::started(self.level, &Who::of(ctx), &Asked::of(request), body.as_deref());
         }
@@ -114,10 +115,10 @@ impl Plugin for Logging {
         if !self.logs(ctx) {
             return Ok(ChunkFlow::Forward);
         }
-        if !ctx.state::<Seen>().had_token && has_content(chunk) {
+        if !ctx.state::<RequestState>().had_token && has_content(chunk) {
             self.first_token(ctx);
         }
-        let seen = ctx.state::<Seen>();
+        let seen = ctx.state::<RequestState>();
         let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
         if let Some(reason) = chunk.finish_reason().or_else(status) {
             seen.finish_reason = Some(reason.to_owned());
@@ -135,7 +136,7 @@ impl Plugin for Logging {
         if !self.logs(ctx) {
             return;
         }
-        let Seen { finish_reason, text, .. } = std::mem::take(ctx.state::<Seen>());
+        let RequestState { finish_reason, text, .. } = std::mem::take(ctx.state::<RequestState>());
         let response = completion.response();
         let body = match &response {
             _ if !self.log_response_body => None,

@@ -44,7 +44,7 @@ pub struct RateLimit {
 
 /// What is remembered of a request between its hooks.
 #[derive(Default)]
-struct Seen {
+struct RequestState {
     decision: Option<Decision>,
     /// Whom to charge for tokens: the key's hash, and its text where a server is told.
     charge: Option<(u64, Option<String>)>,
@@ -130,7 +130,7 @@ impl Plugin for RateLimit {
     async fn pre_hook(&self, ctx: &mut Context<'_>, _request: &mut Request<'_>) -> Result<Flow> {
         // Response headers are fresh at every attempt, the charge is not.
         if ctx.attempt() > 1
-            && let Some(decision) = ctx.state::<Seen>().decision
+            && let Some(decision) = ctx.state::<RequestState>().decision
         {
             answer::set_headers(ctx, &self.limit, &decision);
             return Ok(Flow::Continue);
@@ -146,7 +146,7 @@ impl Plugin for RateLimit {
             return Ok(answer::refuse(refusal, text).into());
         }
         let charge = self.charges_tokens.then_some((hash, text));
-        *ctx.state::<Seen>() = Seen { decision: Some(decision), charge };
+        *ctx.state::<RequestState>() = RequestState { decision: Some(decision), charge };
         Ok(Flow::Continue)
     }
 
@@ -156,7 +156,9 @@ impl Plugin for RateLimit {
         }
         // An answer from a cache repeats the usage of the request that it was made for.
         let is_hit = ctx.get_bool("cache_hit").unwrap_or(false);
-        let Some((hash, text)) = ctx.state::<Seen>().charge.take().filter(|_| !is_hit) else { return };
+        let Some((hash, text)) = ctx.state::<RequestState>().charge.take().filter(|_| !is_hit) else {
+            return;
+        };
         let Some(usage) = completion.usage() else { return };
         let tokens = usage.total_tokens.max(usage.prompt_tokens.saturating_add(usage.completion_tokens));
         if tokens == 0 {

@@ -1,4 +1,4 @@
-//! The shared cache against a real server.
+//! Tests of the shared cache with a real Redis server.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ fn entry() -> Entry {
     Entry::from_stream("{\"x\":  \"\\u00e4\"}".to_owned(), vec![event])
 }
 
-/// Stores are sent off, so that they are there a little later.
+/// Waits for an entry: a store is not awaited, so the entry appears a little later.
 async fn until_found(remote: &Remote, number: u64) -> Arc<Entry> {
     let started = Instant::now();
     loop {
@@ -55,7 +55,7 @@ async fn a_server_that_is_away_makes_misses_until_it_is_back() {
     let remote = remote(&server);
     until_found(&remote, 1).await;
     server.kill();
-    // The first finds the connection broken; from then on nobody tries.
+    // The first call finds the connection broken. Later calls are misses at once.
     assert!(remote.get(&key(1)).await.is_err());
     assert_eq!(remote.get(&key(1)).await.expect("a miss"), None);
     remote.put(&key(1), &entry(), TTL);
