@@ -3,22 +3,22 @@
 //! Three roles, three places:
 //!
 //! * A plugin author uses [`prelude`]: the trait [`Plugin`], the views and the host's services.
-//! * A host (`llmux-core`) uses [`raw`]: the tables and handles that cross between host and plugin.
-//! * Both may use [`types`], owned structs of the chat API, and [`convert`], which turns a response into
+//! * A host (`llmux-core`) uses [`raw`]: the tables and handles that host and plugin pass to each other.
+//! * Both may use [`types`], owned structs of the chat API, and [`convert`], which converts a response into
 //!   chunks and chunks into a response.
 //!
-//! The smallest plugin, whole (`examples/system_prompt.rs`):
+//! A complete small plugin (`examples/system_prompt.rs`):
 //!
 //! ```
 #![doc = include_str!("../examples/system_prompt.rs")]
 //! # fn main() {}
 //! ```
 //!
-//! The guide (`docs/guide` of the sources) tells the rest: the life of a request, documents, streams, waiting, testing,
-//! shipping, and the limits of what a host can do for a plugin.
+//! The guide (`docs/guide` of the sources) covers the life of a request, documents, streams, waiting, testing, shipping,
+//! and the limits of what a host can do for a plugin.
 //!
-//! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`: one
-//! build gives the library that a host loads and the crate that a host compiles in.
+//! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`. One build
+//! then produces the library that a host loads and the crate that a host compiles in.
 
 pub mod convert;
 pub mod host;
@@ -35,9 +35,9 @@ pub use sdk::{
 };
 pub use types::Usage;
 
-/// Everything that a plugin's file uses: `use llmux_abi::prelude::*;`.
+/// The names that a plugin's file uses: `use llmux_abi::prelude::*;`.
 ///
-/// Not in it, since few plugins need them: [`Counter`], [`Gauge`], [`Histogram`], [`HttpResponse`], [`Message`],
+/// Not included, since few plugins need them: [`Counter`], [`Gauge`], [`Histogram`], [`HttpResponse`], [`Message`],
 /// [`REDACTED_HEADERS`], [`types`] and [`convert`].
 pub mod prelude {
     pub use schemars::JsonSchema;

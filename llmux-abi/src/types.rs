@@ -1,7 +1,7 @@
 //! Owned structs of the chat API, for authors who prefer a struct to pointers: `request.parse::<ChatRequest>()`.
 //!
-//! Members that a struct does not name are kept in `extra`, so that parsing and writing again loses nothing.
-//! The shapes are those of OpenAI's API reference ("Create chat completion").
+//! Members that a struct does not name are kept in `extra`, so parsing a body and writing it again loses nothing.
+//! The structs follow OpenAI's API reference ("Create chat completion").
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,20 +10,20 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatRequest {
-    /// The model asked for.
+    /// Name of the requested model.
     pub model: String,
     /// The conversation.
     pub messages: Vec<ChatMessage>,
-    /// Does the answer stream?
+    /// True if the response streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Sampling temperature, 0 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// The most tokens that the answer may have.
+    /// Maximum number of tokens in the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -32,18 +32,18 @@ pub struct ChatRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatMessage {
-    /// Who says it: `system`, `user`, `assistant`, `tool`.
+    /// Role of the author: `system`, `user`, `assistant`, `tool`.
     pub role: String,
-    /// What is said: a string, a list of parts, or null beside tool calls.
+    /// Content: a string, a list of parts, or null beside tool calls.
     #[serde(default)]
     pub content: Value,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ChatMessage {
-    /// A message of plain text.
+    /// Returns a message of plain text.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: Value::String(content.into()), extra: Map::new() }
     }
@@ -59,41 +59,41 @@ pub struct ChatResponse {
     /// Always `chat.completion`.
     #[serde(default)]
     pub object: String,
-    /// When it was made, in seconds since the Unix epoch.
+    /// Creation time, in seconds since the Unix epoch.
     #[serde(default)]
     pub created: u64,
     /// The model that answered.
     #[serde(default)]
     pub model: String,
-    /// The answers.
+    /// The response's choices.
     pub choices: Vec<ChatChoice>,
     /// The tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// One answer of a chat response.
+/// One choice of a chat response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ChatChoice {
-    /// Its place, from 0.
+    /// Position of the choice, from 0.
     #[serde(default)]
     pub index: u64,
     /// The message.
     pub message: ChatMessage,
-    /// Why it ended: `stop`, `length`, `tool_calls`, `content_filter`.
+    /// Reason for the end of the choice: `stop`, `length`, `tool_calls`, `content_filter`.
     #[serde(default)]
     pub finish_reason: Option<String>,
-    /// Everything else.
+    /// All other members.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 impl ChatResponse {
-    /// A whole response with one answer of plain text.
+    /// Returns a complete response with one choice of plain text.
     pub fn text(content: impl Into<String>) -> Self {
         Self {
             id: "chatcmpl-llmux".to_owned(),
@@ -107,31 +107,31 @@ impl ChatResponse {
         }
     }
 
-    /// The same, of this model.
+    /// Sets the model.
     pub fn with_model(mut self, model: impl Into<String>) -> Self {
         self.model = model.into();
         self
     }
 
-    /// The same, with this usage.
+    /// Sets the usage. The total is the sum of both.
     pub fn with_usage(mut self, prompt_tokens: u64, completion_tokens: u64) -> Self {
         self.usage = Some(Usage::new(prompt_tokens, completion_tokens));
         self
     }
 }
 
-/// Tokens used, as the provider counted them: `prompt_tokens` and `completion_tokens`, which the responses
-/// endpoint calls `input_tokens` and `output_tokens`.
+/// Token counts of a request, as the provider reports them. The responses endpoint names `prompt_tokens` and
+/// `completion_tokens` differently: `input_tokens` and `output_tokens`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Number of tokens in the prompt.
     #[serde(default, alias = "input_tokens")]
     pub prompt_tokens: u64,
-    /// Tokens of the answer.
+    /// Number of tokens in the response.
     #[serde(default, alias = "output_tokens")]
     pub completion_tokens: u64,
-    /// All tokens.
+    /// Number of all tokens.
     #[serde(default)]
     pub total_tokens: u64,
 }
@@ -147,7 +147,7 @@ impl Usage {
     }
 }
 
-/// A chunk of a chat stream that adds text to the first choice.
+/// Returns a chunk of a chat stream that adds text to the first choice.
 pub fn text_chunk(content: &str) -> Value {
     json!({
         "id": "chatcmpl-llmux",

@@ -1,10 +1,10 @@
-//! `export_plugin!`: puts a plugin's manifest and entry into the library that its crate becomes.
+//! `export_plugin!`: adds a plugin's manifest and entry to the library that is built from its crate.
 //!
 //! # Why this is sound
 //!
-//! The macro writes two statics with names of their own: the manifest's section is only ever read from the
-//! file, and the exported name carries the crate's name, so that two plugins linked into one binary do not
-//! collide. Neither is called by this crate.
+//! The macro writes two statics with unique names. Hosts read the manifest's section only from the file. The exported
+//! name contains the crate's name, so that two plugins linked into one binary do not collide. This crate uses neither
+//! static.
 
 #![allow(unsafe_code)]
 
@@ -13,7 +13,7 @@ pub use abi_stable::{StableAbi, library::AbiHeader};
 pub use super::manifest::Encoded;
 pub use crate::raw::{entry::Entry, plugin::PluginModuleRef};
 
-/// The entry of a plugin: what a host finds under the exported name.
+/// Returns the entry of a plugin, which a host finds under the exported name.
 pub const fn entry<P: crate::Plugin>() -> Entry {
     Entry {
         header: AbiHeader::VALUE,
@@ -22,19 +22,19 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
     }
 }
 
-/// Makes a crate a plugin: `export_plugin!(Type, name: "its-name", priority: 50);`.
+/// Exports a type as the plugin of its crate: `export_plugin!(Type, name: "its-name", priority: 50);`.
 ///
-/// `name` is 1 to 64 of `a-z 0-9 - _ .`. After it, in any order and each optional: `priority` (default 100),
-/// `on_error` (`Some(OnError::Fail)` for a guard), `description`; the version, authors, license and
-/// description otherwise come from the crate's `Cargo.toml`.
+/// `name` is 1 to 64 characters of `a-z 0-9 - _ .`. Optional keys may follow in any order: `priority` (default 100),
+/// `on_error` (`Some(OnError::Fail)` for a guard), `description`, `version`, `authors` and `license`. The last four
+/// default to the values in the crate's `Cargo.toml`.
 ///
-/// Once in a crate: a library holds one plugin. A second one, in whatever module, does not compile. The crate's types
-/// are `["cdylib", "rlib"]`; it must not be compiled with `panic = "abort"`, which hosts refuse.
+/// A library holds one plugin: a second use in the same crate, in any module, does not compile. The crate's types are
+/// `["cdylib", "rlib"]`. Hosts refuse a library that was compiled with `panic = "abort"`.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ty, name: $name:expr $(, $key:ident : $value:expr)* $(,)?) => {
-        // An exported macro stands at the root of its crate, wherever it is written: a second plugin, in whatever
-        // module, is an error with this name, before two symbols of one name are.
+        // An exported macro is always at the root of its crate. A second plugin in any module is therefore a compile
+        // error with this name, before the linker reports two symbols of one name.
         #[doc(hidden)]
         #[allow(non_local_definitions)]
         #[macro_export]

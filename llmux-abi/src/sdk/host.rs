@@ -1,7 +1,7 @@
-//! The host's services: what a plugin cannot have from its own statics, since a library has its own copy of
-//! every runtime.
+//! The host's services: timers, tasks, HTTP and metrics. A plugin cannot provide them itself, since a library has its
+//! own copy of every static and so of every runtime.
 //!
-//! Logging is not here: `tracing`'s macros work in every plugin, and the host gets their events.
+//! Deliberately absent: logging. `tracing`'s macros work in every plugin, and the host receives their events.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::raw::host::{
     METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHeader, RawHttpRequest, RawMetric,
 };
 
-/// The host, as one instance sees it. Cheap to clone, and usable from any thread, for as long as it is kept.
+/// The host's services for one instance. Cheap to clone, usable from any thread, valid for as long as a clone exists.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -46,19 +46,19 @@ impl Host {
         &self.handle
     }
 
-    /// The instance's name, as the operator gave it.
+    /// Returns the instance's name, as the operator set it.
     pub fn instance(&self) -> &str {
         &self.name
     }
 
-    /// Time since some moment before the plugin was made, on the host's clock, which only goes forward (and
-    /// which a test can hold).
+    /// Returns the time on the host's monotonic clock, since a moment before the instance was made. Tests can stop this
+    /// clock.
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.handle.now())
     }
 
-    /// Waits, at least so long, in whole milliseconds. (`tokio::time::sleep` would panic in a library: its copy of
-    /// tokio has no runtime.)
+    /// Waits for at least this duration, rounded up to whole milliseconds. `tokio::time::sleep` would panic in a
+    /// library, whose copy of tokio has no runtime.
     pub async fn sleep(&self, duration: Duration) {
         let millis = duration.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX);
         if let Some(sleep) = self.handle.sleep(millis) {
@@ -66,19 +66,19 @@ impl Host {
         }
     }
 
-    /// Runs a future beside the requests, until it is done or the instance is unloaded. `false`, and the
-    /// future is dropped, once the instance is going away. A panic in it is logged and ends only it. The host does
-    /// not bound how many there are.
+    /// Runs a future as a task, until it is ready or the instance is unloaded. If the instance is being unloaded,
+    /// drops the future and returns false. A panic in the future is logged and ends only this task. The host does not
+    /// bound the number of tasks.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
         self.handle.spawn(guarded_task(self.handle.clone(), future).into_ffi()).unwrap_or(false)
     }
 
     /// Sends an HTTP request through the host's client, and waits for the whole response. Dropping the future aborts
-    /// it.
+    /// the request.
     ///
     /// # Errors
     ///
-    /// When no response came: no connection, the time limit, a body of more than 16 MiB. A response of any status is
+    /// If the connection fails, the time limit passes, or the body is larger than 16 MiB. A response of any status is
     /// `Ok`.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse> {
         let headers: Vec<RawHeader<'_>> = request
@@ -94,7 +94,7 @@ impl Host {
             timeout: request.timeout.as_millis().try_into().unwrap_or(u64::MAX),
         });
         drop(headers);
-        let future = future.ok_or_else(|| Error::new("this host sends no HTTP requests for plugins"))?;
+        let future = future.ok_or_else(|| Error::new("this host does not send HTTP requests for plugins"))?;
         let response = HttpResponse { handle: HttpResponseHandle::new(future.await) };
         match response.status() {
             0 => Err(Error::new(format!("{} {}: {}", request.method, request.url, response.text()))),
@@ -102,20 +102,20 @@ impl Host {
         }
     }
 
-    /// Registers a counter: what only grows. Its name is Prometheus', as `myplugin_blocked_total`; it shows
-    /// on the host's `/metrics` until the instance is unloaded, with the label `plugin` besides its own.
+    /// Registers a counter, a metric that only grows. The name follows Prometheus' rules, as `myplugin_blocked_total`.
+    /// The host's `/metrics` shows the counter until the instance is unloaded, and adds the label `plugin`.
     ///
-    /// A label keeps 1000 values, of at most 256 bytes; others read `other`.
+    /// A label keeps 1000 values of at most 256 bytes each. The host replaces all other values by `other`.
     ///
     /// # Errors
     ///
-    /// When the name is not allowed, one of the host's own, or taken by a metric of another kind, with more than 8
-    /// labels, and beyond 64 metrics of one instance.
+    /// If the name is not valid, belongs to the host or to a metric of another kind, the metric has more than 8 labels,
+    /// or the instance has 64 metrics already.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<Counter> {
         Ok(Counter(self.register(METRIC_COUNTER, name, help, labels, &[])?))
     }
 
-    /// Registers a gauge: what goes up and down.
+    /// Registers a gauge, a metric that can rise and fall.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Host {
         Ok(Gauge(self.register(METRIC_GAUGE, name, help, labels, &[])?))
     }
 
-    /// Registers a histogram, with the upper bounds of its buckets, or the host's default for none.
+    /// Registers a histogram with the upper bounds of its buckets. If `buckets` is empty, the host's default applies.
     ///
     /// # Errors
     ///
@@ -153,14 +153,16 @@ impl Host {
             buckets: RSlice::from_slice(buckets),
         });
         match id {
-            None => Err(Error::new("this host keeps no metrics for plugins")),
-            Some(0) => Err(Error::new(format!("the host refuses the metric `{name}`, its log says why"))),
+            None => Err(Error::new("this host does not keep metrics for plugins")),
+            Some(0) => {
+                Err(Error::new(format!("the host refused the metric `{name}`; its log states the reason")))
+            }
             Some(id) => Ok(Metric { host: self.clone(), id, labels: labels.len() }),
         }
     }
 }
 
-/// More labels than this on one metric serve nobody.
+/// Maximum number of labels of a metric.
 const MAX_LABELS: usize = 8;
 
 fn raw<'s, 't>(texts: &[&'t str], space: &'s mut [RStr<'t>; MAX_LABELS]) -> RSlice<'s, RStr<'t>> {
@@ -191,23 +193,23 @@ impl Metric {
 pub struct Counter(Metric);
 
 impl Counter {
-    /// Adds, for these label values, in the order of the label names.
+    /// Adds a value. The label values are in the order of the label names.
     pub fn add(&self, labels: &[&str], value: f64) {
         self.0.record(labels, value);
     }
 
-    /// Adds one.
+    /// Adds one. The label values are in the order of the label names.
     pub fn increment(&self, labels: &[&str]) {
         self.0.record(labels, 1.0);
     }
 }
 
-/// A metric that goes up and down.
+/// A metric that can rise and fall.
 #[derive(Clone)]
 pub struct Gauge(Metric);
 
 impl Gauge {
-    /// Sets it, for these label values.
+    /// Sets the value. The label values are in the order of the label names.
     pub fn set(&self, labels: &[&str], value: f64) {
         self.0.record(labels, value);
     }
@@ -218,7 +220,7 @@ impl Gauge {
 pub struct Histogram(Metric);
 
 impl Histogram {
-    /// Observes a value, for these label values.
+    /// Observes a value. The label values are in the order of the label names.
     pub fn observe(&self, labels: &[&str], value: f64) {
         self.0.record(labels, value);
     }
@@ -235,7 +237,7 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// A request with a method and a whole URL; 10 s are its time limit.
+    /// Returns a request with this method and this whole URL. The time limit is 10 s.
     pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
             method: method.into(),
@@ -246,16 +248,16 @@ impl HttpRequest {
         }
     }
 
-    /// `GET` this URL.
+    /// Returns a `GET` request for this URL.
     pub fn get(url: impl Into<String>) -> Self {
         Self::new("GET", url)
     }
 
-    /// `POST` JSON to this URL.
+    /// Returns a `POST` request for this URL with a JSON body.
     ///
     /// # Errors
     ///
-    /// When the body cannot be written as JSON.
+    /// If the body cannot be written as JSON.
     pub fn post_json(url: impl Into<String>, body: &impl Serialize) -> Result<Self> {
         let request = Self::new("POST", url).with_header("content-type", "application/json");
         Ok(request.with_body(serde_json::to_vec(body)?))
@@ -286,36 +288,36 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// The status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> u16 {
         self.handle.status()
     }
 
-    /// Is the status 200 to 299?
+    /// Returns true if the status is 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status())
     }
 
-    /// A header by its name in any case.
+    /// Returns a header's value. The name's case does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.handle.header(name)
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn bytes(&self) -> &[u8] {
         self.handle.body()
     }
 
-    /// The body as text; what is not UTF-8 is replaced.
+    /// Returns the body as text. Bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.bytes()).into_owned()
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
     ///
-    /// Those of serde.
+    /// If the body is not JSON of this type. The error is serde's.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_slice(self.bytes())?)
     }

@@ -1,6 +1,6 @@
-//! The manifest: what a library says of itself before anybody runs it, written while it compiles.
+//! The manifest: a library's description of its plugin, readable without running the library.
 //!
-//! Written by `export_plugin!`, read by the host out of the file. All of it is `const`: the bytes stand in a
+//! `export_plugin!` writes it at compile time. The host reads it from the file. All of it is `const`: the bytes form a
 //! section of the library.
 
 use serde::{Deserialize, Serialize};
@@ -10,37 +10,37 @@ use crate::raw::{
     version::ABI_VERSION,
 };
 
-/// What becomes of a request when a hook of this plugin fails.
+/// Handling of a request when a hook of this plugin fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OnError {
-    /// It goes on without what the hook did.
+    /// The request continues without the changes of the failed hook.
     Continue,
-    /// It fails with `plugin_failure` (HTTP 500): what a guard says.
+    /// The request fails with `plugin_failure` (HTTP 500). Guards use this value.
     Fail,
 }
 
-/// What a plugin says of itself. Written by [`export_plugin!`](crate::export_plugin).
+/// Description of a plugin. Written by [`export_plugin!`](crate::export_plugin).
 #[derive(Clone, Copy, Debug)]
 pub struct PluginManifest {
-    /// The plugin's name: 1 to 64 of `a-z 0-9 - _ .`.
+    /// The plugin's name: 1 to 64 characters of `a-z 0-9 - _ .`.
     pub name: &'static str,
-    /// Its version, semver.
+    /// The plugin's version, as semver.
     pub version: &'static str,
-    /// What it does, in a sentence.
+    /// Description of the plugin, in one sentence.
     pub description: &'static str,
-    /// Who wrote it, separated by `:`.
+    /// Names of the authors, separated by `:`.
     pub authors: &'static str,
-    /// Its license, an SPDX expression.
+    /// The plugin's license, as an SPDX expression.
     pub license: &'static str,
     /// The default priority of an instance.
     pub priority: i32,
-    /// What becomes of a request when it fails; `None` leaves that to the host's configuration.
+    /// Handling of a request when a hook fails. `None` leaves the choice to the host's configuration.
     pub on_error: Option<OnError>,
     /// The name of the exported static.
     pub entry: &'static str,
-    /// Was the plugin's crate compiled with `panic = "abort"`?
+    /// True if the plugin's crate was compiled with `panic = "abort"`.
     pub panic_aborts: bool,
 }
 
@@ -55,21 +55,21 @@ pub trait Exported {
 }
 
 impl PluginManifest {
-    /// The manifest as JSON.
+    /// Returns the manifest as JSON.
     pub fn json(&self) -> String {
         let encoded = Encoded::of(self);
         let json = &encoded.bytes[HEADER..encoded.len];
         String::from_utf8_lossy(json).into_owned()
     }
 
-    /// The default priority of a plugin that names none.
+    /// Priority of a plugin that does not set one.
     pub const DEFAULT_PRIORITY: i32 = 100;
 }
 
-/// Magic and length.
+/// Number of bytes before the JSON: the magic and the length.
 const HEADER: usize = MAGIC.len() + size_of::<u32>();
 
-/// The bytes of the section, and how many of them count.
+/// The bytes of the section, and the number of bytes in use.
 #[doc(hidden)]
 pub struct Encoded {
     bytes: [u8; HEADER + MAX_MANIFEST],
@@ -77,7 +77,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes a manifest. Does not compile for a name that is not allowed, or a text that is too long.
+    /// Encodes a manifest. Compilation fails if the name is not valid or the texts are too long.
     #[track_caller]
     pub const fn of(manifest: &PluginManifest) -> Self {
         check_name(manifest.name.as_bytes());
@@ -117,13 +117,13 @@ impl Encoded {
         encoded
     }
 
-    /// How long the section is.
-    #[allow(clippy::len_without_is_empty, reason = "it never is: it has a magic and a length")]
+    /// Returns the length of the section, in bytes.
+    #[allow(clippy::len_without_is_empty, reason = "never empty: a section has a magic and a length")]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// The section's bytes.
+    /// Returns the section's bytes.
     pub const fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         let mut at = 0;

@@ -1,7 +1,7 @@
-//! What authors see: one trait, views of the JSON that passes, and the host's services.
+//! The API for plugin authors: one trait, views of requests, responses and chunks, and the host's services.
 //!
 //! A plugin's file begins with `use llmux_abi::prelude::*;`, implements [`Plugin`], and ends with
-//! [`export_plugin!`](crate::export_plugin). Everything here is safe to use; the unsafe code that stands on
+//! [`export_plugin!`](crate::export_plugin). The public API is safe to use. The unsafe code that implements
 //! the contract is in `handle`, `absent`, `contain`, `shim` and `export`.
 
 mod absent;

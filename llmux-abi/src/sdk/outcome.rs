@@ -1,4 +1,4 @@
-//! What came of a request: for the post hooks, and for those that are told afterwards.
+//! The result of a request, for the post hooks, and the report of its end, for `post_stream_hook` and `on_complete`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{raw::outcome as field, types::Usage};
 
-/// What a post hook gets: the response, or the error, whoever made it.
+/// The response or the error that a post hook receives, from the provider, the host or a plugin.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -26,7 +26,7 @@ use crate::{raw::outcome as field, types::Usage};
 /// # }
 /// ```
 ///
-/// One outcome cannot be changed: the `plugin_failure` of an instance whose `on_error` is `fail`.
+/// A hook cannot change the `plugin_failure` of an instance whose `on_error` is `fail`.
 pub struct Outcome<'a> {
     handle: OutcomeHandle<'a>,
 }
@@ -36,59 +36,59 @@ impl<'a> Outcome<'a> {
         Self { handle }
     }
 
-    /// Is it an error?
+    /// Returns true if the outcome is an error.
     pub fn is_error(&self) -> bool {
         self.handle.kind() != field::OUTCOME_COMPLETED
     }
 
-    /// The response, to read and to edit, if it is one.
+    /// Returns the response, to read and to edit. `None` if the outcome is an error.
     pub fn response(&mut self) -> Option<Response<'_>> {
         (!self.is_error()).then(|| Response::new(self.handle.body()))
     }
 
-    /// The error, if it is one.
+    /// Returns the error. `None` if the outcome is a response.
     pub fn error(&mut self) -> Option<Error> {
         Some(Error::from_document(self.error_document()?.text("")?))
     }
 
-    /// The error document, to read and to edit, if it is an error: `/status`, `/error/message`,
-    /// `/error/type`, `/error/code`, `/retry_after`.
+    /// Returns the error document, to read and to edit: `/status`, `/error/message`, `/error/type`, `/error/code`,
+    /// `/retry_after`. `None` if the outcome is a response.
     pub fn error_document(&mut self) -> Option<Document<'_>> {
         self.is_error().then(|| self.handle.body())
     }
 
-    /// The request as it was sent, to read.
+    /// Returns the request as it was sent, read-only.
     pub fn request(&self) -> Request<'_> {
         Request::new(self.handle.request())
     }
 
-    /// Makes the outcome this response, whatever it was.
+    /// Replaces the outcome, a response or an error, by this response.
     ///
     /// # Errors
     ///
-    /// When it cannot be written as JSON, or is no object, or the outcome is a `plugin_failure`.
+    /// If the response cannot be written as JSON or is not an object, or the outcome is a `plugin_failure`.
     pub fn recover(&mut self, response: impl Serialize) -> Result<()> {
         self.handle.recover(&serde_json::to_string(&response)?)
     }
 
-    /// Makes the outcome this error, whatever it was.
+    /// Replaces the outcome, a response or an error, by this error.
     ///
     /// # Errors
     ///
-    /// When the host does not take it: a status outside 400 to 599, or the outcome is a `plugin_failure`.
+    /// If the error's status is not 400 to 599, or the outcome is a `plugin_failure`.
     pub fn fail(&mut self, error: Error) -> Result<()> {
         self.handle.fail(&error.to_document())
     }
 }
 
-/// How a request or a stream ended.
+/// Kind of end of a request or a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
-    /// With a response, or the end of the stream.
+    /// The request ended with a response, or the stream reached its end.
     Completed,
-    /// With an error.
+    /// The request or the stream ended with an error.
     Failed(Error),
-    /// The client went away.
+    /// The client closed the connection before the end.
     Cancelled,
 }
 
@@ -117,7 +117,7 @@ fn usage(report: &ReportHandle<'_>) -> Option<Usage> {
     })
 }
 
-/// The end of a stream.
+/// The report of a stream's end, for `post_stream_hook`.
 pub struct StreamEnd<'a> {
     report: ReportHandle<'a>,
     pub(crate) emitted: Vec<(String, String)>,
@@ -128,53 +128,53 @@ impl<'a> StreamEnd<'a> {
         Self { report, emitted: Vec::new() }
     }
 
-    /// How it ended.
+    /// Returns the kind of end: completed, failed or cancelled.
     pub fn ending(&self) -> Ending {
         ending(&self.report)
     }
 
-    /// Did it complete?
+    /// Returns true if the stream completed.
     pub fn completed(&self) -> bool {
         self.report.kind() == field::OUTCOME_COMPLETED
     }
 
-    /// The tokens used, where the provider said so.
+    /// Returns the number of tokens used. `None` if the provider did not state it.
     pub fn usage(&self) -> Option<Usage> {
         usage(&self.report)
     }
 
-    /// From the request's arrival until now.
+    /// Returns the time from the request's arrival until now.
     pub fn latency(&self) -> Duration {
         micros(&self.report, field::REPORT_LATENCY).unwrap_or_default()
     }
 
-    /// The request as it was sent, to read.
+    /// Returns the request as it was sent, read-only.
     pub fn request(&self) -> Option<Request<'_>> {
         self.report.document(field::REPORT_REQUEST).map(Request::new)
     }
 
-    /// Sends one more chunk, after all others; it passes the chunk hooks of the instances that follow.
+    /// Sends one more chunk after all others. The chunk passes the chunk hooks of the instances that follow.
     /// Without effect if the stream did not complete.
     ///
     /// # Errors
     ///
-    /// When it cannot be written as JSON.
+    /// If the chunk cannot be written as JSON.
     pub fn emit(&mut self, chunk: impl Serialize) -> Result<()> {
         self.emit_event("", chunk)
     }
 
-    /// The same, for an event with a name.
+    /// Sends one more chunk like [`emit`](Self::emit), as an event with a name.
     ///
     /// # Errors
     ///
-    /// When it cannot be written as JSON.
+    /// If the chunk cannot be written as JSON.
     pub fn emit_event(&mut self, event: &str, chunk: impl Serialize) -> Result<()> {
         self.emitted.push((event.to_owned(), serde_json::to_string(&chunk)?));
         Ok(())
     }
 }
 
-/// A request of a client that is over.
+/// The report of a finished client request, for `on_complete`.
 pub struct Completion<'a> {
     report: ReportHandle<'a>,
 }
@@ -184,52 +184,52 @@ impl<'a> Completion<'a> {
         Self { report }
     }
 
-    /// How it ended.
+    /// Returns the kind of end: completed, failed or cancelled.
     pub fn ending(&self) -> Ending {
         ending(&self.report)
     }
 
-    /// Did it end with a response, or the end of its stream?
+    /// Returns true if the request ended with a response or its stream reached the end.
     pub fn completed(&self) -> bool {
         self.report.kind() == field::OUTCOME_COMPLETED
     }
 
-    /// Did the client go away before the end?
+    /// Returns true if the client closed the connection before the end.
     pub fn cancelled(&self) -> bool {
         self.report.kind() == field::OUTCOME_CANCELLED
     }
 
-    /// The HTTP status: of the error, or 200.
+    /// Returns the HTTP status: the error's status, or 200.
     pub fn status(&self) -> u16 {
         self.report.number(field::REPORT_STATUS).and_then(|status| status.try_into().ok()).unwrap_or_default()
     }
 
-    /// From the request's arrival to its end.
+    /// Returns the time from the request's arrival to its end.
     pub fn latency(&self) -> Duration {
         micros(&self.report, field::REPORT_LATENCY).unwrap_or_default()
     }
 
-    /// From the request's arrival to the first chunk for the client; streams only.
+    /// Returns the time from the request's arrival to the first chunk for the client. Streams only.
     pub fn first_chunk(&self) -> Option<Duration> {
         micros(&self.report, field::REPORT_FIRST_CHUNK)
     }
 
-    /// How many chunks went to the client; streams only.
+    /// Returns the number of chunks that were sent to the client. Streams only.
     pub fn chunks(&self) -> Option<u64> {
         self.report.number(field::REPORT_CHUNKS)?.try_into().ok()
     }
 
-    /// The tokens used, where the provider said so.
+    /// Returns the number of tokens used. `None` if the provider did not state it.
     pub fn usage(&self) -> Option<Usage> {
         usage(&self.report)
     }
 
-    /// The request as it was sent (or was about to be), to read.
+    /// Returns the request as it was sent, read-only. If it was not sent, returns it as it would have been sent.
     pub fn request(&self) -> Option<Request<'_>> {
         self.report.document(field::REPORT_REQUEST).map(Request::new)
     }
 
-    /// The response that the client got, to read; absent for streams and errors.
+    /// Returns the response that the client received, read-only. `None` for streams and errors.
     pub fn response(&self) -> Option<Response<'_>> {
         self.report.document(field::REPORT_RESPONSE).map(Response::new)
     }

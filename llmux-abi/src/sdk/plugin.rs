@@ -1,4 +1,4 @@
-//! The one trait that a plugin implements.
+//! The trait that a plugin implements.
 
 use std::future::Future;
 
@@ -16,9 +16,10 @@ use super::{
     request::Request,
 };
 
-/// A plugin: how an instance is made, and what it does at each hook.
+/// A plugin: the constructor of its instances and their hooks.
 ///
-/// Every hook has a default, and is written as a plain `async fn`. One that is not written is not called:
+/// A hook is written as a plain `async fn`. Every hook has a default. The host does not call a hook that the plugin
+/// does not implement:
 ///
 /// ```
 /// use llmux_abi::prelude::*;
@@ -45,44 +46,44 @@ use super::{
 ///
 /// # Threads
 ///
-/// Hooks of one instance run at once for different requests, on threads of the host, and may go on on another
-/// thread after an `.await`. Shared state goes behind a lock or an atomic of the plugin's; what belongs to one
-/// request goes into [`Context::state`]. A hook never blocks its thread: it cannot be cancelled then, and holds
-/// up other requests (the host warns above 10 ms).
+/// Hooks of one instance run concurrently for different requests, on threads of the host. After an `.await`, a hook
+/// may continue on another thread. A plugin protects shared state by a lock or an atomic, and keeps the state of one
+/// request in [`Context::state`]. A hook must not block its thread: the host cannot cancel a blocked hook, and other
+/// requests wait for the thread (the host warns above 10 ms).
 ///
 /// # Failures
 ///
-/// A hook that returns an `Err`, panics, or runs past its timeout (10 s by default) has *failed*: what it did to the
-/// body, the context's values and the response headers is rolled back, the failure is logged and counted, and the
-/// request goes on, unless the instance's `on_error` is `fail`. A failure is not a refusal: for that, return
-/// [`ShortCircuit::reject`](crate::ShortCircuit::reject).
+/// A hook that returns an `Err`, panics, or exceeds its timeout (10 s by default) has *failed*. The host rolls back the
+/// hook's changes to the body, the context's values and the response headers, and logs and counts the failure. The
+/// request then continues, unless the instance's `on_error` is `fail`. A failure is not a refusal: to refuse a request,
+/// return [`ShortCircuit::reject`](crate::ShortCircuit::reject).
 ///
 /// # Cancellation
 ///
-/// At its timeout a hook that waits is dropped where it waits; so are pre hooks and chunk hooks when the caller
-/// goes away. Destructors run, the code after the `.await` does not.
+/// At its timeout, the host drops the future of a hook that waits at an `.await`. If the client closes the connection,
+/// the host also drops waiting pre hooks and chunk hooks. Destructors run; the code after the `.await` does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin",
     label = "this type does not implement `llmux_abi::Plugin`",
     note = "write `impl Plugin for {Self} {{ type Config = NoConfig; fn new(..) -> Result<Self> {{ .. }} }}` and the hooks it needs"
 )]
 pub trait Plugin: Sized + Send + Sync + 'static {
-    /// The configuration: any type that serde reads and whose JSON Schema is known. The host checks the
-    /// operator's configuration against that schema before it makes an instance; an error names the member, what
-    /// was expected and what was found. [`NoConfig`] for none.
+    /// Type of the configuration: any type that serde reads and that has a JSON Schema. The host checks the operator's
+    /// configuration against that schema before it makes an instance. An error names the member, the expected value and
+    /// the value found. A plugin without configuration uses [`NoConfig`].
     type Config: Configuration;
 
-    /// Makes an instance. Called once for each, on a thread that may block, at most 10 s.
+    /// Makes an instance. Called once for each instance, on a thread that may block for at most 10 s.
     ///
     /// # Errors
     ///
-    /// An `Err` refuses to start with this configuration; its message reaches the operator.
+    /// If this returns an `Err`, the instance does not start; the operator sees the error's message.
     fn new(config: Self::Config, host: Host) -> Result<Self>;
 
-    /// Before the provider sees the request. May edit it, or answer in the provider's place. Called for every
-    /// attempt (a fallback is one more) of a request that does not stream, by ascending priority.
+    /// Called before the provider. May edit the request, or answer instead of the provider. Called for every attempt (a
+    /// fallback is one more) of a request that does not stream, by ascending priority.
     ///
-    /// Default: goes on.
+    /// Default: continues.
     ///
     /// # Errors
     ///
@@ -97,16 +98,16 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Absent::new()
     }
 
-    /// After the provider (or a short circuit) has answered: may edit the response or the error, recover
-    /// from an error, or turn a response into one. Runs once for each attempt whose pre chain reached this
-    /// instance, by descending priority; not for streams.
+    /// Called after the provider (or a short circuit) has answered. May edit the response or the error, replace an
+    /// error by a response, or a response by an error. Called once for each attempt whose pre chain reached this
+    /// instance, by descending priority. Not called for streams.
     ///
     /// Default: does nothing.
     ///
     /// # Errors
     ///
-    /// An `Err` is a failure of the plugin: the outcome is again what this hook was given. To give the caller an
-    /// error, use [`Outcome::fail`].
+    /// An `Err` is a failure of the plugin: the host restores the outcome that this hook received. To send an error to
+    /// the client, use [`Outcome::fail`].
     fn post_hook(
         &self,
         ctx: &mut Context<'_>,
@@ -116,10 +117,10 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Absent::new()
     }
 
-    /// In [`pre_hook`](Plugin::pre_hook)'s place when the request streams.
+    /// Called instead of [`pre_hook`](Plugin::pre_hook) when the request streams.
     ///
-    /// Default: calls `pre_hook`, so that a guard written for one guards both; a response with which it
-    /// answers becomes a stream of that response.
+    /// Default: calls `pre_hook`, so that one guard covers both kinds of request. If `pre_hook` answers with a
+    /// response, the host converts it into a stream.
     ///
     /// # Errors
     ///
@@ -132,14 +133,14 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         AsPreHook(self.pre_hook(ctx, request))
     }
 
-    /// For every chunk of a stream, on its way to the client: in order, one at a time, by descending priority of
-    /// the instances whose turn came in the pre chain.
+    /// Called for every chunk of a stream on its way to the client, in order, one at a time. Only instances that the
+    /// pre chain reached are called, by descending priority.
     ///
-    /// Default: forwards it.
+    /// Default: forwards the chunk.
     ///
     /// # Errors
     ///
-    /// An `Err` is a failure of the plugin: the chunk goes on as it was. To end the stream, return
+    /// An `Err` is a failure of the plugin: the host forwards the chunk unchanged. To end the stream, return
     /// [`ChunkFlow::End`].
     fn on_stream_chunk(
         &self,
@@ -150,14 +151,15 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Absent::new()
     }
 
-    /// Once for every stream whose pre chain reached this instance, with how it ended: also one that was refused
-    /// before its first chunk, or that the client left. May emit last chunks if it completed.
+    /// Called once at the end of every stream whose pre chain reached this instance, with a report of the end. Also
+    /// called if the stream was refused before its first chunk or the client closed the connection. May emit last
+    /// chunks if the stream completed.
     ///
     /// Default: does nothing.
     ///
     /// # Errors
     ///
-    /// An `Err` is a failure of the plugin: nothing is emitted.
+    /// An `Err` is a failure of the plugin: the host sends none of the emitted chunks.
     fn post_stream_hook(
         &self,
         ctx: &mut Context<'_>,
@@ -167,9 +169,9 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Absent::new()
     }
 
-    /// Once for every request of a client, whether this instance's turn came or not, after the caller has
-    /// the answer. Can change nothing: it is for metrics and billing. Called behind the answer, in a task of its
-    /// own; left out, and counted, where more than 10 000 requests wait for it.
+    /// Called once for every request of a client, also if the pre chain did not reach this instance, after the client
+    /// has the response. For metrics and billing: it cannot change the response. The host calls it in a separate
+    /// task. If more than 10 000 requests wait for this call, the host skips it and counts the omission.
     ///
     /// Default: does nothing.
     fn on_complete(
@@ -181,32 +183,33 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         Absent::new()
     }
 
-    /// Once, after the last hook has returned: when the instance is unloaded or replaced, or the host shuts down.
-    /// Tasks of [`Host::spawn`] are aborted after it; then the instance is dropped, on a thread that may block.
+    /// Called once, after the last hook has returned, when the instance is unloaded or replaced or the host shuts down.
+    /// The host then aborts the tasks of [`Host::spawn`] and drops the instance, on a thread that may block.
     ///
     /// Default: does nothing.
     ///
     /// # Errors
     ///
-    /// An `Err` is logged, and part of what a shutdown reports; the instance goes all the same.
+    /// The host logs an `Err` and includes it in the report of a shutdown. The instance is dropped nevertheless.
     fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {
         Absent::new()
     }
 }
 
-/// What may be a plugin's configuration: whatever derives `Deserialize` and `JsonSchema`. Never implemented by hand.
+/// A type of plugin configuration. Implemented for every type that derives `Deserialize` and `JsonSchema`, never by
+/// hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin's configuration",
     label = "cannot be read from the operator's configuration, or has no JSON Schema",
     note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members"
 )]
-// Without supertraits: a compiler would complain of those instead, and never show this note.
+// Without supertraits: the compiler would report a missing supertrait instead of this note.
 pub trait Configuration: Sized {
-    /// Reads it from JSON.
+    /// Reads the configuration from JSON.
     #[doc(hidden)]
     fn read(json: &str) -> serde_json::Result<Self>;
 
-    /// Its JSON Schema, as JSON.
+    /// Returns the JSON Schema of the type, as JSON.
     #[doc(hidden)]
     fn schema() -> String;
 }
@@ -222,7 +225,7 @@ impl<T: DeserializeOwned + JsonSchema> Configuration for T {
     }
 }
 
-/// The configuration of a plugin that has none: `{}`.
+/// The configuration of a plugin without options: `{}`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}

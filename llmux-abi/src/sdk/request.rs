@@ -1,4 +1,4 @@
-//! The request, as a view on the document that the host owns.
+//! The request, as a view of the document that the host owns.
 
 use std::ops::{Deref, DerefMut};
 
@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{error::Result, handle::Document};
 
-/// A request on its way to the provider. Any member can be reached through [`Document`]'s pointers; the
-/// methods here name the common ones.
+/// A request on its way to the provider. [`Document`]'s pointers reach every member. The methods here read and set the
+/// common ones.
 pub struct Request<'a> {
     document: Document<'a>,
 }
@@ -31,12 +31,12 @@ impl<'a> Request<'a> {
         Self { document }
     }
 
-    /// The model asked for.
+    /// Returns the requested model.
     pub fn model(&self) -> &str {
         self.get_str("/model").unwrap_or_default()
     }
 
-    /// Asks another model; the route is then resolved again.
+    /// Sets the model. The host then resolves the route again.
     ///
     /// # Errors
     ///
@@ -45,14 +45,14 @@ impl<'a> Request<'a> {
         self.set("/model", model)
     }
 
-    /// The messages of a chat, in order; none where the endpoint has none.
+    /// Returns the messages of a chat, in order. Empty if the body has no `messages`.
     pub fn messages(&self) -> impl DoubleEndedIterator<Item = Message<'_>> + ExactSizeIterator {
         let count = self.len("/messages").unwrap_or(0);
         (0..count).map(|index| Message { document: &self.document, index })
     }
 
-    /// The text of the last message of role `user`; for other endpoints, of `input` or `prompt` where that
-    /// is a string.
+    /// Returns the text of the last message of role `user`. On other endpoints, returns `input` or `prompt` if that
+    /// member is a string.
     pub fn last_user_text(&self) -> Option<String> {
         if let Some(message) = self.messages().rev().find(|message| message.role() == Some("user")) {
             return Some(message.text());
@@ -60,7 +60,7 @@ impl<'a> Request<'a> {
         self.get_str("/input").or_else(|| self.get_str("/prompt")).map(str::to_owned)
     }
 
-    /// Puts a message before all others. `false`, and no change, where the body has no `messages`.
+    /// Inserts a message before all others. If the body has no `messages`, changes nothing and returns false.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl<'a> Request<'a> {
         self.add_message("/messages/0", role, content)
     }
 
-    /// Puts a message after all others. `false`, and no change, where the body has no `messages`.
+    /// Appends a message after all others. If the body has no `messages`, changes nothing and returns false.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A message to add. Members in the order in which people write them.
+/// A message to add. The fields are in the usual order of the JSON members: `role`, then `content`.
 #[derive(Serialize)]
 struct NewMessage<'m> {
     role: &'m str,
@@ -102,27 +102,27 @@ pub struct Message<'r> {
 }
 
 impl<'r> Message<'r> {
-    /// Its place in `messages`, from 0.
+    /// Returns the message's position in `messages`, from 0.
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// The pointer of one of its members: `message.pointer("content")` is `/messages/3/content`.
+    /// Returns the pointer of one of the message's members: `message.pointer("content")` is `/messages/3/content`.
     pub fn pointer(&self, member: &str) -> String {
         format!("/messages/{}/{member}", self.index)
     }
 
-    /// Its role, as `user`.
+    /// Returns the message's role, as `user`.
     pub fn role(&self) -> Option<&'r str> {
         self.document.get_str(&self.pointer("role"))
     }
 
-    /// Its content where that is a plain string.
+    /// Returns the message's content if it is a plain string.
     pub fn content(&self) -> Option<&'r str> {
         self.document.get_str(&self.pointer("content"))
     }
 
-    /// Its text: the content, or the text parts of the content, joined by newlines.
+    /// Returns the message's text: the content, or the text parts of the content joined by newlines.
     pub fn text(&self) -> String {
         if let Some(content) = self.content() {
             return content.to_owned();

@@ -1,12 +1,12 @@
-//! The response, as a view on the document that the host owns.
+//! The response, as a view of the document that the host owns.
 
 use std::ops::{Deref, DerefMut};
 
 use super::{error::Result, handle::Document};
 use crate::types::{ChatResponse, Usage};
 
-/// A response on its way to the client. Any member can be reached through [`Document`]'s pointers; the
-/// methods here name the common ones.
+/// A response on its way to the client. [`Document`]'s pointers reach every member. The methods here read and set the
+/// common ones.
 pub struct Response<'a> {
     document: Document<'a>,
 }
@@ -30,12 +30,12 @@ impl<'a> Response<'a> {
         Self { document }
     }
 
-    /// The model that answered.
+    /// Returns the model that answered.
     pub fn model(&self) -> Option<&str> {
         self.get_str("/model")
     }
 
-    /// The text of the first choice.
+    /// Returns the text of the first choice.
     pub fn content(&self) -> Option<&str> {
         self.get_str("/choices/0/message/content").or_else(|| self.get_str("/choices/0/text"))
     }
@@ -50,19 +50,19 @@ impl<'a> Response<'a> {
         self.set(if is_chat { "/choices/0/message/content" } else { "/choices/0/text" }, content)
     }
 
-    /// Why the first choice ended, as `stop`.
+    /// Returns the reason why the first choice ended, as `stop`.
     pub fn finish_reason(&self) -> Option<&str> {
         self.get_str("/choices/0/finish_reason")
     }
 
-    /// The tokens used, where the provider says so.
+    /// Returns the number of tokens used. `None` if the provider does not state it.
     pub fn usage(&self) -> Option<Usage> {
         self.get("/usage")
     }
 }
 
 impl Response<'_> {
-    /// A whole chat response with this text, to answer with in a provider's place.
+    /// Returns a complete chat response with this text, for a plugin that answers instead of the provider.
     pub fn text(content: impl Into<String>) -> ChatResponse {
         ChatResponse::text(content)
     }

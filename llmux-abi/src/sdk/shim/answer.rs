@@ -1,4 +1,4 @@
-//! From what a hook returns to the codes and the answer of the contract.
+//! Conversion of a hook's result into the codes and the answer of the contract.
 
 use super::stream::stream;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Answers that the hook failed.
+/// Reports in the answer that the hook failed.
 pub(super) fn failure(error: &Error, answer: &mut Answer<'_>) -> u32 {
     answer.failed(error.message());
     HOOK_FAILED
@@ -39,7 +39,7 @@ pub(super) fn stream_flow(flow: StreamFlow, host: &Host, answer: &mut Answer<'_>
     }
 }
 
-/// `event` is the name of the event that the chunk came in: chunks in its place go out under it.
+/// Converts the treatment of a chunk. `event` is the name of the chunk's event; chunks that replace it keep that name.
 pub(super) fn chunk_flow(flow: ChunkFlow, event: &str, answer: &mut Answer<'_>) -> u32 {
     match flow {
         ChunkFlow::Forward => HOOK_CONTINUE,

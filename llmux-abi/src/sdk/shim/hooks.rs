@@ -1,4 +1,4 @@
-//! The hooks of the contract, each one call of the trait's method.
+//! The hooks of the contract. Each calls one method of the trait.
 
 use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::FfiContext;
@@ -27,11 +27,11 @@ use crate::{
     },
 };
 
-/// The instance behind an object.
+/// Returns the instance behind an object.
 ///
 /// # Safety
 ///
-/// The object is one that `instance::<P>` made, and not dropped before `'a` ends.
+/// `instance::<P>` made the object, and the object is not dropped before `'a` ends.
 unsafe fn shell<'a, P>(object: RRef<'a, InstanceObject>) -> &'a Shell<P> {
     // SAFETY: promised by the caller.
     unsafe { object.transmute_into_ref::<Shell<P>>() }
@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let hook = async move {
         let mut context = Context::new(ContextHandle::new(context));
@@ -64,7 +64,7 @@ pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let hook = async move {
         let mut context = Context::new(ContextHandle::new(context));
@@ -84,7 +84,7 @@ pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let hook = async move {
         let mut context = Context::new(ContextHandle::new(context));
@@ -105,7 +105,7 @@ pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let event = event.as_str();
     let hook = async move {
@@ -126,7 +126,7 @@ pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let hook = async move {
         let mut context = Context::new(ContextHandle::new(context));
@@ -152,7 +152,7 @@ pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     let hook = async move {
         let mut context = Context::new(ContextHandle::new(context));
@@ -167,7 +167,7 @@ pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
-    // SAFETY: this table goes with objects of `P` only.
+    // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     start(host.handle(), answer, waker, plugin.cleanup(), |done, answer| match done {
         Ok(()) => HOOK_CONTINUE,
@@ -181,7 +181,7 @@ pub(super) unsafe extern "C" fn drop_state_caught(state: *mut StateObject) {
 }
 
 pub(super) unsafe extern "C" fn drop_instance<P: Plugin>(object: *mut InstanceObject) {
-    // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host gives it back once, after the last hook.
+    // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host returns it once, after the last hook.
     let Shell { plugin, host } = *unsafe { Box::from_raw(object.cast::<Shell<P>>()) };
     let _ = caught(|| scope(host.handle(), || drop(plugin)));
 }

@@ -1,14 +1,14 @@
-//! From the contract's `extern "C"` functions to the trait, and from a panic to an answer.
+//! The contract's `extern "C"` functions, which call the trait and convert a panic into an answer.
 //!
 //! # Why this is sound
 //!
-//! An instance is a `Box<Shell<P>>` whose pointer the host gets from `create` and gives back to `drop`, after
-//! its last hook: until then every hook may borrow it. What a hook call is lent lives for `'a`, and the
-//! future that the call hands out carries `'a`.
+//! An instance is a `Box<Shell<P>>`. The host receives its pointer from `create` and passes it to `drop` after the last
+//! hook. Until then every hook may borrow the instance. Everything lent to a hook call lives for `'a`, and the future
+//! that the call returns carries `'a`.
 //!
-//! No function here unwinds. A hook's future is wrapped in [`Contained`](super::contain::Contained), which catches a panic of its `poll`
-//! and of its `drop`; [`caught`](super::contain::caught) also contains a payload that panics when it is dropped. What runs outside of
-//! those is code of this crate that does not panic.
+//! No function here unwinds. A hook's future is wrapped in [`Contained`](super::contain::Contained), which catches a
+//! panic of its `poll` and of its `drop`; [`caught`](super::contain::caught) also contains a payload that panics when
+//! it is dropped. All code outside of these two belongs to this crate and does not panic.
 
 #![allow(unsafe_code)]
 
@@ -46,26 +46,25 @@ use crate::raw::{
 pub struct Compiled {
     /// The manifest, as JSON.
     pub manifest: String,
-    /// The way to instances.
+    /// The module, which makes instances.
     pub module: PluginModuleRef,
 }
 
-/// A plugin that was compiled into the host, for the host to make instances of.
+/// Returns a plugin that is compiled into the host, from which the host makes instances.
 pub fn compiled<P: Plugin + Exported>() -> Compiled {
     Compiled { manifest: P::MANIFEST.json(), module: module::<P>() }
 }
 
-/// The module of a plugin.
+/// Returns the module of a plugin.
 pub const fn module<P: Plugin>() -> PluginModuleRef {
     PluginModuleRef(Tables::<P>::MODULE.as_prefix())
 }
 
-/// An instance made by hand, of a plugin compiled into the host: `make` is given the host as the plugin
-/// sees it.
+/// Returns an instance that `make` creates, of a plugin compiled into the host. `make` receives the host's services.
 ///
 /// # Errors
 ///
-/// Those of `make`, and its panic.
+/// If `make` returns an error or panics.
 pub fn instance<P: Plugin>(
     name: &str,
     host: RawHost,
@@ -80,7 +79,7 @@ pub fn instance<P: Plugin>(
     Ok(RawInstance { object, table: PluginTableRef(Tables::<P>::HOOKS.as_prefix()) })
 }
 
-/// What an `InstanceObject` is.
+/// The plugin and its host, behind an `InstanceObject`.
 struct Shell<P> {
     plugin: P,
     host: Host,
@@ -165,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Hooks written in every way that comes to mind, those without a size among them.
+    /// A plugin with hooks written in different ways, some of them without a size.
     struct Whole;
 
     impl Plugin for Whole {
@@ -219,7 +218,7 @@ mod tests {
     #[test]
     fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
         assert_eq!(absent::<Bare>(), [true; 7]);
-        // Its `pre_stream_hook` is its `pre_hook`, and of these only the end of a stream is not written.
+        // `Whole` has `pre_stream_hook` through its `pre_hook`, and lacks only `post_stream_hook`.
         assert_eq!(absent::<Whole>(), [false, false, false, false, true, false, false]);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts a hook: its first poll, and the future that carries the rest.
+//! The start of a hook: its first poll, and the future that runs the rest.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// A hook under way, whose result becomes an answer and a code.
+/// A running hook, whose result becomes an answer and a code.
 struct Guarded<'a, F: Future> {
     hook: Contained<F, &'a HostHandle>,
     answer: Answer<'a>,
@@ -41,7 +41,7 @@ impl<F: Future> Future for Guarded<'_, F> {
     }
 }
 
-/// Polls a hook once; what is not ready goes to the host as a future.
+/// Polls a hook once. If the hook is not ready, returns it to the host as a future.
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,

@@ -1,4 +1,4 @@
-//! A stream of a plugin's own: the contract's producer over the SDK's source.
+//! A stream that a plugin produces: the contract's producer, implemented by the SDK's source.
 
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut};
 use async_ffi::FfiContext;
@@ -17,14 +17,14 @@ use crate::{
     },
 };
 
-/// A producer, as the contract has it.
+/// Returns the contract's producer of a source.
 pub(super) fn stream(source: Box<dyn BoxedSource>, host: &Host) -> RawStream {
     let source = Source { source, host: host.handle().clone() };
     let object = Box::into_raw(Box::new(source)).cast::<StreamObject>();
     RawStream { object, table: StreamTableRef(Source::TABLE.as_prefix()) }
 }
 
-/// What a `StreamObject` is.
+/// The source and its host, behind a `StreamObject`.
 struct Source {
     source: Box<dyn BoxedSource>,
     host: HostHandle,
@@ -58,7 +58,7 @@ unsafe extern "C" fn next_chunk<'a>(
 }
 
 unsafe extern "C" fn drop_stream(object: *mut StreamObject) {
-    // SAFETY: made by `Box::into_raw` in `stream`; the host gives it back once.
+    // SAFETY: made by `Box::into_raw` in `stream`; the host returns it once.
     let Source { source, host } = *unsafe { Box::from_raw(object.cast::<Source>()) };
     let _ = caught(|| scope(&host, || drop(source)));
 }
