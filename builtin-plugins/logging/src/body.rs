@@ -1,14 +1,14 @@
-//! What is shown of a body: without what looks like a credential, and cut at a number of characters.
+//! The logged form of a body: credentials replaced, and cut after a number of characters.
 //!
-//! Two nets, since neither catches all. Members whose name says that they hold a credential are replaced (a
-//! request may carry them, for a tool server that the provider is to call). And in any text, words are
-//! masked that begin as keys do. A credential that a user spells in some other way is beyond this.
+//! Two checks find credentials, because neither finds all of them. The value of a member with the name of a
+//! credential is replaced (a request may carry one for a tool server that the provider is to call). In any text,
+//! words that begin like an API key are masked. A credential in any other form is not found.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-/// A host's own rewriting.
+/// A host's own redaction of a text.
 pub(crate) type Redact = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 const REDACTED: &str = "[redacted]";
@@ -30,7 +30,8 @@ const SECRET_MEMBERS: [&str; 13] = [
     "bearertoken",
 ];
 
-/// How a credential in a text begins; what follows it up to white space or a quote is masked.
+/// The beginnings of credentials in a text, each with the least length of the word after it. That word is masked, up
+/// to white space, a quote, or another character that cannot be part of a credential.
 const SECRET_WORDS: [(&str, usize); 10] = [
     ("bearer ", 8),
     ("basic ", 16),
@@ -44,7 +45,7 @@ const SECRET_WORDS: [(&str, usize); 10] = [
     ("nvapi-", 20),
 ];
 
-/// Shows bodies.
+/// Makes the logged form of bodies.
 pub(crate) struct Bodies {
     most_chars: usize,
     redact: Option<Redact>,
@@ -55,30 +56,30 @@ impl Bodies {
         Self { most_chars, redact }
     }
 
-    /// More bytes than this are never needed to show a text.
+    /// Returns the most bytes of a text that are needed to log it.
     pub(crate) fn most_bytes(&self) -> usize {
-        // A character has at most four bytes; the rest is room to see the end of a credential at the cut.
+        // A character has at most four bytes. The other 256 bytes show the end of a credential at the cut.
         self.most_chars * 4 + 256
     }
 
-    /// What is shown of JSON text.
+    /// Returns the logged form of JSON text.
     pub(crate) fn json(&self, json: &str) -> String {
         if let Ok(mut value) = serde_json::from_str::<Value>(json)
             && redact_members(&mut value, false)
         {
             return self.text(&value.to_string());
         }
-        // As it came, in its own order, where there was nothing to hide.
+        // If no member was replaced, the original text is logged, in its own order.
         self.text(json)
     }
 
-    /// What is shown of any text.
+    /// Returns the logged form of any text.
     pub(crate) fn text(&self, text: &str) -> String {
-        // Masking is done on little more than is shown, at whatever border is near.
+        // Only a little more than the logged part is masked, up to the nearest character border.
         let near = text.floor_char_boundary(self.most_bytes());
         let mut masked = mask(&text[..near]);
         if near < text.len() {
-            // What is left of a credential at this border may be too short to be known as one.
+            // The part of a credential before this border may be too short to be found.
             masked.truncate(masked.floor_char_boundary(masked.len().saturating_sub(24)));
         }
         if let Some(redact) = &self.redact {
@@ -88,7 +89,7 @@ impl Bodies {
     }
 }
 
-/// Cuts after so many characters.
+/// Cuts a text after `chars` characters and appends `…` to a text that was cut.
 fn cut(mut text: String, chars: usize) -> String {
     if let Some((at, _)) = text.char_indices().nth(chars) {
         text.truncate(at);
@@ -97,7 +98,7 @@ fn cut(mut text: String, chars: usize) -> String {
     text
 }
 
-/// Replaces the strings under names that say secret, at any depth. Were there any?
+/// Replaces the strings under the names of credentials, at any depth. Returns true if one was replaced.
 fn redact_members(value: &mut Value, is_secret: bool) -> bool {
     match value {
         Value::String(text) if is_secret => {
@@ -108,7 +109,7 @@ fn redact_members(value: &mut Value, is_secret: bool) -> bool {
             elements.iter_mut().fold(false, |found, element| redact_members(element, is_secret) | found)
         }
         Value::Object(members) => members.iter_mut().fold(false, |found, (name, value)| {
-            // All headers: a name of their own is as good as `authorization`.
+            // All headers are replaced: a header with a custom name can hold a credential too.
             let name: String =
                 name.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_ascii_lowercase();
             let secret_here = SECRET_MEMBERS.contains(&name.as_str()) && value.is_string();
@@ -119,9 +120,9 @@ fn redact_members(value: &mut Value, is_secret: bool) -> bool {
     }
 }
 
-/// Masks the words that begin as credentials do.
+/// Masks the words that begin like a credential.
 fn mask(text: &str) -> String {
-    // ASCII only, so that every place in it is the same place in `text`.
+    // Only ASCII letters change, so every position in `lower` is the same position in `text`.
     let lower = text.to_ascii_lowercase();
     let mut masked = String::with_capacity(text.len());
     let mut at = 0;
@@ -130,7 +131,7 @@ fn mask(text: &str) -> String {
         let follows_word = lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         let found = SECRET_WORDS.iter().find_map(|(prefix, least)| {
             let word = rest.strip_prefix(prefix).filter(|_| !follows_word)?;
-            // A backslash does not end it: JSON may write any of these characters as an escape.
+            // A backslash does not end the word: JSON may write any of these characters as an escape.
             let ends = |c: char| !(c.is_ascii_alphanumeric() || "-_.~+/=*\\".contains(c));
             let length = word.find(ends).unwrap_or(word.len());
             (length >= *least).then_some((prefix.len(), length))

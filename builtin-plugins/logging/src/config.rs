@@ -3,17 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The configuration. `{}` logs every request at `info`, without bodies.
+/// The configuration of the plugin. `{}` logs every request at `info`, without bodies.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The level of the events.
+    /// Level of the events.
     pub level: Level,
-    /// Log the bodies of requests?
+    /// `true`: log the bodies of requests.
     pub log_request_body: bool,
-    /// Log the bodies of responses, and what streams say?
+    /// `true`: log the bodies of responses; for a stream, the joined text.
     pub log_response_body: bool,
-    /// How many characters of a body are shown.
+    /// Characters of a body that are logged, 1 to 1,000,000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_body_chars: usize,
 }
@@ -24,10 +24,10 @@ impl Default for Config {
     }
 }
 
-/// A level of events, from the most talkative on.
+/// The level of an event, from the most to the least verbose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are the levels of `tracing`")]
 pub enum Level {
     Trace,
     Debug,

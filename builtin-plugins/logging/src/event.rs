@@ -1,6 +1,6 @@
-//! The three events, and what they say. Absent fields are left out.
+//! The three events and their fields. A field without a value is left out.
 //!
-//! `tracing` wants a constant level at each event, hence the macro that writes every event five times.
+//! `tracing` requires a constant level at each event, hence the macro that writes every event five times.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ macro_rules! event_at {
     };
 }
 
-/// Does anybody listen at this level? Asked before anything is read or written.
+/// Returns true if a subscriber takes events of this level. Checked before anything is read or written.
 pub(crate) fn is_enabled(level: Level) -> bool {
     match level {
         Level::Trace => tracing::event_enabled!(tracing::Level::TRACE),
@@ -31,7 +31,7 @@ pub(crate) fn is_enabled(level: Level) -> bool {
     }
 }
 
-/// Which request an event is about.
+/// The request that an event is about.
 pub(crate) struct Who<'a> {
     request_id: &'a str,
     endpoint: &'a str,
@@ -54,7 +54,7 @@ impl<'a> Who<'a> {
     }
 }
 
-/// What was asked for.
+/// The fields that describe the request's body.
 #[derive(Default)]
 pub(crate) struct Asked {
     messages: Option<usize>,
@@ -67,7 +67,7 @@ impl Asked {
     pub(crate) fn of(request: &Request<'_>) -> Self {
         let limits = ["/max_tokens", "/max_completion_tokens", "/max_output_tokens"];
         Self {
-            // The responses endpoint calls them `input`, and takes a text in their place.
+            // The responses endpoint calls the messages `input`, which can also be a text.
             messages: request.len("/messages").or_else(|| request.len("/input")),
             tools: request.len("/tools"),
             max_tokens: limits.into_iter().find_map(|limit| request.get(limit)),
@@ -76,7 +76,7 @@ impl Asked {
     }
 }
 
-/// What came of it.
+/// The fields that describe the end of a request.
 pub(crate) struct Ended {
     status: u16,
     latency: Duration,
@@ -85,7 +85,7 @@ pub(crate) struct Ended {
     cache_hit: bool,
     rate_limited: bool,
     cancelled: bool,
-    /// Type and message.
+    /// The type and the message of the error.
     error: Option<(String, String)>,
 }
 
@@ -94,7 +94,7 @@ impl Ended {
         let ending = completion.ending();
         let cancelled = ending == Ending::Cancelled;
         let error = match ending {
-            // Providers repeat a wrong key in their message.
+            // The message is redacted: some providers repeat a wrong key in it.
             Ending::Failed(error) => Some((error.error_type().to_owned(), bodies.text(error.message()))),
             Ending::Completed | Ending::Cancelled => None,
         };
@@ -111,7 +111,7 @@ impl Ended {
     }
 }
 
-/// Milliseconds, to the microsecond.
+/// Returns the milliseconds of a duration, with microseconds as the fraction.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }

@@ -1,16 +1,19 @@
 //! The logging plugin: one `tracing` event when a request starts, one at its first token, one when it is over.
 //!
-//! A host loads it as a library or compiles it in (`Logging::builder()` then also takes closures). Where
-//! the events go is the host's choice. A request that never got here, since a plugin before this one
-//! answered it, has no start, but its end is logged like any other and says all there is to say.
+//! A host loads the plugin as a library or compiles it in. A host that compiles it in can also set closures, with
+//! `Logging::builder()`. The host decides where the events are written.
 //!
-//! Headers are never logged, so that no credentials are. Bodies are only where the operator asks for them,
-//! without the members and words that look like credentials.
+//! If a plugin before this one answers a request, the request has no start event. Its end event is logged like any
+//! other and has all the fields.
 //!
-//! Deliberately absent: writing. A slow log cannot slow a request, since the host buffers and drops.
+//! Headers are never logged, because they hold credentials. Bodies are logged only if the operator enables it;
+//! members and words that look like credentials are replaced.
 //!
-//! * `config`: what the operator says.
-//! * `body`: what is shown of a body.
+//! Deliberately absent: writing of the log. The host buffers events and drops them when the buffer is full, so a
+//! slow log does not slow down requests.
+//!
+//! * `config`: the configuration of the operator.
+//! * `body`: the logged form of a body.
 //! * `event`: the three events.
 
 mod body;
@@ -39,14 +42,14 @@ pub struct Logging {
     filter: Option<Filter>,
 }
 
-/// What is remembered of a request between its hooks; begun anew at every attempt.
+/// The state of one request between its hooks, reset at every attempt.
 #[derive(Default)]
 struct RequestState {
-    /// On the host's clock.
+    /// The start of the attempt on the host's clock.
     started: Duration,
     had_token: bool,
     finish_reason: Option<String>,
-    /// What was said so far, where bodies are logged, and no more than can be shown.
+    /// The joined text of the stream so far, if bodies are logged. No longer than needed for the log.
     text: String,
 }
 
@@ -69,7 +72,7 @@ impl Logging {
         Builder::default()
     }
 
-    /// Is this request logged? First the cheap question.
+    /// Returns true if this request is logged. The level is checked first, because that is cheap.
     fn logs(&self, ctx: &Context<'_>) -> bool {
         is_enabled(self.level) && self.filter.as_ref().is_none_or(|filter| filter(ctx))
     }
@@ -83,13 +86,13 @@ impl Logging {
     }
 }
 
-/// Does a chunk carry something that the model said: text, or a part of a tool call?
+/// Returns true if a chunk has output of the model: text, or a part of a tool call.
 fn has_content(chunk: &Chunk<'_>) -> bool {
     chunk.delta().or_else(|| chunk.get_str("/delta")).is_some_and(|text| !text.is_empty())
         || chunk.len("/choices/0/delta/tool_calls").is_some_and(|calls| calls > 0)
 }
 
-/// Does a response object with this status go on?
+/// Returns true if a response object with this status is not finished.
 fn is_underway(status: &str) -> bool {
     matches!(status, "queued" | "in_progress")
 }
@@ -156,7 +159,7 @@ impl Plugin for Logging {
 
 export_plugin!(Logging, name: "logging", priority: 1000);
 
-/// Builds a [`Logging`] with what a configuration file cannot say.
+/// Builds a [`Logging`] in code, with options that a configuration file cannot express.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -165,37 +168,38 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts from a whole configuration; what is set after it overrides it.
+    /// Replaces the whole configuration. Later calls override single options of it.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// The level of the events. Default `info`.
+    /// Sets the level of the events. Default: `info`.
     pub fn level(mut self, level: Level) -> Self {
         self.config.level = level;
         self
     }
 
-    /// Log the bodies of requests? Default no.
+    /// Sets whether the bodies of requests are logged. Default: false.
     pub fn log_request_body(mut self, log: bool) -> Self {
         self.config.log_request_body = log;
         self
     }
 
-    /// Log the bodies of responses, and what streams say? Default no.
+    /// Sets whether the bodies of responses are logged; for a stream, the joined text. Default: false.
     pub fn log_response_body(mut self, log: bool) -> Self {
         self.config.log_response_body = log;
         self
     }
 
-    /// Logs only the requests of which this says `true`. Asked at each hook, so it should be quick.
+    /// Sets a filter: only requests for which it returns `true` are logged. Called at each hook, so it should be fast.
     pub fn filter(mut self, filter: impl Fn(&Context<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Arc::new(filter));
         self
     }
 
-    /// Rewrites what is shown of a body or an error, before it is cut: after this plugin's own redaction.
+    /// Sets a closure that rewrites a body or an error message before it is logged. Called after this plugin's own
+    /// redaction and before the text is cut.
     pub fn redact(mut self, redact: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         self.redact = Some(Arc::new(redact));
         self
@@ -205,7 +209,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When `max_body_chars` is not 1 to 1000000.
+    /// If `max_body_chars` is not between 1 and 1,000,000.
     pub fn build(self, host: Host) -> Result<Logging> {
         let Config { level, log_request_body, log_response_body, max_body_chars } = self.config;
         if !(1..=1_000_000).contains(&max_body_chars) {
