@@ -1,18 +1,18 @@
-//! The figures as the host's metrics, for its `/metrics`.
+//! The export of the figures as metrics of the host, for its `/metrics`.
 //!
-//! A metric that the host refuses is logged and left out; the others still count.
+//! If the host refuses a metric, the refusal is logged and the metric is left out. The others are still exported.
 
 use llmux_abi::{Counter, Histogram, Host, Result};
 
 use crate::{labels::Bounded, request::RequestMetrics};
 
-/// Upper bounds of times, in seconds: a cache answers in less than a millisecond, a model in minutes.
+/// Upper bounds of the buckets for times, in seconds: a cache answers in less than 1 ms, a model in up to minutes.
 const TIMES: [f64; 16] =
     [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
-/// Upper bounds of speeds, in tokens per second.
+/// Upper bounds of the buckets for speeds, in tokens per second.
 const SPEEDS: [f64; 10] = [1.0, 5.0, 10.0, 20.0, 40.0, 60.0, 100.0, 200.0, 500.0, 1_000.0];
 
-/// The metrics that the host took.
+/// The metrics that the host registered; `None` for a refused one.
 pub(crate) struct Export {
     requests: Option<Counter>,
     duration: Option<Histogram>,
@@ -24,7 +24,7 @@ pub(crate) struct Export {
 }
 
 fn taken<M>(metric: Result<M>) -> Option<M> {
-    metric.map_err(|error| tracing::warn!(%error, "a metric is left out")).ok()
+    metric.map_err(|error| tracing::warn!(%error, "the host refused a metric; it is left out")).ok()
 }
 
 impl Export {

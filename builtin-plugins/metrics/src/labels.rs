@@ -1,7 +1,8 @@
-//! Names in bounded number: a client chooses model names, and a provider the types of its errors.
+//! The bound on the names of labels: clients choose the names of models, and providers the types of errors.
 //!
-//! The first names seen are kept; what comes when there is no more room is `other`. So is a name longer than
-//! 128 bytes. Names are never given up again, since metrics that were reported under them stay.
+//! The first names of each label are kept. Once the bound is reached, a new name is replaced by `other`. A name longer
+//! than 128 bytes is always replaced by `other`. Names are never removed, because the metrics reported under them
+//! remain.
 
 use std::{
     collections::HashSet,
@@ -10,14 +11,14 @@ use std::{
 
 use crate::request::RequestMetrics;
 
-/// What the names beyond the bound are called.
+/// The label value of names beyond the bound.
 pub(crate) const OTHER: &str = "other";
-/// What is said where there is no name.
+/// The label value of an empty or missing name.
 pub(crate) const NONE: &str = "none";
 
 const MAX_NAME: usize = 128;
 
-/// The names of each label.
+/// The names of each label that were kept so far.
 pub(crate) struct Labels {
     names: Mutex<Names>,
     most: usize,
@@ -31,7 +32,7 @@ struct Names {
     outcomes: HashSet<Arc<str>>,
 }
 
-/// The labels of one request, out of a bounded number of each.
+/// The label values of one request, within the bound.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Bounded {
     pub(crate) endpoint: Arc<str>,
@@ -41,7 +42,7 @@ pub(crate) struct Bounded {
 }
 
 impl Labels {
-    /// `most` names of each label, `other` besides.
+    /// Keeps up to `most` names of each label, in addition to `other`.
     pub(crate) fn new(most: usize) -> Self {
         Self { names: Mutex::default(), most }
     }

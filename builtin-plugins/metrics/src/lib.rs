@@ -1,19 +1,19 @@
 //! The metrics plugin: counts and times every request, by model and provider.
 //!
-//! A host loads it as a library or compiles it in. Loaded, the figures are the host's metrics and show on
-//! its `/metrics`. Compiled in, the host also takes a [`Stats`] to read them from, and may have a closure
-//! called for each request.
+//! A host loads the plugin as a library or compiles it in. The figures are metrics of the host and appear on its
+//! `/metrics`. A host that compiles the plugin in can also read the figures from a [`Stats`], and set a closure that
+//! is called for each request.
 //!
-//! Everything happens in `on_complete`, which runs once for every request whatever became of it, off its
-//! path: a request is counted whether it was answered, refused, streamed or cancelled, and waits for none of it.
-//! An answer from a cache counts as a request, but its tokens do not: nobody used them again.
+//! All work is done in `on_complete`, which runs once for every request, whether it was answered, refused, streamed or
+//! cancelled. No request waits for it. An answer from a cache counts as a request, but its tokens do not count: they
+//! were not used again.
 //!
-//! Deliberately absent: a history. Counts and histograms have a fixed size, whatever the traffic.
+//! Deliberately absent: a history. Counts and histograms have a fixed size, independent of the traffic.
 //!
 //! * `request`: the figures of one request.
-//! * `labels`: names in bounded number, since clients choose them.
-//! * `stats`: the figures added up, and snapshots of them.
-//! * `export`: the same through the host's metrics.
+//! * `labels`: the bound on label values, since clients choose them.
+//! * `stats`: the sums of the figures, and snapshots of them.
+//! * `export`: the figures as metrics of the host.
 
 mod export;
 mod labels;
@@ -30,14 +30,14 @@ pub use self::{
     stats::{Percentiles, Snapshot, Stats, Summary},
 };
 
-/// The configuration.
+/// The configuration of the plugin. `{}` exports the figures, with up to 1,000 values per label.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Put the figures into the host's metrics?
+    /// `true`: export the figures as metrics of the host.
     pub export: bool,
-    /// How many values a label may have: models, providers, endpoints and outcomes each. The rest is counted
-    /// under `other`. 1 to 1000.
+    /// Values kept for each of the labels model, provider, endpoint and outcome, 1 to 1,000. Further values are
+    /// counted under `other`.
     #[schemars(range(min = 1, max = 1000))]
     pub max_label_values: usize,
 }
@@ -72,19 +72,19 @@ impl Metrics {
     ///         .build(host)
     /// }
     /// # let stats = Stats::default();
-    /// // Later, wherever the other clone of the stats is:
+    /// // Later, with the other clone of the stats:
     /// println!("{} ms", stats.snapshot().all.latency_ms.p99);
     /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The figures so far.
+    /// Returns the figures so far.
     pub fn snapshot(&self) -> Snapshot {
         self.stats.snapshot()
     }
 
-    /// Begins anew. The host's metrics, which only grow, are not affected.
+    /// Sets all figures to zero. The metrics of the host, which only grow, are not affected.
     pub fn reset(&self) {
         self.stats.reset();
     }
@@ -112,7 +112,7 @@ impl Plugin for Metrics {
 
 export_plugin!(Metrics, name: "metrics", priority: 999);
 
-/// Builds a [`Metrics`] with what a configuration file cannot say.
+/// Builds a [`Metrics`] in code, with options that a configuration file cannot express.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -121,20 +121,20 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts from a whole configuration.
+    /// Replaces the whole configuration.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Adds the figures up in these, which the host keeps a clone of to read them.
+    /// Sets the [`Stats`] that collect the figures. The host keeps a clone to read them.
     pub fn stats(mut self, stats: Stats) -> Self {
         self.stats = stats;
         self
     }
 
-    /// Calls this for each request, after its caller has the answer. It delays no request, but the next
-    /// plugin's `on_complete`.
+    /// Sets a closure that is called for each request, after the caller has the answer. The closure does not delay
+    /// the request, but it delays `on_complete` of the next plugin.
     pub fn on_request(mut self, callback: impl Fn(&RequestMetrics) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self
@@ -144,7 +144,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When `max_label_values` is not 1 to 1000.
+    /// If `max_label_values` is not between 1 and 1,000.
     pub fn build(self, host: Host) -> Result<Metrics> {
         let most = self.config.max_label_values;
         if !(1..=1_000).contains(&most) {

@@ -1,22 +1,24 @@
-//! The figures of one request, as read when it is over.
+//! The figures of one request, read once when the request is over.
+//!
+//! Made in `on_complete` and passed to `labels`, `stats`, `export` and the host's closure.
 
 use std::time::Duration;
 
 use llmux_abi::{Completion, Context, Ending, Usage};
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// With a response, or the end of its stream.
+    /// The request ended with a response, or its stream ended normally.
     Success,
-    /// With an error of this type, as `rate_limit_exceeded`.
+    /// The request ended with an error of this type, as `rate_limit_exceeded`.
     Failure(String),
-    /// The client went away.
+    /// The client disconnected.
     Cancelled,
 }
 
 impl RequestOutcome {
-    /// `success`, the error's type, or `cancelled`.
+    /// Returns `success`, `cancelled`, or the type of the error.
     pub fn as_str(&self) -> &str {
         match self {
             RequestOutcome::Success => "success",
@@ -26,17 +28,17 @@ impl RequestOutcome {
     }
 }
 
-/// One request of a client, fallback attempts included.
+/// The figures of one request of a client, fallback attempts included.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RequestMetrics {
-    /// The request's id.
+    /// The id of the request.
     pub request_id: String,
-    /// As `chat/completions`.
+    /// The endpoint, as `chat/completions`.
     pub endpoint: String,
-    /// The model that the request named in the end.
+    /// The model that the request named at the last attempt.
     pub model: String,
-    /// The provider chosen in the end; `None` when no plugin let the request get that far.
+    /// The provider of the last attempt. `None` if a plugin ended the request before a provider was chosen.
     pub provider: Option<String>,
     /// The id of the API key.
     pub key_id: Option<String>,
@@ -44,23 +46,23 @@ pub struct RequestMetrics {
     pub user: Option<String>,
     /// The team that the key belongs to.
     pub team: Option<String>,
-    /// The last attempt, from 1.
+    /// The number of the last attempt, from 1.
     pub attempt: u32,
-    /// Did it stream?
+    /// True if the request was a streaming request.
     pub is_streaming: bool,
-    /// How it ended.
+    /// The end of the request.
     pub outcome: RequestOutcome,
     /// The HTTP status.
     pub status: u16,
-    /// From arrival to end.
+    /// The time from arrival to end.
     pub latency: Duration,
-    /// From arrival to the first chunk; streams only.
+    /// The time from arrival to the first chunk; streams only.
     pub first_token: Option<Duration>,
-    /// The tokens that the answer names. From a cache, those of the request that it was made for.
+    /// The usage that the answer states. An answer from a cache repeats the usage of the original request.
     pub usage: Option<Usage>,
-    /// Was it answered from a cache?
+    /// True if the answer came from a cache.
     pub cache_hit: bool,
-    /// Did a rate limit refuse it?
+    /// True if a rate limit refused the request.
     pub rate_limited: bool,
 }
 
@@ -95,13 +97,13 @@ impl RequestMetrics {
         }
     }
 
-    /// The tokens that this request used: none for an answer from a cache.
+    /// Returns the tokens that this request used; `None` for an answer from a cache.
     pub fn tokens_used(&self) -> Option<Usage> {
         self.usage.filter(|_| !self.cache_hit)
     }
 
-    /// Tokens of the answer per second: of a stream, from the first chunk on. `None` where that says
-    /// nothing: no usage, no time, an answer from a cache, an answer that did not complete.
+    /// Returns the tokens of the answer per second; for a stream, measured from the first chunk. `None` without
+    /// usage, for a duration of zero, for an answer from a cache, and for a request that did not succeed.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let tokens = self.tokens_used()?.completion_tokens;
         let time = self.latency.saturating_sub(self.first_token.unwrap_or_default()).as_secs_f64();
@@ -111,7 +113,7 @@ impl RequestMetrics {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! A request for the tests of other modules.
+    //! The figures of a request, for the tests of other modules.
 
     use super::*;
 

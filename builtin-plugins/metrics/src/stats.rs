@@ -1,8 +1,9 @@
-//! The figures added up, in all and by model and provider, and snapshots of them.
+//! The sums of the figures, in total and by model and provider, and snapshots of them.
 //!
-//! Latencies go into HDR histograms, whose size is fixed: 3 significant digits in all (about 100 KB each), 2
-//! for each model and provider (about 13 KB each, made on first use). One mutex guards them all; it is held
-//! for about a microsecond by `on_complete`, which no request waits for, and while a snapshot is made.
+//! Times and speeds are recorded in HDR histograms, whose size is fixed: with 3 significant digits for the total
+//! (about 100 KB each), with 2 for each model and provider (about 13 KB each, made on first use). One mutex guards all
+//! of them. `on_complete`, which no request waits for, holds it for about a microsecond; a snapshot holds it while it
+//! is made.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,12 +19,12 @@ use crate::{
     request::{RequestMetrics, RequestOutcome},
 };
 
-/// Times are counted in microseconds, up to an hour; longer ones count as an hour.
+/// The longest time, in microseconds: an hour. Longer times count as an hour.
 const MOST_MICROS: u64 = 3_600_000_000;
-/// Speeds are counted in thousandths of tokens per second, up to 100 000 tokens per second.
+/// The highest speed, in thousandths of tokens per second: 100,000 tokens per second.
 const MOST_MILLITOKENS: u64 = 100_000_000;
 
-/// The figures of all requests. A clone shares them.
+/// The figures of all requests. Clones share the same figures.
 #[derive(Clone, Default)]
 pub struct Stats(Arc<Mutex<Tables>>);
 
@@ -35,7 +36,7 @@ struct Tables {
 }
 
 impl Stats {
-    /// The figures so far.
+    /// Returns the figures so far.
     pub fn snapshot(&self) -> Snapshot {
         let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let by_name = |tables: &HashMap<Arc<str>, Table>| {
@@ -48,7 +49,7 @@ impl Stats {
         }
     }
 
-    /// Begins anew.
+    /// Sets all figures to zero.
     pub fn reset(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Tables::default();
     }
@@ -63,12 +64,12 @@ impl Stats {
     }
 }
 
-/// The figures of some requests.
+/// The figures of a group of requests.
 struct Table {
     counts: Summary,
     digits: u8,
     latency: Histogram<u32>,
-    /// Made on first use, as are those of speed: a model that nobody serves has none.
+    /// Made on first use, like `speed`: a model that no provider serves has neither.
     first_token: Option<Histogram<u32>>,
     speed: Option<Histogram<u32>>,
 }
@@ -108,7 +109,7 @@ impl Table {
         counts.cache_hits += u64::from(request.cache_hit);
         counts.rate_limited += u64::from(request.rate_limited);
         if let Some(usage) = request.tokens_used() {
-            // A provider may say any number.
+            // A provider may state any number.
             for (count, tokens) in [
                 (&mut counts.prompt_tokens, usage.prompt_tokens),
                 (&mut counts.completion_tokens, usage.completion_tokens),
@@ -144,61 +145,61 @@ impl Table {
 pub struct Snapshot {
     /// All requests.
     pub all: Summary,
-    /// By model; those beyond the bound under `other`.
+    /// The requests by model. Models beyond the bound are counted under `other`.
     pub models: BTreeMap<String, Summary>,
-    /// By provider; `none` for requests that got to none.
+    /// The requests by provider. Requests that reached no provider are counted under `none`.
     pub providers: BTreeMap<String, Summary>,
 }
 
-/// The figures of some requests.
+/// The figures of a group of requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many there were.
+    /// Number of requests.
     pub requests: u64,
-    /// Those that ended with a response, or the end of their stream.
+    /// Requests that ended with a response, or whose stream ended normally.
     pub successes: u64,
-    /// Those that ended with an error, by its type.
+    /// Requests that ended with an error, by the type of the error.
     pub failures: BTreeMap<String, u64>,
-    /// Those whose client went away.
+    /// Requests whose client disconnected.
     pub cancelled: u64,
-    /// Those answered from a cache; they are successes as well.
+    /// Requests answered from a cache; they also count as successes.
     pub cache_hits: u64,
-    /// Those that a rate limit refused; they are failures as well.
+    /// Requests that a rate limit refused; they also count as failures.
     pub rate_limited: u64,
-    /// Tokens of prompts; here and below, those of answers from a cache do not count.
+    /// Tokens of prompts. The three counts of tokens leave out answers from a cache.
     pub prompt_tokens: u64,
     /// Tokens of answers.
     pub completion_tokens: u64,
     /// All tokens.
     pub total_tokens: u64,
-    /// From arrival to end, in milliseconds.
+    /// Time from arrival to end, in milliseconds.
     pub latency_ms: Percentiles,
-    /// From arrival to the first chunk, in milliseconds; streams only.
+    /// Time from arrival to the first chunk, in milliseconds; streams only.
     pub first_token_ms: Percentiles,
     /// Tokens of the answer per second.
     pub tokens_per_second: Percentiles,
 }
 
-/// What a histogram says. All zero for an empty one.
+/// The summary of a histogram. All fields are zero for an empty histogram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// How many values there are.
+    /// Number of values.
     pub count: u64,
-    /// Their mean.
+    /// Mean of the values.
     pub mean: f64,
-    /// Half of them are at most this.
+    /// 50th percentile: half of the values are at most this.
     pub p50: f64,
-    /// 95 % of them are at most this.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99 % of them are at most this.
+    /// 99th percentile.
     pub p99: f64,
-    /// The largest.
+    /// Largest value.
     pub max: f64,
 }
 
 impl Percentiles {
-    /// Both kinds of histogram count in thousandths of what is reported.
+    /// Summarizes a histogram. Both kinds of histogram record thousandths of the reported unit.
     fn of(histogram: &Histogram<u32>) -> Self {
         if histogram.is_empty() {
             return Self::default();
