@@ -10,12 +10,12 @@
 //!
 //! Deliberately absent: any knowledge of keys, scripts or what is stored.
 
+mod error;
 mod keeper;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 use std::{
-    fmt,
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,12 +27,13 @@ use std::{
 };
 
 pub use redis;
-use redis::{IntoConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings};
+use redis::{IntoConnectionInfo, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings};
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
 
+pub use self::error::Error;
 use self::keeper::Shared;
 
 /// How many commands of [`Link::send`] may wait for their answer at a time.
@@ -52,29 +53,6 @@ struct Worker {
     stopped: oneshot::Receiver<()>,
     thread: thread::JoinHandle<()>,
 }
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Error {
-    /// There is no connection now.
-    Away,
-    /// The server did not answer within the timeout.
-    TimedOut,
-    /// The server or the connection failed.
-    Failed(RedisError),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Away => f.write_str("redis is away"),
-            Error::TimedOut => f.write_str("redis did not answer in time"),
-            Error::Failed(error) => write!(f, "redis: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl Link {
     /// Starts a link. Waits for the first connection, but no longer than `timeout`: a server that is away

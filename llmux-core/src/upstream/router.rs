@@ -4,7 +4,12 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use super::{Deployment, Deployments, RetryConfig, Upstream, UpstreamCall, body};
+use super::{
+    body,
+    call::{Upstream, UpstreamCall},
+    deployment::{Deployment, Deployments},
+    retry::RetryConfig,
+};
 use crate::{
     cancel::Cancel,
     document::Document,

@@ -4,7 +4,6 @@ use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::FfiContext;
 
 use super::{
-    Shell,
     answer::{chunk_flow, failure, flow, stream_flow},
     start::start,
 };
@@ -21,11 +20,18 @@ use crate::{
         contain::caught,
         context::Context,
         handle::{ContextHandle, Document, OutcomeHandle, ReportHandle, drop_state, log::scope},
+        host::Host,
         outcome::{Completion, Outcome, StreamEnd},
         plugin::Plugin,
         request::Request,
     },
 };
+
+/// The plugin and its host, behind an `InstanceObject`.
+pub(super) struct Shell<P> {
+    pub(super) plugin: P,
+    pub(super) host: Host,
+}
 
 /// Returns the instance behind an object.
 ///

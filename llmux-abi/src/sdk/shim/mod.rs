@@ -24,6 +24,7 @@ use abi_stable::{
     std_types::{RNone, ROption, RSome, RStr},
 };
 
+use self::hooks::Shell;
 use super::{
     absent::{is_absent, is_absent_alone},
     contain::caught,
@@ -77,12 +78,6 @@ pub fn instance<P: Plugin>(
     let shell = Box::new(Shell { plugin, host });
     let object = Box::into_raw(shell).cast::<InstanceObject>();
     Ok(RawInstance { object, table: PluginTableRef(Tables::<P>::HOOKS.as_prefix()) })
-}
-
-/// The plugin and its host, behind an `InstanceObject`.
-struct Shell<P> {
-    plugin: P,
-    host: Host,
 }
 
 struct Tables<P>(PhantomData<P>);
