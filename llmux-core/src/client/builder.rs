@@ -14,7 +14,7 @@ use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
     pipeline::{Completions, PipelineConfig, Shared},
-    plugins::{Change, PluginError, PluginSpec, PluginsConfig, Registry},
+    plugins::{PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
     provider::Provider,
     upstream::{RetryConfig, Router},
 };
@@ -121,10 +121,11 @@ impl ClientBuilder {
             metrics: metrics.clone(),
             epoch: Instant::now(),
         };
-        let registry =
-            Registry::new(Arc::new(host), self.compiled, self.pipeline.clone(), self.plugins_config)?;
-        registry.change(self.plugins.into_iter().map(Change::Load).collect()).await?;
-        let Self { router, fallbacks, pipeline, .. } = self;
+        let Self { router, fallbacks, pipeline, plugins_config, compiled, plugins } = self;
+        let pipeline = Arc::new(pipeline);
+        let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
+        let registry = Registry::new(Arc::new(host), compiled, of_registry)?;
+        registry.start(plugins).await?;
         let settings = settings(router, fallbacks, pipeline, Arc::default());
         Ok(Client {
             settings: Arc::new(ArcSwap::from_pointee(settings)),
@@ -133,16 +134,21 @@ impl ClientBuilder {
         })
     }
 
-    /// Returns the settings alone, without the plugins.
-    pub(super) fn into_settings(self, completions: Arc<Completions>) -> Settings {
-        settings(self.router, self.fallbacks, self.pipeline, completions)
+    /// Returns the settings of the registry, the specs, and a function that makes the client's settings.
+    pub(super) fn into_parts(
+        self,
+    ) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>) -> Settings) {
+        let Self { router, fallbacks, pipeline, plugins_config, plugins, .. } = self;
+        let pipeline = Arc::new(pipeline);
+        let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
+        (of_registry, plugins, move |completions| settings(router, fallbacks, pipeline, completions))
     }
 }
 
 fn settings(
     router: Router,
     fallbacks: HashMap<Arc<str>, Vec<Arc<str>>>,
-    config: PipelineConfig,
+    config: Arc<PipelineConfig>,
     completions: Arc<Completions>,
 ) -> Settings {
     let router = Arc::new(router);

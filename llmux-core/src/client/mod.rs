@@ -34,7 +34,7 @@ use crate::{
         self, Head, InFlight, Shared, States, StreamItem, body::Body, context::RequestContext,
         detached::Detached, snapshot::Snapshot,
     },
-    plugins::{Registry, ShutdownReport},
+    plugins::{Changed, PluginError, Registry, ShutdownReport},
     upstream::Router,
 };
 
@@ -163,12 +163,19 @@ impl Client {
         &self.plugins
     }
 
-    /// Replaces the providers, models, fallbacks, retries and pipeline settings by those of a builder, for requests that
-    /// enter from now on. The plugins of the builder are ignored: [`plugins`](Self::plugins) changes them.
-    pub fn reconfigure(&self, builder: ClientBuilder) {
+    /// Applies all settings of a builder: its providers, models, fallbacks, retries, pipeline and plugin settings, for
+    /// requests that enter from now on, and its specs of the origin [`Config`](crate::plugins::Origin::Config) in place of
+    /// those before. Its other specs are ignored: [`plugins`](Self::plugins) changes those instances.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin that is refused; everything is then as it was.
+    pub async fn reconfigure(&self, builder: ClientBuilder) -> Result<Changed, PluginError> {
+        let (of_registry, specs, settings) = builder.into_parts();
+        let changed = self.plugins.configure(of_registry, specs).await?;
         let completions = self.settings.load().shared.completions.clone();
-        self.plugins.set_cleanup_timeout(builder.pipeline.post_hook_timeout);
-        self.settings.store(Arc::new(builder.into_settings(completions)));
+        self.settings.store(Arc::new(settings(completions)));
+        Ok(changed)
     }
 
     /// Returns every model that is served, with its providers, in the order of the configuration.

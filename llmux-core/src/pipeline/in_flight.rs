@@ -22,7 +22,7 @@ use crate::{
 
 /// The parts that all requests of a client share.
 pub(crate) struct Shared {
-    pub(crate) config: PipelineConfig,
+    pub(crate) config: Arc<PipelineConfig>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) completions: Arc<Completions>,
 }

@@ -20,10 +20,10 @@ pub use library::{
     signature::{SignatureState, TrustedKey},
     verify::{VerifiedLibrary, VerifyOptions, verify},
 };
+pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{
-    Registry,
+    Changed, Registry,
     change::{Change, Setting},
-    rescan::Rescanned,
     retire::{ShutdownReport, Unloaded},
     settings::PluginsConfig,
     spec::{PluginSource, PluginSpec},
@@ -32,5 +32,6 @@ pub(crate) use report::metrics;
 pub use report::{
     error::PluginError,
     events::{Edition, PluginEvent, PluginEventKind, acting_as},
-    info::{HookInfo, PluginInfo, PluginKind, PluginState, RetiredImages},
+    info::{HookInfo, Origin, PluginInfo, PluginKind, PluginState, RetiredImages},
+    undone::{Undone, UndoneChange},
 };

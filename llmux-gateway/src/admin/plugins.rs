@@ -13,7 +13,7 @@ use axum::{
 use http::StatusCode;
 use llmux_core::{
     PluginSpec,
-    plugins::{Change, OnError, PluginError, Setting, Unloaded, acting_as},
+    plugins::{Change, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -81,6 +81,7 @@ pub(crate) async fn load(
             return reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", message);
         }
     };
+    spec = spec.with_origin(Origin::Operator);
     if let Some(name) = load.name {
         spec = spec.with_name(name);
     }
@@ -185,7 +186,7 @@ async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T,
     let (parts, body) = request.into_parts();
     let text = async {
         body::check_type(&parts.headers, false)?;
-        body::read(&parts.headers, body, MAX_BODY, admin.read_timeout).await
+        body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout).await
     };
     let text = text.await.map_err(|error| reply::error(&error))?;
     serde_json::from_slice(&text).map_err(|error| {

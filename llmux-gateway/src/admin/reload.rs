@@ -1,76 +1,85 @@
-//! Takes over another configuration while requests run: all of it, or nothing.
+//! Applies another configuration while requests run: all of it, or nothing.
 //!
-//! `SIGHUP` and `POST /admin/reload` end here, and the command `llmux reload` asks for it. Everything that can be refused is
-//! refused first; the plugins follow as one change, which may still be refused; what comes after that cannot fail.
-//! The folder watcher shares what is known of the configuration.
+//! `SIGHUP` and `POST /admin/reload` end here, and the command `llmux reload` asks for it. Everything that can be refused
+//! without the plugins is refused first; `Client::reconfigure` may still refuse a plugin; nothing after it can fail.
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use llmux_core::{
     Client,
-    plugins::{Change, InspectedLibrary, PluginInfo, PluginState, acting_as},
+    plugins::{Changed, PluginInfo, Undone, acting_as},
 };
 use llmux_terminal::Result;
 use serde::Serialize;
+use tokio::sync::watch;
 use toml::Table;
 
 use super::{local_token::LocalToken, tokens::AdminTokens};
 use crate::{
     config::{
-        client::{self, Configured},
+        client,
         diff::{self, Line},
-        file::Loaded,
+        file::{Loaded, Server},
         overrides::Overrides,
     },
     http::auth::ApiKeys,
+    terminal::logging::{self, Level},
 };
 
-/// What a reload came to.
+/// Result of a reload.
 #[derive(Debug, Serialize)]
 pub(crate) struct Reloaded {
-    /// What is different.
+    /// Differences that took effect.
     changed: Vec<Line>,
-    /// What stays as it is until the program is started again.
+    /// Changes of operators that the reload reverted.
+    undone: Vec<Undone>,
+    /// Members that take effect after a restart.
     needs_restart: Vec<String>,
-    /// The instances that are new or changed.
+    /// Instances that are new or changed.
     plugins: Vec<PluginInfo>,
 }
 
-/// Client keys and admin tokens. A reload replaces each list as a whole.
+/// Settings of the program itself that a reload replaces, each as a whole.
 #[derive(Clone)]
-pub(crate) struct Credentials {
+pub(crate) struct Live {
     pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
+    pub(crate) server: Arc<ArcSwap<Server>>,
+    pub(crate) level: Level,
+    /// The folders to watch; none if they are not watched.
+    pub(crate) watched: watch::Sender<Vec<PathBuf>>,
 }
 
-/// The configuration that runs, and the way to another.
+/// The configuration that runs, and its replacement by another.
 pub(crate) struct Reloader {
     pub(crate) client: Client,
-    pub(crate) credentials: Credentials,
+    pub(crate) live: Live,
     overrides: Overrides,
-    /// The admin listener's.
+    /// Address of the admin listener.
     address: Option<SocketAddr>,
     local_token: Mutex<Option<LocalToken>>,
-    /// What the program was started with.
+    /// The configuration at the start.
     started: Table,
-    autoload: bool,
-    /// Held for the length of a reload and of a look at the folders: what one decides by, the other may change.
-    current: tokio::sync::Mutex<Current>,
+    /// Held for the length of a reload.
+    current: tokio::sync::Mutex<Loaded>,
 }
 
-struct Current {
-    loaded: Loaded,
-    configured: Configured,
+/// Returns the folders to watch.
+pub(crate) fn watched(loaded: &Loaded) -> Result<Vec<PathBuf>> {
+    let plugins = &loaded.config.plugins;
+    let dirs = plugins.dirs.iter().filter(|_| plugins.watch);
+    dirs.map(|dir| loaded.resolve(dir)).collect()
 }
 
 impl Reloader {
     pub(crate) fn new(
         client: Client,
-        credentials: Credentials,
+        live: Live,
         overrides: Overrides,
         loaded: Loaded,
         address: Option<SocketAddr>,
@@ -78,30 +87,29 @@ impl Reloader {
     ) -> Result<Self> {
         Ok(Self {
             client,
-            credentials,
+            live,
             overrides,
             address,
             local_token: Mutex::new(local_token),
             started: loaded.table()?,
-            autoload: loaded.config.plugins.autoload,
-            current: tokio::sync::Mutex::new(Current { configured: Configured::of(&loaded)?, loaded }),
+            current: tokio::sync::Mutex::new(loaded),
         })
     }
 
-    /// Reads the file again and takes it over, in somebody's name.
+    /// Reads the file again and applies it, in the name of `who`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it; everything is then as it was.
+    /// The first problem of the file; everything is then as it was.
     pub(crate) async fn reload(&self, who: &str) -> Result<Reloaded> {
-        let result = acting_as(who, self.take_over()).await;
+        let result = acting_as(who, self.apply()).await;
         match &result {
-            Ok(Reloaded { changed, needs_restart, .. }) => {
-                let changed: Vec<_> = changed.iter().map(Line::to_string).collect();
-                let changed =
-                    if changed.is_empty() { "nothing is different".into() } else { changed.join("; ") };
+            Ok(Reloaded { changed, undone, needs_restart, .. }) => {
+                let changed = changed.iter().map(Line::to_string);
+                let lines: Vec<_> = changed.chain(undone.iter().map(Undone::to_string)).collect();
+                let lines = if lines.is_empty() { "nothing is different".into() } else { lines.join("; ") };
                 let needs_restart = (!needs_restart.is_empty()).then(|| needs_restart.join(", "));
-                tracing::info!(target: "llmux::audit", who, what = "configuration", needs_restart, "configuration reloaded: {changed}");
+                tracing::info!(target: "llmux::audit", who, what = "configuration", needs_restart, "configuration reloaded: {lines}");
             }
             Err(problem) => {
                 tracing::warn!(target: "llmux::audit", who, what = "configuration", "configuration refused, everything is as it was: {problem}");
@@ -110,49 +118,42 @@ impl Reloader {
         result
     }
 
-    async fn take_over(&self) -> Result<Reloaded> {
+    async fn apply(&self) -> Result<Reloaded> {
         let mut current = self.current.lock().await;
-        let named = current.loaded.path.as_deref().or(self.overrides.file.as_deref());
+        let named = current.path.as_deref().or(self.overrides.file.as_deref());
         let mut new = Loaded::read(named)?;
         self.overrides.apply(&mut new)?;
-        let (before, after) = (current.loaded.table()?, new.table()?);
+        let (before, after) = (current.table()?, new.table()?);
         // Everything that can be refused.
         let builder = client::client(&new, Vec::new())?;
         let keys = ApiKeys::of(&new)?;
         let tokens = self.tokens(&new)?;
-        let configured = Configured::of(&new)?;
-        let mut running = self.client.plugins().list();
-        running.retain(|info| matches!(info.state, PluginState::Active | PluginState::Disabled));
-        let (displaced, running): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|info| configured.displaces(info));
-        let runs = |name: &str| running.iter().any(|info| info.name == name);
-        let mut changes: Vec<_> = displaced.into_iter().map(|info| Change::Unload(info.name)).collect();
-        changes.extend(diff::changes(&current.loaded, &new, runs)?);
-        let mut plugins = match changes.is_empty() {
-            true => Vec::new(),
-            false => {
-                let changed = self.client.plugins().change(changes).await;
-                changed.map_err(|error| client::plugin_problem(&new, &error))?
-            }
-        };
+        let filter = logging::filter(new.config.log.level())?;
+        let watched = watched(&new)?;
+        let changed = self.client.reconfigure(builder).await;
+        let Changed { plugins, undone, refused, .. } =
+            changed.map_err(|error| client::plugin_problem(&new, &error))?;
         // From here on nothing fails.
-        self.client.reconfigure(builder);
+        for error in refused {
+            tracing::warn!("not loaded: {error}");
+        }
         client::warn_of_fallbacks(&new, &self.client);
-        self.credentials.keys.store(Arc::new(keys));
+        self.live.keys.store(Arc::new(keys));
         if let Some((tokens, local_token)) = tokens {
-            self.credentials.tokens.store(Arc::new(tokens));
+            self.live.tokens.store(Arc::new(tokens));
             *self.local_token.lock().unwrap_or_else(PoisonError::into_inner) = local_token;
         }
-        if self.autoload {
-            // What the file names no more is another library of the folders.
-            match client::autoload(&configured, &self.client).await {
-                Ok(more) => plugins.extend(more),
-                Err(problem) => tracing::warn!("{problem}"),
-            }
-        }
-        *current = Current { loaded: new, configured };
+        self.live.server.store(Arc::new(new.config.server.clone()));
+        self.live.level.set(filter);
+        self.live.watched.send_if_modified(|dirs| {
+            let differs = *dirs != watched;
+            *dirs = watched;
+            differs
+        });
+        *current = new;
         Ok(Reloaded {
             changed: diff::lines(&before, &after),
+            undone,
             needs_restart: diff::restart(&self.started, &after),
             plugins,
         })
@@ -174,22 +175,18 @@ impl Reloader {
         Ok(Some((AdminTokens::local(local_token.token()), Some(local_token))))
     }
 
-    /// Looks at the plugin folders again, unless that has to wait.
+    /// Looks at the plugin folders again. Returns false if nothing can be loaded now, so that it has to be repeated.
     pub(crate) async fn rescan(&self) -> bool {
-        let current = self.current.lock().await;
-        let wanted = |found: &InspectedLibrary| !current.configured.contains(found);
-        let rescan = self.client.plugins().rescan(self.autoload, wanted);
-        let Ok(results) = acting_as("watcher", rescan).await else { return false };
-        for rescanned in results {
-            match rescanned.result {
-                Ok(changed) => {
-                    for info in changed {
-                        let version = info.version.as_deref().unwrap_or("-");
-                        tracing::info!("plugin folders: {} runs {} {version}", info.name, info.plugin);
-                    }
-                }
-                Err(error) => tracing::warn!("plugin folders: {error}"),
-            }
+        // One at a time with a reload: both may load the same library.
+        let _current = self.current.lock().await;
+        let rescan = self.client.plugins().rescan();
+        let Ok(Changed { plugins, refused, .. }) = acting_as("watcher", rescan).await else { return false };
+        for info in plugins {
+            let version = info.version.as_deref().unwrap_or("-");
+            tracing::info!("plugin folders: {} runs {} {version}", info.name, info.plugin);
+        }
+        for error in refused {
+            tracing::warn!("plugin folders: {error}");
         }
         true
     }

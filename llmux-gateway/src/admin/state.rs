@@ -2,12 +2,13 @@
 //!
 //! `router` and `plugins` read it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use llmux_core::Client;
 
 use super::{reload::Reloader, tokens::AdminTokens};
+use crate::config::file::Server;
 
 /// State that every route shares.
 pub(crate) struct Admin {
@@ -17,7 +18,8 @@ pub(crate) struct Admin {
     pub(crate) reloader: Arc<Reloader>,
     /// The listener's address.
     pub(crate) address: SocketAddr,
-    pub(crate) read_timeout: Duration,
+    /// Replaced by a reload of the configuration.
+    pub(crate) settings: Arc<ArcSwap<Server>>,
 }
 
 /// The name of the token that came with a request.

@@ -16,8 +16,10 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
 /// Runs the command.
 pub(crate) async fn run(options: Chat) -> Result<()> {
     // Standard output is for the answer, so the log shows warnings and errors only.
-    let _log = logging::start("warn", LogFormat::Text)?;
-    let loaded = Loaded::read(options.config.as_deref())?;
+    let (_log, _) = logging::start("warn", LogFormat::Text)?;
+    let mut loaded = Loaded::read(options.config.as_deref())?;
+    // One request uses the instances that are named, here or in the file.
+    loaded.config.plugins.autoload = false;
     let specs = options.plugins.iter().map(|(path, config)| {
         let path = std::path::absolute(path)
             .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;

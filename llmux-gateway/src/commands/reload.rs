@@ -22,6 +22,9 @@ pub(crate) async fn run(options: Reload) -> Result<()> {
         let name = line["name"].as_str().map(|name| format!(" `{name}`")).unwrap_or_default();
         text += &format!("{}{name} {}{members}\n", word("what"), word("change"));
     }
+    for undone in list("undone") {
+        text += &format!("{}\n", undone["message"].as_str().unwrap_or_default());
+    }
     if text.is_empty() {
         text += "nothing is different\n";
     }

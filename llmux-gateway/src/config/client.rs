@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{InspectedLibrary, Manifest, PluginError, PluginInfo, PluginsConfig, TrustedKey, acting_as},
+    plugins::{Origin, PluginError, PluginsConfig, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use llmux_terminal::{CliError, Result};
@@ -43,11 +43,7 @@ pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBui
         builder = builder.fallbacks(fallback.model.get_ref(), models);
     }
     for instance in &config.instances {
-        // One that is not enabled is not even opened: loading a library runs its initializers.
-        let spec = spec(loaded, instance)?;
-        if instance.enabled != Some(false) {
-            builder = builder.plugin(spec);
-        }
+        builder = builder.plugin(spec(loaded, instance)?);
     }
     Ok(more.into_iter().fold(builder, ClientBuilder::plugin))
 }
@@ -131,6 +127,7 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     let default = PluginsConfig::default();
     Ok(PluginsConfig {
         dirs,
+        autoload: settings.autoload,
         allow_insecure_permissions: settings.allow_insecure_permissions,
         trusted_keys,
         require_signature: settings.require_signature,
@@ -201,7 +198,7 @@ fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
 }
 
 /// The instance that a table of the file asks for.
-pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
+fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
     let name = instance.name.get_ref();
     let mut spec = match (&instance.path, &instance.plugin) {
         (Some(_), Some(plugin)) => {
@@ -215,7 +212,8 @@ pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
             PluginSpec::plugin(plugin.as_ref().map_or(name.as_str(), |plugin| plugin.get_ref().as_str()))
         }
     };
-    spec = spec.with_name(name);
+    let enabled = instance.enabled != Some(false);
+    spec = spec.with_name(name).with_origin(Origin::Config).with_enabled(enabled);
     if let Some(priority) = instance.priority {
         spec = spec.with_priority(priority);
     }
@@ -230,7 +228,7 @@ pub(crate) fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
 }
 
 /// The configuration of an instance: `{}` where the file gives none.
-pub(crate) fn instance_config(loaded: &Loaded, instance: &Instance) -> Result<Value> {
+fn instance_config(loaded: &Loaded, instance: &Instance) -> Result<Value> {
     match &instance.config {
         Some(config) => to_json(toml::Value::Table(config.get_ref().clone()))
             .map_err(|message| loaded.problem(Some(config.span()), message)),
@@ -254,56 +252,4 @@ fn to_json(value: toml::Value) -> Result<Value, String> {
             .map(|(name, member)| Ok((name, to_json(member)?)))
             .collect::<Result<_, String>>()?,
     })
-}
-
-/// What the configuration names, enabled or not: it comes in by the configuration alone, and not by the door of the
-/// plugin folders (rule D8).
-pub(crate) struct Configured {
-    instances: Vec<String>,
-    paths: Vec<PathBuf>,
-    plugins: Vec<String>,
-}
-
-impl Configured {
-    pub(crate) fn of(loaded: &Loaded) -> Result<Self> {
-        let mut configured = Self { instances: Vec::new(), paths: Vec::new(), plugins: Vec::new() };
-        for instance in &loaded.config.instances {
-            configured.instances.push(instance.name.get_ref().clone());
-            match &instance.path {
-                Some(path) => configured.paths.push(loaded.resolve(path)?),
-                None => {
-                    let plugin = instance.plugin.as_ref().unwrap_or(&instance.name);
-                    configured.plugins.push(plugin.get_ref().clone());
-                }
-            }
-        }
-        Ok(configured)
-    }
-
-    /// Is this library one that it names?
-    pub(crate) fn contains(&self, found: &InspectedLibrary) -> bool {
-        let is_named = |manifest: &Manifest| self.plugins.contains(&manifest.name);
-        self.paths.contains(&found.path)
-            || (found.refused.is_none() && found.manifest.as_ref().is_some_and(is_named))
-    }
-
-    /// Is this instance one that was autoloaded and is in the way of one that it names?
-    pub(crate) fn displaces(&self, info: &PluginInfo) -> bool {
-        let is_named = self.instances.contains(&info.name) || self.plugins.contains(&info.plugin);
-        info.autoloaded && (is_named || info.library.as_ref().is_some_and(|path| self.paths.contains(path)))
-    }
-}
-
-/// One instance of every library in the plugin folders that the configuration does not name. A library that cannot
-/// start with its default configuration is reported and left out. Gives the instances.
-pub(crate) async fn autoload(configured: &Configured, client: &Client) -> Result<Vec<PluginInfo>> {
-    let results = client.plugins().autoload(|found| !configured.contains(found)).await;
-    let mut loaded = Vec::new();
-    for rescanned in results.map_err(|error| CliError::new(format!("plugin folder {error}")))? {
-        match rescanned.result {
-            Ok(more) => loaded.extend(more),
-            Err(error) => tracing::warn!("left out: {error}"),
-        }
-    }
-    Ok(loaded)
 }

@@ -1,19 +1,12 @@
-//! What is different between two configurations: told to the operator, and as the changes of plugins it takes.
+//! The differences between two configurations, as an operator reads them, and the members that need a restart.
 //!
-//! `reload` applies it. Compared is what the files say, not what runs: an instance that the admin API loaded,
-//! changed or unloaded is left alone until the file says something else about it.
+//! `reload` reports them. Deliberately absent: the changes of plugins that follow, which `llmux-core` plans from what the
+//! file names and what runs.
 
-use llmux_core::plugins::{Change, Setting};
-use llmux_terminal::Result;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{
-    client,
-    file::{Instance, Loaded},
-};
-
-/// One thing that is different.
+/// One difference.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Line {
     /// The table, as `plugin` or `retry`.
@@ -43,7 +36,7 @@ impl std::fmt::Display for Line {
     }
 }
 
-/// The tables that are there several times, and what tells one from another.
+/// Tables that occur several times, with the member that identifies each.
 const LISTS: [(&str, &str); 5] = [
     ("provider", "name"),
     ("fallback", "model"),
@@ -52,31 +45,13 @@ const LISTS: [(&str, &str); 5] = [
     ("admin_token", "name"),
 ];
 
-/// The tables that are there once, with the members that can change while the program runs, or cannot.
-const TABLES: [(&str, Members); 5] = [
-    ("server", Members::Only(&["max_body_bytes"])),
-    ("log", Members::Only(&[])),
-    ("retry", Members::AllBut(&[])),
-    // What an instance is made with is taken once.
-    ("pipeline", Members::AllBut(&["max_plugins", "propagate_errors"])),
-    ("plugins", Members::Only(&[])),
-];
+/// Tables that occur once.
+const TABLES: [&str; 5] = ["server", "log", "retry", "pipeline", "plugins"];
 
-enum Members {
-    Only(&'static [&'static str]),
-    AllBut(&'static [&'static str]),
-}
+/// Members that take effect after a restart: the listeners, and the writer of the log.
+const RESTART: [(&str, &str); 3] = [("server", "listen"), ("server", "admin"), ("log", "format")];
 
-impl Members {
-    fn can_change(&self, member: &str) -> bool {
-        match self {
-            Members::Only(names) => names.contains(&member),
-            Members::AllBut(names) => !names.contains(&member),
-        }
-    }
-}
-
-/// What takes effect now.
+/// Returns the differences that take effect at once.
 pub(crate) fn lines(old: &Table, new: &Table) -> Vec<Line> {
     let mut lines = Vec::new();
     for (what, key) in LISTS {
@@ -97,9 +72,9 @@ pub(crate) fn lines(old: &Table, new: &Table) -> Vec<Line> {
         let gone = old.iter().filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
         lines.extend(gone.map(|(name, _)| line(name, "removed", Vec::new())));
     }
-    for (what, can) in TABLES {
-        let members: Vec<_> =
-            table_members(old, new, what).into_iter().filter(|it| can.can_change(it)).collect();
+    for what in TABLES {
+        let members = table_members(old, new, what).into_iter();
+        let members: Vec<_> = members.filter(|member| !RESTART.contains(&(what, member))).collect();
         if !members.is_empty() {
             lines.push(Line { what: what.to_owned(), name: None, change: "changed", members });
         }
@@ -107,13 +82,12 @@ pub(crate) fn lines(old: &Table, new: &Table) -> Vec<Line> {
     lines
 }
 
-/// What takes effect after a restart only: compared with what the program was started with.
+/// Returns the members that take effect after a restart: those that differ from the configuration at the start.
 pub(crate) fn restart(started: &Table, new: &Table) -> Vec<String> {
-    let waiting = TABLES.iter().flat_map(|(what, can)| {
-        let members = table_members(started, new, what);
-        members.into_iter().filter(|it| !can.can_change(it)).map(move |it| format!("{what}.{it}"))
-    });
-    waiting.collect()
+    let differs =
+        |what: &str, member: &str| table_members(started, new, what).iter().any(|changed| changed == member);
+    let waiting = RESTART.iter().filter(|(what, member)| differs(what, member));
+    waiting.map(|(what, member)| format!("{what}.{member}")).collect()
 }
 
 fn named<'a>(table: &'a Table, what: &str, key: &str) -> Vec<(&'a str, &'a Table)> {
@@ -133,89 +107,6 @@ fn members(old: &Table, new: &Table) -> Vec<String> {
     names.dedup();
     names.retain(|name| old.get(name) != new.get(name));
     names
-}
-
-/// The changes that bring the running instances from one configuration to the other. `runs` says whether there is
-/// an instance of a name. Those that leave come first: they make room for those that come.
-pub(crate) fn changes(old: &Loaded, new: &Loaded, runs: impl Fn(&str) -> bool) -> Result<Vec<Change>> {
-    let (mut leave, mut stay, mut come) = (Vec::new(), Vec::new(), Vec::new());
-    let find = |loaded: &'_ Loaded, name: &str| {
-        loaded.config.instances.iter().position(|instance| instance.name.get_ref() == name)
-    };
-    for instance in &old.config.instances {
-        let name = instance.name.get_ref();
-        if find(new, name).is_none() && runs(name) {
-            leave.push(Change::Unload(name.clone()));
-        }
-    }
-    for instance in &new.config.instances {
-        let name = instance.name.get_ref();
-        let is_on = is_enabled(instance);
-        let before = find(old, name).map(|at| &old.config.instances[at]);
-        let Some(before) = before else {
-            if is_on {
-                come.push(Change::Load(client::spec(new, instance)?));
-            }
-            continue;
-        };
-        let another = is_another(before, instance) || old.path != new.path;
-        let update = update(new, before, instance)?;
-        let switched = is_enabled(before) != is_on;
-        match runs(name) {
-            true if another => {
-                leave.push(Change::Unload(name.clone()));
-                if is_on {
-                    come.push(Change::Load(client::spec(new, instance)?));
-                }
-            }
-            true => {
-                stay.extend(update);
-                if switched {
-                    let switch = if is_on { Change::Enable } else { Change::Disable };
-                    stay.push(switch(name.clone()));
-                }
-            }
-            // Somebody unloaded it: it comes back when the file says something new about it.
-            false if is_on && (another || switched || update.is_some()) => {
-                come.push(Change::Load(client::spec(new, instance)?));
-            }
-            false => {}
-        }
-    }
-    leave.extend(stay);
-    leave.extend(come);
-    Ok(leave)
-}
-
-fn is_enabled(instance: &Instance) -> bool {
-    instance.enabled != Some(false)
-}
-
-/// Does it take another instance? Another library does.
-fn is_another(old: &Instance, new: &Instance) -> bool {
-    let plugin = |instance: &Instance| instance.plugin.as_ref().map(|it| it.get_ref().clone());
-    let sha256 = |instance: &Instance| instance.sha256.as_ref().map(|it| it.get_ref().to_lowercase());
-    old.path != new.path || plugin(old) != plugin(new) || sha256(old) != sha256(new)
-}
-
-/// What becomes of a setting that the file gives, gives no more, or gives as before.
-fn setting<T: Clone + PartialEq>(old: &Option<T>, new: &Option<T>) -> Setting<T> {
-    if old == new { Setting::Keep } else { Setting::of(new.clone()) }
-}
-
-fn update(loaded: &Loaded, old: &Instance, new: &Instance) -> Result<Option<Change>> {
-    let config = |instance: &Instance| instance.config.as_ref().map(|it| it.get_ref().clone());
-    let priority = setting(&old.priority, &new.priority);
-    let on_error = setting(&old.on_error, &new.on_error);
-    let config = match setting(&config(old), &config(new)) {
-        Setting::Set(_) => Setting::Set(client::instance_config(loaded, new)?),
-        Setting::Keep => Setting::Keep,
-        Setting::Clear => Setting::Clear,
-    };
-    if priority.is_keep() && on_error.is_keep() && config.is_keep() {
-        return Ok(None);
-    }
-    Ok(Some(Change::Update { name: new.name.get_ref().clone(), priority, on_error, config }))
 }
 
 #[cfg(test)]
@@ -245,9 +136,14 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_told_apart() {
         let old = "[server]\nlisten='a'\nmax_body_bytes=1\n[pipeline]\nmax_plugins=1\npre_hook_timeout='1s'";
-        let new = "[server]\nlisten='b'\nmax_body_bytes=2\n[pipeline]\nmax_plugins=2\npre_hook_timeout='2s'\n[plugins]\ndirs=['x']";
+        let new = "[server]\nlisten='b'\nmax_body_bytes=2\n[log]\nformat='json'\n[pipeline]\nmax_plugins=2\npre_hook_timeout='2s'\n[plugins]\ndirs=['x']";
         let (lines, restart) = said(old, new);
-        assert_eq!(lines, ["server changed (max_body_bytes)", "pipeline changed (pre_hook_timeout)"]);
-        assert_eq!(restart, ["server.listen", "pipeline.max_plugins", "plugins.dirs"]);
+        let expected = [
+            "server changed (max_body_bytes)",
+            "pipeline changed (max_plugins, pre_hook_timeout)",
+            "plugins changed (dirs)",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(restart, ["server.listen", "log.format"]);
     }
 }

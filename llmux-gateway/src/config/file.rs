@@ -40,7 +40,7 @@ pub(crate) struct Config {
     pub(crate) admin_tokens: Vec<AdminToken>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
     pub(crate) listen: String,
@@ -80,6 +80,13 @@ impl Default for Server {
 pub(crate) struct Log {
     pub(crate) level: Option<String>,
     pub(crate) format: LogFormat,
+}
+
+impl Log {
+    /// Returns the level, `info` by default.
+    pub(crate) fn level(&self) -> &str {
+        self.level.as_deref().unwrap_or("info")
+    }
 }
 
 #[derive(Debug, Deserialize)]

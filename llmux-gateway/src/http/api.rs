@@ -7,10 +7,7 @@
 //! `commands::serve` serves its router. Deliberately absent: the way of a request through the pipeline, which is
 //! `llmux-core`'s.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -33,6 +30,7 @@ use super::{
     server::Phase,
     sse::Events,
 };
+use crate::config::file::Server;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
@@ -43,8 +41,8 @@ pub(crate) struct Api {
     /// Replaced by a reload of the configuration.
     pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) read_timeout: Duration,
-    pub(crate) keep_alive: Duration,
+    /// Replaced by a reload of the configuration.
+    pub(crate) settings: Arc<ArcSwap<Server>>,
 }
 
 /// Facts about a request that [`enter`] has found.
@@ -131,7 +129,7 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         return Err(error);
     }
     let limit = api.client.max_body_bytes();
-    let text = body::read(&parts.headers, body, limit, api.read_timeout).await?;
+    let text = body::read(&parts.headers, body, limit, api.settings.load().read_timeout).await?;
     let mut request = llmux_core::Request::new(endpoint, text)?;
     if let Some(Entered { request_id, identity }) = parts.extensions.remove() {
         request = request.with_request_id(request_id).with_identity(identity);
@@ -145,7 +143,7 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         let answer = api.client.stream(request).await;
         let headers = answer.headers().to_vec();
         let response = match answer.result {
-            Ok(stream) => events(Events::new(stream, endpoint, api.keep_alive)),
+            Ok(stream) => events(Events::new(stream, endpoint, api.settings.load().keep_alive)),
             Err(error) => reply::error(&error),
         };
         return Ok(with_headers(response, &headers));

@@ -7,9 +7,11 @@
 use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use hyper::server::conn::{http1, http2};
 use hyper_util::{
@@ -23,6 +25,8 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout_at},
 };
+
+use crate::config::file::Server;
 
 /// Phase of the program, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +82,7 @@ pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr> {
 pub(crate) async fn run(
     listener: TcpListener,
     router: Router,
-    read_timeout: Duration,
+    settings: Arc<ArcSwap<Server>>,
     mut phase: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
 ) {
@@ -92,6 +96,7 @@ pub(crate) async fn run(
                 // Otherwise small writes of a stream wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
                 let (router, phase, alive) = (router.clone(), phase.clone(), alive.clone());
+                let read_timeout = settings.load().read_timeout;
                 tokio::spawn(async move {
                     connection(stream, router, read_timeout, phase).await;
                     drop(alive);

@@ -3,7 +3,7 @@
 //! `serve` and `chat` start it. If the thread cannot keep up, lines are dropped; the log reports their number while the
 //! program runs and when it ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use llmux_terminal::{CliError, Result};
@@ -29,29 +29,59 @@ pub(crate) struct Log {
     _writer: WorkerGuard,
 }
 
-/// Starts the log. `RUST_LOG` selects what is logged; if it is not set, `level` does.
+/// The level of the log, which can change while it runs.
+#[derive(Clone)]
+pub(crate) struct Level(Arc<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Level {
+    /// Replaces the filter of the log.
+    pub(crate) fn set(&self, filter: EnvFilter) {
+        (self.0)(filter);
+    }
+}
+
+/// Returns the filter of a level. The environment variable `RUST_LOG` overrides the level.
 ///
 /// # Errors
 ///
-/// If the level or `RUST_LOG` is not valid.
-pub(crate) fn start(level: &str, format: LogFormat) -> Result<Log> {
+/// If it is neither a level nor a list of directives.
+pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
     let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let directives = directives.as_deref().unwrap_or(level);
-    // The audit log is on at every level, unless the directives name it.
-    let filter = EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| {
+    // The audit log is written at every level, unless the directives name it themselves.
+    EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| {
         CliError::new(format!(
             "log level `{directives}`: {error}; one of error, warn, info, debug, trace, or directives as RUST_LOG takes them"
         ))
-    })?;
+    })
+}
+
+/// Starts the log. Returns it with its level.
+///
+/// # Errors
+///
+/// If the level is not valid, or the program has a log already.
+pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
+    let filter = filter(level)?;
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-        LogFormat::Text => subscriber.with_ansi(llmux_terminal::colors(&std::io::stderr())).try_init(),
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A handle fails only when the log is gone.
+    let (started, level): (_, Arc<dyn Fn(EnvFilter) + Send + Sync>) = match format {
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Arc::new(move |filter| drop(handle.reload(filter))))
+        }
+        LogFormat::Text => {
+            let colors = llmux_terminal::colors(&std::io::stderr());
+            let builder = builder.with_ansi(colors).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.try_init(), Arc::new(move |filter| drop(handle.reload(filter))))
+        }
     };
     started.map_err(|error| CliError::new(format!("cannot start the log: {error}")))?;
-    Ok(Log { dropped, _writer: guard })
+    Ok((Log { dropped, _writer: guard }, Level(level)))
 }
 
 impl Log {

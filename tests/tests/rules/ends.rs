@@ -59,7 +59,7 @@ both! {
         for (name, seconds) in [("a", 3), ("b", 20)] {
             let pipeline =
                 PipelineConfig::default().with_post_hook_timeout(Duration::from_secs(seconds));
-            client.reconfigure(builder(&provider).pipeline(pipeline));
+            client.reconfigure(builder(&provider).pipeline(pipeline)).await.expect("no plugin is refused");
             let begun = tokio::time::Instant::now();
             assert_eq!(client.plugins().unload(name).await.expect("unloaded"), Unloaded::Gone);
             assert_eq!(begun.elapsed().as_secs(), seconds, "seconds of a clock that is held");

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 /// A client that leaves so many images.
 async fn client(max: u64, dirs: Vec<PathBuf>) -> Client {
-    let plugins = PluginsConfig { max_retired_images: max, dirs, ..PluginsConfig::default() };
+    let plugins = PluginsConfig { max_retired_images: max, dirs, autoload: true, ..PluginsConfig::default() };
     built(builder(&Scripted::new([])).plugins(plugins), []).await
 }
 
@@ -115,8 +115,11 @@ async fn d4_at_the_limit_a_changed_file_is_told_once_and_again_when_it_changes_a
     let path = folder.join("guard.so");
     fs::copy(Fixtures::get().guard(), &path).expect("copied");
     let client = client(1, vec![folder]).await;
-    let told = async || client.plugins().rescan(true, |_| true).await.expect("a folder").len();
-    assert_eq!(told().await, 1, "it comes in");
+    let told = async || {
+        let changed = client.plugins().rescan().await.expect("a folder");
+        changed.plugins.len() + changed.refused.len()
+    };
+    assert_eq!(client.plugins().list().len(), 1, "it comes in");
     write_anew(&path);
     assert_eq!((told().await, client.plugins().refused()), (1, 0), "below the limit it is reloaded");
     while client.plugins().retired().count == 0 {
@@ -210,7 +213,7 @@ async fn e4_behind_an_initializer_that_never_returns_every_load_says_what_it_wai
         client.plugins().change(vec![Change::Reload("guard".into())]).await.map(|mut all| all.remove(0)),
         client.plugins().load(PluginSpec::path(&library)).await,
     ];
-    let looked = client.plugins().rescan(true, |_| true).await;
+    let looked = client.plugins().rescan().await;
     client
         .plugins()
         .change(vec![Change::Disable("guard".into()), Change::Enable("guard".into())])

@@ -12,8 +12,8 @@ use llmux_core::{
     PluginSpec,
     pipeline::PipelineConfig,
     plugins::{
-        Change, LibraryError, PluginError, PluginsConfig, VerifyOptions, discover, inspect, inspect_folders,
-        verify,
+        Change, LibraryError, Origin, PluginError, PluginsConfig, VerifyOptions, discover, inspect,
+        inspect_folders, verify,
     },
 };
 use llmux_tests::{
@@ -86,14 +86,19 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     let client = built(builder(&Scripted::new([])).plugins(trap.config()), []).await;
     client.plugins().discover().await.expect("a folder");
     trap.quiet("the registry's discover");
-    assert!(client.plugins().autoload(|_| false).await.expect("a folder").is_empty());
-    trap.quiet("an autoload that does not want it");
-    assert!(client.plugins().rescan(false, |_| true).await.expect("a folder").is_empty());
+    assert!(client.plugins().rescan().await.expect("a folder").plugins.is_empty());
     trap.quiet("a rescan without autoload");
     assert!(client.plugins().load(PluginSpec::plugin("another")).await.is_err());
     trap.quiet("a look for another plugin");
-    client.plugins().autoload(|_| true).await.expect("a folder");
-    assert_eq!(trap.ran(), 1, "an autoload that wants it");
+    let config = PluginsConfig { autoload: true, ..trap.config() };
+    let disabled =
+        PluginSpec::path(&trap.library).with_name("x").with_origin(Origin::Config).with_enabled(false);
+    let client = built(builder(&Scripted::new([])).plugins(config.clone()), [disabled]).await;
+    client.plugins().rescan().await.expect("a folder");
+    trap.quiet("an autoload of a library that the configuration names and does not enable");
+    drop(client);
+    built(builder(&Scripted::new([])).plugins(config), []).await;
+    assert_eq!(trap.ran(), 1, "an autoload of a library that nothing names");
 }
 
 /// Loads it with these settings, which must refuse it.

@@ -243,6 +243,11 @@ fn in_folder(folder: &Path) -> PluginsConfig {
     PluginsConfig { dirs: vec![folder.to_owned()], ..PluginsConfig::default() }
 }
 
+/// The same, with one instance of each library that no other uses.
+fn autoloaded(folder: &Path) -> PluginsConfig {
+    PluginsConfig { autoload: true, ..in_folder(folder) }
+}
+
 /// A folder with these libraries in it.
 fn folder(world: &World, files: &[(&str, PathBuf)]) -> PathBuf {
     let folder = world.path("plugins");
@@ -283,9 +288,9 @@ async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
         folder(&world, &[("guard.so", Fixtures::get().guard()), ("probe.so", Fixtures::get().probe())]);
     fs::write(folder.join("bad.so"), "no library").expect("a file");
     let configured = PluginSpec::path(folder.join("guard.so")).with_name("mine");
-    let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), [configured]).await;
-    let results = client.plugins().autoload(|_| true).await.expect("a folder");
-    assert_eq!(results.iter().filter(|one| one.result.is_err()).count(), 1, "the bad one: {results:?}");
+    let client = built(builder(&Scripted::new([])).plugins(autoloaded(&folder)), [configured]).await;
+    let refused = client.plugins().list().into_iter().filter(|it| it.state == PluginState::Failed).count();
+    assert_eq!((refused, client.plugins().refused()), (1, 1), "the bad one");
     assert_eq!(
         instances(&client),
         ["mine", "probe"],
@@ -297,13 +302,13 @@ async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
 async fn d8_two_libraries_of_one_name_are_an_error_that_names_both() {
     let world = world();
     let folder = folder(&world, &[("one.so", Fixtures::get().guard()), ("two.so", Fixtures::get().guard())]);
-    let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), []).await;
+    let client = built(builder(&Scripted::new([])).plugins(autoloaded(&folder)), []).await;
     let refused = client.plugins().load(PluginSpec::plugin("guard")).await.expect_err("refused");
     let message = refused.to_string();
     assert!(matches!(refused, PluginError::AmbiguousPlugin { .. }), "{refused:?}");
     assert!(message.contains("one.so") && message.contains("two.so"), "{message}");
-    let results = client.plugins().autoload(|_| true).await.expect("a folder");
-    assert!(results.iter().all(|one| one.result.is_err()) && instances(&client).is_empty(), "{results:?}");
+    assert_eq!(client.plugins().refused(), 3, "both files, and the load by name");
+    assert!(instances(&client).is_empty());
 }
 
 #[tokio::test]
@@ -313,10 +318,9 @@ async fn d8_a_folder_that_is_named_twice_is_one() {
     let link = world.path("link");
     std::os::unix::fs::symlink(&folder, &link).expect("linked");
     let dirs = vec![folder.clone(), folder.join("."), folder.join("../plugins"), link];
-    let config = PluginsConfig { dirs, ..PluginsConfig::default() };
+    let config = PluginsConfig { dirs, autoload: true, ..PluginsConfig::default() };
     let client = built(builder(&Scripted::new([])).plugins(config), []).await;
-    let results = client.plugins().autoload(|_| true).await.expect("a folder");
-    assert!(results.iter().all(|one| one.result.is_ok()), "{results:?}");
+    assert_eq!(client.plugins().refused(), 0);
     assert_eq!(instances(&client), ["guard"]);
     assert_eq!(
         client.plugins().list()[0].library.as_deref(),

@@ -2,7 +2,10 @@
 //!
 //! `verify` fills it in, `discover` returns it for whole folders. Plain data.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use serde::Serialize;
 
@@ -15,6 +18,8 @@ pub struct InspectedLibrary {
     pub path: PathBuf,
     /// Size in bytes; `None` if the file could not be read.
     pub size: Option<u64>,
+    /// Time of the last modification, if the system gives it.
+    pub modified: Option<SystemTime>,
     /// SHA-256 of the bytes, in hexadecimal; `None` if the file could not be read.
     pub sha256: Option<String>,
     /// The plugin's manifest; `None` if it could not be read.
@@ -26,9 +31,12 @@ pub struct InspectedLibrary {
 }
 
 impl InspectedLibrary {
-    pub(super) fn new(path: &Path) -> Self {
+    /// A file before it is read.
+    pub(in crate::plugins) fn new(path: &Path) -> Self {
         let path = path.to_owned();
-        Self { path, size: None, sha256: None, manifest: None, signature: None, refused: None }
+        // Read before the bytes are: a later write shows as another time.
+        let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+        Self { path, size: None, modified, sha256: None, manifest: None, signature: None, refused: None }
     }
 
     /// A path that was refused before it could be read.

@@ -1,6 +1,6 @@
-//! What can be asked of the pipeline: one change, and what becomes of each setting of an instance.
+//! Changes of the pipeline, and of the settings of one instance.
 //!
-//! `stage` makes them, `registry` publishes them.
+//! Programs ask for them (`edit`), `plan` derives them from the desired state, and `stage` makes them.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -8,55 +8,57 @@ use serde_json::Value;
 use super::spec::PluginSpec;
 use crate::plugins::library::manifest::OnError;
 
-/// A change of the pipeline. Several can be one: all are made, in one new snapshot, or none.
+/// A change of the pipeline. Several can be made at once: all of them in one new snapshot, or none.
+#[derive(Clone)]
+#[non_exhaustive]
 pub enum Change {
     /// Makes an instance.
     Load(PluginSpec),
-    /// Takes an instance out, for good.
+    /// Unloads an instance.
     Unload(String),
     /// Loads a new generation of an instance's library, for all instances of that library.
     Reload(String),
     /// Takes an instance out of the pipeline and keeps it alive.
     Disable(String),
-    /// Puts it back.
+    /// Puts a disabled instance back into the pipeline.
     Enable(String),
     /// Changes an instance's settings. Another configuration makes a new instance on the same image.
     Update {
-        /// The instance.
+        /// Name of the instance.
         name: String,
-        /// Its priority. Default: its manifest's, or 100.
+        /// Priority. Default: the manifest's, or 100.
         priority: Setting<i32>,
-        /// What becomes of a request when a hook fails. Default: its manifest's, or the pipeline's.
+        /// Whether a failed hook fails the request. Default: the manifest's value, or the pipeline's.
         on_error: Setting<OnError>,
-        /// Its configuration. Default: `{}`.
+        /// Configuration. Default: `{}`.
         config: Setting<Value>,
     },
 }
 
-/// What becomes of one setting in a [`Change::Update`].
+/// The change of one setting in a [`Change::Update`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Setting<T> {
-    /// It stays as it is.
+    /// The setting stays as it is.
     #[default]
     Keep,
-    /// It is left to its default again.
+    /// The setting is its default again.
     Clear,
-    /// It becomes this.
+    /// The setting becomes this value.
     Set(T),
 }
 
 impl<T> Setting<T> {
-    /// The setting that a value, or the lack of one, asks for.
+    /// Returns `Set` for a value, and `Clear` for its absence.
     pub fn of(value: Option<T>) -> Self {
         value.map_or(Setting::Clear, Setting::Set)
     }
 
-    /// Does it stay as it is?
+    /// True if the setting stays as it is.
     pub fn is_keep(&self) -> bool {
         matches!(self, Setting::Keep)
     }
 
-    /// What the operator asks for from here on; `None` is the default.
+    /// Returns the setting after the change; `None` is the default.
     pub(super) fn after(self, before: Option<T>) -> Option<T> {
         match self {
             Setting::Keep => before,
@@ -74,7 +76,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
 }
 
 impl Change {
-    /// Does it take code of a plugin to make it?
+    /// True if making the change runs code of a plugin.
     pub(super) fn makes_instances(&self) -> bool {
         match self {
             Change::Load(_) | Change::Reload(_) => true,
@@ -83,7 +85,7 @@ impl Change {
         }
     }
 
-    /// What it is called, and the instance or library that it is about.
+    /// Returns the name of the change, and the instance or library that it concerns.
     pub(super) fn title(&self) -> (&'static str, String) {
         match self {
             Change::Load(spec) => ("load", spec.title()),

@@ -6,22 +6,11 @@ use std::path::PathBuf;
 
 use tokio::task::spawn_blocking;
 
-use super::settings::PluginsConfig;
+use super::{plan::ambiguous, settings::PluginsConfig};
 use crate::plugins::{
     library::{discover::discover, inspect::InspectedLibrary, verify::VerifyOptions},
     report::error::PluginError,
 };
-
-/// Two libraries of one name, if there are.
-pub(super) fn ambiguous(found: &[InspectedLibrary], name: &str) -> Option<PluginError> {
-    let mut named = found.iter().filter(|found| found.accepted().is_ok_and(|manifest| manifest.name == name));
-    let (first, second) = (named.next()?, named.next()?);
-    Some(PluginError::AmbiguousPlugin {
-        plugin: name.to_owned(),
-        first: first.path.clone(),
-        second: second.path.clone(),
-    })
-}
 
 /// The library in the folders that a name stands for: one that passed the checks, or else one that was refused, whose
 /// loading will say why; `None` where there is none.
@@ -30,7 +19,7 @@ pub(super) async fn find(
     name: &str,
 ) -> Result<Option<Result<PathBuf, PathBuf>>, PluginError> {
     let found = discover_blocking(config).await?;
-    if let Some(error) = ambiguous(&found, name) {
+    if let Some(error) = ambiguous(found.iter(), name) {
         return Err(error);
     }
     let is_named =

@@ -10,6 +10,7 @@ use llmux_abi::raw::plugin::PluginModuleRef;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::desired::{Running, RunningLibrary};
 use crate::{
     pipeline::{
         hook::Hooks,
@@ -22,7 +23,7 @@ use crate::{
         },
         report::{
             events::{Edition, PluginEvent, PluginEventKind, actor},
-            info::{self, PluginInfo, PluginKind, PluginState},
+            info::{self, Origin, PluginInfo, PluginKind, PluginState},
         },
     },
 };
@@ -41,8 +42,9 @@ pub(super) struct Instance {
     pub(super) sha256: Option<Arc<str>>,
     pub(super) config: Arc<Value>,
     pub(super) enabled: bool,
-    /// Did it come because its library lies in a plugin folder?
-    pub(super) autoloaded: bool,
+    pub(super) origin: Origin,
+    /// Number of the spec that it was made from; 0 for an autoloaded one.
+    pub(super) id: u64,
     pub(super) entry: Arc<Entry>,
     pub(super) home: Home,
     pub(super) loaded_at: SystemTime,
@@ -112,9 +114,28 @@ impl Instance {
             sha256: library.map(|library| library.sha256.to_string()),
             loaded_at: info::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| info::is_gone(&library.path)),
-            autoloaded: self.autoloaded,
+            origin: self.origin,
             error: None,
             hooks: info::hooks(&self.entry.stats),
+        }
+    }
+
+    /// Returns what a plan depends on.
+    pub(super) fn running(&self) -> Running {
+        Running {
+            id: self.id,
+            name: self.name().to_owned(),
+            origin: self.origin,
+            plugin: self.plugin.to_string(),
+            library: self.library.as_ref().map(|library| RunningLibrary {
+                path: library.path.clone(),
+                sha256: library.sha256.to_string(),
+                missing: info::is_gone(&library.path),
+            }),
+            enabled: self.enabled,
+            priority: self.priority,
+            on_error: self.on_error,
+            config: Value::clone(&self.config),
         }
     }
 
@@ -145,12 +166,16 @@ pub(super) fn events(before: &[Instance], after: &[Instance]) -> Vec<PluginEvent
         error: None,
         by: actor(),
     };
-    let gone = before.iter().filter(|instance| find(after, instance.name()).is_none());
+    // An instance of another origin under the same name is another instance, not a new version.
+    let find = |instances: &[Instance], other: &Instance| {
+        find(instances, other.name()).filter(|instance| instance.origin == other.origin)
+    };
+    let gone = before.iter().filter(|instance| find(after, instance).is_none());
     let mut events: Vec<_> = gone
         .map(|instance| event(PluginEventKind::Unloaded, instance.name(), Some(instance), None))
         .collect();
     for instance in after {
-        let old = find(before, instance.name());
+        let old = find(before, instance);
         let made = match &old {
             None => Some(PluginEventKind::Loaded),
             Some(old) if !old.is_same_instance(instance) => Some(PluginEventKind::Reloaded),

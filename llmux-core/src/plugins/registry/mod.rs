@@ -1,14 +1,17 @@
-//! The registry: which instances there are, and every change of them.
+//! The registry: the instances that run, and every change of them.
 //!
-//! A change is staged in full (files checked, images loaded, instances made) before anything is published, and
-//! what is published is one new snapshot: a request sees all of a change or nothing of it (rules L1, L2, D3).
-//! Changes queue on one mutex; requests never wait for it. What leaves the pipeline goes to `retire`.
+//! Each event edits a copy of the desired state (`desired`, `edit`), `plan` compares it with what runs, and `apply` stages
+//! the changes and publishes one new snapshot: a request sees all of a change or nothing of it (rules L1, L2, D3).
+//! Changes queue on one mutex; requests never wait for it. An instance that leaves the pipeline goes to `retire`.
 
+mod apply;
 pub(super) mod change;
+mod desired;
+mod edit;
 mod find;
-pub(super) mod instance;
+mod instance;
+mod plan;
 mod refusals;
-pub(super) mod rescan;
 pub(super) mod retire;
 mod schema;
 pub(super) mod settings;
@@ -16,7 +19,6 @@ pub(super) mod spec;
 mod stage;
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,52 +30,53 @@ use arc_swap::ArcSwap;
 use llmux_abi::host::Compiled;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 
+pub use self::apply::Changed;
 use self::{
     change::Change,
+    desired::{Bytes, Desired, Look},
+    edit::Edit,
     find::{discover_blocking, discover_in},
-    instance::{Instance, events},
-    refusals::Problems,
+    instance::Instance,
+    refusals::Refusals,
     retire::{Retirement, ShutdownReport, Unloaded},
-    settings::PluginsConfig,
+    settings::{PluginsConfig, RegistrySettings},
     spec::PluginSpec,
     stage::Stage,
 };
 use super::{
-    library::{
-        discover::distinct,
-        inspect::InspectedLibrary,
-        load::{LoadedLibrary, Stuck},
-    },
+    library::{inspect::InspectedLibrary, load::Stuck},
     report::{
         error::PluginError,
-        events::{Edition, PluginEvent},
-        info::{PluginInfo, RetiredImages},
+        events::PluginEvent,
+        info::{Origin, PluginInfo, RetiredImages},
     },
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
-    pipeline::{PipelineConfig, snapshot::Snapshot},
+    pipeline::snapshot::Snapshot,
 };
 
-/// All plugins of a client, and the way to change them.
+/// All plugins of a client, and the functions that change them.
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     /// The instances, in the order of registration. Locked for moments only.
     instances: Mutex<Vec<Instance>>,
     retirement: Arc<Retirement>,
     retired: Arc<Retired>,
-    problems: Problems,
+    refusals: Mutex<Refusals>,
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
     stuck: Stuck,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
-    config: PluginsConfig,
+    settings: Arc<ArcSwap<RegistrySettings>>,
 }
 
-/// What only changes touch.
+/// State that only changes use.
 struct Queue {
     stage: Stage,
+    /// The desired state that the running instances were made by.
+    desired: Desired,
     /// Held by every snapshot; `None` once the pipeline is closed.
     alive: Option<mpsc::Sender<()>>,
     all_gone: mpsc::Receiver<()>,
@@ -83,202 +86,212 @@ impl Registry {
     pub(crate) fn new(
         shared: Arc<HostShared>,
         compiled: Vec<Compiled>,
-        pipeline: PipelineConfig,
-        mut config: PluginsConfig,
+        settings: RegistrySettings,
     ) -> Result<Self, PluginError> {
-        config.dirs = distinct(config.dirs);
+        let settings = Arc::new(settings.distinct());
+        let shared_settings = Arc::new(ArcSwap::new(settings.clone()));
         let retired = Arc::new(Retired::default());
-        let retirement = Arc::new(Retirement::new(pipeline.post_hook_timeout));
+        let retirement = Arc::new(Retirement::new(shared.runtime.clone(), shared_settings.clone()));
         let (alive, all_gone) = mpsc::channel(1);
         let first = Snapshot { _alive: Some(alive.clone()), ..Snapshot::default() };
-        let stage = Stage::new(shared, retired.clone(), compiled, pipeline, config.clone())?;
+        let stage = Stage::new(shared, retired.clone(), compiled, settings)?;
         Ok(Self {
             snapshot: ArcSwap::from_pointee(first),
             instances: Mutex::default(),
             retirement,
             retired,
-            problems: Problems::default(),
+            refusals: Mutex::default(),
             refused: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
             stuck: stage.loader.stuck.clone(),
-            queue: AsyncMutex::new(Queue { stage, alive: Some(alive), all_gone }),
-            config,
+            queue: AsyncMutex::new(Queue {
+                stage,
+                desired: Desired::default(),
+                alive: Some(alive),
+                all_gone,
+            }),
+            settings: shared_settings,
         })
     }
 
-    /// The pipeline as it is now.
+    /// Returns the pipeline as it is now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// Makes an instance and puts it into the pipeline.
+    /// Makes the first instances: those of the specs, and the autoloaded ones.
+    pub(crate) async fn start(&self, specs: Vec<PluginSpec>) -> Result<Changed, PluginError> {
+        let mut queue = self.queue.lock().await;
+        let settings = self.settings.load_full();
+        let mut desired = queue.desired.clone();
+        specs.into_iter().for_each(|spec| desired.add(spec));
+        self.follow(&mut desired, &settings).await;
+        self.apply(&mut queue, desired, settings).await
+    }
+
+    /// Applies other settings, and the specs of the configuration ([`Origin::Config`]) in place of those before: all of
+    /// it, or nothing.
+    pub(crate) async fn configure(
+        &self,
+        settings: RegistrySettings,
+        mut specs: Vec<PluginSpec>,
+    ) -> Result<Changed, PluginError> {
+        let mut queue = self.queue.lock().await;
+        let settings = Arc::new(settings.distinct());
+        let mut desired = queue.desired.clone();
+        specs.retain(|spec| spec.origin == Origin::Config);
+        desired.configure(specs);
+        self.follow(&mut desired, &settings).await;
+        self.apply(&mut queue, desired, settings).await
+    }
+
+    /// Takes the settings of the folders, and looks for libraries to autoload.
+    async fn follow(&self, desired: &mut Desired, settings: &RegistrySettings) {
+        desired.autoload = settings.plugins.autoload;
+        desired.dirs.clone_from(&settings.plugins.dirs);
+        if desired.autoload {
+            match self.look(&settings.plugins).await {
+                Ok(files) => desired.look = Some(Look { files, bytes: Bytes::AsLoaded }),
+                Err(error) => tracing::warn!("nothing is autoloaded: {error}"),
+            }
+        }
+    }
+
+    /// Looks at the plugin folders again: reloads libraries whose bytes changed, autoloads new ones (with
+    /// [`autoload`](PluginsConfig::autoload)), and unloads autoloaded instances whose file is gone (rules D6, D8). A file or
+    /// folder that is refused is reported and hinders no other.
     ///
     /// # Errors
     ///
-    /// Why it was refused; the pipeline is then as it was.
+    /// [`PluginError::LoaderBusy`] while nothing can be loaded, [`PluginError::PipelineClosed`] after a shutdown.
+    pub async fn rescan(&self) -> Result<Changed, PluginError> {
+        let mut queue = self.queue.lock().await;
+        let settings = self.settings.load_full();
+        let mut desired = queue.desired.clone();
+        let files = self.look(&settings.plugins).await?;
+        desired.look = Some(Look { files, bytes: Bytes::AsInFile });
+        self.apply(&mut queue, desired, settings).await
+    }
+
+    /// Makes an instance and puts it into the pipeline.
+    ///
+    /// If the configuration names an instance of this name and plugin, which an operator unloaded, that instance comes back
+    /// with the settings of the configuration and those that the spec gives.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the instance was refused; the pipeline is then as it was.
     pub async fn load(&self, spec: PluginSpec) -> Result<PluginInfo, PluginError> {
         let loaded = self.change(vec![Change::Load(spec)]).await?;
         loaded.into_iter().next().ok_or(PluginError::PipelineClosed)
     }
 
-    /// Takes an instance out of the pipeline, waits for the requests that use it (at most the drain timeout),
-    /// cleans it up and drops it. Its library is not autoloaded again until its file is another; [`Change::Unload`] makes
-    /// no such promise.
+    /// Unloads an instance: takes it out of the pipeline, waits for the requests that use it (at most the drain timeout),
+    /// cleans it up and drops it. Its library is not autoloaded until the bytes of the file change.
     ///
     /// # Errors
     ///
-    /// When there is no such instance.
+    /// [`PluginError::PluginNotFound`], [`PluginError::PipelineClosed`].
     pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
-        self.attempt(vec![Change::Unload(name.to_owned())], None, true).await?;
-        Ok(self.retirement.gone(name, self.config.drain_timeout).await)
+        self.change(vec![Change::Unload(name.to_owned())]).await?;
+        Ok(self.retirement.gone(name, self.settings.load().plugins.drain_timeout).await)
     }
 
-    /// Makes several changes in one new snapshot, or none of them. Gives the instances that are new or changed.
+    /// Makes several changes in one new snapshot, or none of them. Returns the instances that are new or changed.
     ///
     /// # Errors
     ///
-    /// The first that cannot be made; the pipeline is then as it was.
+    /// The first change that was refused; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
-        self.attempt(changes, None, false).await
-    }
-
-    /// The same, and tells of a refusal only if that is not for this reason, which was told before. Libraries that
-    /// are left unused stay out of the pipeline, if that is wanted.
-    pub(super) async fn attempt(
-        &self,
-        changes: Vec<Change>,
-        told: Option<&str>,
-        stay_out: bool,
-    ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
-        let Some(alive) = queue.alive.clone() else { return Err(PluginError::PipelineClosed) };
-        let before = self.instances().clone();
-        let mut after = before.clone();
+        if queue.alive.is_none() {
+            return Err(PluginError::PipelineClosed);
+        }
+        let settings = self.settings.load_full();
+        let mut desired = queue.desired.clone();
+        let present = self.instances().iter().map(Instance::running).collect();
+        let mut edit = Edit { desired: &mut desired, present, max_plugins: settings.pipeline.max_plugins };
         for change in changes {
             let (attempted, name) = change.title();
-            queue.stage.loader.tried = None;
-            if let Err(error) = queue.stage.make(&mut after, change).await {
-                self.retire(Instance::missing(after, &before));
-                let running = before.iter().find(|instance| instance.name() == name);
-                let tried = queue.stage.loader.tried.take();
-                if let Some(path) = running.and_then(Instance::path).filter(|_| attempted == "reload") {
-                    // The old generation serves on; the operator sees why in the list.
-                    let sha256 = tried.as_ref().and_then(|tried| tried.sha256.as_deref());
-                    self.problems.note(path, sha256, &error);
-                }
-                let why = error.to_string();
-                if told != Some(&*why) {
-                    self.tell(PluginEvent::refused(
-                        attempted,
-                        name,
-                        running.map(Instance::edition),
-                        tried.as_ref().and_then(Edition::tried),
-                        why,
-                    ));
-                }
+            if let Err(error) = edit.make(change) {
+                let running = self.instances().iter().find(|it| it.name() == name).map(Instance::edition);
+                self.tell(PluginEvent::refused(attempted, name, running, None, error.to_string()));
                 return Err(error);
             }
         }
-        let entries =
-            after.iter().filter(|instance| instance.enabled).map(|instance| instance.entry.clone()).collect();
-        let snapshot = Snapshot { _alive: Some(alive), ..Snapshot::new(entries) };
-        if stay_out {
-            // Before anybody can find the library unused.
-            for left in Instance::libraries(&before)
-                .filter(|left| !Instance::libraries(&after).any(|it| it.path == left.path))
-            {
-                self.problems.note_unloaded(&left.path, &left.sha256);
-            }
-        }
-        *self.instances() = after.clone();
-        self.snapshot.store(Arc::new(snapshot));
-        let events = events(&before, &after);
-        let is_changed = |instance: &&Instance| events.iter().any(|event| event.name == instance.name());
-        let changed: Vec<_> = after.iter().filter(is_changed).map(|instance| self.info(instance)).collect();
-        // Another image came of the file as it is; whatever else changed says nothing about the file.
-        let had =
-            |new: &LoadedLibrary| Instance::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
-        for library in Instance::libraries(&after).filter(|new| !had(new)) {
-            self.problems.retain(|other| other != library.path);
-        }
-        for event in events {
-            self.tell(event);
-        }
-        self.retire(Instance::missing(before, &after));
-        Ok(changed)
+        Ok(self.apply(&mut queue, desired, settings).await?.plugins)
     }
 
-    /// Tells of every change from here on, in their order. A reader that is more than 256 behind misses the oldest, and
-    /// is told so (`RecvError::Lagged`); the audit log misses none.
+    /// Subscribes to all changes from now on, in their order. A reader that is more than 256 behind misses the oldest and
+    /// receives `RecvError::Lagged`; the audit log misses none.
     pub fn subscribe(&self) -> broadcast::Receiver<PluginEvent> {
         self.events.subscribe()
     }
 
-    /// How many loads and reloads of libraries were refused.
+    /// Returns the number of loads and reloads of libraries that were refused.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Tells the log and whoever listens.
-    pub(super) fn tell(&self, event: PluginEvent) {
+    /// Reports an event to the audit log and the subscribers.
+    fn tell(&self, event: PluginEvent) {
         if matches!(event.attempted, Some("load" | "reload")) {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         event.audit();
-        // Nobody may be listening.
+        // There may be no subscriber.
         let _ = self.events.send(event);
     }
 
     fn info(&self, instance: &Instance) -> PluginInfo {
-        let error = instance.path().and_then(|path| self.problems.of(path)).map(|problem| problem.why);
+        let error = instance.path().and_then(|path| self.refusals().why(path).map(str::to_owned));
         PluginInfo { error, ..instance.info() }
     }
 
-    /// The libraries in the plugin folders. Reads and hashes every file, on a thread that may block.
+    /// Returns the libraries in the plugin folders. Reads and hashes every file, on a thread that may block.
     ///
     /// # Errors
     ///
-    /// When a folder cannot be read.
+    /// If a folder cannot be read, or nothing can be loaded ([`PluginError::LoaderBusy`]).
     pub async fn discover(&self) -> Result<Vec<InspectedLibrary>, PluginError> {
         self.stuck.check()?;
-        discover_blocking(&self.config).await
+        discover_blocking(&self.settings.load_full().plugins).await
     }
 
-    /// The same, with a folder that cannot be read in the place of its libraries: the others still count.
-    pub(super) async fn discover_what_is_there(&self) -> Result<Vec<InspectedLibrary>, PluginError> {
+    /// Returns the libraries in the folders, with a folder that cannot be read in the place of its libraries.
+    async fn look(&self, config: &PluginsConfig) -> Result<Vec<Arc<InspectedLibrary>>, PluginError> {
         self.stuck.check()?;
-        let mut found = Vec::new();
-        for dir in &self.config.dirs {
-            match discover_in(vec![dir.clone()], self.config.verify_options()).await {
-                Ok(more) => found.extend(more),
+        let mut files = Vec::new();
+        for dir in &config.dirs {
+            match discover_in(vec![dir.clone()], config.verify_options()).await {
+                Ok(more) => files.extend(more.into_iter().map(Arc::new)),
                 Err(PluginError::Library { path, error }) => {
-                    found.push(InspectedLibrary::refused(path, error));
+                    files.push(Arc::new(InspectedLibrary::refused(path, error)));
                 }
                 Err(error) => tracing::warn!("plugin folder {}: {error}", dir.display()),
             }
         }
-        Ok(found)
+        Ok(files)
     }
 
-    /// Every instance, in the order of the pipeline; then those that are draining, and the libraries that were
+    /// Returns every instance, in the order of the pipeline; then those that are draining, and the libraries that were
     /// refused.
     pub fn list(&self) -> Vec<PluginInfo> {
         let mut instances = self.instances().clone();
         instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
         let mut list: Vec<_> = instances.iter().map(|instance| self.info(instance)).collect();
+        let refused = self.refusals().rows(&list);
         list.extend(self.retirement.list());
-        let unused = |path: &PathBuf| !instances.iter().any(|instance| instance.path() == Some(path));
-        let refused = self.problems.all().into_iter().filter(|(path, _)| unused(path));
-        list.extend(refused.map(|(path, problem)| problem.info(path)));
+        list.extend(refused);
         list
     }
 
-    /// The images that no instance uses any more.
+    /// Returns the number and size of the images that no instance uses any more.
     pub fn retired(&self) -> RetiredImages {
         RetiredImages::of(&self.retired)
     }
 
-    /// Refuses new requests, waits for those under way, and cleans every instance up, last one first (rule L3).
+    /// Refuses new requests, waits for those under way, and cleans up every instance in descending order (rule L3).
     pub async fn shutdown(&self, drain: Duration) -> ShutdownReport {
         let mut queue = self.queue.lock().await;
         queue.alive = None;
@@ -286,23 +299,16 @@ impl Registry {
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
         instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
         let report = self.retirement.shut_down(instances, &mut queue.all_gone, drain).await;
-        // Whatever else holds on to this registry: nothing is loaded from here on.
+        // Nothing is loaded after this, even if the registry is kept.
         queue.stage.loader.remove_copies();
         report
     }
 
-    /// How long a cleanup that begins from here on may take.
-    pub(crate) fn set_cleanup_timeout(&self, timeout: Duration) {
-        self.retirement.set_cleanup_timeout(timeout);
-    }
-
-    fn retire(&self, instances: Vec<Instance>) {
-        for instance in instances {
-            self.retirement.begin(instance);
-        }
-    }
-
     fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

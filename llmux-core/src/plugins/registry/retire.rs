@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
     time::{Instant, timeout, timeout_at},
 };
 
-use super::instance::Instance;
+use super::{instance::Instance, settings::RegistrySettings};
 use crate::{
     pipeline::{hook::Hooks, stats::Stats},
     plugins::report::info::{PluginInfo, PluginState, hooks},
@@ -46,8 +48,10 @@ pub(super) struct Retirement {
     begun: AtomicU64,
     /// Raised whenever one is gone.
     changed: watch::Sender<u64>,
-    /// Taken when a cleanup begins: another configuration counts for what leaves after it.
-    cleanup_timeout: Mutex<Duration>,
+    /// Read when a cleanup begins.
+    settings: Arc<ArcSwap<RegistrySettings>>,
+    /// Runs the cleanups, whichever thread drops a change that was not published.
+    runtime: Handle,
 }
 
 /// An instance that is on its way out, without what keeps it there.
@@ -58,21 +62,18 @@ struct Draining {
 }
 
 impl Retirement {
-    pub(super) fn new(cleanup_timeout: Duration) -> Self {
+    pub(super) fn new(runtime: Handle, settings: Arc<ArcSwap<RegistrySettings>>) -> Self {
         Self {
             draining: Mutex::default(),
             begun: AtomicU64::new(0),
             changed: watch::Sender::new(0),
-            cleanup_timeout: cleanup_timeout.into(),
+            settings,
+            runtime,
         }
     }
 
-    pub(super) fn set_cleanup_timeout(&self, timeout: Duration) {
-        *self.cleanup_timeout.lock().unwrap_or_else(PoisonError::into_inner) = timeout;
-    }
-
     fn cleanup_timeout(&self) -> Duration {
-        *self.cleanup_timeout.lock().unwrap_or_else(PoisonError::into_inner)
+        self.settings.load().pipeline.post_hook_timeout
     }
 
     /// Those that requests still use, with what their hooks have done by now.
@@ -91,7 +92,7 @@ impl Retirement {
         self.draining().push(Draining { number, info, stats });
         drop(instance);
         let this = self.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             if let Err(error) = this.finish(home).await {
                 tracing::warn!(instance = name, "cleanup failed: {error}");
             }

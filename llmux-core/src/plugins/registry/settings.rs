@@ -1,23 +1,30 @@
-//! Settings of the registry: the plugin folders, the trust in their files, and the bounds of unloading.
+//! RegistrySettings of the registry: the plugin folders, the trust in their files, and the bounds of unloading.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::plugins::library::{signature::TrustedKey, verify::VerifyOptions};
+use crate::{
+    pipeline::PipelineConfig,
+    plugins::library::{discover::distinct, signature::TrustedKey, verify::VerifyOptions},
+};
 
-/// Where plugins are looked for, and how they leave.
+/// RegistrySettings of the registry. All of them can change while the program runs ([`Client::reconfigure`]).
+///
+/// [`Client::reconfigure`]: crate::Client::reconfigure
 #[derive(Clone, Debug)]
 pub struct PluginsConfig {
     /// The plugin folders.
     pub dirs: Vec<PathBuf>,
-    /// Load files and folders that others could change. Default `false`.
+    /// Load one instance of each library in the folders that no other instance uses. Default `false`.
+    pub autoload: bool,
+    /// Load files and folders that other users could change. Default `false`.
     pub allow_insecure_permissions: bool,
-    /// The keys whose signatures are trusted.
+    /// Public keys whose signatures are trusted.
     pub trusted_keys: Vec<TrustedKey>,
-    /// Refuse libraries without a signature by one of them. Default `false`.
+    /// Refuse libraries that no trusted key has signed. Default `false`.
     pub require_signature: bool,
-    /// How many images that no instance uses may stay mapped before loading is refused. Default 1 000.
+    /// Number of images that no instance uses from which on loading is refused. Default 1,000.
     pub max_retired_images: u64,
-    /// How long an unload waits before it answers that the instance is still draining. Default 30 s.
+    /// Time that an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
 }
 
@@ -25,6 +32,7 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             dirs: Vec::new(),
+            autoload: false,
             allow_insecure_permissions: false,
             trusted_keys: Vec::new(),
             require_signature: false,
@@ -35,7 +43,8 @@ impl Default for PluginsConfig {
 }
 
 impl PluginsConfig {
-    pub(crate) fn verify_options(&self) -> VerifyOptions {
+    /// Returns the checks that a library must pass.
+    pub(super) fn verify_options(&self) -> VerifyOptions {
         VerifyOptions {
             allow_insecure_permissions: self.allow_insecure_permissions,
             trusted_keys: self.trusted_keys.clone(),
@@ -44,4 +53,19 @@ impl PluginsConfig {
             ..VerifyOptions::default()
         }
     }
+}
+
+impl RegistrySettings {
+    /// Names each folder once.
+    pub(super) fn distinct(mut self) -> Self {
+        self.plugins.dirs = distinct(self.plugins.dirs);
+        self
+    }
+}
+
+/// The settings that changes are made by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RegistrySettings {
+    pub(crate) plugins: PluginsConfig,
+    pub(crate) pipeline: Arc<PipelineConfig>,
 }

@@ -1,6 +1,11 @@
-//! What an instance is made of: a plugin from somewhere, and the operator's settings.
+//! The spec of an instance: the plugin that it is made of, and its settings.
+//!
+//! Programs build it; `desired` keeps it, and `stage` makes the instance.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use llmux_abi::{
     Host, Plugin,
@@ -9,21 +14,29 @@ use llmux_abi::{
 };
 use serde_json::{Map, Value};
 
-use crate::{boundary::native_hooks::Make, plugins::library::manifest::OnError};
+use crate::{
+    boundary::native_hooks::Make,
+    plugins::{library::manifest::OnError, report::info::Origin},
+};
 
-/// An instance to make.
+/// An instance to make: a plugin, and the settings of the instance.
+#[derive(Clone)]
 pub struct PluginSpec {
-    pub(crate) name: Option<String>,
-    pub(crate) source: PluginSource,
-    pub(crate) priority: Option<i32>,
-    pub(crate) on_error: Option<OnError>,
-    pub(crate) config: Value,
-    pub(crate) sha256: Option<String>,
-    /// Did it come because its library lies in a plugin folder?
-    pub(crate) autoloaded: bool,
+    pub(super) name: Option<String>,
+    pub(super) source: PluginSource,
+    pub(super) priority: Option<i32>,
+    pub(super) on_error: Option<OnError>,
+    pub(super) config: Option<Value>,
+    pub(super) sha256: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) origin: Origin,
+    /// Number among the specs of a registry; 0 outside of it.
+    pub(super) id: u64,
 }
 
-/// Where a plugin comes from.
+/// The plugin that an instance is made of.
+#[derive(Clone)]
+#[non_exhaustive]
 pub enum PluginSource {
     /// The library in this file.
     Path(PathBuf),
@@ -33,18 +46,26 @@ pub enum PluginSource {
     Compiled(Compiled),
     /// A plugin compiled into the host, without a manifest.
     Module(PluginModuleRef),
-    /// An instance made by hand.
+    /// A function that makes the instance ([`PluginSpec::by_hand`]).
     #[doc(hidden)]
     ByHand(ByHand),
 }
 
-/// The configuration where nothing else is asked for.
-pub(crate) fn no_config() -> Value {
+/// The default configuration of an instance: `{}`.
+pub(super) fn no_config() -> Value {
     Value::Object(Map::new())
 }
 
-/// How to make an instance by hand.
-pub struct ByHand(pub(crate) Make);
+/// A function that makes an instance once. Clones share it.
+#[derive(Clone)]
+pub struct ByHand(Arc<Mutex<Option<Make>>>);
+
+impl ByHand {
+    /// Takes the function; `None` if the instance was made before.
+    pub(super) fn take(&self) -> Option<Make> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl PluginSpec {
     /// An instance of the plugin that this source gives, named as the plugin, with the configuration `{}`.
@@ -54,9 +75,11 @@ impl PluginSpec {
             source,
             priority: None,
             on_error: None,
-            config: no_config(),
+            config: None,
             sha256: None,
-            autoloaded: false,
+            enabled: true,
+            origin: Origin::Embedder,
+            id: 0,
         }
     }
 
@@ -87,10 +110,10 @@ impl PluginSpec {
         make: impl FnOnce(Host) -> llmux_abi::Result<P> + Send + 'static,
     ) -> Self {
         let make: Make = Box::new(move |name, host| host::instance(name, host, make));
-        Self::new(PluginSource::ByHand(ByHand(make))).with_name(name)
+        Self::new(PluginSource::ByHand(ByHand(Arc::new(Mutex::new(Some(make)))))).with_name(name)
     }
 
-    /// What it is about: the instance's name, or what it would be made of.
+    /// Returns the instance's name, or the plugin or file that it is made of.
     pub(super) fn title(&self) -> String {
         match (&self.name, &self.source) {
             (Some(name), _) => name.clone(),
@@ -102,36 +125,59 @@ impl PluginSpec {
         }
     }
 
-    pub(crate) fn autoloaded(mut self) -> Self {
-        self.autoloaded = true;
+    /// Returns the checksum in lower case.
+    pub(super) fn checksum(&self) -> Option<String> {
+        self.sha256.as_ref().map(|sha256| sha256.to_ascii_lowercase())
+    }
+
+    /// True if an instance of this spec serves for the other one: only settings differ.
+    pub(super) fn makes_the_same(&self, other: &PluginSpec) -> bool {
+        let source = match (&self.source, &other.source) {
+            (PluginSource::Path(own), PluginSource::Path(other)) => own == other,
+            (PluginSource::Plugin(own), PluginSource::Plugin(other)) => own == other,
+            _ => false,
+        };
+        source && self.checksum() == other.checksum()
+    }
+
+    /// Sets the origin. Default: [`Origin::Embedder`].
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
         self
     }
 
-    /// The instance's name. Default: the plugin's.
+    /// Sets whether an instance of the configuration runs. Default: true. A disabled one is not made, and its library is
+    /// not even opened; if it runs when the configuration changes, it is disabled and kept alive.
+    pub fn with_enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Sets the instance's name. Default: the plugin's.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Its priority. Default: its manifest's, or 100.
+    /// Sets the priority. Default: the manifest's, or 100.
     pub fn with_priority(mut self, priority: i32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// What becomes of a request when a hook fails. Default: its manifest's, or the pipeline's.
+    /// Sets whether a failed hook fails the request. Default: the manifest's value, or the pipeline's.
     pub fn with_on_error(mut self, on_error: OnError) -> Self {
         self.on_error = Some(on_error);
         self
     }
 
-    /// Its configuration, a JSON object.
+    /// Sets the configuration, a JSON object. Default: `{}`.
     pub fn with_config(mut self, config: Value) -> Self {
-        self.config = config;
+        self.config = Some(config);
         self
     }
 
-    /// The SHA-256 that its library must have, in hexadecimal.
+    /// Sets the SHA-256 that the library must have, in hexadecimal.
     pub fn with_sha256(mut self, sha256: impl Into<String>) -> Self {
         self.sha256 = Some(sha256.into());
         self

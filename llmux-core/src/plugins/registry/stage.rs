@@ -17,7 +17,7 @@ use super::{
     find::find,
     instance::{Home, Instance},
     schema::check,
-    settings::PluginsConfig,
+    settings::RegistrySettings,
     spec::{ByHand, PluginSource, PluginSpec, no_config},
 };
 use crate::{
@@ -27,7 +27,6 @@ use crate::{
         library::Retired,
     },
     pipeline::{
-        PipelineConfig,
         kind::{Failure, FailureKind},
         snapshot::{Entry, Lease},
         stats::Stats,
@@ -52,8 +51,8 @@ pub(super) struct Stage {
     compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
     pub(super) loader: Loader,
     order: u64,
-    pipeline: PipelineConfig,
-    config: PluginsConfig,
+    /// The settings that the change under way is made by.
+    pub(super) settings: Arc<RegistrySettings>,
 }
 
 /// A plugin, found and loaded.
@@ -70,8 +69,7 @@ impl Stage {
         shared: Arc<HostShared>,
         retired: Arc<Retired>,
         compiled: Vec<Compiled>,
-        pipeline: PipelineConfig,
-        config: PluginsConfig,
+        settings: Arc<RegistrySettings>,
     ) -> Result<Self, PluginError> {
         let compiled = compiled.into_iter().map(|compiled| {
             let manifest = compiled_manifest(&compiled)?;
@@ -82,9 +80,18 @@ impl Stage {
             loader: Loader::new(shared.clone(), retired),
             shared,
             order: 0,
-            pipeline,
-            config,
+            settings,
         })
+    }
+
+    /// Places every instance by the pipeline's settings of this change; an instance whose place is the same keeps it.
+    pub(super) fn place(&self, instances: &mut [Instance]) {
+        for instance in instances {
+            let entry = self.entry(instance, instance.entry.lease.clone(), instance.entry.stats.clone());
+            if entry.fails_request != instance.entry.fails_request {
+                instance.entry = Arc::new(entry);
+            }
+        }
     }
 
     /// Makes one change to the list.
@@ -122,15 +129,16 @@ impl Stage {
     }
 
     async fn load(&mut self, instances: &mut Vec<Instance>, spec: PluginSpec) -> Result<(), PluginError> {
-        let PluginSpec { name, source, priority, on_error, config, sha256, autoloaded } = spec;
+        let checksum = spec.checksum();
+        let PluginSpec { name, source, priority, on_error, config, origin, id, .. } = spec;
         if let Some(name) = &name {
             self.check_place(instances, name)?;
         }
-        let sha256: Option<Arc<str>> = sha256.map(|sha256| sha256.to_ascii_lowercase().into());
+        let sha256: Option<Arc<str>> = checksum.map(Into::into);
         let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref()).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
-        let config = Arc::new(config);
+        let config = Arc::new(config.unwrap_or_else(no_config));
         let (lease, home) = self
             .instance(&name, &plugin.name, plugin.module, &config, &plugin.library, plugin.by_hand)
             .await?;
@@ -153,7 +161,8 @@ impl Stage {
             sha256,
             config,
             enabled: true,
-            autoloaded,
+            origin,
+            id,
             entry: Arc::new(entry),
             home,
             loaded_at: SystemTime::now(),
@@ -170,8 +179,9 @@ impl Stage {
         sha256: Option<&str>,
         plugin: Option<&str>,
     ) -> Result<LoadedLibrary, PluginError> {
-        let options = VerifyOptions { sha256: sha256.map(str::to_owned), ..self.config.verify_options() };
-        let max_retired_images = self.config.max_retired_images;
+        let options =
+            VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
+        let max_retired_images = self.settings.plugins.max_retired_images;
         Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images }).await?)
     }
 
@@ -228,7 +238,7 @@ impl Stage {
             priority: priority.unwrap_or(llmux_abi::host::PluginManifest::DEFAULT_PRIORITY),
             order: instance.entry.order,
             fails_request: on_error
-                .map_or(self.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
+                .map_or(self.settings.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
             stats,
             lease,
         }
@@ -242,7 +252,7 @@ impl Stage {
         if instances.iter().any(|instance| instance.name() == name) {
             return Err(PluginError::DuplicatePlugin { name });
         }
-        match self.pipeline.max_plugins {
+        match self.settings.pipeline.max_plugins {
             max if instances.len() >= max => Err(PluginError::TooManyPlugins { max }),
             _ => Ok(()),
         }
@@ -275,7 +285,7 @@ impl Stage {
             }
             PluginSource::Plugin(plugin) => {
                 // A library wins over a compiled-in plugin of its name (rule D8), unless it was refused.
-                match (find(&self.config, &plugin).await?, self.compiled.get(&plugin)) {
+                match (find(&self.settings.plugins, &plugin).await?, self.compiled.get(&plugin)) {
                     (Some(Ok(path)), _) | (Some(Err(path)), None) => {
                         Box::pin(self.find(instances, PluginSource::Path(path), name, sha256)).await
                     }
@@ -310,12 +320,16 @@ impl Stage {
     ) -> Result<(Arc<Lease>, Home), PluginError> {
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
         let host = HostServices::new(&name, self.shared.clone());
+        let half_made = HalfMade(Some(host.clone()));
         let (config, image) = (config.clone(), library.as_ref().map(|library| library.image.clone()));
         let runtime = self.shared.runtime.clone();
         let made = spawn_blocking(move || {
             let _runtime = runtime.enter();
             match (module, by_hand) {
-                (_, Some(ByHand(make))) => NativeHooks::by_hand(make, host),
+                (_, Some(by_hand)) => match by_hand.take() {
+                    Some(make) => NativeHooks::by_hand(make, host),
+                    None => Err(Failure::error("the program that embeds this host makes it only once")),
+                },
                 (Some(module), None) => {
                     let schema = NativeHooks::config_schema(module)?;
                     if let Err(message) = check(&schema, &config) {
@@ -335,11 +349,31 @@ impl Stage {
         };
         match made {
             Ok(Ok(instance)) => {
+                half_made.keep();
                 let (lease, home) = Lease::new(Box::new(instance));
                 Ok((lease, Home::new(home)))
             }
             Ok(Err(message)) => Err(PluginError::Config { name, plugin, message }),
             Err(Failure { message, .. }) => Err(PluginError::Construction { name, plugin, message }),
+        }
+    }
+}
+
+/// The host services of an instance under construction. If the construction fails or runs past its timeout, everything
+/// that the instance registered or spawned is removed, and it can register and spawn nothing more.
+struct HalfMade(Option<Arc<HostServices>>);
+
+impl HalfMade {
+    /// The instance is made: its own drop closes the services.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        if let Some(host) = self.0.take() {
+            host.close();
         }
     }
 }

@@ -45,12 +45,27 @@ pub struct PluginInfo {
     pub loaded_at: u64,
     /// Has the library's file gone? The image runs on (rule D6).
     pub file_missing: bool,
-    /// Did it come because its library lies in a plugin folder (rule D8)?
-    pub autoloaded: bool,
+    /// The origin of the instance.
+    pub origin: Origin,
     /// Why it failed, or why the last reload of its library was refused.
     pub error: Option<String>,
     /// What its hooks have done; those never called are left out.
     pub hooks: Vec<HookInfo>,
+}
+
+/// The origin of the wish that an instance runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Origin {
+    /// The configuration names the instance.
+    Config,
+    /// The library lies in a plugin folder and was autoloaded (rule D8).
+    Folder,
+    /// An operator loaded it.
+    Operator,
+    /// The program that embeds the host loaded it.
+    Embedder,
 }
 
 /// Is a plugin part of the host, or of a file?

@@ -6,3 +6,4 @@ pub(super) mod error;
 pub(super) mod events;
 pub(super) mod info;
 pub(crate) mod metrics;
+pub(super) mod undone;

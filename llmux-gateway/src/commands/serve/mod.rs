@@ -9,10 +9,7 @@ mod signals;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use llmux_core::{
-    Client,
-    plugins::{PluginState, acting_as},
-};
+use llmux_core::{Client, plugins::PluginState};
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,
@@ -25,23 +22,18 @@ use super::cli::Serve;
 use crate::{
     admin::{
         local_token::LocalToken,
-        reload::{Credentials, Reloader},
+        reload::{self, Live, Reloader},
         router as admin,
         state::Admin,
         tokens::AdminTokens,
     },
-    config::{
-        client::{self, Configured},
-        file::Loaded,
-        folder_watcher,
-        overrides::Overrides,
-    },
+    config::{client, file::Loaded, folder_watcher, overrides::Overrides},
     http::{
         api::{self, Api},
         auth::ApiKeys,
         server::{self, Phase, reached},
     },
-    terminal::logging,
+    terminal::logging::{self, Level},
 };
 
 /// Longest time to wait, after the last request, for the hooks that report how requests ended.
@@ -59,14 +51,14 @@ pub(crate) async fn run(options: Serve) -> Result<()> {
     let mut loaded = Loaded::read(overrides.file.as_deref())?;
     overrides.apply(&mut loaded)?;
     let config = &loaded.config;
-    let log = logging::start(config.log.level.as_deref().unwrap_or("info"), config.log.format)?;
+    let (log, level) = logging::start(config.log.level(), config.log.format)?;
     log.report_drops();
-    let result = serve(loaded, overrides).await;
+    let result = serve(loaded, overrides, level).await;
     log.end();
     result
 }
 
-async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
+async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()> {
     runtime_waker::start(tokio::runtime::Handle::current())?;
     let config = &loaded.config;
     // Everything that can be refused is refused before a plugin runs.
@@ -88,16 +80,6 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
         Some(path) => tracing::info!("configuration: {}", path.display()),
         None => tracing::info!("no configuration file: the offline provider `echo` answers"),
     }
-    if config.plugins.autoload
-        && let Err(problem) = acting_as("config", client::autoload(&Configured::of(&loaded)?, &client)).await
-    {
-        clean_up(&client).await;
-        return Err(problem);
-    }
-    let (delay, drain) = (config.server.shutdown_delay, config.server.drain_timeout);
-    let (read_timeout, keep_alive) = (config.server.read_timeout, config.server.keep_alive);
-    let watches = config.plugins.watch;
-    let dirs = config.plugins.dirs.iter().map(|dir| loaded.resolve(dir)).collect::<Result<Vec<_>>>()?;
     let (admin_listener, tokens, local_token) = match admin {
         Some(Guarded { listener, address, tokens, local_token }) => {
             (Some((listener, address)), tokens, local_token)
@@ -105,44 +87,52 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
         None => (None, AdminTokens::of(&loaded)?, None),
     };
     let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
-    let credentials = Credentials { keys: share(keys), tokens: share(tokens) };
+    let settings = share(config.server.clone());
+    let (watched, mut dirs) = watch::channel(reload::watched(&loaded)?);
+    let live = Live { keys: share(keys), tokens: share(tokens), server: settings.clone(), level, watched };
     let reloader =
-        Reloader::new(client.clone(), credentials.clone(), overrides, loaded, admin_address, local_token)?;
+        Reloader::new(client.clone(), live.clone(), overrides, loaded, admin_address, local_token)?;
     let reloader = Arc::new(reloader);
 
     let (phase, phases) = watch::channel(Phase::Running);
     let (alive, mut all_gone) = mpsc::channel(1);
-    if watches {
+    tokio::spawn({
         let (reloader, mut phases) = (reloader.clone(), phases.clone());
-        tokio::spawn(async move {
-            let watched = folder_watcher::run(dirs, reloader.client.plugins(), || reloader.rescan());
-            tokio::select! {
-                () = watched => {}
-                () = reached(&mut phases, Phase::Draining) => {}
+        async move {
+            loop {
+                let now = dirs.borrow_and_update().clone();
+                let watched = async {
+                    if now.is_empty() {
+                        return std::future::pending().await;
+                    }
+                    folder_watcher::run(now, reloader.client.plugins(), || reloader.rescan()).await;
+                };
+                tokio::select! {
+                    () = watched => return,
+                    // A reload of the configuration names other folders.
+                    changed = dirs.changed() => if changed.is_err() { return },
+                    () = reached(&mut phases, Phase::Draining) => return,
+                }
             }
-        });
-    }
-    let api = Api {
-        client: client.clone(),
-        keys: credentials.keys,
-        phase: phases.clone(),
-        read_timeout,
-        keep_alive,
-    };
+        }
+    });
+    let api =
+        Api { client: client.clone(), keys: live.keys, phase: phases.clone(), settings: settings.clone() };
     let router = api::router(Arc::new(api));
-    let served = server::run(listener, router, read_timeout, phases.clone(), alive.clone());
+    let served = server::run(listener, router, settings.clone(), phases.clone(), alive.clone());
     let mut listeners = vec![tokio::spawn(served)];
     let mut at = format!("http://{address}");
     if let Some((listener, address)) = admin_listener {
-        let (tokens, reloader) = (credentials.tokens, reloader.clone());
+        let (tokens, reloader) = (live.tokens, reloader.clone());
         let router = admin::router(Arc::new(Admin {
             client: client.clone(),
             tokens,
             reloader,
             address,
-            read_timeout,
+            settings: settings.clone(),
         }));
-        listeners.push(tokio::spawn(server::run(listener, router, read_timeout, phases, alive.clone())));
+        let served = server::run(listener, router, settings.clone(), phases, alive.clone());
+        listeners.push(tokio::spawn(served));
         at += &format!(", admin API on http://{address}");
     }
     drop(alive);
@@ -165,6 +155,7 @@ async fn serve(loaded: Loaded, overrides: Overrides) -> Result<()> {
         }
     };
     tracing::info!("{signal}: shutting down; a second signal ends the process at once");
+    let (delay, drain) = (settings.load().shutdown_delay, settings.load().drain_timeout);
     let end = async {
         let _ = phase.send(Phase::Leaving);
         tokio::time::sleep(delay).await;
