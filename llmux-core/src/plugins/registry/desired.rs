@@ -34,6 +34,8 @@ pub(super) struct Desired {
     pub(super) look: Option<Look>,
     /// Instances whose library an operator wants loaded anew.
     pub(super) anew: BTreeSet<String>,
+    /// Instances that an operator gave a configuration, and that are made anew even if it is equal (rule D4).
+    pub(super) remade: BTreeSet<String>,
     /// What operators changed about instances of the configuration and of the folders, by their names.
     pub(super) overrides: BTreeMap<String, Override>,
     /// Libraries that an operator unloaded, with the SHA-256 of their bytes: not autoloaded until the bytes change.
@@ -188,6 +190,7 @@ impl Desired {
             self.kept_out.retain(|path, _| look.files.iter().any(|file| file.path == *path));
         }
         self.anew.clear();
+        self.remade.clear();
         self
     }
 }

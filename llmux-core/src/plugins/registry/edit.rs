@@ -39,6 +39,9 @@ impl Edit<'_> {
             }
             Change::Update { name, priority, on_error, config } => {
                 let (id, origin) = self.find(&name).map(|it| (it.id, it.origin))?;
+                if !config.is_keep() {
+                    self.desired.remade.insert(name.clone());
+                }
                 if matches!(origin, Origin::Config | Origin::Folder) {
                     let own = self.desired.overrides.entry(name).or_default();
                     replace(&mut own.priority, priority);

@@ -62,7 +62,7 @@ pub(super) fn plan(running: &[Running], before: &Desired, desired: &Desired, ref
             None => plan.changes.push(Change::Unload(instance.name.clone())),
             Some(target) => {
                 stays.push(instance);
-                updates.extend(update(instance, target));
+                updates.extend(update(instance, target, desired.remade.contains(&instance.name)));
             }
         }
     }
@@ -126,11 +126,11 @@ fn keeps_autoloaded(instance: &Running, desired: &Desired) -> bool {
 }
 
 /// Returns the changes of a running instance's settings.
-fn update(instance: &Running, target: InstanceSettings) -> Vec<Change> {
+fn update(instance: &Running, target: InstanceSettings, remade: bool) -> Vec<Change> {
     let name = || instance.name.clone();
     let config = target.config.unwrap_or_else(no_config);
     let (priority, on_error) = (instance.priority == target.priority, instance.on_error == target.on_error);
-    let same_config = instance.config == config;
+    let same_config = instance.config == config && !remade;
     let mut changes = Vec::new();
     if !(priority && on_error && same_config) {
         let set = |same: bool| if same { Setting::Keep } else { Setting::Set(()) };
