@@ -17,6 +17,6 @@ mod router;
 pub use self::retry::RetryConfig;
 pub(crate) use self::{
     call::{Upstream, UpstreamCall},
-    deployment::{Deployment, Deployments},
+    deployment::Deployment,
     router::Router,
 };
