@@ -1,7 +1,7 @@
-//! Gives every user a number of tokens for a period, and refuses those who have spent theirs.
+//! Gives every user a number of tokens for a period, and refuses requests of users without tokens left.
 //!
-//! Charged when a request is over, with what the provider counted: the request that crosses the line still passes.
-//! Kept in memory: several hosts, or a restart, each begin anew.
+//! The plugin charges a request when it is over, with the tokens that the provider counted. The request that exceeds
+//! the budget therefore still passes. The accounts are in memory: each host has its own, and a restart clears them.
 //!
 //! `config = { tokens = 100_000, period_seconds = 86_400 }`
 use std::{
@@ -12,13 +12,13 @@ use std::{
 
 use llmux_abi::{Counter, prelude::*};
 
-/// Its configuration.
+/// The configuration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The tokens of each user in a period, asked and answered together.
+    /// Number of tokens of each user in a period, prompts and responses together.
     tokens: u64,
-    /// How long a period is, from a user's first request, in seconds.
+    /// Length of a period, in seconds. It starts with a user's first request.
     #[serde(default = "a_day")]
     period_seconds: u64,
 }
@@ -27,14 +27,14 @@ fn a_day() -> u64 {
     24 * 60 * 60
 }
 
-/// What a user has spent since when.
+/// Tokens that a user has spent, and the start of the period.
 #[derive(Default)]
 struct Account {
     spent: u64,
     since: Duration,
 }
 
-/// Beyond this many accounts, those whose period is over are forgotten.
+/// Number of accounts from which the plugin removes accounts whose period is over.
 const MANY: usize = 10_000;
 
 /// Gives every user a number of tokens for a period.
@@ -66,7 +66,7 @@ impl Plugin for Budget {
         if spent >= self.tokens {
             let error = Error::rate_limited(format!("the budget of {} tokens is spent", self.tokens));
             let error = error.with_code("budget_exceeded").with_retry_after((ends - now).as_secs_f64());
-            // Every model is paid from the same budget.
+            // All models share the budget, so a fallback would be refused too.
             return Ok(ShortCircuit::reject(error).with_allow_fallback(false).into());
         }
         ctx.set_response_header("x-budget-remaining", &(self.tokens - spent).to_string())?;
@@ -90,13 +90,13 @@ impl Plugin for Budget {
 }
 
 impl Budget {
-    // Held for moments, never across an await.
+    // The lock is held briefly and never across an `.await`.
     fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whose budget a request spends: the user's, or the key's where keys have no users.
+/// Returns the name of the account that a request is charged to: the user, or the key if it has no user.
 fn user(ctx: &Context<'_>) -> String {
     ctx.user().or(ctx.key_id()).unwrap_or("anonymous").to_owned()
 }

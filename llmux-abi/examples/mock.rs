@@ -1,8 +1,8 @@
-//! Answers from a file instead of the provider, plain and streaming: for demos, for tests of applications, and
-//! for days without a network.
+//! Answers from a file instead of the provider, plain and streaming. For demos, tests of applications, and work without
+//! a network.
 //!
-//! The file is a list of rules (`mock.json` is one); the first whose `contains` is in the last user message
-//! answers. What no rule knows goes on to the provider.
+//! The file is a list of rules (`mock.json` is an example). The first rule whose `contains` occurs in the last user
+//! message answers. A request that no rule matches goes to the provider.
 //!
 //! `config = { file = "/etc/llmux/mock.json" }`
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ use std::path::PathBuf;
 use llmux_abi::{prelude::*, types::text_chunk};
 use serde_json::Value as Json;
 
-/// Its configuration.
+/// The configuration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The file with the rules.
+    /// Path of the file with the rules.
     file: PathBuf,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    /// What the last user message contains; everything matches the empty text.
+    /// Text that the last user message must contain. An empty text matches every request.
     #[serde(default)]
     contains: String,
     #[serde(flatten)]
@@ -31,15 +31,15 @@ struct Rule {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
-    /// A text; a stream gets it word by word.
+    /// A text. A stream sends it word by word.
     Text(String),
-    /// A whole response; a stream gets it as chunks.
+    /// A whole response. A stream sends it as chunks.
     Response(Json),
     /// An error: `{"status": 503, "message": "down"}`.
     Error { status: u16, message: String },
 }
 
-/// Answers from a file.
+/// The plugin, with the rules of its file.
 pub struct Mock {
     rules: Vec<Rule>,
 }
@@ -48,7 +48,7 @@ impl Plugin for Mock {
     type Config = Config;
 
     fn new(config: Config, _host: Host) -> Result<Self> {
-        // Off the request path: here a plugin may block.
+        // `new` runs outside of requests and may block.
         let path = config.file.display();
         let text =
             std::fs::read_to_string(&config.file).map_err(|error| Error::new(format!("{path}: {error}")))?;
@@ -86,7 +86,7 @@ impl Plugin for Mock {
 }
 
 impl Mock {
-    /// The first rule that matches: its place in the file, from 0, and its answer.
+    /// Returns the first rule that matches: its position in the file, from 0, and its answer.
     fn answer(&self, request: &Request<'_>) -> Option<(u32, &Answer)> {
         let asked = request.last_user_text().unwrap_or_default();
         let (at, rule) = self.rules.iter().enumerate().find(|(_, rule)| asked.contains(&rule.contains))?;

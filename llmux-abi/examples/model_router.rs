@@ -1,28 +1,29 @@
-//! Picks a model by the size of the prompt: short questions go to a small model, long ones to a large one.
+//! Picks a model by the size of the prompt: a small model for short prompts, a large model for long ones.
 //!
-//! Acts on requests for one model name, `auto` unless configured, so that whoever names a real model gets it.
+//! Acts on requests for one model name, `auto` unless configured. A request that names any other model keeps that
+//! model.
 //!
 //! `config = { routes = [{ model = "small", up_to_tokens = 2000 }, { model = "large" }] }`
 use llmux_abi::prelude::*;
 
-/// Its configuration.
+/// The configuration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The model name that asks for routing.
+    /// Model name that selects routing.
     #[serde(default = "auto")]
     model: String,
-    /// Where to go, in ascending order of size.
+    /// The routes, in ascending order of `up_to_tokens`.
     routes: Vec<Route>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Route {
-    /// The model.
+    /// Name of the model.
     model: String,
-    /// The largest prompt it is asked, in tokens, estimated as a quarter of the bytes. None on the last route: it takes
-    /// the rest.
+    /// Size of the largest prompt for this model, in tokens, estimated as a quarter of the bytes. Not set on the last
+    /// route, which takes all larger prompts.
     up_to_tokens: Option<usize>,
 }
 
@@ -30,7 +31,7 @@ fn auto() -> String {
     "auto".to_owned()
 }
 
-/// Picks a model by the prompt's size.
+/// The plugin, with its routes.
 pub struct ModelRouter {
     config: Config,
 }
@@ -40,14 +41,16 @@ impl Plugin for ModelRouter {
 
     fn new(config: Config, _host: Host) -> Result<Self> {
         let Some((last, others)) = config.routes.split_last() else {
-            return Err(Error::new("`routes` names no model"));
+            return Err(Error::new("`routes` is empty"));
         };
         if last.up_to_tokens.is_some() {
-            return Err(Error::new("the last of `routes` takes every prompt: it has no `up_to_tokens`"));
+            return Err(Error::new(
+                "the last route must not set `up_to_tokens`: it takes all larger prompts",
+            ));
         }
         let limits: Option<Vec<usize>> = others.iter().map(|route| route.up_to_tokens).collect();
         if !limits.is_some_and(|limits| limits.is_sorted()) {
-            return Err(Error::new("`routes` are in ascending order of `up_to_tokens`"));
+            return Err(Error::new("all other routes must set `up_to_tokens`, in ascending order"));
         }
         Ok(Self { config })
     }
@@ -67,7 +70,7 @@ impl Plugin for ModelRouter {
     }
 }
 
-/// The bytes of the prompt. Nothing is copied and only the path to it is opened.
+/// Returns the size of the prompt in bytes. Copies nothing and parses only the path to the prompt.
 fn size(request: &Request<'_>) -> usize {
     let places = ["/messages", "/input", "/prompt", "/instructions"];
     places.iter().filter_map(|place| request.text(place)).map(str::len).sum()

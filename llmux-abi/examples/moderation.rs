@@ -1,24 +1,24 @@
-//! Asks a moderation service before the provider is asked, and refuses what it flags.
+//! Sends the texts of a request to a moderation service before the provider, and refuses requests that it flags.
 //!
-//! The service speaks the shape of OpenAI's moderations: `{"input": [texts]}` is answered by
-//! `{"results": [{"flagged": …}]}`. A guard: its manifest says that a request fails if the service cannot be
-//! reached, is late, or makes no sense (`on_error`), since a guard that lets everything through when it breaks
-//! invites to break it.
+//! The service implements OpenAI's moderations API: it answers `{"input": [texts]}` with
+//! `{"results": [{"flagged": …}]}`. The plugin is a guard (`on_error` in its manifest): a request fails if the service
+//! cannot be reached, exceeds its timeout, or sends an invalid answer. If a broken guard passed all requests, an
+//! attacker could bypass it by breaking it.
 //!
 //! `config = { url = "https://api.openai.com/v1/moderations", api_key = "…", timeout_ms = 2000 }`
 use std::time::Duration;
 
 use llmux_abi::{Counter, prelude::*};
 
-/// Its configuration.
+/// The configuration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where texts are sent.
+    /// URL of the moderation service.
     url: String,
-    /// The service's key, sent as a bearer token.
+    /// API key of the service, sent as a bearer token.
     api_key: Option<String>,
-    /// How long to wait for its answer, in milliseconds.
+    /// Timeout of a call to the service, in milliseconds.
     #[serde(default = "two_seconds")]
     timeout_ms: u64,
 }
@@ -37,7 +37,7 @@ struct TextVerdict {
     flagged: bool,
 }
 
-/// Asks a moderation service first.
+/// The plugin, with its configuration and its counter of refused requests.
 pub struct Moderation {
     config: Config,
     host: Host,
@@ -52,7 +52,7 @@ impl Plugin for Moderation {
         Ok(Self { config, host, flagged })
     }
 
-    // Streams too: `pre_stream_hook` calls this one unless a plugin writes its own.
+    // Also covers streams: the default `pre_stream_hook` calls `pre_hook`.
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let texts = texts(request);
         if texts.is_empty() || !self.is_flagged(&texts).await? {
@@ -61,7 +61,7 @@ impl Plugin for Moderation {
         self.flagged.increment(&[]);
         info!(request_id = ctx.request_id(), "refused");
         let error = Error::invalid_request("the request was refused by a content policy");
-        // Another model would be asked the same.
+        // A fallback would send the same texts to another model.
         Ok(ShortCircuit::reject(error.with_code("content_policy_violation"))
             .with_allow_fallback(false)
             .into())
@@ -88,10 +88,10 @@ impl Moderation {
     }
 }
 
-/// Everything that somebody wrote: every message, not only the last, which may hide behind it.
+/// Returns all texts of a request. Includes every message, since an earlier one may contain the text to flag.
 fn texts(request: &Request<'_>) -> Vec<String> {
     let messages = request.messages().map(|message| message.text());
-    // Elsewhere a text, or a list of texts and parts: as JSON it is all there.
+    // Other endpoints have a text, or a list of texts and parts. The JSON of the member contains all of them.
     let others = ["/input", "/prompt", "/instructions"];
     let others = others.iter().filter_map(|place| Some(request.text(place)?.to_owned()));
     messages.chain(others).filter(|text| !text.is_empty()).collect()

@@ -1,5 +1,5 @@
-//! Does nothing, at the hooks of a request: what the crossing itself costs is measured with it.
-//! Nothing to configure.
+//! Implements the hooks of a request and does nothing in them, to measure the cost of a hook call itself.
+//! Has no configuration.
 use llmux_abi::prelude::*;
 
 struct Noop;
@@ -11,7 +11,7 @@ impl Plugin for Noop {
         Ok(Self)
     }
 
-    // Written out: a hook that is not written is not called, and costs nothing.
+    // Implemented on purpose: the host does not call a hook that is not implemented.
     async fn pre_hook(&self, _: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
         Ok(Flow::Continue)
     }

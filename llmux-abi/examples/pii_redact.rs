@@ -1,20 +1,22 @@
-//! Masks emails, phone numbers and card numbers in requests, and puts them back into the answers.
+//! Masks emails, phone numbers and card numbers in requests, and restores them in the responses.
 //!
-//! The provider reads `[EMAIL_1]` where the caller wrote an address; the caller reads the address again. In a
-//! stream, where a chunk may end in the middle of a placeholder, no more is withheld than what may become one that
-//! this request has. Fails closed: if it cannot mask, nothing is sent.
+//! The provider receives `[EMAIL_1]` instead of an address; the client receives the address. A chunk of a stream may
+//! end in the middle of a placeholder. The plugin then withholds only text that may become a placeholder of this
+//! request. Fails closed: if masking fails, nothing is sent.
 //!
-//! Nothing to configure but `[[plugin]] name = "pii-redact"`: what is masked stands in `PERSONAL`, where in `WORDS`.
+//! Needs no configuration but `[[plugin]] name = "pii-redact"`. `PERSONAL` defines the texts to mask, `WORDS` the
+//! members to search.
 use std::{collections::HashMap, iter::successors, sync::LazyLock};
 
 use llmux_abi::prelude::*;
 use regex::Regex;
 use serde_json::json;
 
-/// The members whose strings are somebody's words; images and identifiers are none of our business.
+/// Names of the members whose strings are searched. Images and identifiers are not.
 const WORDS: &str = "content text arguments reasoning_content refusal input output prompt instructions delta";
 
-/// What is masked, a group for each kind. `TEXT` is what reads like a placeholder and is the caller's own.
+/// Pattern of the texts to mask, with one group for each kind. `TEXT` matches text of the client that looks like a
+/// placeholder.
 static PERSONAL: LazyLock<Regex> = LazyLock::new(|| {
     let kinds = r"(?x-u)
         (?<EMAIL> [A-Za-z0-9._%+-]+ @ (?: [A-Za-z0-9-]+ \. )+ [A-Za-z0-9-]* [A-Za-z0-9]{2} \b )
@@ -25,11 +27,11 @@ static PERSONAL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(kinds).expect("a pattern")
 });
 
-/// Masks what is personal.
+/// The plugin, which has no state of its own.
 pub struct PiiRedact;
 
-/// What one request hides: the placeholder of each text, and what is withheld of the texts of a stream, by the
-/// indices of their choice and tool call and their member.
+/// State of one request: the placeholder of each masked text, and the withheld ends of a stream's texts. The key of a
+/// withheld end is the indices of its choice and tool call, and its member.
 #[derive(Default)]
 struct Masks {
     known: HashMap<String, String>,
@@ -59,7 +61,7 @@ impl Plugin for PiiRedact {
         if masks.known.is_empty() {
             return Ok(ChunkFlow::Forward);
         }
-        // The responses endpoint says at the end all that its deltas said.
+        // The responses endpoint repeats the text of all deltas at the end.
         let is_whole = chunk.get_str("/type").is_some_and(|kind| !kind.ends_with(".delta"));
         if is_whole {
             masks.held.clear();
@@ -74,7 +76,7 @@ impl Plugin for PiiRedact {
     }
 
     async fn post_stream_hook(&self, ctx: &mut Context<'_>, end: &mut StreamEnd<'_>) -> Result<()> {
-        // The answer was cut off there.
+        // The response ended in the middle of a possible placeholder.
         for ((indices, member), text) in ctx.state::<Masks>().held.drain() {
             if let [at] = indices[..] {
                 let choice = json!({"index": at, "delta": {member: text}, "finish_reason": null});
@@ -96,7 +98,7 @@ impl Masks {
             if let Some(personal) = personal {
                 masked += &text[done..found.start()];
                 done = from;
-                // The same for the same text, so that the model can tell people apart.
+                // Equal texts have one placeholder, so that the model can distinguish persons.
                 let mask = format!("[{kind}_{}]", self.known.len() + 1);
                 masked += self.known.entry(personal.to_owned()).or_insert(mask);
             }
@@ -110,7 +112,7 @@ impl Masks {
         text.split_inclusive(']').map(restored).collect()
     }
 
-    /// Restores the next piece of a text, without an end that may go on as a placeholder.
+    /// Restores the next piece of a text and withholds an end that may continue as a placeholder.
     fn restore_piece(&mut self, place: (Vec<u64>, String), piece: &str) -> String {
         let mut text = self.held.remove(&place).unwrap_or_default() + piece;
         let may_go_on = |end: &str| self.known.values().any(|mask| mask != end && mask.starts_with(end));
@@ -121,7 +123,8 @@ impl Masks {
     }
 }
 
-/// The longest card number that these digits begin with: 13 or more, the last of them a check (ISO/IEC 7812-1).
+/// Returns the longest card number at the start of these digits: 13 digits or more, the last a check digit
+/// (ISO/IEC 7812-1).
 fn card(text: &str) -> Option<&str> {
     let is_card = |text: &&str| {
         let digits = text.chars().rev().filter_map(|digit| digit.to_digit(10));
@@ -132,10 +135,10 @@ fn card(text: &str) -> Option<&str> {
     successors(Some(text), |text| text.rfind([' ', '.', '-', '(', ')']).map(|at| &text[..at])).find(is_card)
 }
 
-/// Edits a body's words: each with the body and where it stands there.
+/// Edits the strings in the members of `WORDS`. `edit` receives the body, the string's pointer and the string.
 fn edit(body: &mut Document<'_>, mut edit: impl FnMut(&Document<'_>, &str, &str) -> String) -> Result<()> {
     for (pointer, text) in body.strings()? {
-        // The elements of a list belong to its member.
+        // An element of a list belongs to the member that holds the list.
         let member = pointer.rsplit('/').find(|name| name.parse::<usize>().is_err());
         if member.is_some_and(|member| WORDS.split(' ').any(|word| word == member)) {
             let edited = edit(body, &pointer, &text);

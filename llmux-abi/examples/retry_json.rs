@@ -1,18 +1,18 @@
-//! Turns an answer that is not the JSON asked for into an error that says why.
+//! Replaces a response that is not the requested JSON by an error that states the reason.
 //!
-//! An error is what fallbacks and callers try again on; a broken answer with status 200 is not. Acts where the
-//! request has a `response_format` of `json_object` or `json_schema`; of a schema, the top level's `required` are
-//! checked. JSON in a Markdown fence is taken out of it. A stream has reached its reader already: it ends with the error in
-//! its last chunk's place.
+//! Fallbacks and clients retry after an error, but not after an invalid response with status 200. The plugin acts if
+//! the request has a `response_format` of `json_object` or `json_schema`. Of a schema, it checks `required` of the
+//! top level. It removes a Markdown fence around the JSON. The text of a stream has reached the client already, so a
+//! stream ends with the error instead of its last chunk.
 //!
-//! Nothing to configure: `[[plugin]] name = "retry-json"` is all.
+//! Needs no configuration but `[[plugin]] name = "retry-json"`.
 use llmux_abi::prelude::*;
 use serde_json::Value as Json;
 
-/// Holds answers to the JSON asked for.
+/// The plugin, which has no state of its own.
 pub struct RetryJson;
 
-/// What a request asks for, and of a stream the text so far.
+/// State of one request: the requested format, and the text of a stream so far.
 #[derive(Default)]
 struct Asked {
     format: Json,
@@ -35,7 +35,7 @@ impl Plugin for RetryJson {
     async fn post_hook(&self, ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
         let asked = ctx.state::<Asked>();
         let Some(mut response) = outcome.response() else { return Ok(()) };
-        // No text: a refusal, or calls of tools.
+        // A refusal and tool calls have no text.
         let Some(text) = response.content().filter(|_| asked.wants_json()) else { return Ok(()) };
         let bare = unfenced(text);
         match asked.check(bare) {
@@ -53,7 +53,7 @@ impl Plugin for RetryJson {
 
     async fn on_stream_chunk(&self, ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
         let asked = ctx.state::<Asked>();
-        // Of several choices, the first.
+        // Only the first choice is checked.
         if !asked.wants_json() || chunk.get("/choices/0/index").is_some_and(|index: u64| index > 0) {
             return Ok(ChunkFlow::Forward);
         }
@@ -75,7 +75,7 @@ impl Asked {
         let answer: Json = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let schema = &self.format["json_schema"]["schema"];
         if !answer.is_object() && (schema.is_null() || schema["type"] == "object") {
-            return Err("it is JSON, but no object".to_owned());
+            return Err("it is JSON, but not an object".to_owned());
         }
         let required = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
         match required.into_iter().find(|name| answer.get(name).is_none()) {
@@ -85,7 +85,7 @@ impl Asked {
     }
 }
 
-/// The text inside of a Markdown fence, if it is in one.
+/// Returns the text inside of a Markdown fence, or the whole text if there is no fence.
 fn unfenced(text: &str) -> &str {
     let inside = text.trim().strip_prefix("```").and_then(|text| text.strip_suffix("```"));
     inside.map_or(text, |inside| inside.strip_prefix("json").unwrap_or(inside).trim())

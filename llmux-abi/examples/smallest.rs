@@ -1,4 +1,4 @@
-//! `system_prompt` again, as short as it gets: the plugin is its own configuration.
+//! The plugin of `system_prompt` in fewer lines: one struct is both plugin and configuration.
 use llmux_abi::prelude::*;
 
 /// The prompt to add.

@@ -14,8 +14,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The guide (`docs/guide` of the sources) covers the life of a request, documents, streams, waiting, testing, shipping,
-//! and the limits of what a host can do for a plugin.
+//! The guide (`docs/guide` of the sources) covers the life of a request, documents, streams, waiting, testing,
+//! shipping, and the limits of what a host can do for a plugin.
 //!
 //! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`. One build
 //! then produces the library that a host loads and the crate that a host compiles in.

@@ -1,7 +1,7 @@
-//! The contract's layout, pinned: size, alignment, and the place of every field of every type that crosses.
+//! The contract's layout: size, alignment and field offsets of every type that host and plugin pass to each other.
 //!
-//! Plugins that exist were built with these numbers. A table may grow at its end; nothing else may change without a
-//! new ABI version. What a function takes and gives is checked by the host when it loads a library.
+//! Existing plugins were built with these numbers. A table may grow at its end; any other change needs a new ABI
+//! version. The host checks the parameters and results of functions when it loads a library.
 
 #![cfg(target_pointer_width = "64")]
 
@@ -10,9 +10,9 @@ use std::mem::{align_of, offset_of, size_of};
 use llmux_abi::raw::{context, document, entry, flow, host, outcome, plugin, stream, value, version};
 
 const ADVICE: &str = "the contract has changed: if a field was appended to a table, add it here and raise the minor \
-    of ABI_VERSION (the patch, in 0.x); anything else breaks every plugin there is. See ABI.md";
+    of ABI_VERSION (the patch, in 0.x); any other change breaks every existing plugin. See ABI.md";
 
-/// Checks one type; does not compile when a field is missing here.
+/// Checks one type. Does not compile if a field is missing here.
 macro_rules! pinned {
     ($name:ident, $module:ident::$type:ident, size $size:literal, align $align:literal, { $($field:ident $offset:literal)* }) => {
         #[test]
@@ -183,7 +183,7 @@ fn hook_poll() {
     assert_eq!((size_of::<Type>(), align_of::<Type>()), (32, 8), "`HookPoll`: {ADVICE}");
 }
 
-/// The numbers that cross: only ever added to.
+/// The codes of the contract. New codes may be added; existing ones never change.
 #[test]
 fn codes_keep_their_numbers() {
     let codes = [

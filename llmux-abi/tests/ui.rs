@@ -1,7 +1,7 @@
-//! What a compiler says of wrong plugins: an author reads these errors before any page of documentation.
+//! Compiler errors for wrong plugins, which an author reads before any page of documentation.
 //!
-//! Snapshots: `TRYBUILD=overwrite cargo test -p llmux-abi --test ui` writes them anew after a change, or after a
-//! new compiler that words its part differently.
+//! The errors are snapshots. After a change here or in the compiler's messages,
+//! `TRYBUILD=overwrite cargo test -p llmux-abi --test ui` updates them.
 
 #[test]
 fn wrong_plugins_get_errors_that_teach() {

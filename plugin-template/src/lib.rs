@@ -1,11 +1,11 @@
 //! {{description}}
 use llmux_abi::prelude::*;
 
-/// What the operator may set; the host checks it against the schema.
+/// The configuration. The host checks it against the schema of this type.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is put behind every answer.
+    /// Text that is added to the end of every response.
     #[serde(default = "signature")]
     signature: String,
 }
@@ -26,7 +26,7 @@ impl Plugin for {{crate_name | upper_camel_case}} {
     }
 
     async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        // Embeddings have no text, calls of tools neither.
+        // Embeddings and tool calls have no text.
         if let Some(mut response) = outcome.response()
             && let Some(content) = response.content()
         {

@@ -1,4 +1,4 @@
-//! The plugin in the real pipeline, without a server and without a provider.
+//! Tests of the plugin in the real pipeline, without a server or a provider.
 
 use llmux_testing::Harness;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `budget`: what is spent is spent, until the period is over.
+//! `budget`: tokens stay spent until the period is over.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ pub mod budget;
 
 use budget::Budget;
 
-/// Every request costs four tokens: two words asked, two answered.
+/// Tokens of one request: two words in the prompt, two in the response.
 async fn spend(harness: &Harness, user: &str, streams: bool) -> HarnessReply {
     let identity = Identity { key_id: "k".to_owned(), user: Some(user.to_owned()), team: None };
     let request = Harness::request("two words").with_identity(Some(Arc::new(identity)));

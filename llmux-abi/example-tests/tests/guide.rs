@@ -1,4 +1,4 @@
-//! The code of the guide (`docs/guide`), each page's beside it, compiled and run.
+//! The code of the guide (`docs/guide`), compiled and run. Each page's code is in the file beside it.
 
 #[path = "../../../docs/guide/answers.rs"]
 mod answers;

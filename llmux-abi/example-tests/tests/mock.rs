@@ -1,4 +1,4 @@
-//! `mock`: answers from a file, in the provider's place.
+//! `mock`: answers from a file instead of the provider.
 
 use llmux_testing::Harness;
 use serde_json::json;

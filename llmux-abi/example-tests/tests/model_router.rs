@@ -1,4 +1,4 @@
-//! `model_router`: the prompt's size picks the model.
+//! `model_router`: the size of the prompt selects the model.
 
 use llmux_testing::Harness;
 use serde_json::{Value, json};
@@ -52,8 +52,8 @@ async fn who_names_a_model_gets_it() {
 #[tokio::test]
 async fn routes_that_make_no_sense_are_refused() {
     for (routes, why) in [
-        (json!([]), "names no model"),
-        (json!([{"model": "a", "up_to_tokens": 1}]), "takes every prompt"),
+        (json!([]), "`routes` is empty"),
+        (json!([{"model": "a", "up_to_tokens": 1}]), "must not set `up_to_tokens`"),
         (
             json!([{"model": "a", "up_to_tokens": 2}, {"model": "b", "up_to_tokens": 1}, {"model": "c"}]),
             "ascending",

@@ -1,4 +1,4 @@
-//! `moderation`: what the service flags is refused, and so is everything while the service does not answer.
+//! `moderation`: requests that the service flags are refused, and all requests fail while the service does not answer.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ fn verdict(flagged: bool) -> ScriptedResponse {
     ScriptedResponse::json(200, json!({"results": [{"flagged": flagged}]}).to_string())
 }
 
-/// The plugin in front of a service that answers this.
+/// Returns the plugin with a service that sends these answers.
 async fn with(answers: Vec<ScriptedResponse>) -> (Harness, ScriptedServer) {
     within(10_000, answers).await
 }
 
-/// The same, which waits so many milliseconds.
+/// Returns the plugin with this timeout, and a service that sends these answers.
 async fn within(timeout_ms: u64, answers: Vec<ScriptedResponse>) -> (Harness, ScriptedServer) {
     let service = ScriptedServer::start(answers).await;
     let config = json!({"url": service.base_url(), "api_key": "sk-1", "timeout_ms": timeout_ms});

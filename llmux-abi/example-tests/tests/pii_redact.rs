@@ -1,4 +1,4 @@
-//! `pii_redact`: nothing personal goes upstream, all of it comes back, wherever chunks are cut.
+//! `pii_redact`: no personal text is sent upstream, and the client receives all of it again, for any cut of the chunks.
 
 use llmux_core::{Endpoint, Request};
 use llmux_testing::Harness;
@@ -21,7 +21,7 @@ async fn new() -> Harness {
 }
 
 async fn hides_and_restores(harness: Harness) {
-    // The upstream repeats what it read.
+    // The upstream repeats the text of the request.
     harness.chat(QUESTION).await.assert_text(QUESTION);
     harness.assert_sent("/messages/0/content", MASKED);
     harness.chat_stream(QUESTION).await.assert_text(QUESTION);
@@ -173,7 +173,7 @@ async fn tool_calls_are_restored_in_streams() {
     assert_eq!(said(1), "{\"to\":\"[Ex\"}");
 }
 
-/// Words of a text: what is masked, what looks like it, and what begins like a placeholder.
+/// Generates texts of words to mask, words that look like them, and beginnings of placeholders.
 fn words() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         3 => prop::sample::select(vec![
@@ -187,7 +187,7 @@ fn words() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
 }
 
-/// A text in pieces, cut where these numbers say.
+/// Returns a text in pieces, cut at these indices.
 fn pieces(text: &str, cuts: &[prop::sample::Index]) -> Vec<String> {
     let mut ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     ends.push(text.len());
@@ -200,12 +200,12 @@ fn as_strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-/// What went upstream, of the message asked.
+/// Returns the content of the message that was sent upstream.
 fn sent(harness: &Harness) -> String {
     harness.sent().last().expect("a body")["messages"][0]["content"].as_str().expect("a text").to_owned()
 }
 
-/// The placeholders in a text.
+/// Returns the placeholders in a text.
 fn masks(text: &str) -> Vec<&str> {
     let pattern = Regex::new(r"\[(EMAIL|PHONE|CARD|TEXT)_[0-9]+\]").expect("a pattern");
     pattern.find_iter(text).map(|found| found.as_str()).collect()
@@ -218,7 +218,7 @@ proptest! {
     fn any_text_comes_back_as_it_was_and_nothing_personal_goes_upstream(text in words()) {
         block_on(async {
             let harness = new().await;
-            // The upstream repeats what it read.
+            // The upstream repeats the text of the request.
             harness.chat(&text).await.assert_text(&text);
             let masked = sent(&harness);
             harness.chat_stream(&text).await.assert_text(&text);
@@ -238,7 +238,7 @@ proptest! {
             let harness = new().await;
             harness.chat(&text).await.assert_ok();
             let masked = sent(&harness);
-            // What a provider may say of it: all that it read, and things that look like it.
+            // A possible response: the text of the request, and text that looks like it.
             let answer = format!("{masked}{tail}{masked}");
             harness.respond_text(&answer);
             let plain = harness.chat(&text).await.text();
@@ -246,7 +246,7 @@ proptest! {
             harness.stream_text(&as_strs(&pieces));
             let reply = harness.chat_stream(&text).await;
             reply.assert_text(&plain);
-            // Each chunk completes what may be said by then: all but an end that may become a placeholder.
+            // With each chunk the client has all text so far, except an end that may become a placeholder.
             let known = masks(&masked);
             let (mut came, mut said) = (String::new(), String::new());
             for (piece, chunk) in pieces.iter().zip(reply.chunks()) {

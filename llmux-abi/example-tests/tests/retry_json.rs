@@ -1,4 +1,4 @@
-//! `retry_json`: an answer is the JSON asked for, or an error that others can act on.
+//! `retry_json`: the client receives the requested JSON, or an error that fallbacks and clients can retry.
 
 use llmux_testing::Harness;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `smallest` compiled in and from its library, and `system_prompt`, which does the same, from its own.
+//! `smallest`, compiled in and from its library, and `system_prompt`, an equal plugin, from its library.
 
 use llmux_testing::Harness;
 use serde_json::{Value, json};
