@@ -1,4 +1,4 @@
-//! Tells the manifest which compiler and target build this crate, and with it the plugin.
+//! Passes the names of the compiler and the target to the manifest. They build this crate and with it the plugin.
 
 use std::{env, process::Command};
 

@@ -1,13 +1,13 @@
 //! Conversions of a response into chunks, and of chunks into a response, for every endpoint that streams.
 //!
-//! Used by the host (a response that answers a streaming request) and open to plugins (a cache that serves
-//! both kinds of request from one answer). Works on JSON values: what it does not know it carries over where
-//! the stream's shape has a place for it.
+//! Used by the host (for a response to a streaming request) and by plugins (for a cache that answers both kinds of
+//! request from one response). Works on JSON values: unknown members are kept if the stream's format has a place for
+//! them.
 
 use serde_json::{Map, Value, json};
 
-/// Returns the chunks of a stream equal to a response. Each chunk is an event's data; on the responses endpoint its `type`
-/// is also the event's name. The usage, if known, is a separate chunk at the end.
+/// Returns the chunks of a stream equal to a response. Each chunk is an event's data; on the responses endpoint its
+/// `type` is also the event's name. The usage, if known, is a separate chunk at the end.
 pub fn to_chunks(response: &Value) -> Vec<Value> {
     match response["object"].as_str() {
         Some("response") => response_events(response),
@@ -209,8 +209,8 @@ impl Assembler {
     }
 }
 
-/// Adds a delta to what there is: strings are joined, objects merged, elements of lists matched by their
-/// `index`; anything else is replaced.
+/// Merges a delta into a value. Strings are joined, objects merged, and elements of lists matched by their `index`; all
+/// other values are replaced.
 fn append(place: &mut Value, delta: &Value) {
     match (&mut *place, delta) {
         (_, Value::Null) => {}
@@ -218,7 +218,7 @@ fn append(place: &mut Value, delta: &Value) {
         (Value::Object(members), Value::Object(more)) => {
             for (name, value) in more {
                 match members.get_mut(name) {
-                    // These are said once, or repeated whole.
+                    // Sent once, or repeated as a whole.
                     Some(there) if matches!(name.as_str(), "role" | "id" | "type" | "name") => {
                         *there = value.clone();
                     }

@@ -1,8 +1,8 @@
-//! The entry of a library: a section of the file, which a host reads without executing anything, and one exported static,
-//! which the section names.
+//! The entry of a library: a section of the file, which a host reads without executing anything, and one exported
+//! static, which the section names.
 //!
 //! The section holds [`MAGIC`], the length of what follows (`u32`, little-endian), and one JSON object: the
-//! manifest. Its members are `name`, `version`, `description`, `authors`, `license`, `abi`, `sdk`, `rustc`,
+//! manifest. The members are `name`, `version`, `description`, `authors`, `license`, `abi`, `sdk`, `rustc`,
 //! `target`, `panic` (`unwind` or `abort`), `entry`, `priority` and `on_error`. Members that a host does not
 //! know are ignored.
 
@@ -21,8 +21,8 @@ pub const MAX_MANIFEST: usize = 64 * 1024;
 /// The prefix of the exported static's name; the crate's name follows.
 pub const ENTRY_PREFIX: &str = "llmux_plugin_";
 
-/// The exported static. A host reads `header` first and goes on only if it is the one it knows, then compares
-/// `layout` with its own, then uses `module`.
+/// The exported static. A host reads `header` first and refuses the library if the header is not the one it knows. It
+/// then compares `layout` with its own, and uses `module` last.
 #[repr(C)]
 pub struct Entry {
     /// The version of `abi_stable` that wrote the layout.

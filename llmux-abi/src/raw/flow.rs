@@ -58,14 +58,14 @@ pub struct RawAnswer<'a> {
     pub table: AnswerTableRef,
 }
 
-/// Functions of an answer, implemented by the host. If a text is not the JSON that the function expects, the hook counts
-/// as failed.
+/// Functions of an answer, implemented by the host. If a text is not the JSON that the function expects, the hook
+/// counts as failed.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = AnswerTableRef)))]
 #[sabi(missing_field(option))]
 pub struct AnswerTable {
-    /// Answers with a response: a JSON object. Also used by `PluginModule::config_schema` to hand out the schema.
+    /// Answers with a response: a JSON object. Also used by `PluginModule::config_schema` to return the schema.
     pub respond: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, response: RStr<'_>),
     /// Answers with a stream of chunks. From this call on the host owns the stream, also if the answer is not used.
     pub respond_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, stream: RawStream),

@@ -11,21 +11,21 @@
 //!
 //! # Ownership
 //!
-//! * An *object* (`…Object`) is opaque: only the side whose table stands beside it looks inside.
-//! * Text and bodies cross as borrowed slices. The receiver copies what it keeps before the call returns.
+//! * An *object* (`…Object`) is opaque: only the side that implements the table beside it reads the content.
+//! * Text and bodies are passed as borrowed slices. The receiver copies what it keeps before the call returns.
 //! * A borrow `'a` that a getter returns lives until the same object is changed, or the hook call ends.
 //! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by the side that received them last, which returns them
 //!   once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
 //!
 //! # Panics
 //!
-//! No function of the contract unwinds. The plugin's side catches in the SDK's shim; the host's side does
-//! not panic, and a panic there ends the process rather than unwinding into a plugin.
+//! No function of the contract unwinds. On the plugin's side, the SDK's shim catches panics. The host's side does not
+//! panic; a panic there aborts the process instead of unwinding into a plugin.
 //!
 //! # Threads
 //!
-//! Functions may be called on any thread. Those that take an `RRef` may be called from several at once;
-//! those that take an `RMut`, by one at a time, which the holder of the handle guarantees.
+//! Functions may be called on any thread. Functions that take an `RRef` may be called from several threads at once.
+//! Functions that take an `RMut` may be called from one thread at a time, which the holder of the handle guarantees.
 
 // The derive writes `unsafe` accessors for every table; nothing here calls any.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]

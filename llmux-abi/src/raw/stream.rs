@@ -1,7 +1,7 @@
 //! The stream table: chunks that a plugin produces and the host reads.
 //!
 //! This file and `flow` import each other, on purpose: an answer may carry a stream (`AnswerTable::respond_stream`),
-//! and a stream hands out its chunks through an answer (`StreamTable::next`). It is the only such pair in this crate.
+//! and a stream returns its chunks through an answer (`StreamTable::next`). It is the only such pair in this crate.
 
 use abi_stable::{StableAbi, sabi_types::RMut};
 use async_ffi::FfiContext;
@@ -16,7 +16,7 @@ pub struct StreamObject {
 }
 
 /// A stream of chunks that a plugin produces. Plugin memory; the host owns the handle and returns it once, through
-/// `drop`, while no call of `next` is under way.
+/// `drop`, while no call of `next` is running.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawStream {

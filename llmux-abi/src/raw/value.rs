@@ -31,6 +31,6 @@ pub struct RawValue<'a> {
 pub struct RawField<'a> {
     /// The field's name.
     pub name: RStr<'a>,
-    /// Its value.
+    /// The field's value.
     pub value: RawValue<'a>,
 }

@@ -1,10 +1,9 @@
 //! Hooks that a plugin does not implement: the futures that the trait's defaults return, and the test for them.
 //!
-//! A hook that is not there is an empty place in the table, which the host never calls. The defaults of
-//! [`Plugin`](crate::Plugin) return [`Absent`], a future of no size and an alignment that no other
-//! has, so that the table can tell them apart while it is compiled. Comparing addresses of functions
-//! would not do (equal ones may be merged), nor would size alone: a plugin may well write a future of
-//! no size itself.
+//! A hook that the plugin does not implement is an empty field in the table, and the host never calls it. The
+//! defaults of [`Plugin`](crate::Plugin) return [`Absent`], a future of size 0 with an alignment that no other future
+//! has. The table recognizes it at compile time. The address of a function cannot identify it, since the compiler may
+//! merge equal functions. The size alone cannot either, since a plugin may implement a future of size 0.
 //!
 //! Deliberately absent: any knowledge of what the hooks do.
 //!
@@ -28,7 +27,7 @@ use super::{
 
 /// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
 ///
-/// A plugin that wraps another may call such a hook; only the table leaves it out.
+/// A plugin that wraps another plugin may call such a hook. Only the table omits it.
 pub(crate) struct Absent<T>(Mark, PhantomData<fn() -> T>);
 
 #[repr(align(512))]
@@ -75,7 +74,7 @@ impl Idle for Result<ChunkFlow> {
     }
 }
 
-/// `pre_hook` in the place of `pre_stream_hook`: absent where that is.
+/// `pre_hook`, called instead of `pre_stream_hook`. Absent if `pre_hook` is absent.
 #[repr(transparent)]
 pub(crate) struct AsPreHook<F>(pub(crate) F);
 

@@ -1,6 +1,7 @@
 //! Contains panics: of a hook's poll, of its drop, of a task, and of a panic's own payload.
 //!
-//! Used by the shim for hooks and by `host` for tasks. Deliberately absent: the answer to a panic, which the caller chooses.
+//! Used by the shim for hooks and by `host` for tasks. Deliberately absent: the answer to a panic, which the caller
+//! chooses.
 //!
 //! # Why this is sound
 //!
@@ -41,7 +42,7 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
 
 /// A running future of the plugin: neither its `poll` nor its `drop` unwinds.
 pub(crate) struct Contained<F, H: Borrow<HostHandle>> {
-    /// Pinned with `self`; gone once it is done.
+    /// Pinned with `self`. `None` once the future is done.
     future: Option<F>,
     host: H,
 }
@@ -83,15 +84,15 @@ impl<F, H: Borrow<HostHandle>> Drop for Contained<F, H> {
     fn drop(&mut self) {
         let future = &mut self.future;
         if future.is_some() {
-            // The panic hook has logged it; the call may be long over. Dropped in place.
+            // The panic hook has logged the panic, and the call may have ended. The future is dropped in place.
             let _ = caught(|| scope(self.host.borrow(), || *future = None));
         }
     }
 }
 
-/// A task beside the requests whose panic ends only itself.
+/// Runs a task. A panic ends only the task itself.
 pub(crate) async fn guarded_task(host: HostHandle, task: impl Future<Output = ()> + Send + 'static) {
     let mut task = pin!(Contained::new(task, host));
-    // The panic hook has told the host.
+    // The panic hook has reported the panic to the host.
     let _ = poll_fn(|cx| task.as_mut().poll(cx, |()| ())).await;
 }

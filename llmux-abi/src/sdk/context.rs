@@ -7,15 +7,15 @@ use serde::de::DeserializeOwned;
 use super::{error::Result, handle::ContextHandle, value::Value};
 use crate::raw::context as field;
 
-/// The request headers whose values are credentials, in lower case: every host shows a plugin `[redacted]` in
-/// their place, so none of them tells one caller from another.
+/// Names of the request headers that contain credentials, in lower case. A plugin receives `[redacted]` instead of
+/// their values, and cannot distinguish clients by them.
 pub const REDACTED_HEADERS: [&str; 22] = [
     // HTTP's own (RFC 9110, RFC 6265).
     "authorization",
     "proxy-authorization",
     "cookie",
     "set-cookie",
-    // API keys, as providers and the gateways in front of them take them.
+    // API keys of providers and of gateways in front of them.
     "x-api-key",
     "api-key",
     "apikey",
@@ -25,7 +25,7 @@ pub const REDACTED_HEADERS: [&str; 22] = [
     "x-portkey-api-key",
     "helicone-auth",
     "cf-aig-authorization",
-    // Tokens, as clouds and authenticating proxies hand them on.
+    // Tokens that clouds and authenticating proxies forward.
     "x-auth-token",
     "x-access-token",
     "x-amz-security-token",
@@ -192,9 +192,9 @@ impl<'a> Context<'a> {
         self.handle.set_response_header(name, value)
     }
 
-    /// Returns this instance's state for this request, one value of each type. The value is made by `Default` on first
-    /// use, kept for every later hook (fallback attempts included), and dropped after `on_complete`. Not undone if a hook
-    /// fails.
+    /// Returns this instance's state for this request, one value of each type. The value is made by `Default` on
+    /// first use, kept for every later hook (fallback attempts included), and dropped after `on_complete`. Not undone
+    /// if a hook fails.
     pub fn state<T: Default + Send + 'static>(&mut self) -> &mut T {
         self.handle.state().get()
     }

@@ -1,4 +1,4 @@
-//! The error type of the SDK: why a hook failed, or what a client is told.
+//! The error type of the SDK: the reason why a hook failed, or an error for the client.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,9 +8,10 @@ use serde_json::Value;
 /// Result of a hook or of a call to the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error, in one of two roles. Returned from a hook, it states why the plugin failed; the host logs it and the client
-/// never sees it. Passed to [`ShortCircuit::reject`](crate::ShortCircuit::reject), [`Outcome::fail`](crate::Outcome::fail)
-/// or [`ChunkFlow::End`](crate::ChunkFlow::End), it is sent to the client, in OpenAI's shape.
+/// An error, in one of two roles. Returned from a hook, it states why the plugin failed; the host logs it and the
+/// client never sees it. Passed to [`ShortCircuit::reject`](crate::ShortCircuit::reject),
+/// [`Outcome::fail`](crate::Outcome::fail) or [`ChunkFlow::End`](crate::ChunkFlow::End), it is sent to the client, in
+/// OpenAI's shape.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -18,8 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!((error.status(), error.error_type()), (429, "rate_limit_exceeded"));
 /// ```
 ///
-/// Any `std::error::Error` becomes one with `?`, its sources joined by `: `. (For that reason this type is not a `std::error::Error`
-/// itself.)
+/// Any `std::error::Error` becomes one with `?`, its sources joined by `: `. (For that reason this type is not a
+/// `std::error::Error` itself.)
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     status: u16,
@@ -129,9 +130,9 @@ impl Error {
         self.retry_after
     }
 
-    /// The error document of the contract, as JSON text.
+    /// Returns the error document of the contract, as JSON text.
     pub(crate) fn to_document(&self) -> String {
-        // Written by hand: a rate limit refuses at a high rate, and this is a good part of a refusal.
+        // Written without serde: a rate limit refuses at a high rate, and this is a large part of a refusal's cost.
         let mut text = String::with_capacity(160 + self.message.len());
         text.push_str("{\"status\":");
         push_number(&mut text, self.status);
@@ -155,7 +156,7 @@ impl Error {
         text
     }
 
-    /// Reads an error document. What it does not say is empty.
+    /// Reads an error document. Missing members become empty.
     pub(crate) fn from_document(document: &str) -> Self {
         let value: Value = serde_json::from_str(document).unwrap_or_default();
         let text = |name: &str| value["error"][name].as_str().map(|text| Cow::Owned(text.to_owned()));
@@ -170,11 +171,11 @@ impl Error {
     }
 }
 
-/// Appends a number as JSON; what is none there becomes null.
+/// Appends a number as JSON. A number that JSON cannot express becomes null.
 fn push_number(json: &mut String, number: impl Serialize) {
     let mut digits = [0; 32];
     let mut rest = &mut digits[..];
-    // No number that this is called with is longer.
+    // No number that callers pass is longer.
     let _ = serde_json::to_writer(&mut rest, &number);
     let unused = rest.len();
     json.push_str(std::str::from_utf8(&digits[..digits.len() - unused]).unwrap_or("null"));
@@ -182,7 +183,7 @@ fn push_number(json: &mut String, number: impl Serialize) {
 
 /// Appends a text as JSON.
 fn push_string(json: &mut String, text: &str) {
-    // Most messages need no escape. Every byte is looked at, which compiles to vectors.
+    // Most messages need no escape. The check reads every byte, so it compiles to vector instructions.
     let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
         return json.push_str(&Value::from(text).to_string());

@@ -56,8 +56,8 @@ impl From<Streamed> for StreamFlow {
     }
 }
 
-/// An answer instead of the provider's: a pre hook returns it, by `.into()`. The host then calls neither the provider nor
-/// any later pre hook. The post hooks of all instances whose pre hook was called run, this one's included.
+/// An answer instead of the provider's: a pre hook returns it, by `.into()`. The host then calls neither the provider
+/// nor any later pre hook. The post hooks of all instances whose pre hook was called run, this one's included.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -73,7 +73,7 @@ impl From<Streamed> for StreamFlow {
 /// # }
 /// ```
 ///
-/// An invalid answer (a response that is no JSON object, an error whose status is not 400 to 599, more
+/// An invalid answer (a response that is not a JSON object, an error whose status is not 400 to 599, more
 /// than 64 MiB) is a failure of the hook.
 #[derive(Debug)]
 #[must_use = "a short circuit does something only when the hook returns it"]
@@ -103,8 +103,8 @@ impl ShortCircuit {
         Self::reply(Reply::Response(Ok(text.into())))
     }
 
-    /// Answers with an error. The post hooks may still recover; if none does, the client goes on to the next
-    /// fallback, unless [`with_allow_fallback`](Self::with_allow_fallback) says no.
+    /// Answers with an error. The post hooks may still replace it by a response. If none does, the host tries the next
+    /// fallback, unless [`with_allow_fallback`](Self::with_allow_fallback) is set to false.
     pub fn reject(error: Error) -> Self {
         Self::reply(Reply::Error { error, allow_fallback: true })
     }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::Future, pin::Pin};
 use super::{error::Error, value::Value};
 
 /// Produces the chunks of a stream, one at a time, for as long as the client reads. It outlives the hook that made
-/// it, so it owns what it needs; it is dropped when the stream ends or the client goes away.
+/// it, so it owns all its data. It is dropped when the stream ends or the client closes the connection.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,19 +26,19 @@ use super::{error::Error, value::Value};
 /// }
 /// ```
 pub trait ChunkSource: Send + 'static {
-    /// Returns the next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. A chunk that takes
-    /// longer than the host's `stream_idle_timeout` (300 s by default) also ends the stream with an error.
+    /// Returns the next chunk as JSON, or `None` at the end. An `Err` ends the stream with that error. A chunk that
+    /// takes longer than the host's `stream_idle_timeout` (300 s by default) also ends the stream with an error.
     fn next(&mut self) -> impl Future<Output = Option<Result<serde_json::Value, Error>>> + Send;
 }
 
-/// The chunks of a list, in order.
+/// A source of the chunks of a list, in order.
 impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
     async fn next(&mut self) -> Option<Result<serde_json::Value, Error>> {
         Iterator::next(self).map(Ok)
     }
 }
 
-/// A stream of the plugin's own, instead of the provider's.
+/// A stream that the plugin produces instead of the provider.
 pub struct Streamed {
     pub(crate) source: Box<dyn BoxedSource>,
     pub(crate) metadata: Vec<(Cow<'static, str>, Value)>,
@@ -77,7 +77,7 @@ impl Streamed {
 pub(crate) type NextEvent<'a> =
     Pin<Box<dyn Future<Output = Option<Result<(String, String), Error>>> + Send + 'a>>;
 
-/// [`ChunkSource`], so that one type stands for all of them.
+/// [`ChunkSource`] as a trait object, so that one type covers all sources.
 pub(crate) trait BoxedSource: Send {
     fn next_event(&mut self) -> NextEvent<'_>;
 }
@@ -91,7 +91,7 @@ impl<S: ChunkSource> BoxedSource for S {
     }
 }
 
-/// Events that are there already.
+/// A source of existing events.
 struct Events<I>(I);
 
 impl<I: Iterator<Item = (String, String)> + Send> BoxedSource for Events<I> {

@@ -1,8 +1,8 @@
-//! The state of an instance for one request. Kept behind the host's slot by `handle`, read through `Context::state`.
+//! The state of an instance for one request. `handle` keeps it in the host's slot; plugins read it by `Context::state`.
 
 use std::any::Any;
 
-/// One value of each type that the instance asked for.
+/// One value of each type that the instance requested.
 #[derive(Default)]
 pub(crate) struct State(Vec<Box<dyn Any + Send>>);
 

@@ -1,11 +1,11 @@
 //! Forwards a library's `tracing` events and panic messages to the host.
 //!
-//! A library has its own copy of `tracing` and of the panic hook: without this, its events vanish and its
-//! panics go to standard error. Installed by `shim` in `attach`, which a host calls for loaded images only: in
-//! the host's own image, forwarding to the host would call itself.
+//! A library has its own copy of `tracing` and of the panic hook. Without this file, its events would be lost and its
+//! panics would go to standard error. `shim` installs the forwarder in `attach`, which a host calls for loaded images
+//! only: in the host's own image, the forwarder would call itself.
 //!
-//! Deliberately absent: spans. An event carries its fields and the name of the instance whose hook (or task)
-//! runs, which the host adds.
+//! Deliberately absent: spans. An event carries its fields. The host adds the name of the instance that runs the hook
+//! or the task.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ struct Forwarder;
 
 impl Subscriber for Forwarder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        // The host may change its mind at any time, so events ask each time, and spans never matter.
+        // The host may change its levels at any time, so every event asks again. Spans are never forwarded.
         match metadata.is_span() {
             false => tracing::subscriber::Interest::sometimes(),
             true => tracing::subscriber::Interest::never(),
@@ -57,7 +57,7 @@ impl Subscriber for Forwarder {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Not only events: `tracing::enabled!` asks with metadata that is neither event nor span.
+        // `tracing::enabled!` also asks, with metadata of neither an event nor a span.
         !metadata.is_span() && log::enabled(number(metadata.level()), metadata.target())
     }
 

@@ -1,4 +1,4 @@
-//! A plugin's name that is not allowed.
+//! A plugin's name that is not valid.
 use llmux_abi::prelude::*;
 
 struct Named;

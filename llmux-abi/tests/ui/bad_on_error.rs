@@ -1,4 +1,4 @@
-//! An attribute of another type: `on_error` may be left to the host.
+//! An attribute with a value of another type. `on_error` is an `Option`, since it may be left to the host.
 use llmux_abi::prelude::*;
 
 struct Guard;

@@ -1,4 +1,4 @@
-//! A priority that is no number, in a manifest.
+//! A priority that is not a number.
 use llmux_abi::prelude::*;
 
 struct Ordered;

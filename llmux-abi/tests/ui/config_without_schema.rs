@@ -1,4 +1,4 @@
-//! A configuration whose schema nobody knows.
+//! A configuration without a JSON Schema.
 use llmux_abi::prelude::*;
 
 #[derive(Deserialize)]

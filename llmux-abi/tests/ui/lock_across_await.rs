@@ -1,4 +1,4 @@
-//! A lock that is held while the hook waits: the commonest way to a future that is not `Send`.
+//! A lock that is held across an `.await`: the most common cause of a future that is not `Send`.
 use std::sync::Mutex;
 
 use llmux_abi::prelude::*;

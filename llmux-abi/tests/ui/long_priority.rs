@@ -1,4 +1,4 @@
-//! A priority that no `i32` holds.
+//! A priority outside the range of `i32`.
 use llmux_abi::prelude::*;
 
 struct Ordered;

@@ -1,4 +1,4 @@
-//! A plugin that is to be compiled in by its manifest, and has none.
+//! A plugin without a manifest that is compiled into a host.
 use llmux_abi::prelude::*;
 
 struct Bare;

@@ -1,4 +1,4 @@
-//! An implementation that leaves out how an instance is made, and its configuration.
+//! An implementation without `new` and `Config`.
 use llmux_abi::prelude::*;
 
 struct Unborn;

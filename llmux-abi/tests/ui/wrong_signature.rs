@@ -1,4 +1,4 @@
-//! Hooks with a wrong signature: not async, `&mut self`, another answer.
+//! Hooks with a wrong signature: not async, `&mut self`, another result type.
 use llmux_abi::prelude::*;
 
 struct NotAsync;

@@ -31,7 +31,7 @@ impl<'a> Answer<'a> {
         unsafe { respond(self.object(), json.into()) }
     }
 
-    /// Hands a stream to the host, which owns it from here on.
+    /// Passes a stream to the host, which then owns it.
     pub(crate) fn respond_stream(&mut self, stream: RawStream) {
         let respond_stream = self.raw.table.respond_stream();
         // SAFETY: the host's table and object belong together, see the head. The stream is passed by value.

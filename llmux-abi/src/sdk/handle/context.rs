@@ -69,7 +69,7 @@ impl<'a> ContextHandle<'a> {
         changed(code, "response header", name)
     }
 
-    /// The instance's state for this request, made on first use.
+    /// Returns the instance's state for this request, made on first use.
     pub(crate) fn state(&mut self) -> &mut State {
         // SAFETY: the host's table and object belong together, see the head.
         let slot = unsafe { self.raw.table.state()(self.raw.object.reborrow()) }.into_mut();
@@ -83,11 +83,11 @@ impl<'a> ContextHandle<'a> {
     }
 }
 
-/// Frees what [`ContextHandle::state`] made.
+/// Frees the state that [`ContextHandle::state`] made.
 ///
 /// # Safety
 ///
-/// The pointer comes from that slot and is not used again.
+/// The pointer is the one in that slot, and is not used again.
 pub(crate) unsafe fn drop_state(state: *mut StateObject) {
     // SAFETY: made by `Box::into_raw` in `state`, and passed here once.
     drop(unsafe { Box::from_raw(state.cast::<State>()) });
@@ -96,10 +96,10 @@ pub(crate) unsafe fn drop_state(state: *mut StateObject) {
 fn changed(code: u32, what: &str, name: &str) -> Result<()> {
     let why = match code {
         context::CONTEXT_OK => return Ok(()),
-        context::CONTEXT_INVALID => "its name or value is not allowed",
-        context::CONTEXT_TOO_LARGE => "the host keeps no more for one request",
+        context::CONTEXT_INVALID => "the name or the value is not valid",
+        context::CONTEXT_TOO_LARGE => "it exceeds the host's limits for one request",
         context::CONTEXT_READ_ONLY => "the request is complete",
-        _ => "the host refuses it",
+        _ => "the host refused it",
     };
     Err(Error::new(format!("cannot set the {what} `{name}`: {why}")))
 }

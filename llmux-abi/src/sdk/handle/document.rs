@@ -67,13 +67,13 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     ///
-    /// Those of serde, which name the member.
+    /// If the document does not fit the type. The error is serde's and names the member.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         Ok(serde_json::from_str(self.text("").unwrap_or("null"))?)
     }
 
-    /// Returns every string with its pointer, for plugins that inspect all text. Elements are in their order, members are
-    /// sorted by name.
+    /// Returns every string with its pointer, for plugins that inspect all text. Elements are in their order, members
+    /// are sorted by name.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ pub(super) fn edited(code: u32, pointer: &str) -> Result<()> {
         document::DOCUMENT_INVALID_JSON => "the value is not JSON",
         document::DOCUMENT_READ_ONLY => "this document is read-only",
         document::DOCUMENT_TOO_LARGE => "the document would become too large",
-        _ => "the host refuses the edit",
+        _ => "the host refused the edit",
     };
     Err(Error::new(format!("cannot edit `{pointer}`: {why}")))
 }

@@ -1,4 +1,4 @@
-//! The host, counted.
+//! A counted reference to the host.
 
 use abi_stable::std_types::{RSlice, RStr};
 
@@ -28,7 +28,7 @@ impl Drop for HostHandle {
 }
 
 impl HostHandle {
-    /// Keeps a host that a call was lent.
+    /// Retains a host that was lent to a call.
     pub(crate) fn retain(raw: RawHost) -> Self {
         // SAFETY: the host lent this handle for the length of the call under way, or another `HostHandle`
         // retains it.
@@ -45,7 +45,7 @@ impl HostHandle {
         unsafe { self.raw.table.now()(self.raw.object) }
     }
 
-    /// Hands a future to the host; `None` where the host has no such service.
+    /// Passes a future to the host. `None` if the host does not have this service.
     pub(crate) fn spawn(&self, future: async_ffi::FfiFuture<()>) -> Option<bool> {
         // SAFETY: retained.
         self.raw.table.spawn().map(|spawn| unsafe { spawn(self.raw.object, future) })

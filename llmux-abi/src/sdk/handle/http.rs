@@ -1,10 +1,10 @@
-//! A response to an HTTP request of the plugin's.
+//! The response to an HTTP request of a plugin.
 
 use abi_stable::sabi_types::RRef;
 
 use crate::raw::host::{HttpResponseObject, RawHttpResponse};
 
-/// A response to an HTTP request of the plugin's.
+/// The response to an HTTP request of a plugin.
 pub(crate) struct HttpResponseHandle {
     raw: RawHttpResponse,
 }

@@ -1,7 +1,7 @@
-//! The host that log events of a thread go to.
+//! The host that receives the log events of a thread.
 //!
-//! [`scope`] sets it for a piece of an instance's code; outside of any instance it is the host that this image keeps
-//! ([`keep`]). Called by `contain`, the shim and `tracing`. Deliberately absent: which events there are.
+//! [`scope`] sets the host while an instance's code runs. Outside of any instance, events go to the host that this
+//! image keeps ([`keep`]). Called by `contain`, the shim and `tracing`. Deliberately absent: the choice of events.
 
 use std::{cell::Cell, sync::OnceLock};
 
@@ -16,7 +16,7 @@ use crate::{
     sdk::value::Value,
 };
 
-/// A host without a count of its own: copied from a [`HostHandle`] that outlives its use.
+/// A host that is not counted: copied from a [`HostHandle`] that outlives its use.
 #[derive(Clone, Copy)]
 struct LogTarget(RawHost);
 
@@ -26,14 +26,14 @@ unsafe impl Send for LogTarget {}
 unsafe impl Sync for LogTarget {}
 
 thread_local! {
-    // No destructor: a thread may outlive everything this library did on it.
+    // Has no destructor, since a thread may outlive all uses of this library.
     static CURRENT: Cell<Option<LogTarget>> = const { Cell::new(None) };
 }
 
-/// The host as this image first saw it: for events outside of any instance. Never dropped.
+/// The first host that this image received, for events outside of any instance. Never dropped.
 static IMAGE: OnceLock<HostHandle> = OnceLock::new();
 
-/// Runs a piece of an instance's code: events on this thread are that instance's until it returns.
+/// Runs an instance's code. Until it returns, events on this thread belong to that instance.
 pub(crate) fn scope<R>(host: &HostHandle, run: impl FnOnce() -> R) -> R {
     struct Restore(Option<LogTarget>);
     impl Drop for Restore {
@@ -46,7 +46,7 @@ pub(crate) fn scope<R>(host: &HostHandle, run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// Keeps a host for events outside of any instance. `false`, without effect, if this image keeps one already.
+/// Keeps a host for events outside of any instance. If this image keeps one already, does nothing and returns false.
 pub(crate) fn keep(host: HostHandle) -> bool {
     IMAGE.set(host).is_ok()
 }
@@ -55,7 +55,7 @@ fn target() -> Option<LogTarget> {
     CURRENT.get().or_else(|| IMAGE.get().map(|host| LogTarget(host.raw())))
 }
 
-/// True if the host would write a record of this level and target.
+/// Returns true if the host would write a record of this level and target.
 pub(crate) fn enabled(level: u32, name: &str) -> bool {
     target().is_some_and(|LogTarget(host)| {
         // SAFETY: a target is set only while its host is retained.

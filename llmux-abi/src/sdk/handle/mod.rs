@@ -1,13 +1,13 @@
-//! Safe wrappers over the contract's tables: everything else in the SDK stands on these.
+//! Safe wrappers over the contract's tables, which the rest of the SDK uses.
 //!
 //! # Why this is sound
 //!
-//! A handle here is made from a raw handle that the host passed to a hook (in `shim`), and carries that
-//! hook call's lifetime. The contract says that what a call was lent stays valid and in place for that
-//! lifetime, that every function pointer in a host table may be called with the object that stands beside
-//! it, and that borrowed text is UTF-8 and lives until the object is changed. Getters borrow `&self` and
-//! setters `&mut self`, so the compiler upholds the last part; what returns a borrow ties it to that of the
-//! handle. The opaque objects are `Send + Sync`, as the contract promises for getters, so handles are too.
+//! The shim makes a handle from a raw handle that the host passed to a hook. The handle carries the lifetime of that
+//! hook call. The contract guarantees three things. Everything that is lent to a call stays valid and in place for
+//! that lifetime. Every function pointer in a host table may be called with the object beside it. Borrowed text is
+//! UTF-8 and lives until the object is changed. Getters borrow `&self` and setters `&mut self`, so the compiler
+//! enforces the last guarantee; a returned borrow is bound to the borrow of the handle. The opaque objects are `Send
+//! + Sync`, as the contract promises for getters, so handles are too.
 
 #![allow(unsafe_code)]
 

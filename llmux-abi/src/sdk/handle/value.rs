@@ -7,7 +7,7 @@ use crate::{
     sdk::value::Value,
 };
 
-/// Copies a value; `None` for a kind that this SDK does not know.
+/// Copies a value. `None` if this SDK does not know the kind.
 pub(super) fn owned(raw: RawValue<'_>) -> Option<Value> {
     Some(match raw.kind {
         VALUE_STRING => Value::String(raw.text.as_str().to_owned()),
