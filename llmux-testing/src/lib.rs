@@ -1,17 +1,36 @@
 //! Everything that tests of plugins, of embedding programs and of LLMux itself share.
 //!
-//! A plugin author uses [`Harness`], which runs a plugin through the real pipeline; [`harness`] shows a whole test.
-//! [`ScriptedServer`] is an HTTP server on a real socket that answers as a test scripts it. [`blocks`] reads the code
-//! blocks of the documents in this repository.
+//! A plugin author uses [`Harness`], which runs a plugin through the real pipeline; [`harness`] shows a whole test. The
+//! rest is for tests of LLMux, and for authors whose plugin calls a service:
 //!
-//! Everything here uses the public API of `llmux-core` only, and nothing of LLMux depends on it, except the commands
-//! `llmux plugin try` and `llmux plugin bench`.
+//! | need | type |
+//! |---|---|
+//! | a plugin in a pipeline | [`Harness`], [`HarnessReply`], [`Log`] |
+//! | a provider in this process, with paused time | [`ScriptedProvider`], [`Turn`] |
+//! | an HTTP server on a real socket, misbehavior included | [`ScriptedServer`], [`ScriptedResponse`] |
+//! | a running `llmux`, and its command line | [`Server`], [`program`], [`http`] |
+//! | the log of this thread | [`Capture`] |
+//! | libraries and programs, built by cargo | [`Build`] |
+//! | code blocks of the documents | [`blocks`] |
+//!
+//! The crate uses the public API of `llmux-core` only. Nothing of LLMux depends on it, except the tests and the
+//! commands `llmux plugin try` and `llmux plugin bench`.
 
 pub mod blocks;
+pub mod build;
 pub mod files;
 pub mod harness;
-mod script;
+pub mod http;
+pub mod logs;
+pub mod program;
+mod provider;
 mod server;
+pub mod turn;
 
+pub use build::Build;
 pub use harness::{Harness, HarnessBuilder, HarnessReply, Log};
+pub use logs::Capture;
+pub use program::Server;
+pub use provider::ScriptedProvider;
 pub use server::{Received, ScriptedResponse, ScriptedServer};
+pub use turn::Turn;

@@ -9,13 +9,18 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use llmux_core::{
+    Endpoint,
+    provider::{Call, Events, Provider},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -25,6 +30,8 @@ use tokio::{
     sync::Semaphore,
     task::JoinHandle,
 };
+
+use crate::provider::lock;
 
 /// One scripted answer, given to one request.
 #[derive(Clone, Debug)]
@@ -168,16 +175,16 @@ impl Received {
 }
 
 /// The server. It ends when it is dropped, with its connections.
-#[derive(Debug)]
 pub struct ScriptedServer {
     address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
     answers: Mutex<VecDeque<ScriptedResponse>>,
+    /// Answers all requests, if there is one.
+    provider: Option<Arc<dyn Provider>>,
     requests: Mutex<Vec<Received>>,
     connections: AtomicUsize,
     /// Bytes of bodies that the sockets have taken.
@@ -194,10 +201,24 @@ impl ScriptedServer {
     ///
     /// When the loopback interface has no free port.
     pub async fn start(answers: impl IntoIterator<Item = ScriptedResponse>) -> Self {
+        Self::run(answers.into_iter().collect(), None).await
+    }
+
+    /// Starts one that passes every chat request to a provider, and answers as an API would.
+    ///
+    /// # Panics
+    ///
+    /// When the loopback interface has no free port.
+    pub async fn serving(provider: Arc<dyn Provider>) -> Self {
+        Self::run(VecDeque::new(), Some(provider)).await
+    }
+
+    async fn run(answers: VecDeque<ScriptedResponse>, provider: Option<Arc<dyn Provider>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
-            answers: Mutex::new(answers.into_iter().collect()),
+            answers: Mutex::new(answers),
+            provider,
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
@@ -252,11 +273,6 @@ impl Drop for ScriptedServer {
     }
 }
 
-/// A test that panicked with the lock held has failed already.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((connection, _)) = listener.accept().await {
@@ -278,16 +294,11 @@ async fn converse(connection: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         let request = receive(&mut reader, &mut buffer).await?;
-        lock(&shared.requests).push(request);
-        let answer = lock(&shared.answers).pop_front().unwrap_or_else(|| {
-            ScriptedResponse::json(
-                500,
-                r#"{"error":{"message":"the script has no answer for this request"}}"#,
-            )
-        });
+        lock(&shared.requests).push(request.clone());
+        let scripted = lock(&shared.answers).pop_front();
         // The client may go away while it is answered, and that is to be noticed at once.
         let end = tokio::select! {
-            end = give(&answer, &mut writer, &shared.sent) => end?,
+            end = answer(&request, scripted, &mut writer, shared) => end?,
             gone = watch(&mut reader, &mut buffer) => return Err(gone),
         };
         match end {
@@ -340,33 +351,87 @@ async fn watch(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Error {
     }
 }
 
-/// Plays an answer.
+/// Answers a request.
+async fn answer(
+    request: &Received,
+    scripted: Option<ScriptedResponse>,
+    writer: &mut OwnedWriteHalf,
+    shared: &Shared,
+) -> io::Result<End> {
+    let Some(provider) = &shared.provider else {
+        let none = r#"{"error":{"message":"the script has no answer for this request"}}"#;
+        return give(&scripted.unwrap_or_else(|| ScriptedResponse::json(500, none)), writer, &shared.sent)
+            .await;
+    };
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let call = Call::new(Endpoint::ChatCompletions, request.body.clone(), "r");
+    let error = if body["stream"] == true {
+        match provider.stream(call).await {
+            Ok(events) => return relay(events, writer, &shared.sent).await,
+            Err(error) => error,
+        }
+    } else {
+        match provider.send(call).await {
+            Ok(document) => {
+                return give(&ScriptedResponse::json(200, document.to_bytes()), writer, &shared.sent).await;
+            }
+            Err(error) => error,
+        }
+    };
+    give(&ScriptedResponse::json(error.status(), error.body()), writer, &shared.sent).await
+}
+
+/// Passes a provider's stream on. An error closes the connection.
+async fn relay(mut events: Events, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
+    let empty: [Bytes; 0] = [];
+    if let Some(head) = ScriptedResponse::sse(empty).head {
+        writer.write_all(&head.to_bytes()).await?;
+    }
+    while let Some(event) = events.next().await {
+        let Ok(event) = event else { return Ok(End::Close) };
+        write_piece(&[b"data: ", &event.data[..], b"\n\n"].concat(), true, writer, sent).await?;
+    }
+    write_piece(b"data: [DONE]\n\n", true, writer, sent).await?;
+    writer.write_all(LAST_CHUNK).await?;
+    Ok(End::Proper)
+}
+
+/// Ends a chunked body.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Plays a scripted answer.
 async fn give(answer: &ScriptedResponse, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
     let chunked = answer.head.as_ref().is_some_and(|head| head.chunked);
     if let Some(head) = &answer.head {
         writer.write_all(&head.to_bytes()).await?;
     }
     for step in &answer.steps {
-        let piece = match step {
-            Step::Pause(pause) => {
-                tokio::time::sleep(*pause).await;
-                continue;
-            }
-            Step::Send(piece) => piece,
-        };
-        // An empty chunk would be the end of the body.
-        if chunked && !piece.is_empty() {
-            let mut framed = BytesMut::from(format!("{:x}\r\n", piece.len()).as_bytes());
-            framed.extend_from_slice(piece);
-            framed.extend_from_slice(b"\r\n");
-            writer.write_all(&framed).await?;
-        } else {
-            writer.write_all(piece).await?;
+        match step {
+            Step::Pause(pause) => tokio::time::sleep(*pause).await,
+            Step::Send(piece) => write_piece(piece, chunked, writer, sent).await?,
         }
-        sent.fetch_add(piece.len(), Relaxed);
     }
     if chunked && answer.end == End::Proper {
-        writer.write_all(b"0\r\n\r\n").await?;
+        writer.write_all(LAST_CHUNK).await?;
     }
     Ok(answer.end)
+}
+
+async fn write_piece(
+    piece: &[u8],
+    chunked: bool,
+    writer: &mut OwnedWriteHalf,
+    sent: &AtomicUsize,
+) -> io::Result<()> {
+    // An empty chunk would be the end of the body.
+    if chunked && !piece.is_empty() {
+        let mut framed = BytesMut::from(format!("{:x}\r\n", piece.len()).as_bytes());
+        framed.extend_from_slice(piece);
+        framed.extend_from_slice(b"\r\n");
+        writer.write_all(&framed).await?;
+    } else {
+        writer.write_all(piece).await?;
+    }
+    sent.fetch_add(piece.len(), Relaxed);
+    Ok(())
 }

@@ -13,7 +13,7 @@ use llmux_core::{
     plugins::{PluginsConfig, Unloaded},
 };
 use llmux_tests::{
-    Scripted,
+    scripted,
     world::{all, builder, chat, said},
 };
 use serde_json::{Value, json};
@@ -95,7 +95,7 @@ async fn ask(client: &Client) {
 }
 
 async fn live(folder: PathBuf) {
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let config = PluginsConfig {
         dirs: vec![folder],
         allow_insecure_permissions: true,

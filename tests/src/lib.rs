@@ -6,14 +6,12 @@
 pub mod contract;
 pub mod fixtures;
 pub mod host;
-pub mod logs;
-pub mod provider;
 pub mod world;
 
 pub use fixtures::Fixtures;
 pub use host::Host;
-pub use provider::{Scripted, Turn};
-pub use world::{Kind, World};
+pub use llmux_testing::{Capture, ScriptedProvider, Turn, turn};
+pub use world::{Kind, World, scripted};
 
 /// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
 /// loaded as libraries (`loaded::…`).

@@ -14,7 +14,9 @@ use llmux_core::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Fixtures, Scripted, provider::Shared};
+use llmux_testing::{ScriptedProvider, Turn};
+
+use crate::Fixtures;
 
 /// How the plugins of a test come into the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +155,7 @@ impl World {
     /// A client of this provider, as `p`, which serves the models `m`, `n` and `o`, with these plugins.
     pub async fn client(
         &self,
-        provider: &Arc<Scripted>,
+        provider: &ScriptedProvider,
         plugins: impl IntoIterator<Item = PluginSpec>,
     ) -> Client {
         built(builder(provider), plugins).await
@@ -165,10 +167,15 @@ impl World {
     }
 }
 
+/// Returns a provider with this script. After it, every answer is `again`.
+pub fn scripted(turns: impl IntoIterator<Item = Turn>) -> ScriptedProvider {
+    ScriptedProvider::new(turns).otherwise(Turn::text("again"))
+}
+
 /// A client's builder with this provider, as `p`, which serves the models `m`, `n` and `o`, without retries.
-pub fn builder(provider: &Arc<Scripted>) -> ClientBuilder {
+pub fn builder(provider: &ScriptedProvider) -> ClientBuilder {
     let retry = RetryConfig::default().with_max_retries(0);
-    Client::builder().provider("p", Arc::new(Shared(provider.clone())), ["m", "n", "o"]).retry(retry)
+    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry)
 }
 
 /// The client of a builder and these plugins.

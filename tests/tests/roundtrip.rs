@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use llmux_abi::Value as Sent;
 use llmux_core::{Endpoint, Request};
 use llmux_tests::{
-    Kind, Scripted, Turn, World,
+    Kind, Turn, World, scripted,
     world::{all, chat, header},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -103,7 +103,7 @@ fn values_and_headers_arrive_as_they_were_set() {
         let told: Vec<_> = values.clone().map(|(key, _)| tell(format!("value:{key}"))).collect();
         let pre: Vec<_> = set.chain(named).collect();
         let probe = world.probe("probe", 1, json!({"pre": pre, "post": told, "complete": told}));
-        let client = world.client(&Scripted::new([]), [probe]).await;
+        let client = world.client(&scripted([]), [probe]).await;
         let reply = client.send(chat("m")).await;
         world.finish(&client).await;
         for (key, value) in values {
@@ -127,7 +127,7 @@ fn a_response_and_its_metadata_arrive_as_they_were_answered() {
         let probe = world.probe("probe", 1, json!({
             "pre": [answer], "post": [tell("kind"), tell("body:")], "complete": [tell("ending"), tell("status"), tell("body:")],
         }));
-        let client = world.client(&Scripted::new([]), [probe]).await;
+        let client = world.client(&scripted([]), [probe]).await;
         let reply = client.send(chat("m")).await;
         world.finish(&client).await;
         let response = reply.result.as_ref().expect("a response").get("").expect("a body");
@@ -160,7 +160,7 @@ fn an_error_arrives_as_it_was_rejected_with_or_converted_to() {
             let (pre, mut post) = if *rejects { (vec![error], vec![]) } else { (vec![], vec![error]) };
             post.extend(looks);
             let scripts = json!({"pre": pre, "post": post, "complete": [tell("ending"), tell("status")]});
-            let client = world.client(&Scripted::new([]), [world.probe("probe", 1, scripts)]).await;
+            let client = world.client(&scripted([]), [world.probe("probe", 1, scripts)]).await;
             let request = chat("m").with_fallbacks(["n"]);
             let reply = client.send(request).await;
             world.finish(&client).await;
@@ -237,7 +237,7 @@ fn a_document_is_edited_as_serde_json_would_edit_it() {
             kind => json!({"do": kind, "pointer": pointer, "value": value}),
         });
         let steps: Vec<_> = steps.chain([tell("body:")]).collect();
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let probe = world.probe(
             "probe",
             1,
@@ -320,7 +320,7 @@ fn chunks_arrive_as_the_hooks_made_them_from_a_provider_and_from_a_plugin() {
                 "pre_stream": own, "chunk": happens.step(), "complete": ends,
                 "post_stream": emit.chain([tell("ending")]).collect::<Vec<_>>(),
             });
-            let provider = Scripted::new([Turn::Say(chunks.clone())]);
+            let provider = scripted([Turn::say(chunks.clone())]);
             let client = world.client(&provider, [world.probe("probe", 1, scripts)]).await;
             let read = all(client.stream(chat("m")).await).await;
             world.finish(&client).await;

@@ -3,16 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use llmux_abi::{Plugin, host::Exported};
-use serde::Serialize;
-use tracing::{Dispatch, instrument::WithSubscriber};
-
-use super::{Harness, Logs, MODEL, Script, value_of};
 use llmux_core::{
     PluginSpec,
     client::{BuildError, ClientBuilder, RetryConfig},
     pipeline::PipelineConfig,
     plugins::PluginsConfig,
 };
+use serde::Serialize;
+
+use super::{Harness, MODEL, logs, value_of};
+use crate::provider::ScriptedProvider;
 
 /// Makes a [`Harness`] of several plugins, or with settings.
 #[must_use = "a builder does nothing until it builds"]
@@ -20,7 +20,7 @@ use llmux_core::{
 pub struct HarnessBuilder {
     client: ClientBuilder,
     models: Vec<String>,
-    pub(super) script: Script,
+    pub(super) provider: ScriptedProvider,
     insecure: bool,
     every_thread: bool,
 }
@@ -87,22 +87,19 @@ impl HarnessBuilder {
     ///
     /// The first plugin that was refused.
     pub async fn try_build(self) -> Result<Harness, BuildError> {
-        let Self { client, models, script, insecure, every_thread } = self;
-        let logs = Logs::default();
-        let dispatch = Dispatch::new(logs.clone());
+        let Self { client, models, provider, insecure, every_thread } = self;
+        let mut capture = logs::capture();
         if every_thread {
-            // Where there is one already, this thread's own is what is left.
-            let _ = tracing::dispatcher::set_global_default(dispatch.clone());
+            capture = capture.of_every_thread();
         }
-        let subscriber = tracing::dispatcher::set_default(&dispatch);
         let models = models.into_iter().chain([MODEL.to_owned()]);
+        let mut plugins = PluginsConfig::default();
+        plugins.allow_insecure_permissions = insecure;
         let client = client
-            .provider("scripted", Arc::new(script.clone()), models)
+            .provider("scripted", Arc::new(provider.clone()), models)
             .retry(RetryConfig::default().with_max_retries(0))
-            .plugins(PluginsConfig { allow_insecure_permissions: insecure, ..PluginsConfig::default() })
-            .build()
-            .with_subscriber(dispatch.clone())
-            .await?;
-        Ok(Harness { client, script, logs, dispatch, _subscriber: subscriber })
+            .plugins(plugins);
+        let client = capture.within(client.build()).await?;
+        Ok(Harness { client, provider, capture })
     }
 }

@@ -41,43 +41,39 @@
 use std::{path::PathBuf, time::Duration};
 
 use llmux_abi::{Plugin, convert::Assembler, host::Exported};
+use llmux_core::{Client, Endpoint, Error, ErrorKind, Request};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::{Dispatch, instrument::WithSubscriber, subscriber::DefaultGuard};
-
-use llmux_core::{Client, Endpoint, Request};
 
 mod builder;
 mod logs;
 mod reply;
+mod script;
 
-use crate::script::Script;
 pub use builder::HarnessBuilder;
 pub use logs::Log;
-use logs::Logs;
 use reply::Answer;
 pub use reply::HarnessReply;
 
-/// The model that a harness serves, and asks where a request names none.
+use crate::{logs::Capture, provider::ScriptedProvider, turn::Turn};
+
+/// Model that a harness serves. Requests that name no model get it.
 pub const MODEL: &str = "test-model";
 
-/// Plugins, the chain around them, and an upstream that does as told.
+/// Plugins, the pipeline around them, and a provider that follows a script.
 pub struct Harness {
     client: Client,
-    script: Script,
-    logs: Logs,
-    dispatch: Dispatch,
-    /// For what runs beside the requests, as `on_complete` does.
-    _subscriber: DefaultGuard,
+    provider: ScriptedProvider,
+    capture: Capture,
 }
 
 /// The script, on the harness and on its builder.
 macro_rules! script {
-    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*);)*) => {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) => $turn:expr;)*) => {
         impl Harness {$(
             $(#[$doc])*
             pub fn $name(&self, $($argument: $type),*) -> &Self {
-                self.script.$name($($argument),*);
+                self.provider.push($turn);
                 self
             }
         )*}
@@ -85,7 +81,7 @@ macro_rules! script {
         impl HarnessBuilder {$(
             $(#[$doc])*
             pub fn $name(self, $($argument: $type),*) -> Self {
-                self.script.$name($($argument),*);
+                self.provider.push($turn);
                 self
             }
         )*}
@@ -93,21 +89,22 @@ macro_rules! script {
 }
 
 script! {
-    /// The upstream's next answer: this JSON. A request that streams gets it as chunks.
-    respond(response: Value);
-    /// The upstream's next answer: a chat response with this text. Its usage counts words.
-    respond_text(text: &str);
-    /// The upstream's next answer: these chunks. A request that does not stream gets what they say together.
-    stream(chunks: Vec<Value>);
-    /// The upstream's next answer: a chat stream of these texts, a chunk each, then the reason for its end and the
-    /// usage.
-    stream_text(texts: &[&str]);
-    /// The upstream's next answer: a chat stream of these texts, which then breaks off.
-    stream_cut(texts: &[&str], message: &str);
-    /// The upstream's next answer: an error, with a status from 400 to 599.
-    fail(status: u16, message: &str);
-    /// The upstream's next answer never comes: for a caller that goes away (`tokio::time::timeout` around the call).
-    hang();
+    /// Scripts the next answer: this JSON. A request that streams gets it as chunks.
+    respond(response: Value) => Turn::json(&response);
+    /// Scripts the next answer: a chat response with this text. Its usage counts words.
+    respond_text(text: &str) => script::text(text);
+    /// Scripts the next answer: these chunks. A request that does not stream gets the response that they form.
+    stream(chunks: Vec<Value>) => Turn::chunks(&chunks, None);
+    /// Scripts the next answer: a chat stream of these texts, one chunk each, then the reason of its end and the usage.
+    stream_text(texts: &[&str]) => script::texts(texts, None);
+    /// Scripts the next answer: a chat stream of these texts, which then breaks off.
+    stream_cut(texts: &[&str], message: &str) => {
+        script::texts(texts, Some(Error::new(ErrorKind::BadGateway, message)))
+    };
+    /// Scripts the next answer: an error, with a status from 400 to 599.
+    fail(status: u16, message: &str) => Turn::error(status, message);
+    /// Scripts the next answer: none. For a caller that goes away (`tokio::time::timeout` around the call).
+    hang() => Turn::hang();
 }
 
 impl Harness {
@@ -165,21 +162,21 @@ impl Harness {
 
     /// Sends any request and waits for the whole answer.
     pub async fn send(&self, request: Request) -> HarnessReply {
-        let before = self.logs.failures().len();
-        let reply = self.client.send(request).with_subscriber(self.dispatch.clone()).await;
+        let before = self.failures().len();
+        let reply = self.capture.within(self.client.send(request)).await;
         let document = reply.result.as_ref().ok().and_then(|document| document.get(""));
         HarnessReply {
             body: document.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             chunks: Vec::new(),
             error: reply.result.as_ref().err().cloned(),
-            failures: self.logs.failures().split_off(before),
+            failures: self.failures().split_off(before),
             answer: Answer::Whole(reply),
         }
     }
 
     /// Sends any request and reads the stream to its end.
     pub async fn stream_request(&self, request: Request) -> HarnessReply {
-        let before = self.logs.failures().len();
+        let before = self.failures().len();
         let read = async {
             let mut reply = self.client.stream(request).await;
             let (mut chunks, mut error) = (Vec::new(), None);
@@ -196,31 +193,31 @@ impl Harness {
             }
             (reply, chunks, error)
         };
-        let (reply, chunks, error) = read.with_subscriber(self.dispatch.clone()).await;
+        let (reply, chunks, error) = self.capture.within(read).await;
         let mut assembler = Assembler::new();
         chunks.iter().for_each(|chunk| assembler.push(chunk));
         HarnessReply {
             body: assembler.finish().unwrap_or_default(),
             chunks,
             error,
-            failures: self.logs.failures().split_off(before),
+            failures: self.failures().split_off(before),
             answer: Answer::Stream(reply),
         }
     }
 
     /// The bodies that went upstream, in order.
     pub fn sent(&self) -> Vec<Value> {
-        self.script.sent()
+        self.provider.calls()
     }
 
     /// What the plugins logged, in order.
     pub fn logs(&self) -> Vec<Log> {
-        self.logs.plugins()
+        logs::of_plugins(&self.capture)
     }
 
     /// The hooks that failed since the harness was made, a sentence each.
     pub fn failures(&self) -> Vec<String> {
-        self.logs.failures()
+        logs::failures(&self.capture)
     }
 
     /// Every metric, in Prometheus' text format.
@@ -268,8 +265,7 @@ impl Harness {
     ///
     /// When a cleanup fails, saying whose and why.
     pub async fn unload(&self) {
-        let report =
-            self.client.shutdown(Duration::from_secs(60)).with_subscriber(self.dispatch.clone()).await;
+        let report = self.capture.within(self.client.shutdown(Duration::from_secs(60))).await;
         let errors: Vec<_> = report.errors.iter().map(|(name, why)| format!("`{name}`: {why}")).collect();
         assert!(errors.is_empty(), "the cleanup failed of {}", errors.join(", "));
     }

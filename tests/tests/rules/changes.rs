@@ -10,8 +10,7 @@ use llmux_core::{
     },
 };
 use llmux_tests::{
-    Fixtures, Kind, Scripted, Turn, World, both,
-    logs::Logs,
+    Capture, Fixtures, Kind, Turn, World, both, scripted,
     world::{builder, built, chat, read, said},
 };
 use serde_json::json;
@@ -31,7 +30,7 @@ fn from_copy(world: &World, name: &str, scripts: serde_json::Value) -> (PathBuf,
 
 both! {
     async fn d3_a_failed_load_leaves_the_pipeline_as_it_was(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let fails = world.probe("b", 2, json!({"new": [{"do": "fail", "message": "no"}]}));
         assert!(matches!(client.plugins().load(fails).await, Err(PluginError::Construction { .. })));
@@ -40,7 +39,7 @@ both! {
     }
 
     async fn d4_a_change_of_configuration_makes_a_new_instance_on_the_same_image(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;
         let before = info(&client, "a");
         let config = world.scripts(json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]}));
@@ -62,7 +61,7 @@ both! {
     }
 
     async fn d4_a_setting_that_is_cleared_is_the_default_again_on_the_same_instance(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let plain = match world.kind {
             Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
             Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
@@ -88,7 +87,7 @@ both! {
     }
 
     async fn d5_unload_cleans_up_ends_the_tasks_and_drops(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let scripts = json!({
             "counter": "gone_total",
             "pre": [{"do": "spawn", "task": "tick"}, {"do": "count", "label": "x"}],
@@ -109,7 +108,7 @@ both! {
     }
 
     async fn d5_an_unload_answers_draining_at_its_timeout_and_goes_on(world: World) {
-        let provider = Scripted::new([Turn::Paced(vec![json!("one"), json!("two")])]);
+        let provider = scripted([Turn::paced(vec![json!("one"), json!("two")])]);
         let config = PluginsConfig { drain_timeout: Duration::from_secs(7), ..PluginsConfig::default() };
         let client = built(builder(&provider).plugins(config), [world.probe("a", 1, json!({}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
@@ -125,7 +124,7 @@ both! {
     }
 
     async fn d7_disable_keeps_an_instance_alive_and_enable_puts_it_back(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         client.plugins().change(vec![Change::Disable("a".into())]).await.expect("disabled");
         client.send(chat("m")).await;
@@ -141,7 +140,7 @@ both! {
 #[tokio::test(start_paused = true)]
 async fn d4_reload_swaps_all_instances_of_a_library_and_retires_the_old_image() {
     let world = World::new(Kind::Loaded);
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let counts = json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]});
     let (path, first) = from_copy(&world, "a", counts);
     let (_, second) = from_copy(&world, "b", json!({}));
@@ -165,7 +164,7 @@ async fn d4_reload_swaps_all_instances_of_a_library_and_retires_the_old_image() 
 #[tokio::test(start_paused = true)]
 async fn d4_a_reload_that_fails_leaves_the_old_generation() {
     let world = World::new(Kind::Loaded);
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let (path, spec) = from_copy(&world, "a", json!({}));
     let client = world.client(&provider, [spec]).await;
     let reload = || client.plugins().change(vec![Change::Reload("a".into())]);
@@ -184,7 +183,7 @@ async fn d4_a_reload_that_fails_leaves_the_old_generation() {
 async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() {
     let world = World::new(Kind::Loaded);
     let (path, free) = from_copy(&world, "free", json!({}));
-    let client = world.client(&Scripted::new([]), [free]).await;
+    let client = world.client(&scripted([]), [free]).await;
     let sha256 = info(&client, "free").sha256.expect("a library");
     let (_, bound) = from_copy(&world, "bound", json!({}));
     client.plugins().load(bound.with_sha256(&sha256)).await.expect("loaded");
@@ -210,9 +209,9 @@ async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() 
 #[tokio::test(start_paused = true)]
 async fn d3_the_account_of_a_refusal_has_the_version_and_hash_of_both_files() {
     let world = World::new(Kind::Loaded);
-    let (logs, _guard) = Logs::collect();
+    let logs = Capture::llmux();
     let (path, spec) = from_copy(&world, "a", json!({}));
-    let client = world.client(&Scripted::new([]), [spec]).await;
+    let client = world.client(&scripted([]), [spec]).await;
     let old = info(&client, "a").sha256.expect("a library");
     let refused = async |bytes: &[u8], version: Option<&str>| {
         fs::write(&path, bytes).expect("written");
@@ -244,7 +243,7 @@ async fn d3_the_account_of_a_refusal_has_the_version_and_hash_of_both_files() {
 #[tokio::test(start_paused = true)]
 async fn d4_a_compiled_in_plugin_cannot_be_reloaded() {
     let world = World::new(Kind::Compiled);
-    let client = world.client(&Scripted::new([]), [world.probe("a", 1, json!({}))]).await;
+    let client = world.client(&scripted([]), [world.probe("a", 1, json!({}))]).await;
     let refused = client.plugins().change(vec![Change::Reload("a".into())]).await;
     assert!(matches!(refused, Err(PluginError::NotALibrary { .. })), "{refused:?}");
 }
@@ -252,7 +251,7 @@ async fn d4_a_compiled_in_plugin_cannot_be_reloaded() {
 #[tokio::test(start_paused = true)]
 async fn d6_what_happens_to_its_file_does_not_touch_a_running_image() {
     let world = World::new(Kind::Loaded);
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let (path, spec) = from_copy(&world, "a", json!({"pre": [{"do": "tell", "what": "model"}]}));
     let client = world.client(&provider, [spec]).await;
     let serves = async |what: &str, times: usize| {

@@ -9,21 +9,20 @@ use llmux_core::{
 };
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    Scripted, Turn, both,
-    provider::{self, Shared},
+    ScriptedProvider, Turn, both, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::json;
 
 /// A client's builder with this provider and its default patience.
-fn patient(provider: &Arc<Scripted>) -> llmux_core::ClientBuilder {
-    Client::builder().provider("p", Arc::new(Shared(provider.clone())), ["m", "n", "o"])
+fn patient(provider: &ScriptedProvider) -> llmux_core::ClientBuilder {
+    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"])
 }
 
 both! {
     async fn f1_a_retryable_failure_is_tried_again_without_rerunning_hooks(world: World) {
         for status in [408, 429, 500, 503] {
-            let provider = Scripted::new([Turn::error(status, "later"), Turn::text("fine")]);
+            let provider = scripted([Turn::error(status, "later"), Turn::text("fine")]);
             let name = format!("it-{status}");
             let client = built(patient(&provider), [world.probe(&name, 1, json!({}))]).await;
             let reply = client.send(chat("m")).await;
@@ -36,7 +35,7 @@ both! {
 
     async fn f1_any_other_failure_is_not_tried_again(world: World) {
         for status in [400, 401, 404, 422] {
-            let provider = Scripted::new([Turn::error(status, "no")]);
+            let provider = scripted([Turn::error(status, "no")]);
             let client = built(patient(&provider), [world.probe(&format!("it-{status}"), 1, json!({}))]).await;
             assert_eq!(said(&client.send(chat("m")).await), format!("!{status} upstream_type: no"));
             assert_eq!(provider.calls().len(), 1, "calls after {status}");
@@ -44,9 +43,9 @@ both! {
     }
 
     async fn f1_a_deployment_is_tried_to_its_limit_and_then_the_next(world: World) {
-        let first = Scripted::new((0..9).map(|_| Turn::error(500, "down")));
-        let second = Scripted::new([Turn::text("from q")]);
-        let other: Arc<dyn Provider> = Arc::new(Shared(second.clone()));
+        let first = scripted((0..9).map(|_| Turn::error(500, "down")));
+        let second = scripted([Turn::text("from q")]);
+        let other: Arc<dyn Provider> = Arc::new(second.clone());
         let builder = patient(&first).provider("q", other, ["m"]);
         let client = built(builder, [world.probe("a", 1, json!({}))]).await;
         assert_eq!(said(&client.send(chat("m")).await), "from q");
@@ -55,10 +54,10 @@ both! {
     }
 
     async fn f1_retry_after_is_honored(world: World) {
-        let asks = provider::provider_error(429, "slow down");
+        let asks = turn::provider_error(429, "slow down");
         let asks = llmux_core::Error::from_parts(
             asks.kind(), 429, json!({"message": "slow down"}), Some(Duration::from_secs(3)));
-        let provider = Scripted::new([Turn::Fail(asks), Turn::text("fine")]);
+        let provider = scripted([Turn::fail(asks), Turn::text("fine")]);
         let client = built(patient(&provider), [world.probe("a", 1, json!({}))]).await;
         let begun = tokio::time::Instant::now();
         assert_eq!(said(&client.send(chat("m")).await), "fine");
@@ -66,14 +65,14 @@ both! {
     }
 
     async fn f1_a_stream_that_cannot_be_opened_is_tried_again(world: World) {
-        let provider = Scripted::new([Turn::error(503, "later"), Turn::Say(vec![json!("fine")])]);
+        let provider = scripted([Turn::error(503, "later"), Turn::say(vec![json!("fine")])]);
         let client = built(patient(&provider), [world.probe("a", 1, json!({}))]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["fine"]);
         assert_eq!(world.of("pre_stream").len(), 1, "hooks do not rerun");
     }
 
     async fn f2_a_fallback_is_a_new_attempt_through_the_whole_pipeline(world: World) {
-        let provider = Scripted::new([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("from o")]);
+        let provider = scripted([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("from o")]);
         let scripts = json!({
             "pre": [
                 {"do": "tell", "what": "attempt"}, {"do": "tell", "what": "model"}, {"do": "tell", "what": "value:k"},
@@ -93,7 +92,7 @@ both! {
     }
 
     async fn f2_a_request_names_its_own_fallbacks(world: World) {
-        let provider = Scripted::new([Turn::error(500, "down"), Turn::text("from n")]);
+        let provider = scripted([Turn::error(500, "down"), Turn::text("from n")]);
         let client = built(builder(&provider).fallbacks("m", ["o"]), [world.probe("a", 1, json!({}))]).await;
         let reply = client.send(chat("m").with_fallbacks(["n"])).await;
         assert_eq!((said(&reply).as_str(), reply.deployment()), ("from n", Some("p/n")));
@@ -101,7 +100,7 @@ both! {
 
     async fn f2_a_fallback_keeps_the_snapshot(world: World) {
         let gate = world.text_path("gate");
-        let provider = Scripted::new([Turn::error(500, "down")]);
+        let provider = scripted([Turn::error(500, "down")]);
         let waits = json!({"pre": [{"do": "wait_until", "path": gate}]});
         let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe("a", 1, waits)]).await;
         let sender = client.clone();
@@ -114,13 +113,13 @@ both! {
     }
 
     async fn f2_when_all_fail_the_last_error_is_the_callers(world: World) {
-        let provider = Scripted::new([Turn::error(500, "first"), Turn::error(503, "second")]);
+        let provider = scripted([Turn::error(500, "first"), Turn::error(503, "second")]);
         let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe("a", 1, json!({}))]).await;
         assert_eq!(said(&client.send(chat("m")).await), "!503 upstream_type: second");
     }
 
     async fn f3_an_error_keeps_what_the_provider_said(world: World) {
-        let provider = Scripted::new([Turn::error(418, "teapot"), Turn::error(418, "teapot")]);
+        let provider = scripted([Turn::error(418, "teapot"), Turn::error(418, "teapot")]);
         let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
         let error = client.send(chat("m")).await.result.expect_err("an error");
         assert_eq!((error.status(), error.error_type(), error.code()), (418, "upstream_type", Some("upstream_code")));
@@ -131,7 +130,7 @@ both! {
 
     async fn f4_unknown_fields_pass_untouched_in_both_directions(world: World) {
         const ANSWER: &str = r#"{"id":"x", "new_field":{"z":1.50,"a":[ ]}, "choices":[{"odd":1e2}]}"#;
-        let provider = Scripted::new([Turn::Raw(vec![ANSWER])]);
+        let provider = scripted([Turn::raw(vec![ANSWER])]);
         let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
         let body = r#"{"model":"m", "future":{"z":1.50,"a":[ ]}, "messages":[]}"#;
         let reply = client.send(Request::new(Endpoint::ChatCompletions, body).expect("a request")).await;

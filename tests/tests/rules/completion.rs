@@ -1,7 +1,7 @@
 //! Rules C1 and C2: what every instance is told at the end of a request, and at its own.
 
 use llmux_tests::{
-    Scripted, Turn, both, provider,
+    Turn, both, scripted, turn,
     world::{all, builder, built, chat, said},
 };
 use serde_json::json;
@@ -13,16 +13,16 @@ fn tells() -> serde_json::Value {
 
 both! {
     async fn c1_on_complete_runs_once_for_every_instance_whatever_came_of_the_request(world: World) {
-        let answer = provider::response(&json!("mine"));
+        let answer = turn::response(&json!("mine"));
         let cases = [
             ("answered", json!([]), Turn::text("fine"), "completed", 200),
             ("provider-error", json!([]), Turn::error(503, "down"), "failed 503 upstream_type", 503),
-            ("refused", json!([{"do": "reject", "status": 429, "message": "no"}]), Turn::Hang, "failed 429 scripted", 429),
-            ("short-circuit", json!([{"do": "respond", "body": answer}]), Turn::Hang, "completed", 200),
+            ("refused", json!([{"do": "reject", "status": 429, "message": "no"}]), Turn::hang(), "failed 429 scripted", 429),
+            ("short-circuit", json!([{"do": "respond", "body": answer}]), Turn::hang(), "completed", 200),
         ];
         for (case, pre, turn, ending, status) in cases {
             for streams in [false, true] {
-                let provider = Scripted::new([turn.clone()]);
+                let provider = scripted([turn.clone()]);
                 let (first, last) = (format!("{case}.{streams}.a"), format!("{case}.{streams}.z"));
                 let plugins = [
                     world.probe(&first, 1, json!({"pre": pre, "complete": tells()})),
@@ -45,7 +45,7 @@ both! {
     }
 
     async fn c1_on_complete_runs_once_for_a_request_that_was_cancelled(world: World) {
-        let provider = Scripted::new([Turn::Hang, Turn::Stall(vec![json!("one")])]);
+        let provider = scripted([Turn::hang(), Turn::stall(vec![json!("one")])]);
         let scripts = json!({"complete": tells()});
         let client = world.client(&provider, [world.probe("a", 1, scripts)]).await;
         world.leave("a.pre", client.send(chat("m"))).await;
@@ -59,7 +59,7 @@ both! {
 
     async fn c1_on_complete_runs_once_for_a_request_and_not_for_each_attempt(world: World) {
         for streams in [false, true] {
-            let provider = Scripted::new([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("up")]);
+            let provider = scripted([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("up")]);
             let name = format!("it.{streams}");
             let plugin = world.probe(&name, 1, json!({"complete": [{"do": "tell", "what": "attempt"}]}));
             let client = built(builder(&provider).fallbacks("m", ["n", "o"]), [plugin]).await;
@@ -76,10 +76,10 @@ both! {
 
     async fn c1_on_complete_sees_timing_and_usage(world: World) {
         use std::time::Duration;
-        let later = |turn| Turn::After(Duration::from_secs(3), Box::new(turn));
-        let provider = Scripted::new([
+        let later = |turn| Turn::after(turn, Duration::from_secs(3));
+        let provider = scripted([
             later(Turn::text("fine")),
-            later(Turn::Paced(vec![json!("one"), json!("two"), provider::usage_chunk()])),
+            later(Turn::paced(vec![json!("one"), json!("two"), turn::usage_chunk()])),
         ]);
         let what = ["latency", "first_chunk", "chunks", "usage"].map(|what| json!({"do": "tell", "what": what}));
         let client = world.client(&provider, [world.probe("a", 1, json!({"complete": what}))]).await;
@@ -94,7 +94,7 @@ both! {
     }
 
     async fn c1_on_complete_runs_after_the_caller_has_the_answer(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let slow = json!({"complete": [{"do": "sleep", "ms": 5000}]});
         let client = world.client(&provider, [world.probe("a", 1, slow)]).await;
         let begun = tokio::time::Instant::now();
@@ -104,7 +104,7 @@ both! {
     }
 
     async fn c1_on_complete_can_change_nothing(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let tries = json!({"complete": [{"do": "value", "key": "k", "value": 1}]});
         let sees = json!({"complete": [{"do": "tell", "what": "value:k"}]});
         let client = world.client(&provider, [world.probe("a", 1, sees), world.probe("b", 2, tries)]).await;
@@ -119,7 +119,7 @@ both! {
     }
 
     async fn c2_cleanup_runs_once_at_unload_after_the_last_hook(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let slow = json!({"complete": [{"do": "state"}, {"do": "sleep", "ms": 2000}, {"do": "tell", "what": "status"}]});
         let client = world.client(&provider, [world.probe("a", 1, slow)]).await;
         client.send(chat("m")).await;
@@ -132,7 +132,7 @@ both! {
     }
 
     async fn c2_cleanup_runs_once_at_shutdown(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))]).await;
         client.plugins().change(vec![llmux_core::plugins::Change::Disable("b".into())]).await.expect("disabled");
         world.finish(&client).await;

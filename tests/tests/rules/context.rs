@@ -5,9 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use llmux_core::pipeline::{Identity, Value, is_reserved_header};
 use llmux_tests::{
-    Scripted, Turn, both,
-    logs::Logs,
-    provider::Shared,
+    Capture, Turn, both, scripted,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -23,7 +21,7 @@ both! {
             "key_id", "user", "team", "header:X-Tenant", "header:authorization", "header:none",
         ];
         for streams in [false, true] {
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let name = format!("it.{streams}");
             let hooks = if streams { ["pre_stream", "chunk", "post_stream", "complete"] } else { ["pre", "pre", "post", "complete"] };
             let scripts: serde_json::Map<_, _> = hooks.iter().map(|hook| ((*hook).to_owned(), tell(&what))).collect();
@@ -55,7 +53,7 @@ both! {
     }
 
     async fn x1_a_context_is_its_requests_own_for_as_long_as_anything_holds_it(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let gate = world.text_path("gate");
         let complete = json!([
             {"do": "tell", "what": "request_id"}, {"do": "only", "what": "model", "is": "m"},
@@ -79,7 +77,7 @@ both! {
     }
 
     async fn x2_values_keep_their_type_and_give_nothing_as_another(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let set = |key: &str, value: Json| json!({"do": "value", "key": key, "value": value});
         let sets = json!({"pre": [
             set("s", json!("text")), set("i", json!(-7)), set("f", json!(1.5)), set("b", json!(true)),
@@ -100,7 +98,7 @@ both! {
     }
 
     async fn x3_plugins_add_response_headers(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let sets = json!({
             "pre": [{"do": "header", "name": "x-cache", "value": "miss"}, {"do": "header", "name": "x-pre", "value": "1"}],
             "post": [{"do": "header", "name": "X-Cache", "value": "hit"}],
@@ -113,14 +111,14 @@ both! {
     }
 
     async fn x3_the_servers_own_headers_are_refused(world: World) {
-        let (logs, _guard) = Logs::collect();
+        let logs = Capture::llmux();
         let reserved = [
             "connection", "content-encoding", "content-length", "content-type", "Keep-Alive", "proxy-connection", "TE",
             "trailer", "transfer-encoding", "upgrade", "X-Request-Id",
         ];
         for name in reserved {
             assert!(is_reserved_header(&name.parse().expect("a name")), "{name}");
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let sets = json!({"pre": [{"do": "header", "name": name, "value": "0"}]});
             let client = world.client(&provider, [world.probe("a", 1, sets)]).await;
             let reply = client.send(chat("m")).await;
@@ -132,7 +130,7 @@ both! {
     }
 
     async fn x4_each_instance_has_a_state_of_its_own_for_each_request(world: World) {
-        let provider = Scripted::new([Turn::error(500, "down")]);
+        let provider = scripted([Turn::error(500, "down")]);
         let state = json!([{"do": "state"}]);
         let counts = json!({"pre": state, "post": state, "complete": state});
         let plugins = [world.probe("a", 1, counts), world.probe("b", 2, json!({"post": state, "complete": state}))];
@@ -151,7 +149,7 @@ both! {
     }
 
     async fn x4_a_state_is_dropped_before_its_instance(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"complete": [{"do": "state"}]}))]).await;
         client.send(chat("m")).await;
         world.finish(&client).await;
@@ -160,9 +158,9 @@ both! {
     }
 
     async fn x5_provider_and_deployment_are_the_current_choice(world: World) {
-        let (first, second) = (Scripted::new([Turn::error(503, "down")]), Scripted::new([]));
+        let (first, second) = (scripted([Turn::error(503, "down")]), scripted([]));
         let what = tell(&["provider", "deployment"]);
-        let other: Arc<dyn llmux_core::provider::Provider> = Arc::new(Shared(second.clone()));
+        let other: Arc<dyn llmux_core::provider::Provider> = Arc::new(second.clone());
         let builder = builder(&first).provider("q", other, [("m", "m-there")]);
         let client = built(builder, [world.probe("a", 1, json!({"pre": what, "post": what}))]).await;
         let reply = client.send(chat("m")).await;

@@ -9,7 +9,7 @@ use llmux_core::{
     plugins::{PluginState, PluginsConfig, ShutdownReport, Unloaded},
 };
 use llmux_tests::{
-    Kind, Scripted, World, both,
+    Kind, World, both, scripted,
     world::{builder, built, chat, said},
 };
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ async fn client(world: &World, scripts: Value) -> Client {
         .with_pre_hook_timeout(Duration::from_secs(3))
         .with_post_hook_timeout(Duration::from_millis(500));
     let plugins = PluginsConfig { drain_timeout: Duration::from_millis(20), ..PluginsConfig::default() };
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let instances = [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))];
     built(builder(&provider).pipeline(pipeline).plugins(plugins), instances).await
 }
@@ -54,7 +54,7 @@ both! {
 
     async fn c2_a_cleanup_has_the_post_hook_timeout_of_the_configuration_that_counts_when_it_begins(world: World) {
         let hangs = json!({"cleanup": [{"do": "sleep", "ms": 3_600_000}]});
-        let (provider, instances) = (Scripted::new([]), ["a", "b"].map(|name| world.probe(name, 1, hangs.clone())));
+        let (provider, instances) = (scripted([]), ["a", "b"].map(|name| world.probe(name, 1, hangs.clone())));
         let client = built(builder(&provider), instances).await;
         for (name, seconds) in [("a", 3), ("b", 20)] {
             let pipeline =

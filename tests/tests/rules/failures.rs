@@ -8,9 +8,7 @@ use llmux_core::{
     plugins::{HookInfo, OnError, PluginError},
 };
 use llmux_tests::{
-    Scripted, Turn, World, both,
-    logs::Logs,
-    provider,
+    Capture, Turn, World, both, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -45,7 +43,7 @@ const FAILURE: &str = "!500 plugin_failure: a plugin failed while it handled thi
 both! {
     async fn e1_a_failed_pre_hook_is_rolled_back(world: World) {
         for (kind, failure) in failures() {
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let before = json!({"pre": [
                 {"do": "value", "key": "k", "value": "before"}, {"do": "set", "pointer": "/user", "value": "before"},
             ]});
@@ -65,7 +63,7 @@ both! {
     async fn e1_a_failed_post_hook_is_rolled_back(world: World) {
         for (kind, failure) in failures() {
             let place = "/choices/0/message/content";
-            let provider = Scripted::new([Turn::text("answer")]);
+            let provider = scripted([Turn::text("answer")]);
             let fails = json!({"post": edits_then(place, &failure)});
             let name = format!("fails-{kind}");
             let sees = json!({"post": [{"do": "tell", "what": "value:k"}, {"do": "tell", "what": format!("body:{place}")}]});
@@ -80,8 +78,8 @@ both! {
     }
 
     async fn e1_a_failed_post_hook_that_replaced_the_outcome_is_rolled_back(world: World) {
-        let provider = Scripted::new([Turn::text("answer"), Turn::error(418, "teapot")]);
-        let other = provider::response(&json!("other"));
+        let provider = scripted([Turn::text("answer"), Turn::error(418, "teapot")]);
+        let other = turn::response(&json!("other"));
         let fails = json!({"post": [
             {"do": "convert", "status": 500, "message": "x"},
             {"do": "recover", "body": other},
@@ -95,7 +93,7 @@ both! {
 
     async fn e1_a_failed_chunk_hook_is_rolled_back(world: World) {
         for (kind, failure) in failures() {
-            let provider = Scripted::new([Turn::Say(vec![json!("one")])]);
+            let provider = scripted([Turn::say(vec![json!("one")])]);
             let fails = json!({"chunk": edits_then("/choices/0/delta/content", &failure)});
             let name = format!("fails-{kind}");
             let sees = json!({"chunk": [{"do": "tell", "what": "value:k"}, {"do": "tell", "what": "delta"}]});
@@ -107,10 +105,10 @@ both! {
     }
 
     async fn e1_a_failed_end_of_stream_emits_nothing(world: World) {
-        let provider = Scripted::new([Turn::Say(vec![json!("one")])]);
+        let provider = scripted([Turn::say(vec![json!("one")])]);
         let fails = json!({"post_stream": [
             {"do": "value", "key": "k", "value": 1},
-            {"do": "emit", "chunk": provider::chunk(&json!("more"))},
+            {"do": "emit", "chunk": turn::chunk(&json!("more"))},
             {"do": "fail", "message": "broke"},
         ]});
         let sees = json!({"post_stream": [{"do": "tell", "what": "value:k"}, {"do": "tell", "what": "ending"}]});
@@ -120,14 +118,14 @@ both! {
     }
 
     async fn e1_an_answer_that_makes_no_sense_is_a_failure_and_rolled_back(world: World) {
-        let (logs, _guard) = Logs::collect();
+        let logs = Capture::llmux();
         let answers = [
             ("status", json!({"do": "reject", "status": 200, "message": "fine?"})),
             ("no-json", json!({"do": "respond_text", "text": "{oops"})),
             ("no-object", json!({"do": "respond", "body": [1]})),
         ];
         for (name, answer) in answers {
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let client =
                 world.client(&provider, [world.probe(name, 1, json!({"pre": edits_then("/user", &answer)}))]).await;
             let reply = client.send(chat("m")).await;
@@ -141,7 +139,7 @@ both! {
     }
 
     async fn e1_an_end_of_a_stream_that_makes_no_sense_is_a_failure_and_rolled_back(world: World) {
-        let provider = Scripted::new([Turn::Say(vec![json!("one")])]);
+        let provider = scripted([Turn::say(vec![json!("one")])]);
         let fails = edits_then("/choices/0/delta/content", &json!({"do": "end", "status": 200, "message": "fine?"}));
         let client = world.client(&provider, [world.probe("a", 1, json!({"chunk": fails}))]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["one"], "the chunk is rolled back");
@@ -149,7 +147,7 @@ both! {
     }
 
     async fn e1_a_request_without_a_model_is_a_failure_and_rolled_back(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let breaks = json!({"pre": [{"do": "remove", "pointer": "/model"}]});
         let client = world.client(&provider, [world.probe("a", 1, breaks)]).await;
         assert_eq!(said(&client.send(chat("m")).await), "again");
@@ -157,9 +155,9 @@ both! {
     }
 
     async fn e2_by_default_a_failure_is_logged_and_counted_and_the_request_goes_on(world: World) {
-        let (logs, _guard) = Logs::collect();
+        let logs = Capture::llmux();
         for (kind, failure) in failures() {
-            let provider = Scripted::new([Turn::text("fine")]);
+            let provider = scripted([Turn::text("fine")]);
             let name = format!("it-{kind}");
             let plugin = world.probe(&name, 1, json!({"pre": [failure], "post": [failure]}));
             let client = world.client(&provider, [plugin]).await;
@@ -180,12 +178,12 @@ both! {
     }
 
     async fn e3_propagated_a_pre_hooks_failure_is_the_requests_error_which_stands(world: World) {
-        let (logs, _guard) = Logs::collect();
+        let logs = Capture::llmux();
         for (kind, failure) in failures() {
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let recovers = json!({"post": [
                 {"do": "tell", "what": "kind"},
-                {"do": "recover", "body": provider::response(&json!("recovered"))},
+                {"do": "recover", "body": turn::response(&json!("recovered"))},
             ]});
             let name = format!("secret-{kind}");
             let plugins = [
@@ -209,10 +207,10 @@ both! {
     }
 
     async fn e3_propagated_a_post_hooks_failure_is_the_requests_error_which_stands(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let recovers = json!({"post": [
             {"do": "tell", "what": "kind"},
-            {"do": "recover", "body": provider::response(&json!("recovered"))},
+            {"do": "recover", "body": turn::response(&json!("recovered"))},
         ]});
         let fails = json!({"post": [{"do": "fail", "message": "broke"}]});
         let plugins = [world.probe("a", 1, recovers), world.probe("b", 2, fails).with_on_error(OnError::Fail)];
@@ -230,7 +228,7 @@ both! {
             ("post_stream", vec!["one".to_owned(), FAILURE.to_owned()]),
         ];
         for (hook, expected) in expected {
-            let provider = Scripted::new([Turn::Say(vec![json!("one")])]);
+            let provider = scripted([Turn::say(vec![json!("one")])]);
             let name = format!("it-{}", hook.replace('_', "-"));
             let sees = json!({"post_stream": [{"do": "tell", "what": "ending"}]});
             let plugins =
@@ -254,7 +252,7 @@ both! {
             ("the instance over the flag (false)", false, probe_fails().with_on_error(OnError::Fail), FAILURE),
         ];
         for (case, propagate_errors, plugin, expected) in cases {
-            let provider = Scripted::new([]);
+            let provider = scripted([]);
             let config = PipelineConfig::default().with_propagate_errors(propagate_errors);
             let client = built(builder(&provider).pipeline(config), [plugin]).await;
             assert_eq!(said(&client.send(chat("m")).await), expected, "{case}");
@@ -265,7 +263,7 @@ both! {
         let config = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(2)).with_post_hook_timeout(Duration::from_secs(5));
         let hooks = [("pre", 2), ("post", 5), ("pre_stream", 2), ("chunk", 5), ("post_stream", 5), ("complete", 5), ("cleanup", 5)];
         for (hook, seconds) in hooks {
-            let provider = Scripted::new([Turn::text("fine")]);
+            let provider = scripted([Turn::text("fine")]);
             let name = format!("it-{}", hook.replace('_', "-"));
             let waits = json!([{"do": "hold_mark"}, {"do": "sleep", "ms": 3_600_000}, {"do": "tell", "what": "model"}]);
             let pipeline = builder(&provider).pipeline(config.clone());
@@ -284,7 +282,7 @@ both! {
     }
 
     async fn e4_a_hook_reads_how_long_it_may_still_run(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let tells = json!({"pre": [
             {"do": "tell", "what": "remaining"}, {"do": "block", "ms": 20}, {"do": "tell", "what": "remaining"},
         ]});
@@ -301,7 +299,7 @@ both! {
     }
 
     async fn e4_the_completions_that_wait_are_bounded_and_what_is_dropped_is_counted(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let gate = world.text_path("gate");
         let config = PipelineConfig::default().with_max_waiting_completions(1);
         let waits = world.probe("a", 1, json!({"complete": [{"do": "wait_until", "path": gate}]}));
@@ -317,7 +315,7 @@ both! {
     }
 
     async fn e4_construction_has_ten_seconds(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, []).await;
         let gate = world.text_path("gate");
         let blocks = world.probe("slow", 1, json!({"new": [{"do": "block_until", "path": gate}]}));
@@ -340,8 +338,8 @@ both! {
 
 /// In real time: the clock that measures a poll must move.
 async fn blocks(world: World) {
-    let (logs, _guard) = Logs::collect();
-    let provider = Scripted::new([]);
+    let logs = Capture::llmux();
+    let provider = scripted([]);
     let plugins = [
         world.probe("blocks", 1, json!({"pre": [{"do": "block", "ms": 30}]})),
         world.probe("quick", 2, json!({})),

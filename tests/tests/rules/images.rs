@@ -11,8 +11,7 @@ use llmux_core::{
     plugins::{Change, LibraryError, PluginError, PluginsConfig, RetiredImages},
 };
 use llmux_tests::{
-    Fixtures, Kind, Scripted, World,
-    logs::Logs,
+    Capture, Fixtures, Kind, World, scripted,
     world::{builder, built, chat, said},
 };
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 /// A client that leaves so many images.
 async fn client(max: u64, dirs: Vec<PathBuf>) -> Client {
     let plugins = PluginsConfig { max_retired_images: max, dirs, autoload: true, ..PluginsConfig::default() };
-    built(builder(&Scripted::new([])).plugins(plugins), []).await
+    built(builder(&scripted([])).plugins(plugins), []).await
 }
 
 fn size(path: &Path) -> u64 {
@@ -161,7 +160,7 @@ async fn d4_what_changes_of_an_instance_says_nothing_about_the_file_that_was_ref
 #[tokio::test(start_paused = true)]
 async fn d4_when_one_instance_refuses_the_new_version_none_swaps() {
     let world = World::new(Kind::Loaded);
-    let (logs, _guard) = Logs::collect();
+    let logs = Capture::llmux();
     let refuses = world.text_path("refuses");
     let counts = json!({"counter": "seen_total", "pre": [{"do": "count", "label": "x"}]});
     let picky = json!({"new": [{"do": "refuse_if", "path": refuses}]});

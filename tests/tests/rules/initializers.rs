@@ -17,7 +17,7 @@ use llmux_core::{
     },
 };
 use llmux_tests::{
-    Fixtures, Kind, Scripted, World,
+    Fixtures, Kind, World, scripted,
     world::{builder, built, chat, said},
 };
 use serde_json::json;
@@ -57,7 +57,7 @@ impl Trap {
 #[tokio::test]
 async fn d2_the_initializer_runs_once_when_the_library_is_loaded() {
     let trap = Trap::new();
-    let client = built(builder(&Scripted::new([])), [PluginSpec::path(&trap.library)]).await;
+    let client = built(builder(&scripted([])), [PluginSpec::path(&trap.library)]).await;
     assert_eq!(trap.ran(), 1);
     client
         .plugins()
@@ -83,7 +83,7 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     trap.quiet("inspect_folders");
     assert!(discover(folders, &options).expect("a folder")[0].refused.is_none());
     trap.quiet("discover");
-    let client = built(builder(&Scripted::new([])).plugins(trap.config()), []).await;
+    let client = built(builder(&scripted([])).plugins(trap.config()), []).await;
     client.plugins().discover().await.expect("a folder");
     trap.quiet("the registry's discover");
     assert!(client.plugins().rescan().await.expect("a folder").plugins.is_empty());
@@ -93,17 +93,17 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     let config = PluginsConfig { autoload: true, ..trap.config() };
     let disabled =
         PluginSpec::path(&trap.library).with_name("x").with_origin(Origin::Config).with_enabled(false);
-    let client = built(builder(&Scripted::new([])).plugins(config.clone()), [disabled]).await;
+    let client = built(builder(&scripted([])).plugins(config.clone()), [disabled]).await;
     client.plugins().rescan().await.expect("a folder");
     trap.quiet("an autoload of a library that the configuration names and does not enable");
     drop(client);
-    built(builder(&Scripted::new([])).plugins(config), []).await;
+    built(builder(&scripted([])).plugins(config), []).await;
     assert_eq!(trap.ran(), 1, "an autoload of a library that nothing names");
 }
 
 /// Loads it with these settings, which must refuse it.
 async fn refused(trap: &Trap, what: &str, config: PluginsConfig, spec: PluginSpec) -> PluginError {
-    let client = built(builder(&Scripted::new([])).plugins(config), []).await;
+    let client = built(builder(&scripted([])).plugins(config), []).await;
     let error = client.plugins().load(spec).await.expect_err(what);
     trap.quiet(what);
     error
@@ -159,7 +159,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
     let error = refused(&trap, "a file that everybody may write", trap.config(), load(&trap.library)).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Permissions(_), .. }), "{error:?}");
     let trusting = PluginsConfig { allow_insecure_permissions: true, ..trap.config() };
-    let client = built(builder(&Scripted::new([])).plugins(trusting), [load(&trap.library)]).await;
+    let client = built(builder(&scripted([])).plugins(trusting), [load(&trap.library)]).await;
     assert_eq!(trap.ran(), 1, "allowed, it is loaded");
     drop(client);
 }
@@ -168,7 +168,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
 async fn l1_a_library_that_has_no_place_in_the_pipeline_is_not_run() {
     let trap = Trap::new();
     let full = PipelineConfig::default().with_max_plugins(1);
-    let client = built(builder(&Scripted::new([])).pipeline(full), [trap.world.guard(json!({}))]).await;
+    let client = built(builder(&scripted([])).pipeline(full), [trap.world.guard(json!({}))]).await;
     let load = |name: &str| client.plugins().load(PluginSpec::path(&trap.library).with_name(name));
     assert!(matches!(load("guard").await, Err(PluginError::DuplicatePlugin { .. })));
     assert!(matches!(load("more").await, Err(PluginError::TooManyPlugins { max: 1 })));
@@ -182,7 +182,7 @@ async fn e4_an_initializer_that_never_returns_holds_up_no_later_change() {
     let trap = Trap::new();
     let hold = trap.world.path("log.hold");
     fs::write(&hold, "").expect("written");
-    let client = built(builder(&Scripted::new([])), [trap.world.guard(json!({}))]).await;
+    let client = built(builder(&scripted([])), [trap.world.guard(json!({}))]).await;
     let (plugins, spec) = (client.plugins().clone(), PluginSpec::path(&trap.library));
     let loading = tokio::spawn(async move { plugins.load(spec).await });
     while trap.ran() == 0 {

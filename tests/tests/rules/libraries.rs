@@ -13,7 +13,7 @@ use llmux_core::{
     plugins::{LibraryError, PluginError, PluginState, PluginsConfig},
 };
 use llmux_tests::{
-    Fixtures, Kind, Scripted, World,
+    Fixtures, Kind, World, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -44,7 +44,7 @@ fn patched(world: &World, name: &str, part: &[u8], by: &[u8]) -> PathBuf {
 
 /// Loads what must be refused, between two requests that must not notice. Gives the error, which names the file.
 async fn refused(world: &World, spec: PluginSpec, path: &Path) -> LibraryError {
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
     let before = said(&client.send(chat("m")).await);
     let refused = client.plugins().load(spec).await.expect_err("refused");
@@ -172,7 +172,7 @@ async fn d2_a_checksum_that_does_not_fit_is_refused_before_the_format_is_looked_
 #[tokio::test]
 async fn d2_a_checksum_that_fits_is_loaded() {
     let world = world();
-    let client = built(builder(&Scripted::new([])), []).await;
+    let client = built(builder(&scripted([])), []).await;
     let loaded = client.plugins().load(PluginSpec::path(Fixtures::get().guard())).await.expect("loaded");
     let sha256 = loaded.sha256.expect("a library");
     let spec =
@@ -193,7 +193,7 @@ async fn d2_a_file_over_the_limit_is_refused() {
 #[tokio::test]
 async fn d2_a_configuration_that_does_not_fit_the_schema_is_refused_before_construction() {
     let world = world();
-    let client = built(builder(&Scripted::new([])), []).await;
+    let client = built(builder(&scripted([])), []).await;
     let wrong = PluginSpec::path(Fixtures::get().probe())
         .with_name("a")
         .with_config(world.scripts(json!({"pre": 7})));
@@ -210,7 +210,7 @@ async fn d2_a_configuration_that_does_not_fit_the_schema_is_refused_before_const
 #[tokio::test]
 async fn d2_the_private_copy_is_not_left_behind_and_the_image_serves_without_it() {
     let world = world();
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let path = world.path("guard.so");
     fs::copy(Fixtures::get().guard(), &path).expect("a copy");
     let client = built(builder(&provider), [PluginSpec::path(&path)]).await;
@@ -220,7 +220,7 @@ async fn d2_the_private_copy_is_not_left_behind_and_the_image_serves_without_it(
 
 #[tokio::test]
 async fn d2_an_older_contract_with_fewer_fields_loads_and_works() {
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let older = PluginSpec::path(Fixtures::get().library("llmux-older")).with_config(json!({"deny": "n"}));
     let client = built(builder(&provider), [older]).await;
     let reply = client.send(chat("m")).await;
@@ -267,7 +267,7 @@ async fn d1_discovery_lists_every_library_and_a_bad_one_hinders_nothing() {
     );
     fs::write(folder.join("a.so"), "no library").expect("a file");
     fs::write(folder.join("readme.txt"), "no library").expect("a file");
-    let client = built(builder(&Scripted::new([])).plugins(in_folder(&folder)), []).await;
+    let client = built(builder(&scripted([])).plugins(in_folder(&folder)), []).await;
     let found = client.plugins().discover().await.expect("a folder");
     let found: Vec<_> = found
         .into_iter()
@@ -288,7 +288,7 @@ async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
         folder(&world, &[("guard.so", Fixtures::get().guard()), ("probe.so", Fixtures::get().probe())]);
     fs::write(folder.join("bad.so"), "no library").expect("a file");
     let configured = PluginSpec::path(folder.join("guard.so")).with_name("mine");
-    let client = built(builder(&Scripted::new([])).plugins(autoloaded(&folder)), [configured]).await;
+    let client = built(builder(&scripted([])).plugins(autoloaded(&folder)), [configured]).await;
     let refused = client.plugins().list().into_iter().filter(|it| it.state == PluginState::Failed).count();
     assert_eq!((refused, client.plugins().refused()), (1, 1), "the bad one");
     assert_eq!(
@@ -302,7 +302,7 @@ async fn d8_autoload_makes_one_instance_of_each_library_that_none_uses() {
 async fn d8_two_libraries_of_one_name_are_an_error_that_names_both() {
     let world = world();
     let folder = folder(&world, &[("one.so", Fixtures::get().guard()), ("two.so", Fixtures::get().guard())]);
-    let client = built(builder(&Scripted::new([])).plugins(autoloaded(&folder)), []).await;
+    let client = built(builder(&scripted([])).plugins(autoloaded(&folder)), []).await;
     let refused = client.plugins().load(PluginSpec::plugin("guard")).await.expect_err("refused");
     let message = refused.to_string();
     assert!(matches!(refused, PluginError::AmbiguousPlugin { .. }), "{refused:?}");
@@ -319,7 +319,7 @@ async fn d8_a_folder_that_is_named_twice_is_one() {
     std::os::unix::fs::symlink(&folder, &link).expect("linked");
     let dirs = vec![folder.clone(), folder.join("."), folder.join("../plugins"), link];
     let config = PluginsConfig { dirs, autoload: true, ..PluginsConfig::default() };
-    let client = built(builder(&Scripted::new([])).plugins(config), []).await;
+    let client = built(builder(&scripted([])).plugins(config), []).await;
     assert_eq!(client.plugins().refused(), 0);
     assert_eq!(instances(&client), ["guard"]);
     assert_eq!(

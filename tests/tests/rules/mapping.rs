@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{Change, LibraryError, PluginError, Unloaded},
 };
 use llmux_tests::{
-    Fixtures, Kind, Scripted, World,
+    Fixtures, Kind, World, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn d2_hard_links_to_one_library_are_two_images() {
     Fixtures::get().initializer(&paths[0], &log);
     fs::hard_link(&paths[0], &paths[1]).expect("linked");
     let specs = paths.iter().zip(["one", "two"]).map(|(path, name)| PluginSpec::path(path).with_name(name));
-    let _client = built(builder(&Scripted::new([])), specs).await;
+    let _client = built(builder(&scripted([])), specs).await;
     assert_eq!(
         fs::read_to_string(&log).expect("it ran"),
         "ran\nran\n",
@@ -38,7 +38,7 @@ fn d5_an_image_stays_for_the_threads_that_ran_it_and_end_after_its_unload() {
     let world = World::new(Kind::Loaded);
     let life = async || {
         let spec = world.probe("a", 1, json!({"pre": [{"do": "name_thread"}]}));
-        let client = world.client(&Scripted::new([]), [spec]).await;
+        let client = world.client(&scripted([]), [spec]).await;
         let sha256 = client.plugins().list()[0].sha256.clone().expect("a library");
         assert_eq!(said(&client.send(chat("m")).await), "again");
         let before = mapped(&sha256);
@@ -57,7 +57,7 @@ fn d5_an_image_stays_for_the_threads_that_ran_it_and_end_after_its_unload() {
 async fn d2_libraries_with_symbols_of_one_name_each_call_their_own() {
     let specs = ["1", "2"]
         .map(|name| PluginSpec::path(Fixtures::get().library(&format!("llmux-twin-{name}"))).with_name(name));
-    let client = built(builder(&Scripted::new([])), specs).await;
+    let client = built(builder(&scripted([])), specs).await;
     for name in ["2", "1"] {
         let reply = client.send(chat("m")).await;
         assert_eq!(header(reply.headers(), "x-symbol"), Some(name), "the last that sets the header");
@@ -67,7 +67,7 @@ async fn d2_libraries_with_symbols_of_one_name_each_call_their_own() {
 
 #[tokio::test]
 async fn d2_a_library_that_lacks_a_symbol_is_refused_when_it_is_loaded() {
-    let client = built(builder(&Scripted::new([])), []).await;
+    let client = built(builder(&scripted([])), []).await;
     let path = Fixtures::get().library("llmux-lacking");
     match client.plugins().load(PluginSpec::path(&path)).await {
         Err(PluginError::Library { error: LibraryError::Dlopen(why), .. }) => {
@@ -79,7 +79,7 @@ async fn d2_a_library_that_lacks_a_symbol_is_refused_when_it_is_loaded() {
 
 #[tokio::test]
 async fn d1_a_manifest_survives_fat_lto_and_strip() {
-    let provider = Scripted::new([]);
+    let provider = scripted([]);
     let client = built(builder(&provider), [PluginSpec::path(Fixtures::get().whole())]).await;
     assert_eq!(header(client.send(chat("m")).await.headers(), "x-guarded"), Some("m"));
 }

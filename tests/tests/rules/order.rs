@@ -2,14 +2,14 @@
 
 use llmux_core::plugins::{Change, Unloaded};
 use llmux_tests::{
-    Scripted, Turn, both,
+    Turn, both, scripted,
     world::{all, chat, read, said, text},
 };
 use serde_json::json;
 
 both! {
     async fn o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let plugins =
             [("b", 20), ("a", -5), ("c", 30)].map(|(name, priority)| world.probe(name, priority, json!({})));
         let client = world.client(&provider, plugins).await;
@@ -19,7 +19,7 @@ both! {
     }
 
     async fn o1_equal_priorities_keep_the_order_of_registration(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let plugins = ["z", "m", "a"].map(|name| world.probe(name, 7, json!({})));
         let client = world.client(&provider, plugins).await;
         // An enabled instance goes back to its place.
@@ -31,7 +31,7 @@ both! {
     }
 
     async fn o2_a_stream_keeps_its_snapshot(world: World) {
-        let provider = Scripted::new([Turn::Paced(vec![json!("one"), json!("two")])]);
+        let provider = scripted([Turn::paced(vec![json!("one"), json!("two")])]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"chunk": [{"do": "shout"}]}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
         let first = stream.next().await.expect("a chunk").expect("a chunk");
@@ -47,7 +47,7 @@ both! {
 
     async fn o2_a_request_that_waits_in_a_hook_is_not_changed_by_a_load(world: World) {
         let gate = world.text_path("gate");
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let waits = world.probe("a", 1, json!({"pre": [{"do": "wait_until", "path": gate}]}));
         let client = world.client(&provider, [waits]).await;
         let sender = client.clone();
@@ -62,7 +62,7 @@ both! {
     }
 
     async fn o3_post_hooks_run_up_to_the_one_that_short_circuited(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let answers = json!({"pre": [{"do": "reject", "status": 429, "message": "slow"}]});
         let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, answers), world.probe("c", 3, json!({}))];
         let client = world.client(&provider, plugins).await;
@@ -73,7 +73,7 @@ both! {
     }
 
     async fn o3_one_whose_pre_hook_failed_counts(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         for (name, step) in [("fails", "fail"), ("panics", "panic")] {
             let client = world
                 .client(&provider, [world.probe(name, 1, json!({"pre": [{"do": step, "message": "no"}]}))])
@@ -84,7 +84,7 @@ both! {
     }
 
     async fn o4_the_way_back_is_always_descending(world: World) {
-        let provider = Scripted::new([Turn::Say(vec![json!("one"), json!("two")])]);
+        let provider = scripted([Turn::say(vec![json!("one"), json!("two")])]);
         let plugins = ["a", "b", "c"].map(|name| world.probe(name, 1, json!({})));
         let client = world.client(&provider, plugins).await;
         all(client.stream(chat("m")).await).await;
@@ -97,7 +97,7 @@ both! {
     }
 
     async fn o5_any_priority_is_valid(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let plugins = [("last", i32::MAX), ("first", i32::MIN), ("middle", 0)];
         let plugins = plugins.map(|(name, priority)| world.probe(name, priority, json!({})));
         let client = world.client(&provider, plugins).await;

@@ -2,8 +2,7 @@
 
 use llmux_core::{Client, plugins::PluginError};
 use llmux_tests::{
-    Scripted, Turn, World, both,
-    logs::Logs,
+    Capture, ScriptedProvider, Turn, World, both, scripted,
     world::{all, chat, said},
 };
 use serde_json::{Value as Json, json};
@@ -14,7 +13,7 @@ const HOOKS: [&str; 6] = ["pre", "post", "pre_stream", "chunk", "post_stream", "
 /// Plays a script in each hook in turn; each time the request, and one after it, must go on.
 async fn in_every_hook(world: &World, script: Json) {
     for hook in HOOKS {
-        let provider = Scripted::new([Turn::text("fine"), Turn::text("fine")]);
+        let provider = scripted([Turn::text("fine"), Turn::text("fine")]);
         let name = format!("it-{}", hook.replace('_', "-"));
         let witness = world.probe("witness", 1, json!({}));
         let client = world.client(&provider, [witness, world.probe(&name, 2, json!({hook: script}))]).await;
@@ -34,8 +33,8 @@ async fn in_every_hook(world: &World, script: Json) {
     assert_eq!(world.count("witness.complete"), 2 * HOOKS.len(), "the other plugin is told of every request");
 }
 
-async fn client(world: &World, scripts: Json) -> (std::sync::Arc<Scripted>, Client) {
-    let provider = Scripted::new([]);
+async fn client(world: &World, scripts: Json) -> (ScriptedProvider, Client) {
+    let provider = scripted([]);
     let client = world.client(&provider, [world.probe("a", 1, scripts)]).await;
     (provider, client)
 }
@@ -91,8 +90,8 @@ both! {
     }
 
     async fn e5_a_panic_in_a_stream_of_a_plugins_own_ends_the_stream_with_an_error(world: World) {
-        let (logs, _guard) = Logs::collect();
-        let chunk = llmux_tests::provider::chunk(&json!("one"));
+        let logs = Capture::llmux();
+        let chunk = llmux_testing::turn::chunk(&json!("one"));
         let streams = json!({"pre": [{"do": "stream", "chunks": [chunk], "then": "panic"}]});
         let (_provider, client) = client(&world, streams).await;
         let read = all(client.stream(chat("m")).await).await;
@@ -154,7 +153,7 @@ both! {
 #[tokio::test(start_paused = true)]
 async fn e5_a_loaded_plugins_panic_is_in_the_hosts_log() {
     let world = World::new(llmux_tests::Kind::Loaded);
-    let (logs, _guard) = Logs::collect();
+    let logs = Capture::llmux();
     let (_provider, client) = client(&world, json!({"pre": [{"do": "panic", "message": "boom"}]})).await;
     client.send(chat("m")).await;
     let logged = logs.with(&["ERROR", "llmux::plugin", "panicked at", "boom"]);

@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{Change, PluginError, PluginState, Setting},
 };
 use llmux_tests::{
-    Scripted, Turn, both,
+    Turn, both, scripted,
     world::{all, builder, built, chat, read, said},
 };
 use serde_json::json;
@@ -19,7 +19,7 @@ fn names(client: &llmux_core::Client) -> Vec<String> {
 
 both! {
     async fn l1_the_number_of_instances_is_bounded(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let config = PipelineConfig::default().with_max_plugins(2);
         let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
         let client = built(builder(&provider).pipeline(config), plugins).await;
@@ -30,7 +30,7 @@ both! {
     }
 
     async fn l1_names_are_unique(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let refused = client.plugins().load(world.probe("a", 2, json!({}))).await;
         assert!(matches!(&refused, Err(PluginError::DuplicatePlugin { name }) if name == "a"), "{refused:?}");
@@ -38,7 +38,7 @@ both! {
     }
 
     async fn l1_an_unknown_instance_is_not_found(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let changes = [Change::Unload("x".into()), Change::Reload("x".into()), Change::Enable("x".into()), Change::Disable("x".into())];
         for change in changes {
@@ -48,7 +48,7 @@ both! {
     }
 
     async fn l1_a_failed_change_leaves_the_old_snapshot(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let changes = vec![
             Change::Load(world.probe("b", 2, json!({}))),
@@ -67,7 +67,7 @@ both! {
     }
 
     async fn l1_a_place_or_a_name_that_an_earlier_change_of_several_frees_is_free(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let config = PipelineConfig::default().with_max_plugins(2);
         let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
         let client = built(builder(&provider).pipeline(config), plugins).await;
@@ -84,7 +84,7 @@ both! {
     }
 
     async fn l2_several_changes_are_one_snapshot(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))]).await;
         let gate = world.text_path("gate");
         let slow = world.probe("d", 4, json!({"new": [{"do": "block_until", "path": gate}]}));
@@ -108,7 +108,7 @@ both! {
     }
 
     async fn l3_shutdown_refuses_drains_and_cleans_up_in_descending_order(world: World) {
-        let provider = Scripted::new([Turn::Paced(vec![json!("one"), json!("two")])]);
+        let provider = scripted([Turn::paced(vec![json!("one"), json!("two")])]);
         let fails = json!({"cleanup": [{"do": "fail", "message": "stuck"}]});
         let plugins =
             [world.probe("a", 1, fails.clone()), world.probe("b", 2, json!({})), world.probe("c", 3, fails)];
@@ -135,7 +135,7 @@ both! {
     }
 
     async fn l3_shutdown_waits_for_a_bounded_time(world: World) {
-        let provider = Scripted::new([Turn::Stall(vec![json!("one")])]);
+        let provider = scripted([Turn::stall(vec![json!("one")])]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
         stream.next().await.expect("a chunk").expect("a chunk");
@@ -151,7 +151,7 @@ both! {
     }
 
     async fn l1_an_instances_name_is_checked(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let client = world.client(&provider, []).await;
         let refused = client.plugins().load(world.probe("Not A Name", 1, json!({}))).await;
         assert!(matches!(refused, Err(PluginError::InvalidName { .. })), "{refused:?}");

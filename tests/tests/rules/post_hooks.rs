@@ -1,20 +1,20 @@
 //! Rules Q1 to Q4: what a post hook sees and may do, and that it runs exactly once.
 
 use llmux_tests::{
-    Scripted, Turn, both, provider,
+    Turn, both, scripted, turn,
     world::{builder, built, chat, said},
 };
 use serde_json::{Value as Json, json};
 
 fn response(text: &str) -> Json {
-    provider::response(&json!(text))
+    turn::response(&json!(text))
 }
 
 const TEXT: &str = "/choices/0/message/content";
 
 both! {
     async fn q1_a_post_hook_edits_the_response(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let edits = json!({"post": [{"do": "set", "pointer": TEXT, "value": "edited"}]});
         let sees = json!({"post": [{"do": "tell", "what": format!("body:{TEXT}")}]});
         let client = world.client(&provider, [world.probe("a", 1, sees), world.probe("b", 2, edits)]).await;
@@ -23,14 +23,14 @@ both! {
     }
 
     async fn q1_a_post_hook_replaces_the_response(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let replaces = json!({"post": [{"do": "recover", "body": response("another")}]});
         let client = world.client(&provider, [world.probe("a", 1, replaces)]).await;
         assert_eq!(said(&client.send(chat("m")).await), "another");
     }
 
     async fn q1_a_post_hook_recovers_from_a_providers_error(world: World) {
-        let provider = Scripted::new([Turn::error(503, "down")]);
+        let provider = scripted([Turn::error(503, "down")]);
         let recovers = json!({"post": [{"do": "recover", "body": response("saved")}]});
         let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe("a", 1, recovers)]).await;
         let reply = client.send(chat("m")).await;
@@ -38,7 +38,7 @@ both! {
     }
 
     async fn q1_a_post_hook_converts_a_response_into_an_error(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let converts = json!({"post": [{"do": "convert", "status": 451, "message": "not this"}]});
         let sees = json!({"post": [{"do": "tell", "what": "kind"}]});
         let client = world.client(&provider, [world.probe("a", 1, sees), world.probe("b", 2, converts)]).await;
@@ -47,14 +47,14 @@ both! {
     }
 
     async fn q1_a_post_hook_edits_an_error(world: World) {
-        let provider = Scripted::new([Turn::error(400, "secret inside")]);
+        let provider = scripted([Turn::error(400, "secret inside")]);
         let edits = json!({"post": [{"do": "set", "pointer": "/error/message", "value": "cleaned"}]});
         let client = world.client(&provider, [world.probe("a", 1, edits)]).await;
         assert_eq!(said(&client.send(chat("m")).await), "!400 upstream_type: cleaned");
     }
 
     async fn q2_post_hooks_run_for_an_answer_an_error_and_a_short_circuit_alike(world: World) {
-        let provider = Scripted::new([Turn::text("fine"), Turn::error(400, "bad")]);
+        let provider = scripted([Turn::text("fine"), Turn::error(400, "bad")]);
         let scripts = json!({
             "pre": [{"do": "only", "what": "model", "is": "o"}, {"do": "reject", "status": 403, "message": "no"}],
             "post": [{"do": "tell", "what": "kind"}],
@@ -69,7 +69,7 @@ both! {
     }
 
     async fn q3_post_hooks_are_told_cancelled_when_the_caller_left_during_the_provider(world: World) {
-        let provider = Scripted::new([Turn::Hang]);
+        let provider = scripted([Turn::hang()]);
         let scripts = json!({"pre": [{"do": "state"}], "post": [{"do": "tell", "what": "kind"}]});
         let client = world.client(&provider, [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))]).await;
         world.leave("b.pre", client.send(chat("m"))).await;
@@ -79,7 +79,7 @@ both! {
     }
 
     async fn q3_post_hooks_are_told_cancelled_when_the_caller_left_during_a_pre_hook(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let waits = json!({
             "pre": [{"do": "hold_mark"}, {"do": "sleep", "ms": 5000}],
             "post": [{"do": "tell", "what": "kind"}],
@@ -94,7 +94,7 @@ both! {
     }
 
     async fn q3_the_post_chain_finishes_without_a_caller_who_left_during_it(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let waits = json!({"post": [{"do": "sleep", "ms": 5000}, {"do": "tell", "what": "kind"}]});
         let sees = json!({"post": [{"do": "tell", "what": "kind"}]});
         let client = world.client(&provider, [world.probe("a", 1, sees), world.probe("b", 2, waits)]).await;
@@ -104,7 +104,7 @@ both! {
     }
 
     async fn q3_every_attempt_runs_its_post_hooks_once(world: World) {
-        let provider = Scripted::new([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("up")]);
+        let provider = scripted([Turn::error(500, "down"), Turn::error(500, "down"), Turn::text("up")]);
         let plugin = world.probe("a", 1, json!({"post": [{"do": "tell", "what": "attempt"}]}));
         let client = built(builder(&provider).fallbacks("m", ["n", "o"]), [plugin]).await;
         assert_eq!(said(&client.send(chat("m")).await), "up");
@@ -112,12 +112,12 @@ both! {
     }
 
     async fn q4_a_post_hook_reads_the_request_as_it_was_sent(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let scripts = json!({
             "pre": [{"do": "set", "pointer": "/seed", "value": 7}],
             "post": [{"do": "tell", "what": "request:/seed"}, {"do": "tell", "what": "request:/model"}],
         });
-        let shared = std::sync::Arc::new(provider::Shared(provider.clone()));
+        let shared = std::sync::Arc::new(provider.clone());
         let builder = builder(&provider).provider("q", shared, [("alias", "real-name")]);
         let client = built(builder, [world.probe("a", 1, scripts)]).await;
         client.send(chat("alias")).await;

@@ -2,14 +2,14 @@
 
 use llmux_core::pipeline::Value;
 use llmux_tests::{
-    Scripted, Turn, both,
+    Turn, both, scripted,
     world::{all, builder, built, chat, said},
 };
 use serde_json::{Value as Json, json};
 
 /// A response with this text.
 fn response(text: &str) -> Json {
-    llmux_tests::provider::response(&json!(text))
+    llmux_testing::turn::response(&json!(text))
 }
 
 fn reject(status: u16) -> Json {
@@ -18,7 +18,7 @@ fn reject(status: u16) -> Json {
 
 both! {
     async fn p1_an_edit_reaches_the_later_hooks_and_the_provider(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let edits = json!({"pre": [
             {"do": "set", "pointer": "/temperature", "value": 0.5},
             {"do": "remove", "pointer": "/messages/0"},
@@ -31,7 +31,7 @@ both! {
     }
 
     async fn p1_a_hook_that_does_nothing_leaves_the_body_byte_for_byte(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let looks = json!({"pre": [{"do": "tell", "what": "body:/messages/0/content"}]});
         let client = world.client(&provider, [world.probe("a", 1, looks)]).await;
         let body = r#"{ "model" : "m", "n":1.50, "messages": [{"role":"user","content":"h\u0069"}], "x": {"b":1,"a":2e1} }"#;
@@ -41,7 +41,7 @@ both! {
     }
 
     async fn p2_a_response_short_circuit_calls_neither_provider_nor_later_pre_hooks(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let answers = json!({"pre": [{"do": "respond", "body": response("cached"), "metadata": {"hit": true, "age": 3}}]});
         let sees = json!({"post": [{"do": "tell", "what": "value:hit"}, {"do": "tell", "what": "kind"}]});
         let plugins = [world.probe("a", 1, sees), world.probe("b", 2, answers), world.probe("c", 3, json!({}))];
@@ -59,7 +59,7 @@ both! {
     }
 
     async fn p2_the_metadata_of_an_error_short_circuit_is_merged_too(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let answers = json!({
             "pre": [{"do": "reject", "status": 429, "message": "no", "metadata": {"why": "quota"}}],
             "post": [{"do": "tell", "what": "value:why"}],
@@ -70,7 +70,7 @@ both! {
     }
 
     async fn p3_an_error_short_circuit_passes_the_post_hooks_which_may_recover(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let recovers = json!({"post": [{"do": "tell", "what": "kind"}, {"do": "recover", "body": response("recovered")}]});
         let plugins = [world.probe("a", 1, recovers), world.probe("b", 2, json!({"pre": [reject(429)]}))];
         let client = built(builder(&provider).fallbacks("m", ["n"]), plugins).await;
@@ -81,7 +81,7 @@ both! {
     }
 
     async fn p4_a_rejected_request_goes_on_to_its_fallback(world: World) {
-        let provider = Scripted::new([Turn::text("from n")]);
+        let provider = scripted([Turn::text("from n")]);
         let rejects = json!({"pre": [{"do": "only", "what": "model", "is": "m"}, reject(429)]});
         let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe("a", 1, rejects)]).await;
         let reply = client.send(chat("m")).await;
@@ -89,7 +89,7 @@ both! {
     }
 
     async fn p4_a_short_circuit_may_forbid_the_fallback(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let rejects = json!({"pre": [{"do": "reject", "status": 403, "message": "no", "allow_fallback": false}]});
         let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe("a", 1, rejects)]).await;
         let reply = client.send(chat("m")).await;
@@ -99,7 +99,7 @@ both! {
     }
 
     async fn p5_the_callers_request_is_never_changed(world: World) {
-        let provider = Scripted::new([Turn::error(500, "down")]);
+        let provider = scripted([Turn::error(500, "down")]);
         let edits = json!({"pre": [
             {"do": "tell", "what": "body:/n"},
             {"do": "set", "pointer": "/n", "value": 2},
@@ -116,10 +116,10 @@ both! {
     }
 
     async fn p6_another_model_is_routed_anew(world: World) {
-        let (first, second) = (Scripted::new([]), Scripted::new([Turn::text("from x")]));
+        let (first, second) = (scripted([]), scripted([Turn::text("from x")]));
         let renames = json!({"pre": [{"do": "set", "pointer": "/model", "value": "x"}]});
         let sees = json!({"pre": [{"do": "tell", "what": "model"}, {"do": "tell", "what": "deployment"}]});
-        let other = std::sync::Arc::new(llmux_tests::provider::Shared(second.clone()));
+        let other = std::sync::Arc::new(second.clone());
         let builder = builder(&first).provider("q", other, [("x", "x-upstream")]);
         let client = built(builder, [world.probe("a", 1, renames), world.probe("b", 2, sees)]).await;
         assert_eq!(said(&client.send(chat("m")).await), "from x");
@@ -128,7 +128,7 @@ both! {
     }
 
     async fn p6_an_unknown_model_is_refused_only_after_the_pre_chain(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let saves = json!({"pre": [
             {"do": "only", "what": "header:x-save", "is": "yes"},
             {"do": "set", "pointer": "/model", "value": "m"},
@@ -145,7 +145,7 @@ both! {
     }
 
     async fn p6_an_unknown_model_may_be_answered_by_a_pre_hook(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let answers = json!({"pre": [{"do": "respond", "body": response("mine")}]});
         let client = world.client(&provider, [world.probe("a", 1, answers)]).await;
         assert_eq!(said(&client.send(chat("nobody-serves-it")).await), "mine");

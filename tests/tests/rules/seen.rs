@@ -6,8 +6,7 @@ use llmux_core::{
     plugins::{Change, PluginInfo, PluginState, Setting, acting_as},
 };
 use llmux_tests::{
-    Kind, Scripted, Turn, both,
-    logs::Logs,
+    Capture, Kind, Turn, both, scripted,
     world::{chat, read},
 };
 use serde_json::json;
@@ -31,8 +30,8 @@ fn every_series_is_there_once(client: &Client) {
 
 both! {
     async fn d4_counts_go_on_over_changes_of_an_instance_and_are_those_of_now_while_it_drains(world: World) {
-        let paced = || Turn::Paced(vec![json!("one"), json!("two")]);
-        let provider = Scripted::new([paced(), paced()]);
+        let paced = || Turn::paced(vec![json!("one"), json!("two")]);
+        let provider = scripted([paced(), paced()]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let mut streams = Vec::new();
         for generation in 1..3 {
@@ -62,8 +61,8 @@ both! {
     }
 
     async fn every_change_is_a_line_with_who_and_what_and_several_of_one_instance_are_several_lines(world: World) {
-        let (logs, _guard) = Logs::collect();
-        let client = world.client(&Scripted::new([]), []).await;
+        let logs = Capture::llmux();
+        let client = world.client(&scripted([]), []).await;
         let update = |priority, config| Change::Update {
             name: "a".into(), priority, on_error: Setting::Keep, config,
         };

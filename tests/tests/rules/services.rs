@@ -3,17 +3,16 @@
 
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    Kind, Scripted, World, both,
-    logs::Logs,
+    Capture, Kind, World, both, scripted,
     world::{chat, said},
 };
 use serde_json::json;
 
 both! {
     async fn an_event_of_a_plugin_is_in_the_hosts_log_once_with_its_fields(world: World) {
-        let (logs, _guard) = Logs::collect();
+        let logs = Capture::llmux();
         let speaks = json!({"pre": [{"do": "event", "message": "look here"}]});
-        let client = world.client(&Scripted::new([]), [world.probe("a", 1, speaks)]).await;
+        let client = world.client(&scripted([]), [world.probe("a", 1, speaks)]).await;
         assert_eq!(said(&client.send(chat("m")).await), "again");
         let logged = logs.with(&["look here"]);
         let [line] = &logged[..] else { panic!("not once: {:#?}", logs.lines()) };
@@ -26,7 +25,7 @@ async fn fetches(kind: Kind) {
     let world = World::new(kind);
     let upstream = ScriptedServer::start([]).await;
     let fetch = json!({"pre": [{"do": "fetch", "url": format!("http://{}/", upstream.address())}]});
-    let client = world.client(&Scripted::new([]), [world.probe("a", 1, fetch)]).await;
+    let client = world.client(&scripted([]), [world.probe("a", 1, fetch)]).await;
     for answer in [ScriptedResponse::json(418, "a teapot"), ScriptedResponse::raw("no HTTP")] {
         upstream.push(answer);
         assert_eq!(said(&client.send(chat("m")).await), "again");

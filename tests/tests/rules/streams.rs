@@ -2,13 +2,13 @@
 
 use llmux_core::{Endpoint, Request};
 use llmux_tests::{
-    Scripted, Turn, both, provider,
+    Turn, both, scripted, turn,
     world::{all, builder, built, chat, header, read, told},
 };
 use serde_json::{Value as Json, json};
 
 fn chunk(text: &str) -> Json {
-    provider::chunk(&json!(text))
+    turn::chunk(&json!(text))
 }
 
 /// The data of every event that is left, and the error at the end.
@@ -27,12 +27,12 @@ async fn data(reply: llmux_core::StreamReply) -> Vec<String> {
 }
 
 fn one_two() -> Turn {
-    Turn::Say(vec![json!("one"), json!("two")])
+    Turn::say(vec![json!("one"), json!("two")])
 }
 
 both! {
     async fn s1_the_default_pre_stream_hook_is_the_pre_hook(world: World) {
-        let provider = Scripted::new([one_two()]);
+        let provider = scripted([one_two()]);
         let client = world.client(&provider, [world.guard(json!({"deny": "n", "answer": "o"}))]).await;
         let reply = client.stream(chat("m")).await;
         assert_eq!(header(reply.headers(), "x-guarded"), Some("m"), "what the pre hook sets");
@@ -45,14 +45,14 @@ both! {
     }
 
     async fn s1_pre_stream_hook_takes_the_pre_hooks_place(world: World) {
-        let provider = Scripted::new([one_two()]);
+        let provider = scripted([one_two()]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         all(client.stream(chat("m")).await).await;
         assert_eq!((world.of("pre_stream").len(), world.of("pre").len()), (1, 0));
     }
 
     async fn s2_a_plugin_answers_with_a_stream_of_its_own(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let chunks = [chunk("own"), chunk("words")];
         let streams = json!({"pre_stream": [{"do": "stream", "chunks": chunks, "metadata": {"cache": "hit"}}]});
         let sees = json!({"post_stream": [{"do": "tell", "what": "value:cache"}], "chunk": [{"do": "shout"}]});
@@ -66,7 +66,7 @@ both! {
     }
 
     async fn s2_a_stream_of_a_plugins_own_ends_with_its_error_or_when_the_client_leaves(world: World) {
-        let provider = Scripted::new([]);
+        let provider = scripted([]);
         let fails = json!({"pre_stream": [{"do": "stream", "chunks": [chunk("own")], "then": "fail"}]});
         let client = world.client(&provider, [world.probe("a", 1, fails)]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["own", "!503 service_unavailable: the source ran dry"]);
@@ -95,7 +95,7 @@ both! {
             ),
         ];
         for (name, script, expected) in cases {
-            let provider = Scripted::new([one_two()]);
+            let provider = scripted([one_two()]);
             let sees = json!({"chunk": [{"do": "tell", "what": "delta"}]});
             let client =
                 world.client(&provider, [world.probe(&format!("a-{name}"), 1, sees), world.probe(name, 2, json!({"chunk": script}))]).await;
@@ -112,7 +112,7 @@ both! {
             ("response.created", r#"{ "type" : "response.created", "n":1.50 , "é":"\u00e9"}"#),
             ("odd", "not json at all"),
         ];
-        let provider = Scripted::new([Turn::Named(events.clone())]);
+        let provider = scripted([Turn::named(events.clone())]);
         let tells = json!({"chunk": [{"do": "tell", "what": "event"}, {"do": "tell", "what": "body:/n"}]});
         let client = world.client(&provider, [world.probe("a", 1, tells)]).await;
         let request = Request::new(Endpoint::Responses, r#"{"model":"m","input":"hi"}"#).expect("a request");
@@ -123,8 +123,8 @@ both! {
     }
 
     async fn s3_instances_whose_turn_did_not_come_see_no_chunks(world: World) {
-        let provider = Scripted::new([]);
-        let answers = json!({"pre": [{"do": "respond", "body": provider::response(&json!("mine"))}]});
+        let provider = scripted([]);
+        let answers = json!({"pre": [{"do": "respond", "body": turn::response(&json!("mine"))}]});
         let client = world.client(&provider, [world.probe("a", 1, answers), world.probe("b", 2, json!({}))]).await;
         all(client.stream(chat("m")).await).await;
         assert!(!world.of("chunk").is_empty() && !world.of("chunk").contains(&"b".to_owned()), "{:?}", world.lines());
@@ -132,7 +132,7 @@ both! {
     }
 
     async fn s4_the_end_is_told_once_completed(world: World) {
-        let provider = Scripted::new([Turn::Say(vec![json!("one"), provider::usage_chunk()])]);
+        let provider = scripted([Turn::say(vec![json!("one"), turn::usage_chunk()])]);
         let tells = json!({"post_stream": [
             {"do": "tell", "what": "ending"}, {"do": "tell", "what": "usage"}, {"do": "tell", "what": "request:/model"},
         ]});
@@ -144,10 +144,10 @@ both! {
     }
 
     async fn s4_the_end_is_told_once_failed(world: World) {
-        let broken = provider::provider_error(502, "broke off");
-        let provider = Scripted::new([
-            Turn::BreakOff(vec![json!("one")], broken.clone()),
-            Turn::BreakOff(vec![], broken),
+        let broken = turn::provider_error(502, "broke off");
+        let provider = scripted([
+            Turn::break_off(vec![json!("one")], broken.clone()),
+            Turn::break_off(vec![], broken),
             Turn::error(400, "bad"),
         ]);
         let tells = json!({"post_stream": [{"do": "tell", "what": "ending"}]});
@@ -161,7 +161,7 @@ both! {
     }
 
     async fn s4_the_end_is_told_once_cancelled(world: World) {
-        let provider = Scripted::new([Turn::Stall(vec![json!("one")]), Turn::Hang]);
+        let provider = scripted([Turn::stall(vec![json!("one")]), Turn::hang()]);
         let tells = json!({"post_stream": [
             {"do": "tell", "what": "ending"}, {"do": "emit", "chunk": chunk("late")},
         ]});
@@ -180,7 +180,7 @@ both! {
     }
 
     async fn s4_last_chunks_pass_the_instances_after_before_those_see_the_end(world: World) {
-        let provider = Scripted::new([Turn::Say(vec![json!("one")])]);
+        let provider = scripted([Turn::say(vec![json!("one")])]);
         let emits = json!({"post_stream": [{"do": "emit", "chunk": chunk("last")}, {"do": "emit", "chunk": chunk("words")}]});
         let shouts = json!({"chunk": [{"do": "shout"}]});
         let plugins = [world.probe("a", 1, shouts), world.probe("b", 2, emits), world.probe("c", 3, json!({}))];
@@ -194,14 +194,14 @@ both! {
     }
 
     async fn s4_a_failed_stream_emits_nothing(world: World) {
-        let provider = Scripted::new([Turn::BreakOff(vec![json!("one")], provider::provider_error(502, "off"))]);
+        let provider = scripted([Turn::break_off(vec![json!("one")], turn::provider_error(502, "off"))]);
         let emits = json!({"post_stream": [{"do": "emit", "chunk": chunk("last")}]});
         let client = world.client(&provider, [world.probe("a", 1, emits)]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["one", "!502 upstream_type: off"]);
     }
 
     async fn s5_post_hook_is_not_called_for_streams(world: World) {
-        let provider = Scripted::new([one_two(), Turn::error(400, "bad")]);
+        let provider = scripted([one_two(), Turn::error(400, "bad")]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         all(client.stream(chat("m")).await).await;
         all(client.stream(chat("m")).await).await;
@@ -210,7 +210,7 @@ both! {
     }
 
     async fn s6_a_slow_client_slows_the_upstream(world: World) {
-        let provider = Scripted::new([Turn::Many(1000)]);
+        let provider = scripted([Turn::many(1000)]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
         for read in 1..=3 {
@@ -223,11 +223,11 @@ both! {
     }
 
     async fn s7_a_failure_before_the_first_chunk_is_an_error_and_may_fall_back(world: World) {
-        let off = || provider::provider_error(502, "off");
-        let provider = Scripted::new([
-            Turn::BreakOff(vec![], off()),
-            Turn::BreakOff(vec![], off()),
-            Turn::Say(vec![json!("from n")]),
+        let off = || turn::provider_error(502, "off");
+        let provider = scripted([
+            Turn::break_off(vec![], off()),
+            Turn::break_off(vec![], off()),
+            Turn::say(vec![json!("from n")]),
         ]);
         let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["!!502 upstream_type: off"], "an error, no stream");
@@ -237,7 +237,7 @@ both! {
     }
 
     async fn s7_a_failure_after_the_first_chunk_is_an_error_event(world: World) {
-        let provider = Scripted::new([Turn::BreakOff(vec![json!("one")], provider::provider_error(502, "off"))]);
+        let provider = scripted([Turn::break_off(vec![json!("one")], turn::provider_error(502, "off"))]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         let read = all(client.stream(chat("m").with_fallbacks(["n"])).await).await;
         assert_eq!(read, ["one", "!502 upstream_type: off"], "never a silent end, and no fallback");
@@ -245,8 +245,8 @@ both! {
     }
 
     async fn s8_usage_is_asked_for_and_withheld_from_who_did_not_ask(world: World) {
-        let turn = || Turn::Say(vec![json!("one"), provider::usage_chunk()]);
-        let provider = Scripted::new([turn(), turn()]);
+        let turn = || Turn::say(vec![json!("one"), turn::usage_chunk()]);
+        let provider = scripted([turn(), turn()]);
         let tells = json!({"chunk": [{"do": "tell", "what": "body:/usage/total_tokens"}], "complete": [{"do": "tell", "what": "usage"}]});
         let client = world.client(&provider, [world.probe("a", 1, tells)]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["one"], "withheld");
@@ -262,7 +262,7 @@ both! {
     }
 
     async fn s8_a_provider_that_does_not_know_it_is_not_asked(world: World) {
-        let provider = Scripted::without_usage([one_two()]);
+        let provider = scripted([one_two()]).without_usage();
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["one", "two"]);
         assert_eq!(provider.calls()[0].get("stream_options"), None);

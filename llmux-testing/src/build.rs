@@ -1,0 +1,151 @@
+//! Builds libraries and programs of this repository with cargo, beside the running test and in its profile.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// Root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
+}
+
+/// Folder of everything that cargo builds: the test itself is `target/PROFILE/deps/test-HASH`.
+pub fn target() -> PathBuf {
+    profile().parent().expect("a test lies in the target folder").to_owned()
+}
+
+fn profile() -> PathBuf {
+    let test = std::env::current_exe().expect("a test is a file");
+    test.ancestors().nth(2).expect("a test lies in the target folder").to_owned()
+}
+
+/// Returns cargo, without the variables that describe the package of the running test: build scripts that read them
+/// would run again each time, and everything above them would be built again.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_package =
+            |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+        if name.to_str().is_some_and(of_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+/// A build of packages of this repository.
+pub struct Build {
+    command: Command,
+    target: PathBuf,
+}
+
+/// A file that a build made.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// Name of its crate.
+    pub name: String,
+    /// Its path.
+    pub path: PathBuf,
+}
+
+impl Build {
+    /// Returns a build of a package.
+    pub fn package(package: &str) -> Self {
+        Self::packages([package.to_owned()])
+    }
+
+    /// Returns a build of several packages.
+    pub fn packages(packages: impl IntoIterator<Item = String>) -> Self {
+        let mut command = cargo();
+        command.args(["build", "--quiet", "--locked", "--message-format=json"]).current_dir(repository());
+        for package in packages {
+            command.args(["--package", &package]);
+        }
+        Self { command, target: target() }
+    }
+
+    /// Builds an example instead of the packages' libraries and programs.
+    #[must_use]
+    pub fn example(mut self, name: &str) -> Self {
+        self.command.args(["--example", name]);
+        self
+    }
+
+    /// Builds in a subfolder of the target folder. A library's file has no hash in its name: with other features it
+    /// would replace the one that the running test is linked to.
+    #[must_use]
+    pub fn apart(mut self, folder: &str) -> Self {
+        self.target.push(folder);
+        self
+    }
+
+    /// Builds, and returns all libraries of the C ABI and all programs.
+    ///
+    /// # Panics
+    ///
+    /// If the build fails. Cargo has then written the reason to standard error.
+    pub fn artifacts(mut self) -> Vec<Artifact> {
+        self.command.arg("--target-dir").arg(&self.target);
+        if profile().ends_with("release") {
+            self.command.arg("--release");
+        }
+        let output = self.command.stderr(Stdio::inherit()).output().expect("cargo runs");
+        assert!(output.status.success(), "the build fails: {:?}", self.command);
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).flat_map(|line| artifact(&line)).collect()
+    }
+
+    /// Builds, and returns the last library. Procedural macros come before it.
+    ///
+    /// # Panics
+    ///
+    /// As [`artifacts`](Self::artifacts), and if there is no library.
+    pub fn library(self) -> PathBuf {
+        let mut libraries = self.artifacts().into_iter().filter(|artifact| is_library(&artifact.path));
+        libraries.next_back().expect("a library").path
+    }
+
+    /// Builds, and returns the last program.
+    ///
+    /// # Panics
+    ///
+    /// As [`artifacts`](Self::artifacts), and if there is no program.
+    pub fn program(self) -> PathBuf {
+        let mut programs = self.artifacts().into_iter().filter(|artifact| !is_library(&artifact.path));
+        programs.next_back().expect("a program").path
+    }
+}
+
+/// The library or program of a message of cargo.
+fn artifact(message: &Value) -> Option<Artifact> {
+    let name = message["target"]["name"].as_str()?.replace('-', "_");
+    let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut libraries = files.map(PathBuf::from).filter(|path| is_library(path));
+    let path = libraries.next().or_else(|| message["executable"].as_str().map(PathBuf::from))?;
+    Some(Artifact { name, path })
+}
+
+fn is_library(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION)
+}
+
+/// Builds an example as a library, as its author would.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    Build::package(package).example(name).library()
+}
+
+/// Copies a library without its debug information, which is most of it. On a machine without `strip` it is copied as it
+/// is.
+///
+/// # Panics
+///
+/// If it cannot be copied.
+pub fn copy_stripped(from: &Path, to: &Path) {
+    let strip = Command::new("strip").arg("-o").arg(to).arg(from).status();
+    if !strip.is_ok_and(|status| status.success()) {
+        std::fs::copy(from, to).expect("a library is copied");
+    }
+}
