@@ -1,25 +1,25 @@
-//! What a client is told: the headers of every response, and the refusal.
+//! The plugin's answer to a client: the headers of every response, and the refusal.
 
 use std::time::Duration;
 
 use llmux_abi::{Context, Error, ShortCircuit};
 
-/// What a limiter says about one request.
+/// The decision of a limiter about one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Decision {
-    /// Requests that may follow at once.
+    /// Number of requests that may follow at once.
     pub(crate) remaining: u32,
-    /// Until the bucket is full again.
+    /// Time until the bucket is full again.
     pub(crate) reset: Duration,
-    /// Why the request may not go on, if it may not.
+    /// The reason for a refusal; `None` if the request may continue.
     pub(crate) refused: Option<Refusal>,
 }
 
-/// A limit that is reached.
+/// The refusal of a request: the limit that is used up, and the time to wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) what: Limit,
-    /// Until a request may go on.
+    /// Time until a request of this key is allowed again.
     pub(crate) retry_after: Duration,
 }
 
@@ -29,21 +29,21 @@ pub(crate) enum Limit {
     Tokens,
 }
 
-/// Sets the headers that OpenAI's clients know.
+/// Sets the `x-ratelimit-*-requests` headers, with the names and formats of OpenAI's API.
 pub(crate) fn set_headers(ctx: &mut Context<'_>, limit: &str, decision: &Decision) {
-    // One text for both values that change.
+    // One allocation for both values that change.
     let mut text = String::with_capacity(32);
     push_number(&mut text, decision.remaining.into());
     let split = text.len();
     push_duration(&mut text, decision.reset);
     let (remaining, reset) = text.split_at(split);
-    // A host that does not take a header is no reason to let a request go on, or to stop it.
+    // If the host refuses a header, the decision about the request stays the same.
     let _ = ctx.set_response_header("x-ratelimit-limit-requests", limit);
     let _ = ctx.set_response_header("x-ratelimit-remaining-requests", remaining);
     let _ = ctx.set_response_header("x-ratelimit-reset-requests", reset);
 }
 
-/// The answer to a request over the limit. `key` is told to other plugins, not to the client.
+/// Returns the answer to a request over the limit. Other plugins see `key` as `limit_key`; the client does not see it.
 pub(crate) fn refuse(Refusal { what, retry_after }: Refusal, key: String) -> ShortCircuit {
     let mut message = String::with_capacity(64);
     message.push_str(match what {
@@ -58,13 +58,13 @@ pub(crate) fn refuse(Refusal { what, retry_after }: Refusal, key: String) -> Sho
         .with_metadata("limit_key", key)
 }
 
-/// The answer while nobody can decide.
+/// Returns the answer to a request whose limit cannot be checked.
 pub(crate) fn unavailable() -> ShortCircuit {
     let error = Error::unavailable("the rate limit cannot be checked now").with_retry_after(1.0);
     ShortCircuit::reject(error).with_allow_fallback(false)
 }
 
-/// Appends a duration as OpenAI writes it: `120ms`, `1s`, `1.5s`, `6m0s`, `1h0m30s`. Milliseconds, rounded up.
+/// Appends a duration in OpenAI's format, rounded up to milliseconds: `120ms`, `1s`, `1.5s`, `6m0s`, `1h0m30s`.
 fn push_duration(text: &mut String, duration: Duration) {
     let nanos = u64::from(duration.subsec_nanos());
     let millis = duration.as_secs().saturating_mul(1_000) + nanos.div_ceil(1_000_000);
@@ -92,7 +92,7 @@ fn push_duration(text: &mut String, duration: Duration) {
     text.push('s');
 }
 
-/// Appends a number.
+/// Appends a number in decimal.
 fn push_number(text: &mut String, number: u64) {
     text.push_str(itoa::Buffer::new().format(number));
 }

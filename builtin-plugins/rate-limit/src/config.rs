@@ -1,4 +1,4 @@
-//! The configuration of the rate-limit plugin: its shape, its defaults, and what is refused.
+//! The configuration of the rate-limit plugin: its shape, its defaults, and its checks.
 //!
 //! Read by the host (schema) and by `RateLimit::new`.
 
@@ -8,39 +8,39 @@ use llmux_abi::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The configuration. `{}` limits each API key to 10 requests a second.
+/// The configuration of the plugin. `{}` limits each API key to 10 requests per second.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How many requests a second each key gets on average: 0.000001 to 1000000.
+    /// Requests per second that each key gets on average, 0.000001 to 1,000,000.
     pub requests_per_second: f64,
-    /// How many requests a key may make at once, after a pause. Default: one second's worth, at least 1.
+    /// Size of the bucket: requests that a key may make at once after a pause. Default: one second's worth, at least 1.
     #[schemars(range(min = 1))]
     pub burst: Option<u32>,
-    /// How many tokens a minute each key gets, charged from the answers' usage. A request is refused while
-    /// the key has none left; the answer that used more than was left puts it in debt. Default: no limit.
+    /// Tokens per minute that each key gets, charged from the usage that answers state. A request is refused while the
+    /// key has no tokens left. If an answer used more tokens than were left, the balance becomes negative. Default: no
+    /// limit.
     #[schemars(range(min = 1))]
     pub tokens_per_minute: Option<u64>,
-    /// Whose limit a request counts against: `global`, `api_key`, `user`, `model`, `header:NAME`, `value:NAME`
-    /// (a context value), or a list of these combined. A request without one shares a limit with all others
-    /// without it.
+    /// Key whose limit a request counts against: `global`, `api_key`, `user`, `model`, `header:NAME`, `value:NAME` (a
+    /// value of the context), or a list of these combined. Requests without a value for the key share one limit.
     pub key: KeyConfig,
-    /// How many keys are kept in this process. Keys beyond it share one limit until others are idle again.
+    /// Keys that this process keeps, at least 16. Further keys share one limit until other keys are idle again.
     #[schemars(range(min = 16))]
     pub max_keys: usize,
-    /// Where the limit is kept.
+    /// Storage of the limit. `memory`: one limit per process. `redis`: one limit for all hosts.
     pub backend: Backend,
-    /// The Redis server, as `redis://[user:password@]host[:port][/database]`.
+    /// The Redis server, as `redis://[user:password@]host[:port][/database]`. Required for `redis`.
     pub url: Option<String>,
-    /// What the names of this plugin's keys in Redis begin with. Hosts with one prefix share one limit; two
-    /// instances with different limits need different ones.
+    /// Prefix of the keys in Redis. Hosts with the same prefix share one limit. Two instances with different limits
+    /// need different prefixes.
     pub prefix: String,
-    /// How long a decision of Redis may take, as `250ms`.
+    /// Longest wait for a decision of Redis, as `250ms`.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub timeout: Duration,
-    /// What happens while Redis is away: `allow` lets this process's own limiter decide, `deny` refuses
-    /// every request with 503.
+    /// Decision while Redis is unavailable: `allow` lets the limiter of this process decide, `deny` refuses every
+    /// request with 503.
     pub on_backend_error: OnBackendError,
 }
 
@@ -61,47 +61,47 @@ impl Default for Config {
     }
 }
 
-/// One part of the key, or several.
+/// The parts of the key: one or several.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum KeyConfig {
     /// One part.
     One(String),
-    /// These parts together.
+    /// Several parts, combined.
     Many(Vec<String>),
 }
 
-/// Where the limit is kept.
+/// The storage of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// In this process.
+    /// The memory of this process.
     Memory,
-    /// In Redis, shared by all hosts that use it.
+    /// A Redis server, shared by all hosts that use it.
     Redis,
 }
 
-/// What happens while Redis is away.
+/// The decision while Redis is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBackendError {
-    /// This process's own limiter decides.
+    /// The limiter of this process decides.
     Allow,
-    /// Every request is refused.
+    /// Every request is refused with 503.
     Deny,
 }
 
 /// The limits of one key, checked.
 pub(crate) struct Limits {
-    /// The time in which one request comes back.
+    /// The time after which one more request is allowed.
     pub(crate) interval: Duration,
-    /// The bucket's size.
+    /// The size of the bucket.
     pub(crate) burst: NonZeroU32,
     pub(crate) tokens_per_minute: Option<u64>,
 }
 
 impl Config {
-    /// The limits that this configuration means.
+    /// Checks this configuration and returns its limits.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let rate = self.requests_per_second;
         if !(1e-6..=1e6).contains(&rate) {
@@ -110,7 +110,7 @@ impl Config {
         let interval = Duration::from_secs_f64(1.0 / rate);
         let burst = self.burst.unwrap_or(rate.ceil().max(1.0) as u32);
         let burst = NonZeroU32::new(burst).ok_or_else(|| Error::new("`burst` must be at least 1"))?;
-        // Beyond a few centuries the limiter's 64 bits of nanoseconds would overflow.
+        // The limiter counts nanoseconds in 64 bits, which overflow after a few centuries.
         const YEAR: f64 = 365.0 * 86_400.0;
         if interval.as_secs_f64() * f64::from(burst.get()) > 10.0 * YEAR {
             return Err(Error::new("`burst` requests at `requests_per_second` take more than ten years"));
@@ -125,7 +125,7 @@ impl Config {
             return Err(Error::new("backend `redis` needs a `url`"));
         }
         if self.timeout.is_zero() {
-            return Err(Error::new("`timeout` must be more than nothing"));
+            return Err(Error::new("`timeout` must be greater than 0"));
         }
         Ok(Limits { interval, burst, tokens_per_minute: self.tokens_per_minute })
     }

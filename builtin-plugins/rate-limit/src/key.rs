@@ -1,10 +1,11 @@
-//! Whose limit a request counts against.
+//! The key whose limit a request counts against.
 //!
-//! A key has two forms. Its hash, made without writing anything, finds the bucket in this process. Its text
-//! names the key in Redis and to other plugins; it is written only where somebody reads it. Two different
-//! keys never have the same text: parts are joined by `|`, which is escaped inside of them.
+//! A key has two forms. Its hash, computed without building the text, finds the bucket in this process. Its text names
+//! the key in Redis and for other plugins, and is built only when one of these needs it. Two different keys never have
+//! the same text: the parts are joined by `|`, which is escaped inside the parts.
 //!
-//! The hash is 64 bits of SipHash with a secret of the process: nobody outside can aim at another's bucket.
+//! The hash is 64 bits of SipHash with a random secret of the process: a client cannot choose values that collide with
+//! the bucket of another key.
 
 use std::{
     collections::hash_map::RandomState,
@@ -18,12 +19,13 @@ use sha2::{Digest, Sha256};
 
 use crate::config::KeyConfig;
 
-/// A longer text is replaced by its hash, so that a client cannot make keys of any size.
+/// The longest text of a key, in bytes. A longer text is replaced by its hash, which bounds the size of a key that a
+/// client chooses.
 const MAX_TEXT: usize = 200;
 
 type Closure = Arc<dyn Fn(&Context<'_>) -> String + Send + Sync>;
 
-/// How the key of a request is found.
+/// The rule that gives the key of a request.
 pub(crate) struct Key {
     source: Source,
     secret: RandomState,
@@ -40,7 +42,7 @@ enum Part {
     ApiKey,
     User,
     Model,
-    /// Written `header:NAME`; the whole of it.
+    /// A request header, by its name in lower case. Configured as `header:NAME`.
     Header(String),
     Value(String),
 }
@@ -59,7 +61,7 @@ impl Part {
                 let name = name.to_ascii_lowercase();
                 let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
                 if name.is_empty() || !name.bytes().all(is_token) {
-                    return Err(Error::new(format!("key `{text}`: that is no name of a header")));
+                    return Err(Error::new(format!("key `{text}`: not a valid header name")));
                 }
                 if REDACTED_HEADERS.contains(&name.as_str()) {
                     let why = "plugins see that header redacted, so all requests would share one limit; use `api_key`";
@@ -83,7 +85,7 @@ impl Part {
         }
     }
 
-    /// Calls `see` with what the request says for this part, if it says anything.
+    /// Calls `see` with the request's value for this part, or with `None` if the request has no value.
     fn with_value<R>(&self, ctx: &Context<'_>, see: impl FnOnce(Option<&str>) -> R) -> R {
         match self {
             Part::Global => see(None),
@@ -99,7 +101,7 @@ impl Part {
                     Some(Value::Float(float)) => see(Some(&float.to_string())),
                     Some(Value::Boolean(boolean)) => see(Some(&boolean.to_string())),
                     Some(Value::Json(json)) => see(Some(&json.to_string())),
-                    // No value, or one of a kind that this version does not know.
+                    // No value, or a value of a kind that this version does not know.
                     _ => see(None),
                 },
             },
@@ -109,7 +111,7 @@ impl Part {
 
 fn unknown(text: &str) -> Error {
     let known = "`global`, `api_key`, `user`, `model`, `header:NAME` and `value:NAME`";
-    Error::new(format!("key `{text}` is none of {known}"))
+    Error::new(format!("key `{text}` is not one of {known}"))
 }
 
 impl Key {
@@ -129,11 +131,11 @@ impl Key {
         Self { source: Source::Closure(closure), secret: RandomState::new() }
     }
 
-    /// The key's hash, which names its bucket in this process.
+    /// Returns the hash of the key, which finds its bucket in this process.
     pub(crate) fn hash(&self, ctx: &Context<'_>) -> u64 {
         let mut hasher = self.secret.build_hasher();
         match &self.source {
-            // The parts are the same for all requests, so that only what they say needs hashing.
+            // All requests have the same parts, so only the values need hashing.
             Source::Parts(parts) => {
                 for part in parts {
                     part.with_value(ctx, |value| value.hash(&mut hasher));
@@ -144,7 +146,7 @@ impl Key {
         hasher.finish()
     }
 
-    /// The key's text, at most [`MAX_TEXT`] bytes.
+    /// Returns the text of the key, at most [`MAX_TEXT`] bytes.
     pub(crate) fn text(&self, ctx: &Context<'_>) -> String {
         let mut text = String::with_capacity(64);
         match &self.source {
@@ -159,7 +161,7 @@ impl Key {
     }
 }
 
-/// Appends `name:value`, or the name alone where the request says nothing; of an API key, `global`.
+/// Appends `name:value`. If the request has no value, appends only the name; for an API key, `global`.
 fn push_part(text: &mut String, part: &Part, value: Option<&str>) {
     if !text.is_empty() {
         text.push('|');

@@ -1,17 +1,17 @@
-//! The rate-limit plugin: refuses requests over a limit, for each key, before anything else is done for them.
+//! The rate-limit plugin: refuses requests over the limit of their key, before other plugins and the provider.
 //!
-//! A host loads it as a library or compiles it in (`RateLimit::builder()` then also takes a closure for the
-//! key). The pre hook decides, for plain requests and streams alike; `on_complete` charges the tokens that an
-//! answer used. A decision is made once for each request of a client: its fallback attempts are part of it.
+//! A host loads the plugin as a library or compiles it in. A host that compiles it in can also set a closure for the
+//! key, with `RateLimit::builder()`. The pre hook decides, for plain requests and streams alike. `on_complete` charges
+//! the tokens that an answer used. One decision is made for each request of a client, fallback attempts included.
 //!
-//! Deliberately absent: queueing (a refused client is told when to come back), and limits on what a request
-//! may contain.
+//! Deliberately absent: queueing (a refusal states the time after which to retry), and limits on the content of a
+//! request.
 //!
-//! * `config`: what the operator says.
-//! * `key`: whose limit a request counts against.
+//! * `config`: the configuration of the operator.
+//! * `key`: the key whose limit a request counts against.
 //! * `local`: the limiter of this process.
 //! * `remote`: the limiter that hosts share, in Redis.
-//! * `answer`: what the client is told.
+//! * `answer`: the response headers and the refusal.
 
 mod answer;
 mod config;
@@ -38,15 +38,15 @@ pub struct RateLimit {
     remote: Option<Remote>,
     on_backend_error: OnBackendError,
     charges_tokens: bool,
-    /// The bucket's size as text, for every response.
+    /// The size of the bucket as text, for a header of every response.
     limit: String,
 }
 
-/// What is remembered of a request between its hooks.
+/// The state of one request between its hooks.
 #[derive(Default)]
 struct RequestState {
     decision: Option<Decision>,
-    /// Whom to charge for tokens: the key's hash, and its text where a server is told.
+    /// The key to charge for tokens: its hash, and its text if the limit is kept in Redis.
     charge: Option<(u64, Option<String>)>,
 }
 
@@ -81,7 +81,7 @@ impl RateLimit {
         };
         let pruned = local.prunable();
         let sleeper = host.clone();
-        // Where the host spawns nothing, a full table is pruned as new keys come.
+        // If the host cannot spawn this task, a full table is pruned when new keys arrive.
         host.spawn(async move {
             loop {
                 sleeper.sleep(local::PRUNE_EVERY).await;
@@ -100,16 +100,16 @@ impl RateLimit {
         })
     }
 
-    /// Asks the limiter in charge. `None` when that is a server that is away and the operator wants no other.
+    /// Returns the decision of the limiter. `None` if Redis is unavailable and `on_backend_error` is `deny`.
     async fn decide(&self, hash: u64, text: Option<&str>) -> Option<Decision> {
         let Some(remote) = &self.remote else {
             return Some(self.local.decide(hash));
         };
-        // Boxed, so that the hook's own future stays small where no server is asked.
+        // Boxed, so that the future of the hook stays small without Redis.
         match Box::pin(remote.decide(text.unwrap_or_default())).await {
             Ok(decision) => Some(decision),
             Err(error) => {
-                debug!(%error, "the shared limit cannot be asked");
+                debug!(%error, "the shared limit cannot be checked");
                 match self.on_backend_error {
                     OnBackendError::Allow => Some(self.local.decide(hash)),
                     OnBackendError::Deny => None,
@@ -128,7 +128,7 @@ impl Plugin for RateLimit {
     }
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, _request: &mut Request<'_>) -> Result<Flow> {
-        // Response headers are fresh at every attempt, the charge is not.
+        // Response headers are empty again at every attempt; the request was already counted.
         if ctx.attempt() > 1
             && let Some(decision) = ctx.state::<RequestState>().decision
         {
@@ -154,7 +154,7 @@ impl Plugin for RateLimit {
         if !self.charges_tokens {
             return;
         }
-        // An answer from a cache repeats the usage of the request that it was made for.
+        // An answer from a cache repeats the usage of the original request.
         let is_hit = ctx.get_bool("cache_hit").unwrap_or(false);
         let Some((hash, text)) = ctx.state::<RequestState>().charge.take().filter(|_| !is_hit) else {
             return;
@@ -183,7 +183,7 @@ impl Plugin for RateLimit {
 
 export_plugin!(RateLimit, name: "rate-limit", priority: 5);
 
-/// Builds a [`RateLimit`] with what a configuration file cannot say.
+/// Builds a [`RateLimit`] in code, with options that a configuration file cannot express.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -191,33 +191,32 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts from a whole configuration; what is set after it overrides it.
+    /// Replaces the whole configuration. Later calls override single options of it.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// How many requests a second each key gets on average. Default 10.
+    /// Sets the requests per second that each key gets on average, 0.000001 to 1,000,000. Default: 10.
     pub fn requests_per_second(mut self, requests: f64) -> Self {
         self.config.requests_per_second = requests;
         self
     }
 
-    /// How many requests each key may make at once.
+    /// Sets the requests that each key may make at once after a pause. Default: one second's worth, at least 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.config.burst = Some(burst);
         self
     }
 
-    /// How many tokens a minute each key gets.
+    /// Sets the tokens per minute that each key gets. Default: no limit.
     pub fn tokens_per_minute(mut self, tokens: u64) -> Self {
         self.config.tokens_per_minute = Some(tokens);
         self
     }
 
-    /// Whose limit a request counts against: requests for which the closure says the same share one. What
-    /// it says is seen by other plugins as `limit_key` when a request is refused. Overrides the
-    /// configuration's `key`.
+    /// Sets the closure that returns the key of a request. Requests with the same key share one limit. If a request is
+    /// refused, other plugins see its key as `limit_key`. Overrides the `key` of the configuration.
     pub fn key(mut self, key: impl Fn(&Context<'_>) -> String + Send + Sync + 'static) -> Self {
         self.key = Some(Key::from_closure(Arc::new(key)));
         self
@@ -227,7 +226,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When the configuration contradicts itself, or the Redis URL is none.
+    /// If the configuration is not valid, or the Redis URL is not valid.
     pub fn build(self, host: Host) -> Result<RateLimit> {
         let key = match self.key {
             Some(key) => key,

@@ -1,12 +1,12 @@
 //! The limiter of this process: a token bucket for each key, in bounded memory.
 //!
-//! Requests are counted by `governor` (GCRA) on the host's clock. Its buckets live in a table of this
-//! module's own, since a client chooses keys: an entry is 16 bytes whatever the key, entries that are full
-//! again are dropped, and the number of keys is bounded. When the table is full of busy keys, new keys share
-//! one bucket: evicting a busy one instead would let a client clear its own record by inventing keys.
+//! Requests are counted by `governor` (GCRA) on the host's clock. Its buckets are kept in a table of this module,
+//! because clients choose keys: an entry takes 16 bytes for any key, the entries of full buckets are dropped, and the
+//! number of keys is bounded. If the table is full of busy keys, new keys share one bucket. Evicting a busy key
+//! instead would let a client clear its own bucket by inventing keys.
 //!
-//! Tokens are counted in a second table in the same way, except that a charge may exceed what is left, so
-//! that `governor` cannot do it: the state of a bucket is again one moment, that at which it is full.
+//! Tokens are counted in a second table of the same kind, without `governor`, because a charge may exceed the tokens
+//! that are left. The state of a bucket is again one number: the time at which the bucket is full.
 
 use std::{
     collections::HashMap,
@@ -28,15 +28,15 @@ use crate::{
     config::Limits,
 };
 
-/// How often keys that are full again are dropped.
+/// Interval at which the keys of full buckets are dropped.
 pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 16;
-/// Shared by the keys for which there is no place.
+/// The bucket that keys share if their shard is full.
 const OVERFLOW: u64 = 0;
 const MINUTE: u64 = 60_000_000_000;
 
-/// The host's clock, or a test's.
+/// The clock of the host, or of a test.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> Duration + Send + Sync>);
 
@@ -54,7 +54,7 @@ impl clock::Clock for Clock {
     }
 }
 
-/// Buckets by the hash of their key: for each, when it is full, in nanoseconds on `clock` after `start`.
+/// The buckets by the hash of their key. A bucket is the time at which it is full, in nanoseconds after `start`.
 #[derive(Clone)]
 struct Buckets(Arc<Table>);
 
@@ -68,11 +68,11 @@ struct Table {
 #[derive(Default)]
 struct Shard {
     full_at: HashMap<u64, u64, BuildHasherDefault<Hashed>>,
-    /// Before this moment, searching a full shard for idle keys again would find few.
+    /// The earliest time to prune this shard again while it is full. An earlier search would find few idle keys.
     prune_next: u64,
 }
 
-/// The keys of the table are hashes already.
+/// A hasher that returns its input, because the keys of the table are hashes already.
 #[derive(Default)]
 struct Hashed(u64);
 
@@ -95,9 +95,9 @@ impl Table {
         nanos(clock::Clock::now(&self.clock).saturating_sub(self.start))
     }
 
-    /// The shard of a key, and the key under which it is kept there.
+    /// Returns the shard of a key, locked, and the key of its bucket there: [`OVERFLOW`] if the shard is full.
     fn place(&self, key: u64) -> (MutexGuard<'_, Shard>, u64) {
-        // The map inside uses the low bits and the high seven.
+        // The hash map of a shard uses the low bits and the highest seven bits.
         let at = (key >> 32) as usize % SHARDS;
         let mut shard = self.shards[at].lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = shard.full_at.len() >= self.most_in_shard;
@@ -131,14 +131,14 @@ impl Buckets {
         Self(Arc::new(Table { shards: Default::default(), most_in_shard, clock: clock.clone(), start }))
     }
 
-    /// Changes when a bucket is full. `change` gets the moment there is, if any, and now.
+    /// Changes the time at which a bucket is full. `change` gets the current one, if any, and the time now.
     fn update(&self, key: u64, change: impl FnOnce(Option<u64>, u64) -> u64) {
         let (mut shard, key) = self.0.place(key);
         let changed = change(shard.full_at.get(&key).copied(), self.0.now());
         shard.full_at.insert(key, changed);
     }
 
-    /// How long until a bucket is full, and zero for a full one.
+    /// Returns the nanoseconds until a bucket is full; zero for a full bucket.
     fn until_full(&self, key: u64) -> u64 {
         let (shard, key) = self.0.place(key);
         shard.full_at.get(&key).map_or(0, |full_at| full_at.saturating_sub(self.0.now()))
@@ -164,11 +164,11 @@ impl StateStore for Buckets {
     }
 }
 
-/// What the task that drops idle keys holds: the tables as long as somebody else does.
+/// Weak references to the tables, for the task that drops idle keys.
 pub(crate) struct Prunable(Vec<Weak<Table>>);
 
 impl Prunable {
-    /// Drops the keys that are full again. `false` when the tables are gone.
+    /// Drops the keys of full buckets. Returns false if the tables no longer exist.
     pub(crate) fn prune(&self) -> bool {
         for table in &self.0 {
             let Some(table) = table.upgrade() else { return false };
@@ -180,7 +180,7 @@ impl Prunable {
     }
 }
 
-/// The limiter.
+/// The limiter of this process.
 pub(crate) struct Local {
     limiter: RateLimiter<u64, Buckets, Clock, StateInformationMiddleware>,
     requests: Buckets,
@@ -196,13 +196,13 @@ struct Tokens {
 }
 
 impl Tokens {
-    /// The time in which so many tokens come back, in nanoseconds.
+    /// Returns the nanoseconds in which a bucket gains this number of tokens.
     fn worth(&self, tokens: u64) -> u64 {
         let nanos = u128::from(tokens) * u128::from(MINUTE) / u128::from(self.per_minute);
         nanos.try_into().unwrap_or(u64::MAX)
     }
 
-    /// How long until there is a whole token, if there is none.
+    /// Returns the time until a bucket has a whole token; `None` if it has one now.
     fn wait(&self, key: u64) -> Option<Duration> {
         let wait = self.buckets.until_full(key).saturating_sub(MINUTE - self.worth(1));
         (wait > 0).then(|| Duration::from_nanos(wait))
@@ -227,7 +227,7 @@ impl Local {
         }
     }
 
-    /// May a request of this key go on? If so, it is counted.
+    /// Decides about a request of a key. An allowed request is counted.
     pub(crate) fn decide(&self, key: u64) -> Decision {
         if let Some(retry_after) = self.tokens.as_ref().and_then(|tokens| tokens.wait(key)) {
             let reset = Duration::from_nanos(self.requests.until_full(key));
@@ -243,7 +243,7 @@ impl Local {
             }
             Err(until) => {
                 let now = clock::Clock::now(&self.clock);
-                // Never zero, or a client would be told to come back at once.
+                // Never zero: a client must not retry at once.
                 let retry_after = until.wait_time_from(now).max(Duration::from_nanos(1));
                 let reset = retry_after + self.interval * (self.burst - 1);
                 Decision {
@@ -255,7 +255,7 @@ impl Local {
         }
     }
 
-    /// Takes tokens from a key, more than it has if need be.
+    /// Charges tokens to a key. The balance may become negative.
     pub(crate) fn charge(&self, key: u64, used: u64) {
         if let Some(tokens) = &self.tokens {
             let worth = tokens.worth(used);
@@ -263,7 +263,7 @@ impl Local {
         }
     }
 
-    /// The tables, for the task that drops idle keys.
+    /// Returns the tables for the task that drops idle keys.
     pub(crate) fn prunable(&self) -> Prunable {
         let tables = std::iter::once(&self.requests).chain(self.tokens.iter().map(|tokens| &tokens.buckets));
         Prunable(tables.map(|buckets| Arc::downgrade(&buckets.0)).collect())

@@ -1,8 +1,8 @@
 //! The limiter that hosts share: the same token buckets, kept and decided in a Redis server.
 //!
-//! One script decides on requests and tokens at once, on the server's clock, so that hosts need not agree on
-//! the time and two of them cannot both take the last place. A bucket is one number, the moment at which it
-//! is full again (GCRA), and its key expires at that moment: idle keys leave by themselves.
+//! One script decides about requests and tokens in one step, on the server's clock. The clocks of the hosts need not
+//! agree, and two hosts cannot both take the last request of a bucket. A bucket is one number, the time at which it is
+//! full again (GCRA). Its key expires at that time, so Redis removes idle keys.
 //!
 //! Names: `PREFIX{KEY}:requests` and `PREFIX{KEY}:tokens`; the braces keep both on one node of a cluster.
 
@@ -22,8 +22,10 @@ use crate::{
 
 const MINUTE_MICROS: f64 = 60e6;
 
-/// Answers `{which limit refuses or 0, remaining requests, microseconds to wait, microseconds until full}`.
-/// A number of this size keeps a quarter of a microsecond as a double, hence the tolerance of one.
+/// Script that decides about one request. Returns four numbers: the limit that refuses (0: none, 1: requests, 2:
+/// tokens), the remaining requests, the microseconds to wait, and the microseconds until the bucket is full.
+///
+/// A double resolves a time of this size to a quarter of a microsecond, hence the tolerance of one.
 static DECIDE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -51,7 +53,7 @@ return {0, remaining(full_at), 0, math.ceil(full_at - now)}
     )
 });
 
-/// Takes tokens, more than there are if need be.
+/// Script that charges tokens. The balance may become negative.
 static CHARGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -64,14 +66,14 @@ return 1
     )
 });
 
-/// The limiter.
+/// The limiter in Redis.
 pub(crate) struct Remote {
     link: Link,
     prefix: String,
-    /// Microseconds in which a request comes back.
+    /// Microseconds after which one more request is allowed.
     interval: f64,
     burst: u32,
-    /// Microseconds in which a token comes back; 0 for no limit.
+    /// Microseconds in which a bucket gains one token; 0 for no limit.
     token: f64,
 }
 
@@ -91,9 +93,9 @@ impl Remote {
         format!("{}{{{key}}}:{what}", self.prefix)
     }
 
-    /// May a request of this key go on? If so, it is counted.
+    /// Decides about a request of a key. An allowed request is counted.
     pub(crate) async fn decide(&self, key: &str) -> Result<Decision, Error> {
-        // Away is the common error, and needs no names.
+        // An unavailable server is the common error; the names are not built for it.
         if !self.link.is_up() {
             return Err(Error::Away);
         }
@@ -114,7 +116,7 @@ impl Remote {
         Ok(Decision { remaining, reset: Duration::from_micros(reset), refused })
     }
 
-    /// Takes tokens from a key.
+    /// Charges tokens to a key.
     pub(crate) async fn charge(&self, key: &str, tokens: u64) -> Result<(), Error> {
         let name: Arc<str> = self.name(key, "tokens").into();
         let worth = self.token * tokens as f64;

@@ -1,4 +1,4 @@
-//! The local limiter, on a clock that the tests hold.
+//! Tests of the local limiter, on a clock that the tests control.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ fn tokens_may_go_into_debt_and_are_paid_back() {
     held.local.charge(1, 50);
     assert!(held.allows(1), "ten are left");
     held.local.charge(1, 30);
-    let refusal = held.local.decide(1).refused.expect("a debt of twenty");
+    let refusal = held.local.decide(1).refused.expect("a refusal at a balance of -20");
     assert_eq!(refusal, Refusal { what: Limit::Tokens, retry_after: millis(21_000) });
     held.advance(20_999);
     assert!(!held.allows(1));
@@ -71,7 +71,7 @@ fn tokens_may_go_into_debt_and_are_paid_back() {
 fn a_million_keys_do_not_stay() {
     let held = Held::new(serde_json::json!({"requests_per_second": 1, "burst": 2, "max_keys": 1600}));
     for key in 0..1_000_000_u64 {
-        // Spread as hashes are.
+        // The multiplication spreads the keys like hashes.
         held.local.decide(key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         assert!(key % 100_000 != 0 || held.local.requests.len() <= 1600 + SHARDS);
     }
@@ -86,5 +86,5 @@ fn keys_beyond_the_bound_share_a_bucket_and_evict_nobody() {
     assert!(held.allows(1));
     let allowed = (2..1_000).filter(|key| held.allows(*key)).count();
     assert!(allowed < 10, "{allowed} keys of one shard went through");
-    assert!(!held.allows(1), "a busy key is not forgotten");
+    assert!(!held.allows(1), "a busy key is not evicted");
 }

@@ -1,4 +1,4 @@
-//! The shared limiter against a real server.
+//! Tests of the shared limiter with a real Redis server.
 
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ async fn tokens_are_shared_and_idle_keys_expire() {
     let config = serde_json::json!({"requests_per_second": 1000, "tokens_per_minute": 600});
     let remote = remote(&server, config);
     remote.charge("k", 605).await.expect("a charge");
-    let refusal = remote.decide("k").await.expect("a decision").refused.expect("a debt");
+    let refusal = remote.decide("k").await.expect("a decision").refused.expect("a refusal at a negative balance");
     assert_eq!(refusal.what, Limit::Tokens);
     assert!((0.3..=0.6).contains(&refusal.retry_after.as_secs_f64()), "{refusal:?}");
     tokio::time::sleep(refusal.retry_after + Duration::from_millis(5)).await;
@@ -59,7 +59,7 @@ async fn tokens_are_shared_and_idle_keys_expire() {
     let expired = remote.link.call(async |mut connection| {
         redis::cmd("EXISTS").arg("llmux:limit:{k}:requests").query_async::<bool>(&mut connection).await
     });
-    assert!(!expired.await.expect("an answer"), "a full bucket is no key");
+    assert!(!expired.await.expect("an answer"), "a full bucket has no key in Redis");
 }
 
 #[tokio::test]
