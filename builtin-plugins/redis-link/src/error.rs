@@ -4,21 +4,21 @@ use std::fmt;
 
 use redis::RedisError;
 
-/// The reason for which a command has no answer.
+/// The reason why a command has no reply.
 #[derive(Debug)]
 pub enum Error {
-    /// There is no connection now.
+    /// The link has no connection.
     Away,
     /// The server did not answer within the timeout.
     TimedOut,
-    /// The server or the connection failed.
+    /// The server refused the command, or the connection failed.
     Failed(RedisError),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Away => f.write_str("redis is away"),
+            Error::Away => f.write_str("redis is unavailable"),
             Error::TimedOut => f.write_str("redis did not answer in time"),
             Error::Failed(error) => write!(f, "redis: {error}"),
         }

@@ -1,7 +1,7 @@
-//! Keeps the connection up: connects, watches, reconnects with backoff. Runs on the link's own runtime.
+//! The keeper of the connection: connects, watches, and reconnects with backoff. Runs on the link's own runtime.
 //!
-//! A connection that a command found broken is dropped at once and looked for again; an idle one is pinged
-//! every second, so that a server that went away and came back is found before the next request needs it.
+//! If a command finds the connection broken, the keeper drops it at once and reconnects. An idle connection is pinged
+//! every second, so that a restarted server is found before the next request needs it.
 
 use std::{
     collections::hash_map::RandomState,
@@ -26,20 +26,20 @@ use crate::error::Error;
 const PING_EVERY: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
-/// An attempt to connect is on nobody's path and may take longer than a command.
+/// The shortest timeout of an attempt to connect. No request waits for it, so it may be longer than a command's.
 const CONNECT_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// What the link and its keeper both see.
+/// The state that the link and its keeper share.
 pub(crate) struct Shared {
     connection: Mutex<Option<Numbered>>,
     up: AtomicBool,
     lost: Notify,
     timeout: Duration,
-    /// What the server refused commands with last, as far as that was told.
+    /// The error code of the last refusal that was logged.
     refusal: Mutex<Option<String>>,
 }
 
-/// A connection, and which one it is: a late failure of an old one says nothing about the new one.
+/// A connection and its number. The number prevents a late failure of an old connection from ending the new one.
 #[derive(Clone)]
 struct Numbered {
     number: u64,
@@ -61,7 +61,7 @@ impl Shared {
         self.up.load(Ordering::Acquire)
     }
 
-    /// Takes the connection away, whichever it is.
+    /// Removes the current connection, whatever its number.
     pub(crate) fn take(&self) {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         *connection = None;
@@ -75,13 +75,14 @@ impl Shared {
         self.up.store(true, Ordering::Release);
     }
 
-    /// Once for each code (`OOM`, `NOPERM`, `READONLY`, …) in turn: every request may get the same.
+    /// Logs a refusal if its code (`OOM`, `NOPERM`, `READONLY`, …) differs from the last one. Every request may get the
+    /// same refusal.
     fn tell_refusal(&self, error: &RedisError) {
-        let code = error.code().unwrap_or("an answer that was not expected");
+        let code = error.code().unwrap_or("an unexpected reply");
         let mut told = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         if told.as_deref() != Some(code) {
             *told = Some(code.to_owned());
-            tracing::warn!(%error, "redis refuses a command, as it may every one like it");
+            tracing::warn!(%error, "redis refused a command; similar commands may be refused too");
         }
     }
 
@@ -98,7 +99,7 @@ impl Shared {
         }
     }
 
-    /// Runs a command on the connection there is, in bounded time.
+    /// Runs a command on the current connection, at most for the timeout.
     pub(crate) async fn run<T, F, A>(&self, command: F) -> Result<T, Error>
     where
         F: FnOnce(MultiplexedConnection) -> A,
@@ -108,7 +109,7 @@ impl Shared {
         match timeout(self.timeout, command(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                // What the server says about one command leaves the connection whole.
+                // An error reply of the server to one command leaves the connection usable.
                 if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error() {
                     self.lose(number);
                 } else {
@@ -116,7 +117,7 @@ impl Shared {
                 }
                 Err(Error::Failed(error))
             }
-            // A server that hangs is as good as away: only the first requests wait for it.
+            // A server that hangs counts as unavailable: only the first requests wait for it.
             Err(_) => {
                 self.lose(number);
                 Err(Error::TimedOut)
@@ -125,7 +126,7 @@ impl Shared {
     }
 }
 
-/// Keeps a connection in `shared` for as long as it is polled. `first` is told when the first attempt is over.
+/// Keeps a connection in `shared` for as long as this future is polled. Sends to `first` after the first attempt.
 pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>) {
     let mut backoff = FIRST_BACKOFF;
     let mut reported = false;
@@ -142,9 +143,9 @@ pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>
                 (backoff, reported) = (FIRST_BACKOFF, false);
                 continue;
             }
-            // Once for each time it goes away: the rest would only repeat it.
-            Err(error) if !reported => tracing::warn!(%error, "cannot connect to redis, trying on"),
-            Err(error) => tracing::debug!(%error, "cannot connect to redis, trying on"),
+            // Logged as a warning once for each outage, then at debug level.
+            Err(error) if !reported => tracing::warn!(%error, "cannot connect to redis, retrying"),
+            Err(error) => tracing::debug!(%error, "cannot connect to redis, retrying"),
         }
         reported = true;
         let _ = first.try_send(());
@@ -153,18 +154,18 @@ pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>
     }
 }
 
-/// Between half of a backoff and all of it, so that many hosts do not come back in step.
+/// Returns a random delay between half the backoff and the whole, so that hosts do not reconnect at the same time.
 fn jittered(backoff: Duration) -> Duration {
     let random = RandomState::new().hash_one(()) as u32;
     backoff / 2 + (backoff / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 async fn connect(client: &Client, limit: Duration) -> Result<MultiplexedConnection, Error> {
-    // The limits are set around each use; the client's own would only add timers.
+    // Each use has its own timeout; timeouts of the Redis client would only add timers.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connected = async {
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        // One that is still loading its data answers this with an error.
+        // A server that is still loading its data answers this command with an error.
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
         Ok(connection)
     };

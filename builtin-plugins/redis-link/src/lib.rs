@@ -1,14 +1,13 @@
-//! A plugin's own connection to Redis: the rate-limit and cache plugins share it.
+//! A plugin's own connection to Redis. The rate-limit and cache plugins use this crate.
 //!
-//! A library has its own copy of tokio and no way to the host's runtime, so a [`Link`] runs a small runtime on
-//! a thread of its own. Hooks await its answers from whatever executor polls them: what crosses is a tokio
-//! `JoinHandle`, which needs no runtime to be awaited.
+//! A library has its own copy of tokio and no access to the host's runtime, so a [`Link`] runs a small runtime on its
+//! own thread. Hooks await its replies on any executor: they await a tokio `JoinHandle`, which needs no runtime.
 //!
-//! The key design decision made here is that a request never waits for a connection. Either there is one,
-//! and a command takes at most the configured timeout, or [`Link::call`] says at once that there is none and
-//! the caller does without. Reconnecting happens beside the requests, with backoff.
+//! A request never waits for a connection; this is the main design decision. If there is a connection, a command takes
+//! at most the configured timeout. If there is none, [`Link::call`] fails at once and the caller continues without
+//! Redis. The link reconnects in the background, with backoff.
 //!
-//! Deliberately absent: any knowledge of keys, scripts or what is stored.
+//! Deliberately absent: any knowledge of keys, scripts or stored values.
 
 mod error;
 mod keeper;
@@ -36,10 +35,10 @@ use tokio::{
 pub use self::error::Error;
 use self::keeper::Shared;
 
-/// How many commands of [`Link::send`] may wait for their answer at a time.
+/// Largest number of commands of [`Link::send`] that are under way at a time.
 const MAX_SENT: usize = 256;
 
-/// A connection to one Redis server, kept up in the background.
+/// A connection to one Redis server, maintained in the background.
 pub struct Link {
     shared: Arc<Shared>,
     runtime: Handle,
@@ -47,7 +46,7 @@ pub struct Link {
     worker: Mutex<Option<Worker>>,
 }
 
-/// The thread that the runtime lives on.
+/// The thread that runs the runtime.
 struct Worker {
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
@@ -55,19 +54,19 @@ struct Worker {
 }
 
 impl Link {
-    /// Starts a link. Waits for the first connection, but no longer than `timeout`: a server that is away
-    /// now is looked for in the background.
+    /// Starts a link. Waits for the first connection, at most for `timeout`. If the server is unavailable, the link
+    /// keeps trying to connect in the background.
     ///
     /// `timeout` also bounds every command.
     ///
     /// # Errors
     ///
-    /// When the URL is none that Redis knows (`redis://[user:password@]host[:port][/database]`), or the
-    /// thread cannot be started. The message does not repeat the URL, which may hold a password.
+    /// If the URL is not a valid Redis URL (`redis://[user:password@]host[:port][/database]`), or the thread cannot be
+    /// started. The message does not repeat the URL, which may contain a password.
     pub fn open(url: &str, timeout: Duration) -> Result<Self, String> {
         let client = url
             .into_connection_info()
-            // Commands are small writes, which would wait for acknowledgements otherwise.
+            // Without `nodelay`, commands would wait for TCP acknowledgements, because they are small writes.
             .map(|info| info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
             .and_then(redis::Client::open)
             .map_err(|error| format!("redis url: {error}"))?;
@@ -89,7 +88,7 @@ impl Link {
                 }
             });
             keeping.take();
-            // A name lookup may still block a helper thread; nobody waits for it.
+            // A name lookup may still block a helper thread; the shutdown does not wait for it.
             runtime.shutdown_background();
             let _ = say_stopped.send(());
         };
@@ -102,17 +101,17 @@ impl Link {
         Ok(Self { shared, runtime: handle, sent: Arc::default(), worker })
     }
 
-    /// Is there a connection, as far as is known?
+    /// Returns true if the link has a connection, as far as the keeper knows.
     pub fn is_up(&self) -> bool {
         self.shared.is_up()
     }
 
-    /// Runs a command (or a script, or several commands) and waits for its answer, at most the timeout.
+    /// Runs a command (or a script, or several commands) and waits for the reply, at most for the timeout.
     ///
     /// # Errors
     ///
-    /// At once when there is no connection. After a timeout or a broken connection, those that follow get
-    /// that answer until the server is back.
+    /// [`Error::Away`], at once, if there is no connection. [`Error::TimedOut`] or [`Error::Failed`] if the command
+    /// fails. After a timeout or a broken connection, later calls return [`Error::Away`] until the link has reconnected.
     pub async fn call<T, F, A>(&self, command: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -124,12 +123,12 @@ impl Link {
         }
         let shared = Arc::clone(&self.shared);
         let answer = self.runtime.spawn(async move { shared.run(command).await });
-        // Fails only when the runtime is gone.
+        // Awaiting fails only if the runtime has stopped.
         answer.await.unwrap_or(Err(Error::Away))
     }
 
-    /// Runs a command without waiting for it. `false`, and nothing is done, when there is no connection or
-    /// 256 such commands are under way.
+    /// Runs a command without waiting for the reply. If there is no connection, or 256 such commands are under way, does
+    /// nothing and returns false.
     pub fn send<T, F, A>(&self, command: F) -> bool
     where
         T: Send + 'static,
@@ -151,7 +150,7 @@ impl Link {
         true
     }
 
-    /// Ends the connection and the thread, and waits until they are gone. Later calls find no connection.
+    /// Closes the connection and stops the thread, and waits for both. Later calls return [`Error::Away`].
     pub async fn close(&self) {
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker {
@@ -172,7 +171,7 @@ impl Drop for Link {
     }
 }
 
-/// One of the commands under way, counted until it is dropped.
+/// The place of one command of [`Link::send`] that is under way, counted until it is dropped.
 struct Place(Arc<AtomicUsize>);
 
 impl Place {

@@ -1,6 +1,6 @@
-//! A real `redis-server` for tests, on a free loopback port; ends with the value.
+//! A real `redis-server` for tests, on a free loopback port. Dropping the [`RedisServer`] kills the server.
 //!
-//! Used by the tests of this crate and of the plugins that use it. Keeps nothing on disk.
+//! Used by the tests of this crate and of the plugins that use it. The server writes nothing to disk.
 
 use std::{
     io::{self, Read, Write},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A server under way, or killed.
+/// A Redis server, running or killed.
 pub struct RedisServer {
     port: u16,
     child: Option<Child>,
@@ -21,7 +21,7 @@ impl RedisServer {
     ///
     /// # Errors
     ///
-    /// When `redis-server` cannot be run, or does not come up within 5 s.
+    /// If `redis-server` cannot be run, or does not answer within 5 s.
     pub fn start() -> io::Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut server = Self { port, child: None };
@@ -29,12 +29,12 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the URL of the server.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the server without a shutdown, like a crash.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -42,11 +42,11 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again on the same port, empty.
+    /// Starts the server again on the same port, without data.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start).
+    /// The errors of [`start`](Self::start).
     pub fn restart(&mut self) -> io::Result<()> {
         self.kill();
         let port = self.port.to_string();
@@ -63,14 +63,15 @@ impl RedisServer {
         let started = Instant::now();
         while !self.answers() {
             if started.elapsed() > Duration::from_secs(5) {
-                return Err(io::Error::other("redis-server does not come up"));
+                return Err(io::Error::other("redis-server does not answer"));
             }
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
 
-    /// The kernel accepts connections before the server does, and a socket may even connect to itself.
+    /// Returns true if the server answers a `PING`. An open connection proves nothing: the kernel accepts connections
+    /// before the server does, and a socket may even connect to itself.
     fn answers(&self) -> bool {
         let ping = || {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;

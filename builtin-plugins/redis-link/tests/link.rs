@@ -1,10 +1,10 @@
-//! A link against a real server that is killed and comes back.
+//! Tests of a link with a real server that is killed and restarted.
 
 use std::time::{Duration, Instant};
 
 use llmux_redis_link::{Error, Link, redis, testing::RedisServer};
 
-/// Longer than a machine under load takes to connect.
+/// A timeout that is longer than a machine under load takes to connect.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn ping(link: &Link) -> Result<String, Error> {
@@ -14,7 +14,7 @@ async fn ping(link: &Link) -> Result<String, Error> {
 async fn until_up(link: &Link) {
     let started = Instant::now();
     while ping(link).await.is_err() {
-        assert!(started.elapsed() < Duration::from_secs(10), "the link never came up");
+        assert!(started.elapsed() < Duration::from_secs(10), "the link never connected");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -28,7 +28,7 @@ async fn a_link_survives_its_server() {
     assert!(ping(&link).await.is_err());
     let asked = Instant::now();
     assert!(matches!(ping(&link).await, Err(Error::Away)));
-    assert!(asked.elapsed() < TIMEOUT, "nobody waits for a server that is away");
+    assert!(asked.elapsed() < TIMEOUT, "a call does not wait for an unavailable server");
     server.restart().expect("redis-server");
     until_up(&link).await;
     link.close().await;
@@ -48,7 +48,7 @@ async fn a_server_that_comes_late_is_found() {
 
 #[test]
 fn a_link_answers_other_executors() {
-    // Polled by hand: no tokio runtime anywhere near, as in a plugin's hook.
+    // The call is polled by hand, without a tokio runtime, as in a plugin's hook.
     let server = RedisServer::start().expect("redis-server");
     let link = Link::open(&server.url(), TIMEOUT).expect("a link");
     let mut call = Box::pin(ping(&link));

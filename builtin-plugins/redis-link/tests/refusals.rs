@@ -1,4 +1,5 @@
-//! What an operator reads of a server that answers, but refuses. Alone in its program: the log is the whole program's.
+//! The log of a server that refuses commands. The only test of its program, because it reads the log of the whole
+//! program.
 
 use std::{
     io,
@@ -39,7 +40,7 @@ async fn each_kind_of_refusal_is_told_once_and_the_connection_stays() {
     command(&link, &["SET", "text", "a"]).await.expect("set");
     for _ in 0..3 {
         assert!(matches!(command(&link, &["LPUSH", "text", "b"]).await, Err(Error::Failed(_))));
-        command(&link, &["PING"]).await.expect("the connection is good");
+        command(&link, &["PING"]).await.expect("the connection still works");
     }
     command(&link, &["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
     for _ in 0..3 {

@@ -50,7 +50,8 @@ async fn tokens_are_shared_and_idle_keys_expire() {
     let config = serde_json::json!({"requests_per_second": 1000, "tokens_per_minute": 600});
     let remote = remote(&server, config);
     remote.charge("k", 605).await.expect("a charge");
-    let refusal = remote.decide("k").await.expect("a decision").refused.expect("a refusal at a negative balance");
+    let refusal =
+        remote.decide("k").await.expect("a decision").refused.expect("a refusal at a negative balance");
     assert_eq!(refusal.what, Limit::Tokens);
     assert!((0.3..=0.6).contains(&refusal.retry_after.as_secs_f64()), "{refusal:?}");
     tokio::time::sleep(refusal.retry_after + Duration::from_millis(5)).await;
