@@ -1,11 +1,11 @@
-//! The cost of the built-in plugins: whole calls of a client whose provider answers at once, with all four plugins and with
-//! none, next to the bare crates that they use. `cargo bench -p llmux-builtin-tests` prints a table first.
+//! The cost of the built-in plugins: whole calls of a client whose provider answers at once, with all four plugins and
+//! with none, next to the bare crates that they use. `cargo bench -p llmux-builtin-tests` prints a table first.
 //!
 //! Every call goes through `Client::send`, and each sample includes `on_complete`, for which no caller waits. The
 //! difference to "no plugins" is the cost of the plugins. A rejection and a hit do not reach the provider.
 //!
-//! The promises, on one core, for the chain of all four: a rejection costs less than 1 µs, a hit on an answer of 2 KB less
-//! than 5 µs, a miss less than 10 µs. Log events are formatted and discarded.
+//! The promises, on one core, for the chain of all four: a rejection costs less than 1 µs, a hit on an answer of 2 KB
+//! less than 5 µs, a miss less than 10 µs. Log events are formatted and discarded.
 
 use std::{
     hint::black_box,
@@ -50,7 +50,7 @@ impl Provider for Ready {
     }
 }
 
-/// The configuration of a plugin in a case, in which no other plugin refuses or answers.
+/// Returns the configuration of a plugin for a case in which no other plugin refuses or answers.
 fn config(plugin: Builtin, case: Case) -> Value {
     match plugin {
         Builtin::RateLimit if case == Case::Rejected => {
@@ -61,7 +61,7 @@ fn config(plugin: Builtin, case: Case) -> Value {
     }
 }
 
-/// A request of about 600 bytes, as chats are. Requests with different numbers differ.
+/// Returns a chat request of about 600 bytes. Requests with different numbers differ.
 fn request(number: u64) -> Request {
     let text = format!(
         r#"{{"model":"ready","temperature":0.7,"max_tokens":256,"messages":[{{"role":"system","content":"{}"}},{{"role":"user","content":"{number:08}{}"}}]}}"#,
@@ -74,7 +74,7 @@ fn request(number: u64) -> Request {
     request.with_identity(Some(Arc::new(identity)))
 }
 
-/// An answer of 2 KB.
+/// Returns an answer of 2 KB.
 fn answer() -> Document {
     Document::from_value(&json!({
         "id": "x", "object": "chat.completion", "created": 1, "model": "ready",
@@ -108,7 +108,7 @@ impl Bench {
         });
         let mut bench = Self { runtime, client, case, sent: 0, request: request(0) };
         if case != Case::Miss {
-            // The first request takes the one place of the limit, or is stored.
+            // The first request uses up the limit, or its answer is stored.
             bench.send(1);
             bench.runtime.block_on(tokio::time::sleep(Duration::from_millis(50)));
         }
@@ -142,7 +142,7 @@ impl Bench {
     }
 }
 
-/// Nanoseconds of one of `calls` calls.
+/// Returns the average nanoseconds of one of `calls` calls.
 fn time(calls: u64, work: impl FnOnce(u64)) -> f64 {
     let started = Instant::now();
     work(calls);
@@ -154,7 +154,7 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// The bare limiter, used up: every check is a rejection.
+/// Returns a check of the bare limiter whose limit is used up: every check is a rejection.
 fn bare_limiter() -> impl Fn() {
     let quota = Quota::with_period(Duration::from_secs(1_000_000)).expect("a period");
     let limiter = RateLimiter::hashmap(quota.allow_burst(NonZeroU32::MIN));
@@ -165,7 +165,7 @@ fn bare_limiter() -> impl Fn() {
     }
 }
 
-/// The bare cache with one answer.
+/// Returns a lookup in the bare cache with one answer: every lookup is a hit.
 fn bare_cache() -> impl Fn() {
     let cache = moka::sync::Cache::<[u8; 32], Arc<str>>::new(10_000);
     cache.insert([7; 32], "y".repeat(2_000).into());
@@ -219,7 +219,7 @@ fn summary() {
             rows.push(Row::bench(name, Some(base), Bench::new(kind, &Builtin::ALL, case)));
         }
     }
-    // In turns, so that a slow phase of the machine slows down every line.
+    // The rows run in turns, so that a slow phase of the machine slows down all of them.
     let mut samples = vec![Vec::new(); rows.len()];
     for _ in 0..51 {
         for (samples, row) in samples.iter_mut().zip(&mut rows) {

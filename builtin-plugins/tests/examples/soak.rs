@@ -1,6 +1,8 @@
-//! Does memory stay flat? A million rate-limit keys, with and without a debt of tokens, a million cache entries
-//! beyond the bound, a million requests through metrics with names of their own; and the limit and the cache
-//! against a real Redis, whose own keys are counted. Prints resident memory as it goes.
+//! A soak test that shows whether memory stays flat. Prints resident memory while it runs.
+//!
+//! Sends a million requests with different rate-limit keys, without and with a charge of tokens; a million requests
+//! with different cache entries, more than the cache keeps; and a million requests with different names of models
+//! through metrics. Then runs the limit and the cache with a real Redis server, and counts the keys in that server.
 //!
 //! `cargo run --release -p llmux-builtin-tests --example soak -- [compiled|loaded] [millions]`
 
@@ -14,7 +16,7 @@ use llmux_core::{Client, Endpoint, Request, pipeline::Identity, plugins::Plugins
 use llmux_redis_link::{Link, redis, testing::RedisServer};
 use serde_json::{Value, json};
 
-/// Resident memory, in MiB.
+/// Returns the resident memory of this process, in MiB.
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
@@ -35,14 +37,14 @@ fn request(model: &str, text: &str, key: String) -> Request {
     Request::of(Endpoint::ChatCompletions, &body).expect("a request").with_identity(Some(Arc::new(identity)))
 }
 
-/// Sends `count` requests and prints memory ten times.
+/// Sends `count` requests and prints the resident memory ten times.
 async fn soak(what: &str, client: Client, count: usize, request: impl Fn(usize) -> Request) {
     let (before, started) = (resident(), Instant::now());
     println!("{what}: {before:.1} MiB before");
     for at in 0..count {
         let _ = client.send(request(at)).await;
-        // The hooks of completion run beside the requests, and here nobody else makes room for them: fewer turns
-        // than requests, and what is waiting for its turn is what grows.
+        // `on_complete` runs in tasks of its own, on this one thread. Without a yield after each request, the waiting
+        // tasks would accumulate, and their memory would be measured.
         tokio::task::yield_now().await;
         if (at + 1) % (count / 10).max(1) == 0 {
             println!("{what}: {:8} requests, {:.1} MiB", at + 1, resident());
@@ -59,13 +61,13 @@ async fn soak(what: &str, client: Client, count: usize, request: impl Fn(usize) 
     println!("{what}: {:.1} MiB after the client is gone", resident());
 }
 
-/// How many keys the server has.
+/// Returns the number of keys in the Redis server.
 async fn keys(link: &Link) -> u64 {
     let count = link.call(async |mut connection| redis::cmd("DBSIZE").query_async(&mut connection).await);
     count.await.expect("redis answers")
 }
 
-/// The same against a real server: its keys expire, and nothing of them stays here.
+/// Runs the limit and the cache with a real Redis server: its keys expire, and this process keeps none of them.
 async fn soak_redis(kind: Kind, count: usize) {
     let server = RedisServer::start().expect("redis-server");
     let link = Link::open(&server.url(), Duration::from_secs(1)).expect("a link");
@@ -97,12 +99,12 @@ async fn main() {
     let millions: f64 = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let count = (millions * 1e6) as usize;
 
-    // Nobody serves this model, so that nothing but the plugin holds anything.
+    // No provider serves this model, so that only the plugin keeps data.
     let limit = json!({"requests_per_second": 10, "tokens_per_minute": 1000});
     let limited = client(kind, Builtin::RateLimit, limit).await;
     soak("rate-limit keys", limited, count, |at| request("nobody", "hi", format!("key-{at}"))).await;
 
-    // Two words each way: four tokens, charged to every key.
+    // Two words in the request and two in the answer: four tokens, charged to every key.
     let limit = json!({"requests_per_second": 1_000, "tokens_per_minute": 100});
     let charged = client(kind, Builtin::RateLimit, limit).await;
     soak("rate-limit tokens", charged, count, |at| request("echo", "hi there", format!("key-{at}"))).await;
@@ -114,6 +116,6 @@ async fn main() {
     let counted = client(kind, Builtin::Metrics, json!({})).await;
     soak("metrics", counted, count, |at| request(&format!("model-{at}"), "hi", String::new())).await;
 
-    // A server is asked over a socket: a tenth of the requests is as telling.
+    // A call of the server takes a socket round trip: a tenth of the requests shows as much.
     soak_redis(kind, count / 10).await;
 }
