@@ -6,7 +6,7 @@
 //! If a plugin before this one answers a request, the request has no start event. Its end event is logged like any
 //! other and has all the fields.
 //!
-//! Headers are never logged, because they hold credentials. Bodies are logged only if the operator enables it;
+//! Headers are never logged, because they may hold credentials. Bodies are logged only if the operator enables it;
 //! members and words that look like credentials are replaced.
 //!
 //! Deliberately absent: writing of the log. The host buffers events and drops them when the buffer is full, so a
