@@ -120,6 +120,13 @@ impl Desired {
         self.specs.push(PluginSpec { id: self.next, ..spec });
     }
 
+    /// Numbers a spec anew, so that it makes another instance even if one of it runs. Returns the number.
+    pub(super) fn renumber(&mut self, id: u64) -> u64 {
+        self.next += 1;
+        self.specs.iter_mut().filter(|spec| spec.id == id).for_each(|spec| spec.id = self.next);
+        self.next
+    }
+
     /// Replaces what the configuration wants. A spec of the same plugin keeps its instance; what operators changed about
     /// the instances that the configuration names is dropped.
     pub(super) fn configure(&mut self, specs: Vec<PluginSpec>) {
@@ -186,9 +193,7 @@ impl Desired {
             }
         }
         self.kept_out.retain(|path, _| !running.iter().any(|it| it.path() == Some(path)));
-        if let Some(look) = self.look.take() {
-            self.kept_out.retain(|path, _| look.files.iter().any(|file| file.path == *path));
-        }
+        self.look = None;
         self.anew.clear();
         self.remade.clear();
         self

@@ -88,7 +88,7 @@ impl Edit<'_> {
                 };
                 let id = configured.id;
                 self.desired.overrides.insert(named.clone().unwrap_or_default(), change);
-                (id, Origin::Config)
+                (self.desired.renumber(id), Origin::Config)
             }
             None => {
                 let origin = spec.origin;
@@ -114,16 +114,17 @@ impl Edit<'_> {
         self.find(name)?;
         let at = self.present.iter().position(|it| it.name == name).unwrap_or_default();
         let Running { id, origin, library, .. } = self.present.remove(at);
-        if let Some(library) = library {
+        if let Some(library) = library
+            && !self.present.iter().any(|it| it.path() == Some(&library.path))
+        {
             self.desired.kept_out.insert(library.path, library.sha256);
         }
         self.desired.anew.remove(name);
         match origin {
-            Origin::Config => {
+            Origin::Config | Origin::Folder => {
                 let change = Override { presence: Some(Presence::Unloaded), ..Override::default() };
                 self.desired.overrides.insert(name.to_owned(), change);
             }
-            Origin::Folder => drop(self.desired.overrides.remove(name)),
             Origin::Operator | Origin::Embedder => self.desired.specs.retain(|spec| spec.id != id),
         }
         Ok(())

@@ -83,7 +83,11 @@ pub(super) fn plan(running: &[Running], before: &Desired, desired: &Desired, ref
             }
         }
     }
-    plan.changes.extend(comes.into_iter().map(Change::Load));
+    for spec in comes {
+        let disabled = spec.name.clone().filter(|_| !spec.enabled);
+        plan.changes.push(Change::Load(spec.with_enabled(true)));
+        plan.changes.extend(disabled.map(Change::Disable));
+    }
     plan
 }
 
@@ -105,14 +109,13 @@ fn target(instance: &Running, desired: &Desired) -> Option<InstanceSettings> {
     own.with(desired.overrides.get(&instance.name))
 }
 
-/// True if a spec of an operator has the name of an instance that the configuration names, and that no operator unloaded.
+/// True if a spec of an operator has the name of an instance that the configuration names, and that should be enabled.
 fn gives_way(spec: &PluginSpec, desired: &Desired) -> bool {
-    spec.origin == Origin::Operator
-        && spec.name.as_deref().is_some_and(|name| {
-            let unloaded =
-                desired.overrides.get(name).is_some_and(|it| it.presence == Some(Presence::Unloaded));
-            desired.configured(name).is_some() && !unloaded
-        })
+    let is_wanted = |name: &str| {
+        let own = desired.configured(name).map(InstanceSettings::of);
+        own.and_then(|own| own.with(desired.overrides.get(name))).is_some_and(|target| target.enabled)
+    };
+    spec.origin == Origin::Operator && spec.name.as_deref().is_some_and(is_wanted)
 }
 
 /// True if an autoloaded instance stays (rules D6, D8).
@@ -121,7 +124,6 @@ fn keeps_autoloaded(instance: &Running, desired: &Desired) -> bool {
     desired.autoload
         && !library.missing
         && !desired.displaces(instance)
-        && desired.kept_out.get(&library.path) != Some(&library.sha256)
         && library.path.parent().is_some_and(|folder| desired.dirs.iter().any(|dir| dir == folder))
 }
 
@@ -149,7 +151,8 @@ fn update(instance: &Running, target: InstanceSettings, remade: bool) -> Vec<Cha
     changes
 }
 
-/// Returns the instance to make of a spec that no running instance was made from.
+/// Returns the instance to make of a spec that no running instance was made from. One that the configuration disables is
+/// not made; one that an operator loads and disables in one batch is made and disabled.
 fn comes(spec: &PluginSpec, running: &[Running], desired: &Desired) -> Option<PluginSpec> {
     let runs = running.iter().any(|it| it.id == spec.id && it.origin != Origin::Folder);
     if runs || gives_way(spec, desired) {
@@ -160,7 +163,9 @@ fn comes(spec: &PluginSpec, running: &[Running], desired: &Desired) -> Option<Pl
         _ => None,
     };
     let InstanceSettings { enabled, priority, on_error, config } = InstanceSettings::of(spec).with(change)?;
-    enabled.then(|| PluginSpec { enabled, priority, on_error, config, ..spec.clone() })
+    let by_operator =
+        spec.origin != Origin::Config || change.is_some_and(|it| it.presence == Some(Presence::Disabled));
+    (enabled || by_operator).then(|| PluginSpec { enabled, priority, on_error, config, ..spec.clone() })
 }
 
 /// A file that running instances use: it may hold other bytes now.

@@ -146,8 +146,9 @@ impl PluginSpec {
         self
     }
 
-    /// Sets whether an instance of the configuration runs. Default: true. A disabled one is not made, and its library is
-    /// not even opened; if it runs when the configuration changes, it is disabled and kept alive.
+    /// Sets whether the instance is enabled. Default: true. An instance that the configuration disables is not made, and
+    /// its library is not opened; if it runs when the configuration changes, it is disabled and kept alive. An instance of
+    /// another origin is made and then disabled.
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
