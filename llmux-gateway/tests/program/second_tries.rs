@@ -123,16 +123,17 @@ async fn a_library_that_could_not_start_is_tried_again_when_its_file_is_touched_
 }
 
 #[tokio::test]
-async fn what_somebody_unloaded_stays_out_until_its_file_is_written_anew() {
+async fn d9_a_library_that_an_operator_unloaded_stays_out_until_its_bytes_change() {
     let folder = tempfile::tempdir().expect("a folder");
     drop_in(folder.path(), "libedition", &edition("one"));
     let server = watching(&folder).await;
     is_active(&server, "0.1.0").await;
     assert_eq!(read(server.admin(Method::DELETE, "/admin/plugins/edition")).await.0, 204);
+    drop_in(folder.path(), "libedition", &edition("one"));
     copy_of_system_prompt(folder.path());
     is_refused(&server, "system_prompt", "prompt").await;
-    assert!(server.plugin("edition").await.is_null(), "another file came");
-    drop_in(folder.path(), "libedition", &edition("one"));
+    assert!(server.plugin("edition").await.is_null(), "its file was written with the same bytes, and another came");
+    drop_in(folder.path(), "libedition", &edition("two"));
     is_active(&server, "0.1.0").await;
 }
 

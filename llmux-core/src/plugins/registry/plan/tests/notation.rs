@@ -1,0 +1,136 @@
+//! The notation of the table: texts for files, specs, changes and plans.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{super::*, FOLDER};
+use crate::plugins::library::manifest::Manifest;
+
+pub(super) fn path(file: &str) -> PathBuf {
+    Path::new(FOLDER).join(file)
+}
+
+pub(super) fn manifest(name: &str) -> Manifest {
+    let json = json!({
+        "name": name, "version": "1.0.0", "description": "", "authors": "", "license": "", "abi": "0.2.0", "sdk": "",
+        "rustc": "", "target": "", "panic": "unwind", "entry": "llmux_plugin_it", "priority": 100,
+    });
+    Manifest::parse(json.to_string().as_bytes()).expect("a manifest")
+}
+
+/// Reads a spec: `NAME`, `NAME=PLUGIN` or `NAME=FILE.so`, then settings: `:off`, `:prio=5`, `:config=1`, `:sha=1`. The
+/// name `?` stands for a spec without one.
+pub(super) fn spec(text: &str, origin: Origin) -> PluginSpec {
+    let mut parts = text.split(':');
+    let head = parts.next().unwrap_or_default();
+    let (name, source) = head.split_once('=').unwrap_or((head, head));
+    let spec = match source.ends_with(".so") {
+        true => PluginSpec::path(path(source)),
+        false => PluginSpec::plugin(source),
+    };
+    let spec = if name == "?" { spec } else { spec.with_name(name) };
+    parts.fold(spec.with_origin(origin), |spec, setting| match setting.split_once('=') {
+        None if setting == "off" => spec.with_enabled(false),
+        Some(("prio", value)) => spec.with_priority(value.parse().expect("a number")),
+        Some(("config", value)) => spec.with_config(json!({ "value": value })),
+        Some(("sha", value)) => spec.with_sha256(value),
+        _ => panic!("unknown setting `{setting}`"),
+    })
+}
+
+/// Reads a change: `load SPEC`, `unload NAME`, `enable NAME`, `disable NAME`, `reload NAME`, or `set NAME` with
+/// `prio=5`, `on_error=fail`, `config=1`; `-` is the default.
+pub(super) fn change(text: &str, origin: Origin) -> Change {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        ["load", text] => Change::Load(spec(text, origin)),
+        ["unload", name] => Change::Unload((*name).to_owned()),
+        ["enable", name] => Change::Enable((*name).to_owned()),
+        ["disable", name] => Change::Disable((*name).to_owned()),
+        ["reload", name] => Change::Reload((*name).to_owned()),
+        ["set", name, members @ ..] => {
+            let get = |member: &str| {
+                members.iter().find_map(|it| it.strip_prefix(member)?.strip_prefix('=')).map(str::to_owned)
+            };
+            fn setting<T>(value: Option<String>, of: impl Fn(String) -> T) -> Setting<T> {
+                value.map_or(Setting::Keep, |value| Setting::of((value != "-").then(|| of(value))))
+            }
+            let on_error = |value: String| serde_json::from_value(json!(value)).expect("on_error");
+            Change::Update {
+                name: (*name).to_owned(),
+                priority: setting(get("prio"), |value| value.parse().expect("a number")),
+                on_error: setting(get("on_error"), on_error),
+                config: setting(get("config"), |value| json!({ "value": value })),
+            }
+        }
+        _ => panic!("unknown change `{text}`"),
+    }
+}
+
+/// Shows a plan: its changes, attempts (`try`), refused files, sound files, and the changes of operators it reverts.
+pub(super) fn shown(plan: &Plan) -> String {
+    let mut lines: Vec<String> = plan.changes.iter().map(shown_change).collect();
+    for Attempt { change, undoes, .. } in &plan.attempts {
+        let undoes = undoes.iter().map(|undone| format!(" ({})", shown_undone(undone)));
+        lines.push(format!("try {}{}", shown_change(change), undoes.collect::<String>()));
+    }
+    let name = |file: &InspectedLibrary| {
+        file.path.strip_prefix(FOLDER).unwrap_or(&file.path).to_string_lossy().into_owned()
+    };
+    lines.extend(plan.refused.iter().map(|it| {
+        let user = it.user.iter().map(|user| format!(" used by {user}"));
+        format!("refuse {}{}", name(&it.file), user.collect::<String>())
+    }));
+    lines.extend(plan.sound.iter().map(|file| format!("sound {}", name(file))));
+    lines.extend(plan.undone.iter().map(shown_undone));
+    lines.join("; ")
+}
+
+fn shown_change(change: &Change) -> String {
+    let (verb, name) = change.title();
+    match change {
+        Change::Load(spec) => {
+            let settings = [
+                spec.priority.map(|priority| format!(":prio={priority}")),
+                spec.config.as_ref().map(|config| format!(":config={}", value(config))),
+                (spec.origin != Origin::Config).then(|| format!(" ({:?})", spec.origin).to_lowercase()),
+            ];
+            format!("{verb} {name}{}", settings.into_iter().flatten().collect::<String>())
+        }
+        Change::Update { priority, on_error, config, .. } => {
+            let settings = [
+                shown_setting("prio", priority, i32::to_string),
+                shown_setting("on_error", on_error, |it| format!("{it:?}").to_lowercase()),
+                shown_setting("config", config, value),
+            ];
+            format!("set {name}{}", settings.concat())
+        }
+        _ => format!("{verb} {name}"),
+    }
+}
+
+fn shown_setting<T>(member: &str, setting: &Setting<T>, shown: impl Fn(&T) -> String) -> String {
+    match setting {
+        Setting::Keep => String::new(),
+        Setting::Clear => format!(" {member}=-"),
+        Setting::Set(value) => format!(" {member}={}", shown(value)),
+    }
+}
+
+fn value(config: &serde_json::Value) -> String {
+    config["value"].as_str().unwrap_or("-").to_owned()
+}
+
+fn shown_undone(Undone { name, change }: &Undone) -> String {
+    match change {
+        UndoneChange::Set(members) => format!("undone {name}: set {}", members.join(" ")),
+        _ => format!("undone {name}: {}", change.as_str()),
+    }
+}
+
+/// Names the kind of an error.
+pub(super) fn shown_error(error: &PluginError) -> String {
+    let text = format!("{error:?}");
+    text.split([' ', '{']).next().unwrap_or_default().to_owned()
+}
