@@ -24,6 +24,7 @@ pub mod http;
 pub mod logs;
 pub mod program;
 mod provider;
+mod response;
 mod server;
 pub mod turn;
 
@@ -32,5 +33,6 @@ pub use harness::{Harness, HarnessBuilder, HarnessReply, Log};
 pub use logs::Capture;
 pub use program::Server;
 pub use provider::ScriptedProvider;
-pub use server::{Received, ScriptedResponse, ScriptedServer};
+pub use response::ScriptedResponse;
+pub use server::{Received, ScriptedServer};
 pub use turn::Turn;

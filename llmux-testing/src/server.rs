@@ -5,14 +5,12 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
     io,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -31,128 +29,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::provider::lock;
-
-/// One scripted answer, given to one request.
-#[derive(Clone, Debug)]
-pub struct ScriptedResponse {
-    head: Option<Head>,
-    steps: Vec<Step>,
-    end: End,
-}
-
-#[derive(Clone, Debug)]
-struct Head {
-    status: u16,
-    headers: Vec<(String, String)>,
-    chunked: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Send(Bytes),
-    Pause(Duration),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The answer is complete, and the connection good for another.
-    Proper,
-    /// The connection closes at once, whatever was announced.
-    Close,
-    /// Nothing more comes, and the connection stays open.
-    Hang,
-}
-
-impl ScriptedResponse {
-    /// A whole answer with a JSON body (or whatever is given as one).
-    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        let body = body.into();
-        let head = Head { status, headers: Vec::new(), chunked: false }
-            .with("content-type", "application/json")
-            .with("content-length", &body.len().to_string());
-        Self { head: Some(head), steps: vec![Step::Send(body)], end: End::Proper }
-    }
-
-    /// A stream of server-sent events, status 200, in pieces that are written as they are, one at a time.
-    pub fn sse<T: Into<Bytes>>(pieces: impl IntoIterator<Item = T>) -> Self {
-        let head = Head { status: 200, headers: Vec::new(), chunked: true }
-            .with("content-type", "text/event-stream; charset=utf-8")
-            .with("transfer-encoding", "chunked");
-        let steps = pieces.into_iter().map(|piece| Step::Send(piece.into())).collect();
-        Self { head: Some(head), steps, end: End::Proper }
-    }
-
-    /// Bytes in place of an HTTP response, then the end of the connection.
-    pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        Self { head: None, steps: vec![Step::Send(bytes.into())], end: End::Close }
-    }
-
-    /// No answer: the request is read, and the connection stays open.
-    pub fn hang() -> Self {
-        Self { head: None, steps: Vec::new(), end: End::Hang }
-    }
-
-    /// Adds a header, or replaces the one of that name.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.head = self.head.map(|head| head.with(name, value));
-        self
-    }
-
-    /// Another status.
-    #[must_use]
-    pub fn status(mut self, status: u16) -> Self {
-        self.head = self.head.map(|head| Head { status, ..head });
-        self
-    }
-
-    /// One more piece of the body.
-    #[must_use]
-    pub fn then(mut self, piece: impl Into<Bytes>) -> Self {
-        self.steps.push(Step::Send(piece.into()));
-        self
-    }
-
-    /// A pause in the body, in real time.
-    #[must_use]
-    pub fn then_pause(mut self, pause: Duration) -> Self {
-        self.steps.push(Step::Pause(pause));
-        self
-    }
-
-    /// After that the connection closes, whatever was announced.
-    #[must_use]
-    pub fn then_close(mut self) -> Self {
-        self.end = End::Close;
-        self
-    }
-
-    /// After that nothing more comes, and the connection stays open.
-    #[must_use]
-    pub fn then_hang(mut self) -> Self {
-        self.end = End::Hang;
-        self
-    }
-}
-
-impl Head {
-    fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    fn to_bytes(&self) -> Bytes {
-        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
-        for (name, value) in &self.headers {
-            // Writing to a string does not fail.
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
-        head.push_str("\r\n");
-        head.into()
-    }
-}
+use crate::{
+    provider::lock,
+    response::{End, ScriptedResponse, Step},
+};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -233,7 +113,7 @@ impl ScriptedServer {
         format!("http://{}/v1", self.address)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -248,12 +128,13 @@ impl ScriptedServer {
         lock(&self.shared.requests).clone()
     }
 
-    /// How many connections clients have opened so far.
+    /// Number of connections that clients have opened so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
     }
 
-    /// How many bytes of bodies the sockets have taken so far. More than clients have read, by what is under way.
+    /// Number of body bytes that the sockets have accepted so far. Bytes under way to a client are included, so that
+    /// the number may exceed what clients have read.
     pub fn sent(&self) -> usize {
         self.shared.sent.load(Relaxed)
     }
