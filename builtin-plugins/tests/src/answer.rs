@@ -1,56 +1,56 @@
-//! What came of a request.
+//! Result of a request.
 
 use llmux_core::Error;
 use serde_json::Value;
 
-/// What came of a request.
+/// Result of a request.
 #[derive(Debug)]
 pub struct Answer {
     /// The response, or the chunks.
     pub bodies: Vec<String>,
     /// The error, if there was one.
     pub error: Option<Error>,
-    /// Was it answered from the cache?
+    /// True if the answer came from the cache.
     pub hit: bool,
-    /// Was it refused by the limit?
+    /// True if the rate limit refused the request.
     pub limited: bool,
-    /// What only the caller within the process sees.
+    /// Facts that only a caller in the same process sees; `None` for an `llmux` in a process of its own.
     pub inside: Option<Inside>,
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// What a client over HTTP does not see.
+/// Facts that a client over HTTP does not see.
 #[derive(Debug, PartialEq)]
 pub struct Inside {
-    /// Whose limit refused it.
+    /// Key of the rate limit that refused the request.
     pub limit_key: Option<String>,
-    /// The key of the stored answer.
+    /// Key of the stored answer.
     pub cache_key: Option<String>,
-    /// How many attempts it took.
+    /// Number of attempts.
     pub attempts: u32,
 }
 
 impl Answer {
-    /// A header of the answer.
+    /// Returns a header of the answer.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
     }
 
-    /// What only the caller within the process sees.
+    /// Facts that only a caller in the same process sees; `None` for an `llmux` in a process of its own.
     ///
     /// # Panics
     ///
-    /// For an answer of a process.
+    /// If the answer comes from an `llmux` in a process of its own.
     pub fn inside(&self) -> &Inside {
         self.inside.as_ref().expect("an answer within this process")
     }
 
-    /// Did it end well?
+    /// Returns true if the request ended without an error.
     pub fn is_ok(&self) -> bool {
         self.error.is_none()
     }
 
-    /// What the model said in it.
+    /// Returns the model's text in the answer.
     pub fn text(&self) -> String {
         let said = |body: &String| {
             let body: Value = serde_json::from_str(body).ok()?;
@@ -61,11 +61,11 @@ impl Answer {
         self.bodies.iter().filter_map(said).collect()
     }
 
-    /// The error.
+    /// Returns the error.
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// If there is none.
     pub fn refusal(&self) -> &Error {
         self.error.as_ref().unwrap_or_else(|| panic!("not refused: {:?}", self.bodies))
     }

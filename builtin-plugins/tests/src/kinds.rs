@@ -1,8 +1,9 @@
-//! The plugins by name, each in its kinds: compiled into this program, as a library, and as a library of a process.
+//! The built-in plugins by name, each in three kinds: compiled into this program, as a library, and as a library in
+//! an `llmux` process.
 //!
-//! The libraries are built by cargo when a test first asks for one, in the profile that this crate itself is
-//! built in. Cargo says where they are; its own lock keeps two test programs from building at once, and each
-//! program keeps copies, so that a build that follows does not touch what it loads.
+//! Cargo builds the libraries when a test first asks for one, in the profile of this crate. Cargo reports the paths
+//! of the files. Cargo's lock prevents two test programs from building at once. Each program keeps copies, so that a
+//! later build does not change the files that the program loads.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,7 @@ use llmux_plugin_rate_limit::RateLimit;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// One of the four.
+/// A built-in plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Builtin {
@@ -29,22 +30,22 @@ pub enum Builtin {
     Logging,
 }
 
-/// Where a plugin comes from.
+/// Origin of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// From this program.
+    /// Compiled into this program.
     Compiled,
-    /// From a library.
+    /// Loaded from a library.
     Loaded,
-    /// From a library, in an `llmux` in a process of its own.
+    /// Loaded from a library, in an `llmux` in a process of its own.
     Process,
 }
 
-/// What a [`World`](crate::World) is made of.
+/// A plugin instance to build a [`World`](crate::World) with.
 pub enum Part {
-    /// An instance in this process.
+    /// Returns an instance in this process.
     Spec(Box<PluginSpec>),
-    /// One in a process of its own, with its configuration.
+    /// An instance in an `llmux` process, with its configuration.
     Configured(Builtin, Value),
 }
 
@@ -54,20 +55,20 @@ impl From<PluginSpec> for Part {
     }
 }
 
-/// One of the ways in which a test runs.
+/// A way in which a test runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Way {
-    /// Where the plugins come from.
+    /// Origin of the plugins.
     pub kind: Kind,
-    /// Do the requests stream?
+    /// True if the requests stream.
     pub stream: bool,
 }
 
 impl Builtin {
-    /// All of them, in the order of their turns.
+    /// All built-in plugins, in the order in which they run.
     pub const ALL: [Builtin; 4] = [Builtin::RateLimit, Builtin::Cache, Builtin::Metrics, Builtin::Logging];
 
-    /// The name in the manifest.
+    /// Returns the name in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Builtin::RateLimit => "rate-limit",
@@ -77,7 +78,7 @@ impl Builtin {
         }
     }
 
-    /// An instance, with a configuration.
+    /// Returns an instance with a configuration.
     pub fn with(self, kind: Kind, config: Value) -> Part {
         match kind {
             Kind::Process => Part::Configured(self, config),
@@ -85,11 +86,11 @@ impl Builtin {
         }
     }
 
-    /// An instance in this process.
+    /// Returns an instance in this process.
     ///
     /// # Panics
     ///
-    /// For one in another.
+    /// For an instance in another process.
     pub fn spec(self, kind: Kind, config: Value) -> PluginSpec {
         let spec = match (kind, self) {
             (Kind::Loaded, _) => PluginSpec::path(self.library()),
@@ -102,20 +103,20 @@ impl Builtin {
         spec.with_config(config)
     }
 
-    /// The library's file, built if need be.
+    /// Returns the library's file, and builds the file if necessary.
     ///
     /// # Panics
     ///
-    /// When it cannot be built.
+    /// If the library cannot be built.
     pub fn library(self) -> PathBuf {
         libraries().1[&self.package().replace('-', "_")].clone()
     }
 
-    /// The folder of all of them.
+    /// Returns the folder of all libraries.
     ///
     /// # Panics
     ///
-    /// When they cannot be built.
+    /// If the libraries cannot be built.
     pub fn library_folder() -> &'static Path {
         libraries().0.path()
     }
@@ -130,7 +131,7 @@ fn libraries() -> &'static (TempDir, HashMap<String, PathBuf>) {
     LIBRARIES.get_or_init(build)
 }
 
-/// Builds the four libraries and copies them; by the name of their crate.
+/// Builds the four libraries and copies them. Returns the copies by the names of their crates.
 fn build() -> (TempDir, HashMap<String, PathBuf>) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -155,7 +156,7 @@ fn build() -> (TempDir, HashMap<String, PathBuf>) {
     (folder, libraries)
 }
 
-/// Copies the library that a message of cargo is about, if it is about one.
+/// Copies the library that a message of cargo reports. Returns `None` if the message reports no library.
 fn copy(folder: &TempDir, message: &[u8]) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_slice(message).ok()?;
     let name = message["target"]["name"].as_str()?.replace('-', "_");

@@ -1,15 +1,16 @@
-//! What the tests of the built-in plugins stand on.
+//! Support for the tests of the built-in plugins.
 //!
-//! One body of a test runs in up to six ways: with the plugins compiled in, loaded as libraries, and in a real
-//! `llmux`, for plain requests and for streams ([`Way`]). A [`World`] is a host with some plugins, an [`Upstream`]
-//! that counts what reaches it, and the [`Log`] of the test's own thread.
+//! One test body runs in up to six ways: with the plugins compiled in, loaded as libraries, and in a real `llmux`,
+//! for plain requests and for streams ([`Way`]). A [`World`] is a host with some plugins, an [`Upstream`] that counts
+//! the requests that reach it, and the [`Log`] of the test's own thread.
 //!
-//! A process has a clock of its own and shows only what HTTP shows: bodies that hold time, or look at what a
-//! caller in the same process sees, do without that way.
+//! A process has a clock of its own, and a test sees only its HTTP answers. Test bodies that pause time, or that look
+//! at facts that only a caller in the same process sees, do not run in that way.
 //!
-//! * `kinds`: the plugins, and where they come from.
-//! * `world`: a host of either place; `inside` this process, or a `program` whose upstream is `served`.
-//! * `ask` and `answer`: a request, and what came of it. `log` and `prometheus`: what the plugins said of it.
+//! * `kinds`: the plugins and their origins.
+//! * `world`: a host, either `inside` this process or a `program` whose upstream is `served`.
+//! * `ask` and `answer`: a request and its result. `log` and `prometheus`: the log records and the metrics of the
+//!   plugins.
 
 mod answer;
 mod ask;

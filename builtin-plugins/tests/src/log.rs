@@ -1,8 +1,8 @@
-//! What is logged on one thread, as a test sees it.
+//! Captures the log records of one thread for a test.
 //!
-//! A compiled-in plugin's events carry their fields; a loaded one's reach the host as one line of text with
-//! the fields behind the message. Both are read into the same [`Event`]. What a process logged is told to the
-//! log of the test when that process has ended.
+//! The events of a compiled-in plugin carry their fields. The events of a loaded plugin reach the host as one line of
+//! text with the fields behind the message. Both are read into one type, [`Event`]. The log of a process is added to
+//! the test's log after the process has ended.
 
 use std::{
     cell::RefCell,
@@ -19,36 +19,36 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// Under which the host logs what its libraries say.
+/// Target under which the host logs the events of its libraries.
 const PLUGIN: &str = "llmux::plugin";
 
 /// One event of a plugin.
 #[derive(Clone, Debug, Default)]
 pub struct Event {
-    /// As `INFO`.
+    /// Level, such as `INFO`.
     pub level: String,
-    /// As `request completed`.
+    /// Message, such as `request completed`.
     pub message: String,
-    /// The fields, as text: strings without quotes.
+    /// Fields as text; strings have no quotes.
     pub fields: BTreeMap<String, String>,
-    /// All that was written, whatever it is called.
+    /// Everything that was written, whatever the names of the fields.
     pub whole: String,
 }
 
 impl Event {
-    /// A field, or nothing for none.
+    /// Returns a field; `None` if the event has no such field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 }
 
-/// The log of this thread for as long as this lives.
+/// Log of this thread. The capture ends when the value is dropped.
 pub struct Log {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 thread_local! {
-    /// Who listens on this thread.
+    /// Listener of this thread.
     static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
 }
 
@@ -64,8 +64,8 @@ impl Drop for Log {
     }
 }
 
-/// Gives the process its subscriber, before any plugin logs anything. One for all tests: with one for each thread, an
-/// event that a thread without one comes to first may stay off for all.
+/// Installs the subscriber of the process before any plugin logs. All tests share one subscriber: with one subscriber
+/// for each thread, an event that first occurs on a thread without a subscriber could stay disabled everywhere.
 pub(crate) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -74,7 +74,7 @@ pub(crate) fn install() {
 }
 
 impl Log {
-    /// Begins to listen, to events of this level (`tracing`'s order) and more important ones.
+    /// Starts to capture events of this level (`tracing`'s order) and of more important levels.
     pub fn listen(most: tracing::Level) -> Self {
         install();
         let events = Arc::<Mutex<Vec<Event>>>::default();
@@ -82,18 +82,18 @@ impl Log {
         Self { events }
     }
 
-    /// The events of plugins so far.
+    /// Returns the events of plugins so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Those with this message.
+    /// Returns the events with this message.
     pub fn said(&self, message: &str) -> Vec<Event> {
         self.events().into_iter().filter(|event| event.message == message).collect()
     }
 }
 
-/// Gives each event to who listens on the thread it happens on.
+/// Passes each event to the listener of the thread on which the event occurs.
 struct Router;
 
 impl Subscriber for Router {
@@ -146,7 +146,7 @@ impl Visit for Event {
     }
 }
 
-/// Tells this thread's log what the plugins of a process logged there: its lines, each a JSON object.
+/// Adds to this thread's log the records of plugins in the log of a process: lines, each a JSON object.
 pub(crate) fn relay(lines: &str) {
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|why| panic!("no JSON, {why}: {line}"));
@@ -164,7 +164,7 @@ pub(crate) fn relay(lines: &str) {
     }
 }
 
-/// Takes the fields ` name=value` off the end of a line.
+/// Moves the fields ` name=value` from the end of a line into the event's fields.
 fn split(event: &mut Event) {
     let line = std::mem::take(&mut event.message);
     let mut words = line.split(' ');

@@ -1,8 +1,8 @@
 //! The host as a process: a real `llmux` with all four libraries in its folder, and its upstream over HTTP.
 //!
-//! All four are configured in every process; those that a test does not ask for are disabled, so that its folder
-//! does not bring them in with another configuration. Every request needs a key there: one without a name of
-//! its own goes as [`ANYBODY`].
+//! Every process configures all four plugins. The plugins that a test does not ask for are disabled, so that the
+//! folder does not autoload them with another configuration. Every request to the process needs an API key: a request
+//! that names no key is sent with [`ANYBODY`].
 
 use std::{
     fmt::Write,
@@ -28,10 +28,10 @@ use crate::{
     world::{Listed, MODELS},
 };
 
-/// Longer than anything here takes.
+/// Timeout that is longer than any operation in these tests.
 const LONG: Duration = Duration::from_secs(60);
 const ANYBODY: &str = "anybody";
-/// The ids of the API keys. The key itself is `key-` and the id.
+/// Ids of the API keys. The key itself is `key-` and the id.
 const KEYS: [&str; 6] = [ANYBODY, "a", "b", "k", "another", "tenant"];
 
 pub(crate) struct Program {
@@ -39,7 +39,7 @@ pub(crate) struct Program {
     http: reqwest::Client,
     _upstream: Served,
     plugins: Vec<Builtin>,
-    /// How many requests were sent.
+    /// Number of requests sent.
     sent: AtomicUsize,
 }
 
@@ -71,7 +71,7 @@ impl Program {
         self.http.post(format!("{}/v1/{}", self.host.api, endpoint.path())).headers(headers).json(&body)
     }
 
-    /// Not `async`: a request counts from here on.
+    /// Sends a request. The method is not `async`, so that the request counts from the call on.
     pub(crate) fn send(&self, ask: Ask) -> impl Future<Output = Answer> {
         let request = self.post(ask);
         async move { answer(request.send().await.expect("an answer")).await }
@@ -90,7 +90,7 @@ impl Program {
         let _ = sending.await;
     }
 
-    /// Waits until the plugins have been told of as many ends as there were requests.
+    /// Waits until the plugins have received as many `on_complete` calls as there were requests.
     pub(crate) async fn settle(&self) {
         let told = async || {
             let metrics = self.metrics().await;
@@ -200,7 +200,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The error that an answer or an event is, if it is one.
+/// Returns the error in an answer or an event; `None` if there is no error.
 fn error(status: u16, headers: &HeaderMap, text: &str) -> Option<Error> {
     let mut body: Value =
         serde_json::from_str(text).unwrap_or_else(|error| panic!("no JSON, {error}: {text}"));

@@ -1,13 +1,13 @@
-//! A look into Prometheus' text.
+//! Reads values from text in the Prometheus format.
 
 use crate::World;
 
-/// The value of a metric with these labels, others ignored; the sum where several have them.
+/// Returns the value of a metric with these labels, whatever its other labels; the sum if several series match.
 pub async fn value(world: &World, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     value_in(&world.metrics().await, name, labels)
 }
 
-/// The same, of text.
+/// Returns the value of a metric in a text, as [`value`] does for a host.
 pub fn value_in(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
     let values = text.lines().filter_map(|line| {

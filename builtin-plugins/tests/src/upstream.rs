@@ -1,17 +1,17 @@
 //! A provider in this process that counts its calls and does what the model's name says.
 //!
-//! | model | what happens |
+//! | model | answer |
 //! |---|---|
 //! | `gated…` | the answer waits for a permit of [`Upstream::gate`] |
-//! | `fail…` | status 418, which nobody tries again |
-//! | `fail-once…` | the same, but only for the first call |
+//! | `fail…` | status 418, which is not retried |
+//! | `fail-once…` | as `fail…`, but only for the first call |
 //! | `cut…` | a stream breaks off after two chunks, a response is an error |
-//! | `hang…` | a stream stands still after its first two chunks, a response never comes |
-//! | `hang-once…` | the same, but only for the first call |
+//! | `hang…` | a stream stands still after its first two chunks, a response never arrives |
+//! | `hang-once…` | as `hang…`, but only for the first call |
 //! | `long…` | the text is 5 000 characters long |
 //! | `slow…` | an answer takes two seconds, a stream from its first chunk on |
 //! | `status-X` | a response object with this status; `status-broken` is completed and names an error |
-//! | any other | an answer that says which call it is, written in a way that nobody would write it |
+//! | any other | an answer with the number of its call, in JSON of an unusual format |
 
 use std::{
     sync::{
@@ -30,18 +30,18 @@ use llmux_core::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// The provider.
+/// Provider that counts its calls.
 pub struct Upstream {
     calls: AtomicUsize,
     bodies: Mutex<Vec<Value>>,
-    /// The answers of `gated…` take a permit each.
+    /// Gate of the models `gated…`: each answer takes a permit.
     pub gate: Semaphore,
 }
 
-/// How long a slow answer takes.
+/// Duration of a slow answer.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// The tokens that every answer says it used: of the prompt, of itself.
+/// Tokens in the usage of every answer: of the prompt, of the answer.
 const TOKENS: (u64, u64) = (3, 4);
 
 impl Upstream {
@@ -49,17 +49,17 @@ impl Upstream {
         Arc::new(Self { calls: AtomicUsize::new(0), bodies: Mutex::default(), gate: Semaphore::new(0) })
     }
 
-    /// How often it was called.
+    /// Returns the number of calls.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// The bodies that reached it.
+    /// Returns the bodies of all calls.
     pub fn bodies(&self) -> Vec<Value> {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts a call; its number, from 1, the model and whether to fail.
+    /// Counts a call. Returns its number, from 1, its model, and whether the call must fail.
     async fn enter(&self, call: &Call) -> Result<(usize, String), Error> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let body: Value = serde_json::from_slice(&call.body).expect("a provider is sent JSON");
@@ -78,7 +78,7 @@ impl Upstream {
     }
 }
 
-/// What the responses endpoint answers with status 200, whatever came of the response.
+/// Returns the answer of the responses endpoint. Its HTTP status is 200, whatever the status of the response object.
 fn response_object(number: usize, status: &str) -> Document {
     let (status, error) = match status {
         "broken" => ("completed", json!({"code": "server_error", "message": "no tea"})),
@@ -173,7 +173,7 @@ impl Provider for Upstream {
     }
 }
 
-/// An error that is not tried again.
+/// Turns an error into one that is not retried.
 trait Final {
     fn into_final(self) -> Error;
 }

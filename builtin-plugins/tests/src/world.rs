@@ -14,7 +14,7 @@ use crate::{
 /// A host with plugins.
 pub struct World {
     place: Place,
-    /// What it calls for every model but `echo`, which answers on every endpoint.
+    /// Upstream for every model except `echo`, which answers on every endpoint.
     pub upstream: Arc<Upstream>,
 }
 
@@ -23,18 +23,18 @@ enum Place {
     Process(Box<Program>),
 }
 
-/// An instance as a host lists it.
+/// An instance as the host lists it.
 #[derive(Debug, PartialEq)]
 pub struct Listed {
     /// Its name.
     pub name: String,
     /// Its priority.
     pub priority: i64,
-    /// How many of its hooks failed.
+    /// Number of failed hook calls.
     pub failures: u64,
 }
 
-/// The models that the upstream serves.
+/// Models that the upstream serves.
 pub(crate) const MODELS: [&str; 18] = [
     "m",
     "other",
@@ -57,24 +57,24 @@ pub(crate) const MODELS: [&str; 18] = [
 ];
 
 impl World {
-    /// A host with these plugins: a process if they are to be in one.
+    /// Starts a host with these plugins: a process of its own if the plugins are of that kind.
     ///
     /// # Panics
     ///
-    /// When one is refused.
+    /// If a plugin is refused.
     pub async fn new<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Self {
         Self::build(plugins).await.unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// The same, or why a plugin was refused.
+    /// Starts a host with these plugins, as [`new`](Self::new) does, and returns an error if a plugin is refused.
     ///
     /// # Errors
     ///
-    /// What the operator would read.
+    /// The text that the operator would read.
     ///
     /// # Panics
     ///
-    /// When a process does not start.
+    /// If a process does not start.
     pub async fn build<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Result<Self, String> {
         log::install();
         let upstream = Upstream::new();
@@ -103,11 +103,11 @@ impl World {
         Ok(Self { place: Place::Inside(client), upstream })
     }
 
-    /// The client within this process.
+    /// Returns the client in this process.
     ///
     /// # Panics
     ///
-    /// For a process of its own.
+    /// If the host is a process of its own.
     pub fn client(&self) -> &Client {
         match &self.place {
             Place::Inside(client) => client,
@@ -115,14 +115,15 @@ impl World {
         }
     }
 
-    /// Sends a request, reads all of the answer, and waits until the plugins have been told of its end.
+    /// Sends a request, reads the whole answer, and waits until the plugins have received the request's
+    /// `on_complete`.
     pub async fn send(&self, ask: Ask) -> Answer {
         let answer = self.send_only(ask).await;
         self.settle().await;
         answer
     }
 
-    /// The same, without the wait.
+    /// Sends a request and reads the whole answer, without waiting for `on_complete`.
     pub async fn send_only(&self, ask: Ask) -> Answer {
         match &self.place {
             Place::Inside(client) => inside::send(client, ask).await,
@@ -130,8 +131,8 @@ impl World {
         }
     }
 
-    /// Sends a request and goes away: a stream's client after its first chunk, another's once the request is
-    /// under way.
+    /// Sends a request and disconnects: from a stream after its first chunk, from a plain request once it is under
+    /// way.
     pub async fn leave(&self, ask: Ask) {
         match &self.place {
             Place::Inside(client) => inside::leave(client, ask).await,
@@ -140,8 +141,8 @@ impl World {
         self.settle().await;
     }
 
-    /// Waits until the plugins have been told of the end of every request: in this process, until every task
-    /// that can go on without time passing has gone on.
+    /// Waits until the plugins have received `on_complete` for every request. In this process, waits until every task
+    /// that can continue without the clock moving has done so.
     pub async fn settle(&self) {
         match &self.place {
             Place::Inside(_) => settle().await,
@@ -149,7 +150,7 @@ impl World {
         }
     }
 
-    /// What the host shows to Prometheus.
+    /// Returns the host's metrics in the Prometheus format.
     pub async fn metrics(&self) -> String {
         match &self.place {
             Place::Inside(client) => client.render_metrics(),
@@ -157,7 +158,7 @@ impl World {
         }
     }
 
-    /// The instances that are active, in their order.
+    /// Returns the active instances in pipeline order.
     pub async fn plugins(&self) -> Vec<Listed> {
         match &self.place {
             Place::Inside(client) => inside::plugins(client),
@@ -165,11 +166,11 @@ impl World {
         }
     }
 
-    /// Shuts the host down. What its plugins logged is in the test's log after that, at the latest.
+    /// Shuts the host down. Afterwards, the test's log holds all records of its plugins.
     ///
     /// # Panics
     ///
-    /// When a plugin does not clean up.
+    /// If the cleanup of a plugin fails.
     pub async fn end(self) {
         match self.place {
             Place::Inside(client) => inside::end(&client).await,

@@ -132,7 +132,10 @@ async fn d9_a_library_that_an_operator_unloaded_stays_out_until_its_bytes_change
     drop_in(folder.path(), "libedition", &edition("one"));
     copy_of_system_prompt(folder.path());
     is_refused(&server, "system_prompt", "prompt").await;
-    assert!(server.plugin("edition").await.is_null(), "its file was written with the same bytes, and another came");
+    assert!(
+        server.plugin("edition").await.is_null(),
+        "its file was written with the same bytes, and another came"
+    );
     drop_in(folder.path(), "libedition", &edition("two"));
     is_active(&server, "0.1.0").await;
 }

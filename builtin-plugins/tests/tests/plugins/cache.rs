@@ -1,4 +1,4 @@
-//! The cache plugin: what is stored, what is not, and what a hit looks like.
+//! The cache plugin: the answers that it stores, the answers that it does not store, and the form of a hit.
 
 use std::{
     collections::HashMap,
@@ -192,15 +192,15 @@ in_every_way! {
     the_bytes_of_answers_are_bounded
 }
 
-/// The answers, each with how long it is to be kept.
+/// Stored answers, each with its time to live.
 type Entries = HashMap<Key, (Arc<Entry>, Duration)>;
 
-/// A host's own place, in which all may look.
+/// A cache backend that the host provides and the test inspects.
 #[derive(Clone, Default)]
 struct Own {
     entries: Arc<Mutex<Entries>>,
     is_broken: bool,
-    /// Does it take an answer and never say that it has it?
+    /// True if storing an answer never completes.
     hangs: bool,
 }
 

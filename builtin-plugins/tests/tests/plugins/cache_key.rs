@@ -1,4 +1,4 @@
-//! Which requests the cache takes for the same.
+//! The cache key: requests that share a cached answer, and requests that do not.
 
 use llmux_builtin_tests::{Builtin, Way, World, ask};
 use llmux_core::{Endpoint, Request};
@@ -23,7 +23,7 @@ async fn what_cannot_change_the_answer_does_not_count(way: Way) {
     assert_eq!(world.upstream.calls(), 1);
 }
 
-/// Sends a request whose text counts.
+/// Sends a request whose exact text matters.
 async fn send(world: &World, way: Way, request: Request) {
     if way.stream {
         let mut chunks = world.client().stream(request).await.result.expect("a stream");

@@ -1,4 +1,4 @@
-//! Identical misses at the same time: who waits, for whom, and for how long.
+//! Identical concurrent misses: the requests that wait, the request that they wait for, and the duration of the wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ async fn world(kind: Kind, coalesce: bool) -> Arc<World> {
     Arc::new(World::new([Builtin::Cache.with(kind, json!({"coalesce": coalesce}))]).await)
 }
 
-/// Sends so many requests at once and lets all of them get as far as they can.
+/// Sends this many requests at once, and lets each run until it has to wait.
 async fn send(
     world: &Arc<World>,
     model: &'static str,
@@ -140,7 +140,8 @@ in_every_kind! {
     a_new_request_finds_the_answer_when_those_who_waited_have_it
 }
 
-/// With a key that leaves the model out, a fallback attempt asks for what its own first attempt leads.
+/// With a cache key that leaves the model out, a fallback attempt asks for the answer that the first attempt of its
+/// own request leads.
 #[tokio::test(start_paused = true)]
 async fn a_fallback_does_not_wait_for_itself() {
     let make = |host| {

@@ -1,4 +1,4 @@
-//! The endpoints beside chat: what the plugins make of their bodies, which name things otherwise.
+//! The endpoints other than chat: the plugins read their bodies, whose members have other names.
 
 use llmux_builtin_tests::{Builtin, Kind, Log, Way, World, ask, of, value};
 use llmux_core::Endpoint;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use llmux_builtin_tests::{Builtin, Kind, Log, Part, Way, World, ask, value};
 use serde_json::json;
 
-/// All four, loaded in the reverse of their order.
+/// Starts a host with all four plugins, loaded in reverse order.
 async fn world(kind: Kind) -> World {
     World::new(all(kind)).await
 }

@@ -1,4 +1,4 @@
-//! The logging plugin: its three events, what they say, and what they never say.
+//! The logging plugin: its three events, their content, and the data that they never contain.
 
 use llmux_builtin_tests::{Ask, Builtin, Event, Kind, Log, Way, World, ask};
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
-//! The four built-in plugins, end to end: each claim for plain requests and streams, compiled in, loaded, and
-//! where it can be seen over HTTP, in a real `llmux` with all four loaded.
+//! The four built-in plugins, end to end: each claim for plain requests and streams, compiled in, loaded, and, where
+//! HTTP shows it, in a real `llmux` with all four loaded.
 //!
-//! Within this process time is held and advanced, except where a real Redis keeps its own.
+//! In this process the tests pause and advance time, except in tests with a real Redis, which has its own clock.
 
-/// Runs each claim in every way: the first ones in six, those that hold time or look inside in four.
+/// Runs each claim in every way: claims of the first list in six ways, claims that pause time or look inside the
+/// process in four ways.
 macro_rules! in_every_way {
     (anywhere: $($any:ident)*; in_this_process: $($here:ident)*) => {
         in_every_way! { @way compiled_plain (start_paused = true) Compiled false $($any)* $($here)* }
@@ -26,7 +27,8 @@ macro_rules! in_every_way {
     };
 }
 
-/// The same for claims about both kinds of request at once: three ways, and two.
+/// Runs each claim about plain requests and streams together: claims of the first list for three kinds of plugin,
+/// claims that need this process for two.
 macro_rules! in_every_kind {
     (anywhere: $($any:ident)*; in_this_process: $($here:ident)*) => {
         in_every_kind! { @kind compiled (start_paused = true) Compiled $($any)* $($here)* }

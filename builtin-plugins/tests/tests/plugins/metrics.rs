@@ -1,4 +1,4 @@
-//! The metrics plugin: what is counted, under which names, and what the host is told.
+//! The metrics plugin: its counts, their names, and the data that the host receives.
 
 use std::sync::{Arc, Mutex};
 

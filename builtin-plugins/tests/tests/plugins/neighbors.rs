@@ -1,9 +1,9 @@
-//! Plugins around the built-in ones: what an operator's own would do.
+//! Plugins around the built-in ones, such as an operator would write.
 
 use llmux_abi::prelude::*;
 use llmux_core::PluginSpec;
 
-/// Puts the request header `x-seat` into the context, as a plugin does that knows who sits where.
+/// Copies the request header `x-seat` into the context, like a plugin that knows the seat of each user.
 pub(crate) struct Seats;
 
 impl Plugin for Seats {
@@ -21,12 +21,12 @@ impl Plugin for Seats {
     }
 }
 
-/// Before all others on the way in, after all others on the way out.
+/// Returns the seats plugin: first among pre hooks, last among post hooks.
 pub(crate) fn seats() -> PluginSpec {
     PluginSpec::of::<Seats>("seats").with_priority(1)
 }
 
-/// Turns every answer into an error, on the way out behind the built-in plugins.
+/// Turns every answer into an error, in a post hook that runs after the built-in plugins.
 pub(crate) struct Censor;
 
 impl Plugin for Censor {
@@ -48,7 +48,7 @@ impl Plugin for Censor {
     }
 }
 
-/// The censor, behind the built-in plugins.
+/// Returns the censor, whose post hook runs after the built-in plugins.
 pub(crate) fn censor() -> PluginSpec {
     PluginSpec::of::<Censor>("censor").with_priority(1)
 }

@@ -1,4 +1,4 @@
-//! The rate-limit plugin: who is let through, what a refused client is told, and whose limit it is.
+//! The rate-limit plugin: the requests that it admits, the answer to a refused client, and the key of each limit.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn world(way: Way, config: Value) -> World {
     World::new(seats.into_iter().chain([Builtin::RateLimit.with(way.kind, config)])).await
 }
 
-/// One request each second, two at once.
+/// Returns a configuration of one request per second with a burst of two.
 fn two_at_once(key: Value) -> Value {
     json!({"requests_per_second": 1, "burst": 2, "key": key})
 }

@@ -1,6 +1,6 @@
-//! Two hosts and one Redis, a real one: what they share, and what happens while it is away.
+//! Two hosts with one real Redis: the state that they share, and their behavior while Redis is unavailable.
 //!
-//! Here time is real, since the server's is.
+//! These tests use real time, as the Redis server does.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use llmux_builtin_tests::{Answer, Builtin, Kind, World, ask};
 use llmux_redis_link::testing::RedisServer;
 use serde_json::{Value, json};
 
-/// The longest that anything here takes to be noticed.
+/// Maximum time until a host notices a change.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn host(server: &RedisServer, kind: Kind, plugin: Builtin, mut config: Value) -> World {
@@ -17,7 +17,7 @@ async fn host(server: &RedisServer, kind: Kind, plugin: Builtin, mut config: Val
     World::new([plugin.with(kind, config)]).await
 }
 
-/// Sends until the answer is as expected.
+/// Sends requests until an answer is as expected.
 async fn until(world: &World, stream: bool, expected: impl Fn(&Answer) -> bool) -> Answer {
     let started = Instant::now();
     loop {
