@@ -12,10 +12,10 @@ use super::{
     verify::{self, VerifyOptions},
 };
 
-/// The extensions of shared libraries, on whatever system.
+/// Extensions of shared libraries on all systems.
 const EVERYWHERE: &[&str] = &["so", "dylib", "dll"];
 
-/// The extension of shared libraries here.
+/// Extension of shared libraries on this system.
 const HERE: &[&str] = &[std::env::consts::DLL_EXTENSION];
 
 /// Inspects one file, of any platform, without running any of its code.
@@ -47,8 +47,8 @@ pub fn discover(folders: &[PathBuf], options: &VerifyOptions) -> Result<Vec<Insp
     each_file(folders, HERE, |path| inspect(&path, options))
 }
 
-/// Looks at every file of these extensions in the folders, sorted by path, on as many threads as the machine has cores: reading and
-/// hashing is all there is to it, and a folder may hold a thousand.
+/// Inspects every file of these extensions in the folders, sorted by path. Uses as many threads as the machine has
+/// cores: a folder may hold a thousand files to read and hash.
 fn each_file<T: Send>(
     folders: &[PathBuf],
     extensions: &[&str],
@@ -79,14 +79,15 @@ fn each_file<T: Send>(
     Ok(seen.into_iter().map(|(_, one)| one).collect())
 }
 
-/// Folders, each once, whatever its names: a library that is found twice would be two of one name (rule D8).
+/// Returns each folder once, even if it has several names: a library that is found twice would be two of one name
+/// (rule D8).
 pub(in crate::plugins) fn distinct(folders: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let real = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
     folders.into_iter().filter(|folder| seen.insert(real(folder))).collect()
 }
 
-/// The files of a folder that have one of these extensions.
+/// Returns the files of a folder that have one of these extensions.
 fn files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, FolderError> {
     let unreadable = |error| FolderError { path: folder.to_owned(), error };
     let mut files = Vec::new();

@@ -9,93 +9,93 @@ use std::{
 
 use semver::Version;
 
-/// Why a library's file was refused, in the order of the checks (rule D2).
+/// Reasons for refusing a library's file, in the order of the checks (rule D2).
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// It is a folder, a pipe, a device.
+    /// The path is a folder, a pipe or a device.
     #[error("is not a regular file")]
     NotAFile,
-    /// Others could change it.
+    /// Other users could change the file.
     #[error("{0}; make it writable by its owner alone, or set `allow_insecure_permissions`")]
     Permissions(String),
-    /// It is larger than any plugin.
+    /// The file is larger than the limit.
     #[error("is {size} bytes long, more than the limit of {max}")]
     TooLarge {
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         size: u64,
-        /// The limit.
+        /// Limit in bytes.
         max: u64,
     },
-    /// It is not the file that the configuration names.
+    /// The file's SHA-256 is not the expected one.
     #[error("has the SHA-256 {found}, and the configuration asks for {expected}")]
     Checksum {
-        /// The configuration's.
+        /// Expected SHA-256, in hexadecimal.
         expected: String,
-        /// The file's.
+        /// Value found in the file.
         found: String,
     },
-    /// Its signature is missing, or not trusted.
+    /// The signature is missing, or not trusted.
     #[error("its signature: {0}")]
     Signature(String),
-    /// It is reached through a link that leaves the plugin folders.
+    /// The path is a symlink that leaves the plugin folders.
     #[error("leads to {}, outside of the plugin folders, through a symbolic link", shown(target))]
     LeavesFolder {
-        /// Where it leads.
+        /// Target of the symlink.
         target: PathBuf,
     },
-    /// It is no shared library, or a damaged one.
+    /// The file is not a shared library, or is damaged.
     #[error("is not a shared library: {0}")]
     Format(String),
-    /// It is for another kind of machine.
+    /// The library is built for another kind of machine.
     #[error("is built for {}, and this host is {expected}", brief(found))]
     WrongMachine {
-        /// The host's format and architecture.
+        /// Format and architecture of the host.
         expected: String,
-        /// The file's.
+        /// Value found in the file.
         found: String,
     },
-    /// It is a library, and no plugin.
+    /// The library is not a plugin.
     #[error("is a library, but not an LLMux plugin: it has no section `.llmux` (write `export_plugin!`)")]
     NoManifest,
     /// Two plugins were linked into one library.
     #[error("holds two manifests; a library holds one plugin (is another plugin's crate linked into it?)")]
     TwoManifests,
-    /// Its manifest is damaged or incomplete.
+    /// The manifest is damaged or incomplete.
     #[error("manifest: {}", brief(.0))]
     Manifest(String),
-    /// It would end the process when it panics.
+    /// A panic in the library would end the process.
     #[error(
         "is compiled with `panic = \"abort\"`, so a panic in it would end the host; build it with `panic = \"unwind\"`"
     )]
     PanicAborts,
-    /// It speaks another version of the contract.
+    /// The library is built for another version of the contract.
     #[error(
         "is built for ABI {}, and this host speaks {host}; {}", brief(&plugin.to_string()), advice(host, plugin)
     )]
     AbiMismatch {
-        /// The host's.
+        /// Version of the host.
         host: Version,
-        /// The plugin's.
+        /// Version of the plugin.
         plugin: Version,
     },
     /// The private copy could not be made.
     #[error("cannot be copied to the host's private folder: {0}")]
     Copy(#[source] io::Error),
-    /// The system's loader refuses it.
+    /// The system's loader refuses the library.
     #[error("cannot be loaded: {0}")]
     Dlopen(String),
-    /// It does not export what its manifest names.
+    /// The library does not export the symbol that its manifest names.
     #[error("does not export `{entry}`, which its manifest names: {message}")]
     NoEntry {
-        /// The name.
+        /// Name of the symbol.
         entry: String,
-        /// The system loader's words.
+        /// Message of the system's loader.
         message: String,
     },
-    /// Its contract types are laid out in another way than the host's.
+    /// The layout of the library's contract types differs from the host's.
     #[error("its contract types differ from the host's: {0}")]
     Layout(String),
 }
@@ -111,17 +111,17 @@ pub struct FolderError {
     pub error: io::Error,
 }
 
-/// A path as it goes into messages and logs: whoever names files could write lines of their own into them.
+/// Returns a path for messages and logs, escaped: a file's name could hold line breaks.
 pub(in crate::plugins) fn shown(path: &Path) -> String {
     escaped(&path.to_string_lossy(), usize::MAX)
 }
 
-/// A stranger's text as it goes into messages and logs, which are a sentence long.
+/// Returns a text from a file for messages and logs: escaped, and of bounded length.
 fn brief(text: &str) -> String {
     escaped(text, 160)
 }
 
-/// Text without control characters and without those that turn its direction around; its beginning, where it is longer.
+/// Returns the text without control characters and without characters that change its direction, cut to a length.
 fn escaped(text: &str, most: usize) -> String {
     let is_obeyed = |it: char| {
         it.is_control()

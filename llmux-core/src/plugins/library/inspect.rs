@@ -58,30 +58,30 @@ impl InspectedLibrary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
-    /// It is a regular file that can be read, and no link out of the plugin folders.
+    /// The file is regular and can be read, and is not a symlink out of the plugin folders.
     File,
-    /// Nobody else could change it or its folder.
+    /// No other user could change the file or its folder.
     Permissions,
-    /// It is no larger than any plugin.
+    /// The size is within the limit.
     Size,
-    /// Its SHA-256 is the one that is asked for.
+    /// The SHA-256 is the expected one.
     Checksum,
-    /// Its signature is there, where one is required, and by a trusted key, where there are keys.
+    /// The signature is there if one is required, and by a trusted key if there are keys.
     Signature,
-    /// It is a shared library for this operating system and architecture.
+    /// The file is a shared library for this operating system and architecture.
     Machine,
-    /// It says that it is a plugin, and everything that a plugin must say.
+    /// The manifest is there and complete.
     Manifest,
-    /// It unwinds when it panics.
+    /// The library unwinds when it panics.
     Panic,
-    /// It speaks this host's contract.
+    /// The library is built for this host's contract.
     Abi,
-    /// What only loading shows: its entry and the layout of its types.
+    /// The entry and the layout of the types, which only loading shows.
     Loading,
 }
 
 impl Check {
-    /// Those that need no loading, in their order.
+    /// Checks that need no loading, in their order.
     pub const ALL: [Check; 9] = [
         Check::File,
         Check::Permissions,
@@ -94,7 +94,7 @@ impl Check {
         Check::Abi,
     ];
 
-    /// Its name.
+    /// Returns the name of the check.
     pub fn as_str(self) -> &'static str {
         match self {
             Check::File => "file",
@@ -112,7 +112,7 @@ impl Check {
 }
 
 impl LibraryError {
-    /// The check that it did not pass.
+    /// Returns the check that the library failed.
     pub fn check(&self) -> Check {
         match self {
             LibraryError::Read(_) | LibraryError::NotAFile | LibraryError::LeavesFolder { .. } => Check::File,

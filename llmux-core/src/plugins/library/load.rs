@@ -65,12 +65,12 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) max_retired_images: u64,
 }
 
-/// How long the initializers of a library may take (rule E4).
+/// Time limit of the initializers of a library (rule E4).
 const INITIALIZERS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The library whose initializers ran past their timeout. Until they return, the system's loader takes no other, and
-/// no new thread gets beyond its first thread-local value (glibc registers its destructor under the loader's lock): what
-/// needs a thread would wait without end.
+/// The library whose initializers ran past their timeout. Until they return, the system's loader loads no other, and
+/// no new thread gets beyond its first thread-local value (glibc registers its destructor under the loader's lock).
+/// Anything that needs a thread would wait without end.
 #[derive(Clone, Default)]
 pub(in crate::plugins) struct Stuck(Arc<Mutex<Option<(PathBuf, AbortHandle)>>>);
 
@@ -79,7 +79,7 @@ impl Stuck {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((path.to_owned(), loading));
     }
 
-    /// Refuses what would wait.
+    /// Refuses to load while a load would wait.
     pub(in crate::plugins) fn check(&self) -> Result<(), LoadError> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((by, loading)) if !loading.is_finished() => Err(LoadError::Busy { by: by.clone() }),
@@ -141,7 +141,7 @@ impl Loader {
         let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
         let opened = spawn_blocking(move || load(library, generation, &copies, &shared, &retired));
         let handle = opened.abort_handle();
-        // An initializer that never returns must not hold up every later change.
+        // An initializer that never returns must not block every later change.
         let library = match timeout(INITIALIZERS_TIMEOUT, opened).await {
             Ok(opened) => opened.map_err(|_| panicked())??,
             Err(_) => {
@@ -155,7 +155,7 @@ impl Loader {
     }
 }
 
-/// Loads a library. Runs its initializers: not on the request path.
+/// Loads a library and runs its initializers. Not called on the request path.
 fn load(
     library: VerifiedLibrary,
     generation: u64,

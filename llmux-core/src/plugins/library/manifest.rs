@@ -1,6 +1,6 @@
 //! Reads a plugin's manifest out of a library's bytes, without running any of it (rule D1).
 //!
-//! The bytes may be hostile: every length is bounded, and nothing is believed that the file does not hold.
+//! The bytes may be hostile: every length is bounded, and checked against the file.
 
 pub use llmux_abi::OnError;
 use llmux_abi::raw::entry::{ENTRY_PREFIX, MACHO_SECTION, MAGIC, MAX_MANIFEST, SECTION};
@@ -11,44 +11,44 @@ use serde_json::{Map, Value};
 
 use super::{error::LibraryError, object_file};
 
-/// What a plugin says of itself.
+/// Description of a plugin, which its library holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Manifest {
-    /// Its name.
+    /// Name of the plugin.
     pub name: String,
-    /// Its version.
+    /// Version of the plugin.
     pub version: Version,
-    /// What it does.
+    /// Purpose of the plugin, in a few words.
     pub description: String,
-    /// Who wrote it, separated by `:`.
+    /// Names of the authors, separated by `:`.
     pub authors: String,
-    /// Its license.
+    /// License of the plugin.
     pub license: String,
-    /// The version of the contract it is built for.
+    /// Version of the contract that the library is built for.
     pub abi: Version,
-    /// The version of the SDK it is built with.
+    /// Version of the SDK that the library is built with.
     pub sdk: String,
-    /// The compiler it is built with.
+    /// Version of the compiler that built the library.
     pub rustc: String,
-    /// The target it is built for, as `x86_64-unknown-linux-gnu`.
+    /// Target that the library is built for, such as `x86_64-unknown-linux-gnu`.
     pub target: String,
-    /// What it does when it panics.
+    /// Panic strategy that the library is built with.
     pub panic: PanicStrategy,
-    /// The name of the exported static.
+    /// Name of the exported static.
     pub entry: String,
-    /// The default priority of its instances.
+    /// Default priority of the plugin's instances.
     pub priority: i32,
-    /// What becomes of a request when a hook fails, unless the instance says otherwise.
+    /// Whether a failed hook fails the request, unless the instance has its own setting.
     pub on_error: Option<OnError>,
 }
 
-/// What a library does when it panics.
+/// Panic strategy of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PanicStrategy {
-    /// It unwinds; the SDK catches that.
+    /// A panic unwinds, and the SDK catches it.
     Unwind,
-    /// It ends the process.
+    /// A panic ends the process.
     Abort,
 }
 
@@ -149,7 +149,7 @@ fn wrong(name: &str, expected: &str) -> LibraryError {
     LibraryError::Manifest(format!("`{name}` must be {expected}"))
 }
 
-/// The JSON in the manifest's section.
+/// Returns the JSON in the manifest's section.
 fn section<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Result<&'data [u8], LibraryError> {
     let is_macho = file.format() == BinaryFormat::MachO;
     let name = if is_macho { MACHO_SECTION.1 } else { SECTION };
@@ -160,7 +160,7 @@ fn section<'data>(file: &object::File<'data, impl ReadRef<'data>>) -> Result<&'d
     }
     let data = section.data().map_err(|error| LibraryError::Manifest(format!("its section: {error}")))?;
     let (json, rest) = split(data)?;
-    // Sections are padded; what is not padding is a second manifest, or damage.
+    // Sections are padded. Other bytes are a second manifest, or damage.
     match rest.iter().position(|byte| *byte != 0) {
         None => Ok(json),
         Some(at) if rest[at..].starts_with(&MAGIC) => Err(LibraryError::TwoManifests),

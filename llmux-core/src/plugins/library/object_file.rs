@@ -1,6 +1,6 @@
-//! The object file that a library's bytes are: ELF, Mach-O or PE, whatever the machine. Nothing of it runs.
+//! Parses a library's bytes as an object file: ELF, Mach-O or PE, for any machine. No code of the library runs.
 //!
-//! The bytes may be hostile: what is asked of them later is bounded here. Called by `manifest` and `verify`.
+//! The bytes may be hostile: sections and names are bounded here. `manifest` and `verify` call it.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use object::{
 
 use super::error::LibraryError;
 
-/// More sections than any library has; Windows itself loads 96.
+/// Limit of the number of sections. Windows itself loads at most 96.
 const MAX_SECTIONS: usize = 128;
-/// Longer than any section's name that matters. The end of each is looked for in bytes that may be made to have none.
+/// Limit of the length of a section's name. In hostile bytes, a name may have no end.
 const MAX_NAME: u64 = 4096;
 
-/// The bytes of a file, in which nothing that ends at some byte is looked for further than [`MAX_NAME`].
+/// Bytes of a file, in which the end of a name is not searched for beyond [`MAX_NAME`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'data>(&'data [u8]);
 
@@ -39,7 +39,7 @@ impl<'data> ReadRef<'data> for Bytes<'data> {
 pub(super) const HERE: Architecture =
     if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
 
-/// Parses a library; of a universal one, the part for this architecture, or its first where there is none.
+/// Parses a library. Of a universal file, takes the part for this architecture, or the first if there is none.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub(super) fn parse(library: &[u8]) -> Result<object::File<'_, Bytes<'_>>, Libra
 }
 
 fn part<'data>(library: &'data [u8], parts: &[impl FatArch]) -> Result<&'data [u8], LibraryError> {
-    // The system chooses among several by the processor's model: the one that was looked at might not be the one.
+    // The system chooses among several by the processor's model, so the checked part might not be the loaded one.
     let mut here = parts.iter().filter(|part| part.architecture() == HERE);
     let part = match (here.next(), here.next()) {
         (_, Some(_)) => {

@@ -13,16 +13,16 @@ use tempfile::TempDir;
 
 use super::verify::VerifiedLibrary;
 
-/// What the folders are called, among the temporary files.
+/// Beginning of the names of the folders, among the temporary files.
 const PREFIX: &str = "llmux-copies-";
-/// The file in a folder that its process holds a lock on: whoever gets that lock finds the process dead.
+/// File in a folder that its process holds a lock on. If the lock is free, the process is dead.
 const LOCK: &str = "lock";
 
-/// Where private copies are made.
+/// Writer of private copies.
 #[derive(Default)]
 pub(super) struct Copies {
     folder: Option<Folder>,
-    /// How many have been made: two files of the same bytes are two images.
+    /// Number of copies so far. It is part of each name: two files of the same bytes are two images.
     made: u64,
 }
 
@@ -34,7 +34,7 @@ struct Folder {
 impl Copies {
     /// Writes a copy to a path that was never used before.
     pub(super) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
-        // What cleans temporary files away frees the folder's name, for anybody to take.
+        // A cleaner of temporary files may have removed the folder; another user could then have made one of this name.
         if let Some(lost) = self.folder.take_if(|folder| !is_ours(folder.folder.path())) {
             let _ = lost.folder.keep();
         }
@@ -62,13 +62,13 @@ impl Folder {
     fn new(within: &Path) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PREFIX);
-        // Whoever else could write here could exchange a copy after the checks.
+        // Another user who could write here could exchange a copy after the checks.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         let folder = builder.tempdir_in(within)?;
         let new = folder.path().join("lock.new");
         let lock = File::create_new(&new)?;
-        // It has its name once it is locked, so that nobody takes a folder for a dead one's in between. A system
+        // The file gets its name once it is locked, so that no other process removes the folder in between. A system
         // without locks leaves folders behind.
         if lock.try_lock().is_ok() {
             fs::rename(&new, folder.path().join(LOCK))?;
@@ -77,7 +77,7 @@ impl Folder {
     }
 }
 
-/// Removes what killed processes of this user left behind.
+/// Removes the folders that killed processes of this user left behind.
 fn sweep(within: &Path) {
     for entry in fs::read_dir(within).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -86,13 +86,13 @@ fn sweep(within: &Path) {
         }
         let Ok(lock) = File::open(path.join(LOCK)) else { continue };
         if lock.try_lock().is_ok() {
-            // Another process may be at it, too.
+            // Another process may remove the folder, too.
             let _ = fs::remove_dir_all(&path);
         }
     }
 }
 
-/// Is it a folder, and no link to one, that only this user can have filled?
+/// True if the path is a folder, not a symlink, that only this user could write to.
 fn is_ours(path: &Path) -> bool {
     let Ok(metadata) = fs::symlink_metadata(path) else { return false };
     #[cfg(unix)]

@@ -14,7 +14,7 @@ use super::{
     file::read_file,
 };
 
-/// The longest signature file that is read.
+/// Size limit of a signature file, in bytes.
 const MAX_SIGNATURE: u64 = 16 * 1024;
 
 /// A public key whose signatures are trusted.
@@ -29,11 +29,11 @@ impl TrustedKey {
     ///
     /// # Errors
     ///
-    /// When it is neither.
+    /// If the text is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let key = PublicKey::decode(text).or_else(|_| PublicKey::from_base64(text));
-        // Not repeated: it may be a secret key, taken for the other file of the pair.
+        // The error does not repeat the text: it may be the secret key of the pair.
         let key =
             key.map_err(|_| "it is no minisign public key (a line of 56 characters that begins with RW)")?;
         let text = text.lines().last().unwrap_or_default().to_owned();
@@ -47,27 +47,27 @@ impl fmt::Debug for TrustedKey {
     }
 }
 
-/// What is known of a library's signature.
+/// State of a library's signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state", content = "key")]
 pub enum SignatureState {
-    /// There is none.
+    /// The library has no signature.
     Missing,
-    /// There is one, and no key to check it with.
+    /// The library has a signature, and no key is configured to check it with.
     Unchecked,
-    /// It is by this trusted key, and of exactly these bytes.
+    /// The signature is by this trusted key, and of exactly these bytes.
     Valid(String),
 }
 
-/// Where a library's signature stands.
+/// Returns the path of a library's signature.
 pub(crate) fn path_of(library: &Path) -> PathBuf {
     let mut name: OsString = library.as_os_str().to_owned();
     name.push(".minisig");
     name.into()
 }
 
-/// Checks the signature of a library's bytes. A signature that is there must be good if there are keys to
-/// check it with.
+/// Checks the signature of a library's bytes. If the library has a signature and keys are configured, the signature
+/// must be valid.
 pub(crate) fn check(
     library: &Path,
     bytes: &[u8],

@@ -1,5 +1,5 @@
-//! The checks of a library that need no loading (rule D2, up to the private copy). The bytes are read once:
-//! what was checked is what is loaded.
+//! The checks of a library that need no loading (rule D2, up to the private copy). The bytes are read once, so that the
+//! bytes that are loaded are those that were checked.
 
 use std::path::{Path, PathBuf};
 
@@ -16,20 +16,20 @@ use super::{
     signature::{self, SignatureState, TrustedKey},
 };
 
-/// What is asked of a library before it is loaded.
+/// Options of the checks of a library.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
-    /// The SHA-256 it must have, in hexadecimal.
+    /// SHA-256 that the library must have, in hexadecimal; `None` for any.
     pub sha256: Option<String>,
-    /// Load a file or folder that others could change.
+    /// Accept files and folders that other users could change. Default `false`.
     pub allow_insecure_permissions: bool,
-    /// The largest file, in bytes. Default 256 MiB.
+    /// Size limit of a file, in bytes. Default 256 MiB.
     pub max_size: u64,
-    /// The keys whose signatures are trusted. A signature that is there must be by one of them.
+    /// Keys whose signatures are trusted. If there are any, each signature must be by one of them.
     pub trusted_keys: Vec<TrustedKey>,
-    /// Refuse a library without a signature.
+    /// Refuse libraries without a signature. Default `false`.
     pub require_signature: bool,
-    /// The plugin folders: a symbolic link in one of them must not lead out of all of them.
+    /// Plugin folders. A symlink in one of them that resolves outside all of them is refused.
     pub folders: Vec<PathBuf>,
 }
 
@@ -51,13 +51,13 @@ impl Default for VerifyOptions {
 pub struct VerifiedLibrary {
     /// The file.
     pub path: PathBuf,
-    /// Its bytes: what was checked.
+    /// Bytes of the file, as they were checked.
     pub bytes: Vec<u8>,
-    /// Their SHA-256, in hexadecimal.
+    /// SHA-256 of the bytes, in hexadecimal.
     pub sha256: String,
-    /// What it says of itself.
+    /// Manifest in the bytes.
     pub manifest: Manifest,
-    /// What is known of its signature.
+    /// State of the signature.
     pub signature: SignatureState,
 }
 
@@ -65,12 +65,12 @@ pub struct VerifiedLibrary {
 ///
 /// # Errors
 ///
-/// One for each check, in the order of rule D2.
+/// The first check that fails, in the order of rule D2.
 pub fn verify(path: &Path, options: &VerifyOptions) -> Result<VerifiedLibrary, LibraryError> {
     examine(&mut InspectedLibrary::new(path), options)
 }
 
-/// Reads a library's file once, makes every check, and fills in what the file says of itself as far as it can be read.
+/// Reads a library's file once, makes every check, and fills in the description as far as the file can be read.
 ///
 /// # Errors
 ///
@@ -87,7 +87,7 @@ pub(in crate::plugins) fn examine(
         options.max_size,
     ) {
         Ok(bytes) => (bytes, None),
-        // Other users may change it, so it is not loaded; reading its manifest is safe.
+        // Other users may change the file, so it is not loaded; reading its manifest is safe.
         Err(error @ (LibraryError::Permissions(_) | LibraryError::LeavesFolder { .. })) => {
             match file::read_file(&path, options.max_size) {
                 Ok(bytes) => (bytes, Some(error)),
@@ -116,7 +116,7 @@ pub(in crate::plugins) fn examine(
     }
 }
 
-/// The checks of bytes that were read.
+/// Checks the bytes of a library.
 fn check_bytes(
     path: &Path,
     bytes: &[u8],
@@ -135,7 +135,7 @@ fn check_bytes(
     Ok((manifest, signature))
 }
 
-/// Would this host load a plugin of this manifest?
+/// Checks that this host can load a plugin of this manifest.
 pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
     let target = llmux_abi::raw::version::TARGET;
     if manifest.target != target {
@@ -198,7 +198,7 @@ fn check_machine(bytes: &[u8]) -> Result<(), LibraryError> {
     Ok(())
 }
 
-/// What bytes are called: their SHA-256 in hexadecimal.
+/// Returns the SHA-256 of the bytes, in hexadecimal.
 fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let bytes = Sha256::digest(bytes);

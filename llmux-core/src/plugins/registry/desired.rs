@@ -36,7 +36,7 @@ pub(super) struct Desired {
     pub(super) anew: BTreeSet<String>,
     /// Instances that an operator gave a configuration, and that are made anew even if it is equal (rule D4).
     pub(super) remade: BTreeSet<String>,
-    /// What operators changed about instances of the configuration and of the folders, by their names.
+    /// Changes by operators of instances of the configuration and of the folders, by the instances' names.
     pub(super) overrides: BTreeMap<String, Override>,
     /// Libraries that an operator unloaded, with the SHA-256 of their bytes: not autoloaded until the bytes change.
     pub(super) kept_out: BTreeMap<PathBuf, String>,
@@ -54,9 +54,9 @@ pub(super) struct Look {
 /// The bytes that instances of a library in the folders should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bytes {
-    /// Those that they run.
+    /// The bytes that the instances run.
     AsLoaded,
-    /// Those that the file holds now.
+    /// The bytes that the file holds now.
     AsInFile,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Running {
 pub(super) struct RunningLibrary {
     pub(super) path: PathBuf,
     pub(super) sha256: String,
-    /// Whether the file is gone.
+    /// True if the file is gone.
     pub(super) missing: bool,
 }
 

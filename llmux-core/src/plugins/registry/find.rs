@@ -12,8 +12,8 @@ use crate::plugins::{
     report::error::PluginError,
 };
 
-/// The library in the folders that a name stands for: one that passed the checks, or else one that was refused, whose
-/// loading will say why; `None` where there is none.
+/// Returns the library of this name in the folders: one that passed the checks, or else one that was refused, whose
+/// loading reports the reason. `None` if there is none.
 pub(super) async fn find(
     config: &PluginsConfig,
     name: &str,
@@ -34,7 +34,7 @@ pub(super) async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<Insp
     discover_in(config.dirs.clone(), config.verify_options()).await
 }
 
-/// Files are read and hashed here, which takes its time: requests must not wait behind it.
+/// Reads and hashes files on a thread that may block, so that no request waits.
 pub(super) async fn discover_in(
     dirs: Vec<PathBuf>,
     options: VerifyOptions,

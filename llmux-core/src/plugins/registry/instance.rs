@@ -1,4 +1,4 @@
-//! An instance and all that is known of it.
+//! An instance of a plugin, with its settings, its library and its place in the pipeline.
 
 use std::{
     path::Path,
@@ -50,7 +50,7 @@ pub(super) struct Instance {
     pub(super) loaded_at: SystemTime,
 }
 
-/// Where an instance comes back to when the last snapshot has let go of it.
+/// Receiver of an instance's hooks when the last snapshot has released them.
 #[derive(Clone)]
 pub(super) struct Home(Arc<Mutex<Option<oneshot::Receiver<Box<dyn Hooks>>>>>);
 
@@ -82,23 +82,23 @@ impl Instance {
         &self.entry.lease
     }
 
-    /// Is it the same instance, whatever its place?
+    /// True if both are the same instance, at any place.
     pub(super) fn is_same_instance(&self, other: &Instance) -> bool {
         Arc::ptr_eq(self.lease(), other.lease())
     }
 
-    /// Is it the same instance at the same place?
+    /// True if both are the same instance at the same place.
     pub(super) fn is_same_entry(&self, other: &Instance) -> bool {
         Arc::ptr_eq(&self.entry, &other.entry)
     }
 
-    /// Those of a list whose instance another list does not hold.
+    /// Returns the instances of a list that another list does not hold.
     pub(super) fn missing(instances: Vec<Instance>, others: &[Instance]) -> Vec<Instance> {
         let kept = |instance: &Instance| others.iter().any(|other| other.is_same_instance(instance));
         instances.into_iter().filter(|instance| !kept(instance)).collect()
     }
 
-    /// What an operator sees of it.
+    /// Returns the row of the list of plugins.
     pub(super) fn info(&self) -> PluginInfo {
         let library = self.library.as_ref();
         PluginInfo {
@@ -152,7 +152,7 @@ impl Instance {
     }
 }
 
-/// What one change did to the list of instances.
+/// Returns the events of a change of the list of instances.
 pub(super) fn events(before: &[Instance], after: &[Instance]) -> Vec<PluginEvent> {
     let find = |instances: &[Instance], name: &str| {
         instances.iter().find(|instance| instance.name() == name).cloned()

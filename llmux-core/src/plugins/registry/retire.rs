@@ -1,5 +1,5 @@
-//! What leaves the pipeline: waits for the requests that still use it, then `cleanup`, the end of its tasks,
-//! and its drop (rules C2, D5, L3).
+//! The end of instances that leave the pipeline: waits for the requests that still use one, then calls `cleanup`, ends
+//! its tasks and drops it (rules C2, D5, L3).
 
 use std::{
     sync::{
@@ -23,38 +23,38 @@ use crate::{
     plugins::report::info::{PluginInfo, PluginState, hooks},
 };
 
-/// How far an unload has come.
+/// Progress of an unload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unloaded {
     /// The instance is cleaned up and dropped.
     Gone,
-    /// Requests still use it; the rest goes on behind this answer.
+    /// Requests still use the instance; the cleanup follows when they have ended.
     Draining,
 }
 
-/// What a shutdown came to.
+/// Result of a shutdown.
 #[derive(Debug, Default)]
 pub struct ShutdownReport {
-    /// Did every request end in time?
+    /// True if every request ended in time.
     pub drained: bool,
     /// The instances whose cleanup failed, or that were still in use, and why.
     pub errors: Vec<(String, String)>,
 }
 
-/// The instances that are on their way out.
+/// The instances that are draining.
 pub(super) struct Retirement {
     draining: Mutex<Vec<Draining>>,
-    /// How many there have been.
+    /// Number of instances so far.
     begun: AtomicU64,
-    /// Raised whenever one is gone.
+    /// Raised whenever an instance is gone.
     changed: watch::Sender<u64>,
     /// Read when a cleanup begins.
     settings: Arc<ArcSwap<RegistrySettings>>,
-    /// Runs the cleanups, whichever thread drops a change that was not published.
+    /// Runs the cleanups, also if a thread outside of the runtime drops a change that was not published.
     runtime: Handle,
 }
 
-/// An instance that is on its way out, without what keeps it there.
+/// A draining instance, without a reference that would keep it alive.
 struct Draining {
     number: u64,
     info: PluginInfo,
@@ -76,14 +76,14 @@ impl Retirement {
         self.settings.load().pipeline.post_hook_timeout
     }
 
-    /// Those that requests still use, with what their hooks have done by now.
+    /// Returns the instances that requests still use, with the present counts of their hooks.
     pub(super) fn list(&self) -> Vec<PluginInfo> {
         let draining = self.draining();
         let infos = draining.iter().map(|it| PluginInfo { hooks: hooks(&it.stats), ..it.info.clone() });
         infos.collect()
     }
 
-    /// Lets an instance go, and sees to the rest in a task of its own.
+    /// Releases an instance, and cleans it up in a task of its own.
     pub(super) fn begin(self: &Arc<Self>, instance: Instance) {
         let Some(home) = instance.home.take() else { return };
         let info = PluginInfo { state: PluginState::Draining, ..instance.info() };
@@ -111,7 +111,7 @@ impl Retirement {
         }
     }
 
-    /// The end of all of them, last one first. `all_gone` closes when no request holds a snapshot any more.
+    /// Cleans all instances up, the last one first. `all_gone` closes when no request holds a snapshot any more.
     pub(super) async fn shut_down(
         &self,
         instances: Vec<Instance>,
@@ -136,13 +136,13 @@ impl Retirement {
                 report.errors.push((name, error));
             }
         }
-        // Those that were unloaded just before.
+        // Waits for the instances that were unloaded just before.
         let mut changed = self.changed.subscribe();
         let _ = timeout_at(deadline, changed.wait_for(|_| self.draining().is_empty())).await;
         report
     }
 
-    /// The end of an instance where nobody can wait for one that never ends: in a task of its own, which is left to
+    /// Cleans an instance up during a shutdown, which waits for a bounded time: in a task of its own, which is left to
     /// itself when the instance, or a task of its own, holds a thread.
     async fn last_words(&self, instance: Box<dyn Hooks>) -> Result<(), String> {
         let bound = self.cleanup_timeout();
@@ -153,7 +153,7 @@ impl Retirement {
         }
     }
 
-    /// The end of an instance, once the last snapshot has let go of it.
+    /// Cleans an instance up, once the last snapshot has released it.
     async fn finish(&self, home: oneshot::Receiver<Box<dyn Hooks>>) -> Result<(), String> {
         match came_home(home).await {
             Some(instance) => clean_up(instance, self.cleanup_timeout()).await,
@@ -172,7 +172,7 @@ async fn came_home(home: oneshot::Receiver<Box<dyn Hooks>>) -> Option<Box<dyn Ho
 
 async fn clean_up(instance: Box<dyn Hooks>, timeout: Duration) -> Result<(), String> {
     let result = instance.clean_up(timeout).await.map_err(|failure| failure.message);
-    // The plugin's own drop may take its time.
+    // The plugin's own drop may block.
     let _ = spawn_blocking(move || drop(instance)).await;
     result
 }

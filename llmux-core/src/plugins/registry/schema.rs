@@ -4,7 +4,7 @@
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
-/// Why a configuration does not fit.
+/// Checks a configuration against a schema. The error names the first member that does not fit.
 pub(super) fn check(schema: &str, config: &Value) -> Result<(), String> {
     let schema: Value = serde_json::from_str(schema).map_err(|error| format!("its schema: {error}"))?;
     let validator = jsonschema::validator_for(&schema).map_err(|error| format!("its schema: {error}"))?;
@@ -29,7 +29,7 @@ pub(super) fn check(schema: &str, config: &Value) -> Result<(), String> {
     }
 }
 
-/// What to say of members that there are not: the one that was meant, or all that there are.
+/// Returns the error of unknown members: it names the nearest member, or all members.
 fn unknown<'n>(unexpected: &[String], known: impl Iterator<Item = &'n str> + Clone) -> String {
     let Some(name) = unexpected.first() else { return "has a member too many".to_owned() };
     let nearest = known.clone().min_by_key(|known| distance(name, known));
@@ -43,7 +43,7 @@ fn unknown<'n>(unexpected: &[String], known: impl Iterator<Item = &'n str> + Clo
     }
 }
 
-/// How many letters to add, to leave out or to change between two names (Levenshtein).
+/// Returns the number of letters to add, remove or change between two names (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (at, x) in a.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! RegistrySettings of the registry: the plugin folders, the trust in their files, and the bounds of unloading.
+//! Settings of the registry: the plugin folders, the trust in their files, and the bounds of unloading.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{
     plugins::library::{discover::distinct, signature::TrustedKey, verify::VerifyOptions},
 };
 
-/// RegistrySettings of the registry. All of them can change while the program runs ([`Client::reconfigure`]).
+/// Settings of the registry. All of them can change while the program runs ([`Client::reconfigure`]).
 ///
 /// [`Client::reconfigure`]: crate::Client::reconfigure
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl RegistrySettings {
     }
 }
 
-/// The settings that changes are made by.
+/// The settings that a change uses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RegistrySettings {
     pub(crate) plugins: PluginsConfig,

@@ -1,4 +1,4 @@
-//! Stages a change on a copy of the list of instances: whatever can fail fails here, before anything is
+//! Stages a change on a copy of the list of instances: every step that can fail fails here, before anything is
 //! published.
 
 use std::{
@@ -42,10 +42,10 @@ use crate::{
     },
 };
 
-/// How long a plugin may take to make an instance (rule E4).
+/// Time limit of the construction of an instance (rule E4).
 const CONSTRUCTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is needed to make instances.
+/// The parts that make instances.
 pub(super) struct Stage {
     shared: Arc<HostShared>,
     compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
@@ -185,13 +185,13 @@ impl Stage {
         Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images }).await?)
     }
 
-    /// A new generation of a library, for all its instances (rule D4).
+    /// Loads a new generation of a library, for all its instances (rule D4).
     async fn reload(&mut self, instances: &mut [Instance], name: &str) -> Result<(), PluginError> {
         let at = position(instances, name)?;
         let Some(path) = instances[at].path().map(Path::to_owned) else {
             return Err(PluginError::NotALibrary { name: name.to_owned() });
         };
-        // All of them come to run these bytes: what one of them asks for holds for all.
+        // All of them run the new bytes, so the checksum that one of them requires holds for all.
         let mut asked = instances
             .iter()
             .filter(|instance| instance.path() == Some(&path))
@@ -213,7 +213,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The same instance anew, from its instance's module and configuration.
+    /// Makes an instance again, from its module and configuration.
     async fn make_again(&mut self, mut instance: Instance) -> Result<Instance, PluginError> {
         let name = instance.name().to_owned();
         if instance.module.is_none() {
@@ -228,7 +228,7 @@ impl Stage {
         Ok(instance)
     }
 
-    /// The place of an instance in the pipeline, by its settings, its manifest's, and the pipeline's.
+    /// Returns the place of an instance in the pipeline, by its settings, its manifest's, and the pipeline's.
     fn entry(&self, instance: &Instance, lease: Arc<Lease>, stats: Arc<Stats>) -> Entry {
         let manifest = instance.manifest.as_deref();
         let priority = instance.priority.or(manifest.map(|manifest| manifest.priority));
@@ -308,7 +308,8 @@ impl Stage {
         }
     }
 
-    /// Makes an instance: its configuration against the schema, then the plugin's own code, in its own time.
+    /// Makes an instance: checks its configuration against the schema, then runs the plugin's constructor, for a bounded
+    /// time.
     async fn instance(
         &self,
         name: &str,

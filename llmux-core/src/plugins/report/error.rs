@@ -1,4 +1,4 @@
-//! Why a plugin could not be managed: one error for each cause, naming the thing, and what to do.
+//! Errors of changes of the plugins: one for each cause, naming the instance or file and the remedy.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::plugins::library::{
     manifest::NAME_RULE,
 };
 
-/// Why a change of the plugins was refused. The running pipeline is as it was (rule D3).
+/// Reasons for refusing a change of the plugins. The running pipeline is as it was (rule D3).
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The pipeline holds as many instances as it may.
@@ -59,7 +59,7 @@ pub enum PluginError {
     Library {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason of the refusal.
         error: LibraryError,
     },
     /// A compiled-in plugin has no library to load anew.
@@ -82,13 +82,13 @@ pub enum PluginError {
         /// The limit.
         max: u64,
     },
-    /// The system's loader does not come back from another library, and no new thread starts until it does.
+    /// The system's loader has not returned from another library, and no new thread starts until it does.
     #[error(
         "nothing can be loaded while the initializers of {} run, which are past their timeout; if they never return, restart the host",
         shown(by)
     )]
     LoaderBusy {
-        /// That library.
+        /// The library whose initializers run.
         by: PathBuf,
     },
     /// The file holds another plugin now.
@@ -106,7 +106,7 @@ pub enum PluginError {
     Refused {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason of the refusal.
         why: String,
     },
     /// The configuration does not fit the plugin's schema.
@@ -126,7 +126,7 @@ pub enum PluginError {
         name: String,
         /// The plugin.
         plugin: String,
-        /// The plugin's words.
+        /// Message of the plugin.
         message: String,
     },
 }
@@ -151,7 +151,7 @@ impl From<FolderError> for PluginError {
 }
 
 impl PluginError {
-    /// Had code of the library begun to run? Trying the same file again would come to the same, and leave another image.
+    /// True if code of the library had begun to run: retrying the same file would fail again, and leave another image.
     pub(in crate::plugins) fn is_of_its_code(&self) -> bool {
         match self {
             PluginError::Library { error, .. } => {

@@ -1,7 +1,7 @@
-//! What changed: told to whoever subscribes, and written into the log at the target `llmux::audit`.
+//! Events of changes: sent to subscribers, and written into the log at the target `llmux::audit`.
 //!
-//! Who makes a change is known where it begins, and is carried to its end by [`acting_as`]: a reload of a whole
-//! configuration and a single command are told the same way.
+//! [`acting_as`] carries the name of the actor through a change: a reload of a whole configuration and a single command
+//! are reported in one form.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,19 +13,19 @@ use crate::plugins::library::inspect::InspectedLibrary;
 /// A change of one instance, or a library that was refused.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginEvent {
-    /// What happened.
+    /// Kind of the event.
     pub kind: PluginEventKind,
-    /// The instance; for a refused library that no instance uses, the file's name.
+    /// Name of the instance; for a refused library that no instance uses, the file's name.
     pub name: String,
-    /// What it was before.
+    /// Edition that ran before.
     pub old: Option<Edition>,
-    /// What it is now; where it was refused, the library that was, if it could be read.
+    /// Edition that runs now; after a refusal, the edition that was refused, if it could be read.
     pub new: Option<Edition>,
-    /// What was asked for, where it was refused: `load`, `reload`, `unload`, `enable`, `disable` or `update`.
+    /// Change that was refused: `load`, `reload`, `unload`, `enable`, `disable` or `update`.
     pub attempted: Option<&'static str>,
-    /// Why it was refused.
+    /// Reason of the refusal.
     pub error: Option<String>,
-    /// Who asked for it; `None` where the host does not say (see [`acting_as`]).
+    /// Actor that asked for the change; `None` outside of [`acting_as`].
     pub by: Option<String>,
 }
 
@@ -33,13 +33,13 @@ tokio::task_local! {
     static ACTOR: Arc<str>;
 }
 
-/// Runs changes in somebody's name: their events and their lines in the audit log carry it. It holds for the
+/// Runs changes in the name of an actor: their events and their lines in the audit log carry it. The name holds for the
 /// future itself, not for tasks that it spawns.
 pub async fn acting_as<F: Future>(who: impl Into<Arc<str>>, changes: F) -> F::Output {
     ACTOR.scope(who.into(), changes).await
 }
 
-/// In whose name this runs.
+/// Returns the name of the actor of this task.
 pub(in crate::plugins) fn actor() -> Option<String> {
     ACTOR.try_with(|who| who.to_string()).ok()
 }
@@ -64,7 +64,7 @@ impl PluginEvent {
         }
     }
 
-    /// Writes its line into the audit log. Written here and not by a subscriber, who may fall behind and miss some.
+    /// Writes the event into the audit log. A subscriber does not write it, since one may fall behind and miss events.
     pub(in crate::plugins) fn audit(&self) {
         let who = self.by.as_deref().unwrap_or("host");
         let version = |edition: &Option<Edition>| edition.as_ref().and_then(|it| it.version.clone());
@@ -99,28 +99,28 @@ impl PluginEvent {
     }
 }
 
-/// What happened to an instance.
+/// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginEventKind {
-    /// It came into the pipeline.
+    /// The instance came into the pipeline.
     Loaded,
-    /// It left for good.
+    /// The instance was unloaded.
     Unloaded,
-    /// It runs a new generation of its library, or was made anew with other settings.
+    /// The instance runs a new generation of its library, or was made again with other settings.
     Reloaded,
-    /// Its priority or what its failures mean changed.
+    /// The instance's priority or `on_error` changed.
     Updated,
-    /// It left the pipeline and stays alive.
+    /// The instance left the pipeline and stays alive.
     Disabled,
-    /// It is back.
+    /// The instance is back in the pipeline.
     Enabled,
-    /// A change was refused; what ran before runs on.
+    /// A change was refused; the pipeline is as it was.
     Failed,
 }
 
 impl PluginEventKind {
-    /// Its name.
+    /// Returns the name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             PluginEventKind::Loaded => "loaded",
@@ -134,19 +134,19 @@ impl PluginEventKind {
     }
 }
 
-/// Which edition of a plugin an instance runs.
+/// The edition of a plugin that an instance runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Edition {
-    /// The plugin's name; empty where it could not be read.
+    /// The plugin's name; empty if it could not be read.
     pub plugin: String,
-    /// Its version, where it has a manifest.
+    /// The plugin's version; `None` without a manifest.
     pub version: Option<String>,
     /// The library's file.
     #[serde(serialize_with = "info::as_text")]
     pub library: Option<PathBuf>,
     /// The SHA-256 of the library's bytes.
     pub sha256: Option<String>,
-    /// Which image of its library, from 1; 0 when compiled in, or never loaded.
+    /// Generation of the library, from 1; 0 if compiled in or never loaded.
     pub generation: u64,
 }
 

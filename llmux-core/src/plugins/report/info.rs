@@ -1,4 +1,4 @@
-//! What an operator sees of the plugins.
+//! The list of plugins that an operator sees.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,43 +17,43 @@ use crate::{
     plugins::library::manifest::OnError,
 };
 
-/// An instance, as it is now.
+/// State of an instance.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginInfo {
-    /// Its name.
+    /// Name of the instance.
     pub name: String,
-    /// The plugin's name.
+    /// Name of the plugin.
     pub plugin: String,
-    /// The plugin's version, where it has a manifest.
+    /// Version of the plugin; `None` without a manifest.
     pub version: Option<String>,
-    /// Compiled in, or loaded.
+    /// Whether the plugin is compiled in or loaded.
     pub kind: PluginKind,
-    /// The library's file.
+    /// File of the library.
     #[serde(serialize_with = "as_text")]
     pub library: Option<PathBuf>,
-    /// Where it stands.
+    /// State of the instance.
     pub state: PluginState,
-    /// Its priority.
+    /// Priority of the instance.
     pub priority: i32,
-    /// What becomes of a request when a hook fails.
+    /// Whether a failed hook fails the request.
     pub on_error: OnError,
-    /// Which image of its library it runs, from 1; 0 when compiled in.
+    /// Generation of its library, from 1; 0 if compiled in.
     pub generation: u64,
-    /// The SHA-256 of the library's bytes.
+    /// SHA-256 of the library's bytes, in hexadecimal.
     pub sha256: Option<String>,
-    /// Seconds since the Unix epoch at which it was made.
+    /// Time of the construction, in seconds since the Unix epoch.
     pub loaded_at: u64,
-    /// Has the library's file gone? The image runs on (rule D6).
+    /// True if the library's file is gone. The image runs on (rule D6).
     pub file_missing: bool,
-    /// The origin of the instance.
+    /// Origin of the instance.
     pub origin: Origin,
-    /// Why it failed, or why the last reload of its library was refused.
+    /// Reason of the failure, or of the refusal of the last reload of its library.
     pub error: Option<String>,
-    /// What its hooks have done; those never called are left out.
+    /// Counts of the hooks, without hooks that were never called.
     pub hooks: Vec<HookInfo>,
 }
 
-/// The origin of the wish that an instance runs.
+/// The origin of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -68,7 +68,7 @@ pub enum Origin {
     Embedder,
 }
 
-/// Is a plugin part of the host, or of a file?
+/// Kind of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginKind {
@@ -78,13 +78,13 @@ pub enum PluginKind {
     Library,
 }
 
-/// Where an instance stands.
+/// State of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginState {
     /// In the pipeline.
     Active,
-    /// Kept alive outside of the pipeline.
+    /// Alive, and outside of the pipeline.
     Disabled,
     /// Out of the pipeline; requests that entered before still use it.
     Draining,
@@ -93,7 +93,7 @@ pub enum PluginState {
 }
 
 impl PluginState {
-    /// The state's name.
+    /// Returns the name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             PluginState::Active => "active",
@@ -104,37 +104,37 @@ impl PluginState {
     }
 }
 
-/// What one hook has done.
+/// Counts of one hook.
 #[derive(Clone, Debug, Serialize)]
 pub struct HookInfo {
-    /// The hook's name.
+    /// Name of the hook.
     pub hook: &'static str,
-    /// How often it was called.
+    /// Number of calls.
     pub calls: u64,
-    /// How often it failed in any way.
+    /// Number of failures of any kind.
     pub failures: u64,
-    /// How often it ran past its timeout.
+    /// Number of calls that ran past the timeout.
     pub timeouts: u64,
-    /// How often it panicked.
+    /// Number of panics.
     pub panics: u64,
     /// Bytes of JSON that the plugin read from documents.
     pub bytes_read: u64,
     /// Bytes of JSON that the plugin wrote into documents and replies.
     pub bytes_written: u64,
-    /// The time of all calls together, in microseconds.
+    /// Total time of all calls, in microseconds.
     pub total_us: f64,
-    /// Half of the calls took no longer, in microseconds.
+    /// 50th percentile of the time of a call, in microseconds.
     pub p50_us: f64,
-    /// All but a hundredth of the calls took no longer, in microseconds.
+    /// 99th percentile of the time of a call, in microseconds.
     pub p99_us: f64,
 }
 
 /// The images that no instance uses any more. They stay mapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RetiredImages {
-    /// How many.
+    /// Number of images.
     pub count: u64,
-    /// The size of their files, in bytes.
+    /// Total size of their files, in bytes.
     pub bytes: u64,
 }
 
@@ -168,7 +168,7 @@ pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
         .collect()
 }
 
-/// A path as text, whatever its bytes: one name in a folder must not take the whole list with it.
+/// Serializes a path as text, even if it is not UTF-8: one file's name must not make the whole list fail.
 pub(in crate::plugins) fn as_text<S: serde::Serializer>(
     path: &Option<PathBuf>,
     to: S,
@@ -176,7 +176,7 @@ pub(in crate::plugins) fn as_text<S: serde::Serializer>(
     path.as_deref().map(Path::to_string_lossy).serialize(to)
 }
 
-/// Is there no such file? One that cannot be looked at may well be there.
+/// True if there is no such file. False if that cannot be determined.
 pub(in crate::plugins) fn is_gone(path: &Path) -> bool {
     path.try_exists().is_ok_and(|exists| !exists)
 }
