@@ -27,7 +27,7 @@ async fn reconfigure(server: &Server, configuration: &str) -> Value {
 /// What answers under a name: its priority, and whether it was autoloaded; nothing where there is none.
 async fn instance(server: &Server, name: &str) -> Option<(Value, Value)> {
     let info = server.plugin(name).await;
-    (info["state"] == "active").then(|| (info["priority"].clone(), info["autoloaded"].clone()))
+    (info["state"] == "active").then(|| (info["priority"].clone(), info["origin"].clone()))
 }
 
 async fn unload(server: &Server, name: &str) {
@@ -46,10 +46,10 @@ async fn d8_a_library_that_the_file_names_no_more_is_autoloaded_with_and_without
         let (folder, _) = library();
         let named = configuration(&folder, watch, &table("edition", "priority = 3"));
         let server = Server::with(&named, &[]).await;
-        assert_eq!(instance(&server, "edition").await, Some((json!(3), json!(false))));
+        assert_eq!(instance(&server, "edition").await, Some((json!(3), json!("config"))));
         let answer = reconfigure(&server, &configuration(&folder, watch, "")).await;
         assert_eq!(answer["plugins"][0]["name"], "edition", "{answer}");
-        assert_eq!(instance(&server, "edition").await, Some((json!(100), json!(true))), "watch = {watch}");
+        assert_eq!(instance(&server, "edition").await, Some((json!(100), json!("folder"))), "watch = {watch}");
         server.signal("-TERM").await;
         let (_, log) = server.end().await;
         let told = |what: &str| log.lines().any(|line| line.contains(what) && line.contains("who=\"local\""));
@@ -61,18 +61,18 @@ async fn d8_a_library_that_the_file_names_no_more_is_autoloaded_with_and_without
 async fn d8_a_table_that_comes_takes_the_library_from_its_autoloaded_instance_in_one_change() {
     let (folder, path) = library();
     let server = Server::with(&configuration(&folder, true, ""), &[]).await;
-    assert_eq!(instance(&server, "edition").await, Some((json!(100), json!(true))));
+    assert_eq!(instance(&server, "edition").await, Some((json!(100), json!("folder"))));
     let by_path = format!("path = {path:?}\npriority = 4");
     for (name, more, priority) in
         [("edition", "priority = 3", 3), ("mine", "plugin = \"edition\"", 100), ("mine", &by_path, 4)]
     {
         let answer = reconfigure(&server, &configuration(&folder, true, &table(name, more))).await;
-        assert_eq!(instance(&server, name).await, Some((json!(priority), json!(false))), "{answer}");
+        assert_eq!(instance(&server, name).await, Some((json!(priority), json!("config"))), "{answer}");
         let count = read(server.admin(Method::GET, "/admin/plugins")).await.1["plugins"].clone();
         let active = count.as_array().expect("a list").iter().filter(|it| it["state"] == "active").count();
         assert_eq!(active, 1, "{count}");
         reconfigure(&server, &configuration(&folder, true, "")).await;
-        assert_eq!(instance(&server, "edition").await, Some((json!(100), json!(true))), "after {name}");
+        assert_eq!(instance(&server, "edition").await, Some((json!(100), json!("folder"))), "after {name}");
     }
     reconfigure(&server, &configuration(&folder, true, &table("edition", "enabled = false"))).await;
     assert_eq!(instance(&server, "edition").await, None, "named and not enabled");
@@ -97,7 +97,7 @@ async fn d8_what_somebody_unloaded_stays_out_whatever_the_file_says_less() {
     reconfigure(&server, &configuration(&folder, true, "")).await;
     assert_eq!(instance(&server, "another").await, None, "unloaded by hand");
     until("the other one, which is another file than the one that was unloaded", async || {
-        instance(&server, "edition").await == Some((json!(100), json!(true)))
+        instance(&server, "edition").await == Some((json!(100), json!("folder")))
     })
     .await;
 }
