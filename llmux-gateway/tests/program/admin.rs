@@ -1,4 +1,4 @@
-//! The admin API: plugins come and go, and nobody changes them who may not.
+//! The admin API: it loads, changes and unloads plugins, and refuses callers without the right to change them.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Several changes at once: each is answered, they happen one after the other, and no request notices.
+//! Concurrent changes: each gets an answer, they happen one after the other, and no request fails.
 
 use std::sync::{
     Arc,
@@ -11,20 +11,21 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Server, edition, http, read, until};
 
-/// A server with the library `edition` in its folder, as the configuration names it.
+/// Starts a server, and writes the library `edition` into its folder.
 async fn server() -> Server {
     let server = Server::with(&configuration(7), &[]).await;
     std::fs::write(server.folder.path().join("libedition.so"), edition("one")).expect("written");
     server
 }
 
-/// With `edition` at a priority, once its file is there.
+/// Returns a configuration without plugins, whose `pre_hook_timeout` is the priority in seconds.
 fn configuration(priority: i32) -> String {
     format!(
         "[[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"echo\"]\n[pipeline]\npre_hook_timeout = \"{priority}s\"\n"
     )
 }
 
+/// Returns a configuration with `edition` at a priority. The library's file must exist.
 fn with_plugin(priority: i32) -> String {
     format!(
         "{}[[plugin]]\nname = \"edition\"\npath = \"libedition.so\"\npriority = {priority}\n",
@@ -32,7 +33,7 @@ fn with_plugin(priority: i32) -> String {
     )
 }
 
-/// Requests, one after the other, of which none may fail. Gives how many there were.
+/// Sends requests one after the other, none of which may fail. Returns the number of requests.
 struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,

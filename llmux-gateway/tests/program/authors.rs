@@ -1,5 +1,5 @@
-//! `llmux plugin try` and `llmux plugin bench` on real libraries: what an author gets to read. Times are written `_`
-//! here, and the library's path `FILE`.
+//! `llmux plugin try` and `llmux plugin bench` on real libraries: the output that an author reads. In the expected
+//! texts, `_` stands for a time and `FILE` for the library's path.
 
 use std::{path::Path, sync::OnceLock};
 
@@ -18,7 +18,7 @@ pub(crate) fn stumble() -> &'static str {
     LIBRARY.get_or_init(|| example("llmux-gateway", "stumble"))
 }
 
-/// Runs `llmux plugin COMMAND FILE …`: the exit code, what it printed in a stable form, and its error.
+/// Runs `llmux plugin COMMAND FILE …`. Returns the exit code, the output in a stable form, and the error.
 async fn plugin(command: &str, file: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     plugin_in(folder.path(), command, file, arguments).await
@@ -35,7 +35,7 @@ async fn plugin_in(
     (output.status.code(), stable(&text(&output.stdout), file), text(&output.stderr))
 }
 
-/// Without what differs from run to run: a number before a unit of time, and the spaces that align it.
+/// Replaces the parts that differ from run to run: a number before a unit of time, and the spaces that align it.
 fn stable(out: &str, file: &str) -> String {
     let line = |line: &str| {
         let Some(hook) = line.strip_prefix("    ").filter(|line| line.contains(" bytes read, ")) else {

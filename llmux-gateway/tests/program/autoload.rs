@@ -1,5 +1,5 @@
-//! Rule D8: a library of the folders gets an instance by itself as long as the configuration does not name it, whenever
-//! that begins or ends; and L1: it waits for its name and its place.
+//! Rule D8: a library in a plugin folder is autoloaded while the configuration does not name it, whenever that begins
+//! or ends. Rule L1: the autoloaded instance waits until its name and its place in the list are free.
 
 use std::path::Path;
 
@@ -24,7 +24,8 @@ async fn reconfigure(server: &Server, configuration: &str) -> Value {
     answer
 }
 
-/// What answers under a name: its priority, and whether it was autoloaded; nothing where there is none.
+/// Returns the priority of the instance with a name, and whether it was autoloaded; `None` if there is no such
+/// instance.
 async fn instance(server: &Server, name: &str) -> Option<(Value, Value)> {
     let info = server.plugin(name).await;
     (info["state"] == "active").then(|| (info["priority"].clone(), info["origin"].clone()))

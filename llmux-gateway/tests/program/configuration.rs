@@ -1,4 +1,4 @@
-//! What a start refuses: each with one line, the place, and what is allowed.
+//! Configurations that a start refuses: the error is one line with the place and the allowed values.
 
 use crate::support::{Server, copy_of_system_prompt, read, serve, system_prompt, text};
 

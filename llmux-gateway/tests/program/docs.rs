@@ -1,7 +1,7 @@
-//! The `console` blocks of the documents: each command is run, and says what the document says it says.
+//! The `console` blocks of the documents: each command is run, and its output must be the output in the document.
 //!
-//! They are run in a folder that has the example plugins which the block names. Log lines on standard error are left
-//! out, as the documents leave them out, and how long something took is not compared.
+//! The commands run in a folder with the example plugins that the block names. Log lines on standard error are left
+//! out, as in the documents. Durations are not compared.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::support::{build, llmux, text};
 
-/// The examples whose libraries a block names, as `libmock.so`.
+/// Returns the examples whose libraries a block names, such as `libmock.so`.
 fn examples(block: &str) -> impl Iterator<Item = &str> {
     block.split("lib").skip(1).filter_map(|rest| {
         let (name, _) = rest.split_once(".so")?;
@@ -18,7 +18,7 @@ fn examples(block: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What a command prints, without the log.
+/// Returns the output of a command, without the log.
 async fn printed(command: &str, folder: &Path) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_llmux")).parent().expect("a folder");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -41,7 +41,7 @@ async fn printed(command: &str, folder: &Path) -> String {
     text(&output.stdout) + &errors
 }
 
-/// The same text without its times, and without the columns that they stand in.
+/// Returns the text without its times and without the columns that contain them.
 fn timeless(text: &str) -> String {
     let without = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -1,6 +1,6 @@
-//! The admin listener's door, request by request as its bytes are: whose name it bears, who it is from, what it holds.
+//! Checks of the admin listener on each request, byte by byte: the `Host` header, the origin, and the token.
 //!
-//! What a real browser sends is in `web_pages`; tokens by themselves are in `tokens`.
+//! Requests of a real browser are in `web_pages`; tokens by themselves are in `tokens`.
 
 use reqwest::Method;
 use serde_json::json;
@@ -9,7 +9,8 @@ use crate::support::{Server, error, http, read};
 
 const PLUGINS: &str = "/admin/plugins";
 
-/// The status of a request with this head to the admin listener, and the rest of the answer. `OWN` is its address.
+/// Sends a request with this head to the admin listener. Returns the status and the whole answer. In the head, `OWN`
+/// stands for the listener's address and `PORT` for its port.
 async fn status(server: &Server, head: &str) -> (u16, String) {
     let own = server.admin.strip_prefix("http://").expect("a URL");
     let head = head.replace("OWN", own).replace("PORT", own.rsplit(':').next().expect("a port"));

@@ -1,5 +1,5 @@
-//! What file systems and the tools that write to them do to a watched folder: links that are flipped, folders that are
-//! deleted, hard links, slow writers, clocks that are wrong, and no events at all.
+//! File operations on a watched folder: symlinks that are exchanged, folders that are deleted, hard links, slow
+//! writers, wrong clocks, and missing events.
 
 use std::{
     fs::{self, File},
@@ -26,7 +26,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// As a ConfigMap is mounted: the files are links through `..data`, which is exchanged for another in one step.
+/// A mounted ConfigMap: the files are symlinks through `..data`, which one step exchanges for another.
 #[tokio::test]
 async fn a_link_to_a_folder_of_versions_that_is_flipped_brings_the_other_version() {
     let root = folder();
@@ -115,7 +115,7 @@ async fn a_file_is_another_whatever_its_clock_says() {
     }
 }
 
-/// In a namespace of its own, where there are no inotify instances or watches for anybody.
+/// A server in a namespace of its own, in which the kernel grants no inotify instances or watches.
 #[tokio::test]
 #[ignore = "needs user namespaces, which some systems keep for root; run it with --ignored"]
 async fn without_events_the_folder_is_looked_at_every_now_and_then() {

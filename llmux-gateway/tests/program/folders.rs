@@ -1,4 +1,4 @@
-//! Plugin folders under watch: what comes, changes, is damaged and goes while requests run.
+//! Watched plugin folders: files are added, changed, damaged and removed while requests run.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ pub(crate) async fn is_active(server: &Server, version: &str) {
     .await;
 }
 
-/// Requests of both kinds, one after the other, until told to stop. Each must be answered by one edition.
+/// Sends plain requests and streams, one after the other, until `stop` is set. One edition must answer each request.
 pub(crate) async fn load(api: String, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) {
     let url = format!("{api}/v1/chat/completions");
     let mut streams = false;

@@ -1,5 +1,5 @@
-//! Libraries of strangers, on the command line: another system's, one that says too much, and one whose file has a
-//! name that is no text.
+//! Foreign libraries on the command line: a library for another system, one with too long a text in its manifest, and
+//! a file whose name is not valid text.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,7 +22,7 @@ fn words(command: &[&str], path: &Path) -> Vec<OsString> {
     command.iter().map(OsString::from).chain([path.into()]).collect()
 }
 
-/// A dynamic library for arm64 with one segment of one section (Apple's `mach-o/loader.h`).
+/// Returns a dynamic library for arm64 with one segment of one section (Apple's `mach-o/loader.h`).
 fn mach_o(manifest: &Value) -> Vec<u8> {
     let json = manifest.to_string();
     let data = [b"LLMUXPLG", &(json.len() as u32).to_le_bytes()[..], json.as_bytes()].concat();

@@ -1,4 +1,4 @@
-//! Damaged and hostile files: each is refused with one clear line, and the server does not notice.
+//! Damaged and hostile files: each is refused with one clear line, and the server continues to work.
 
 use std::{
     fs::File,
@@ -10,12 +10,12 @@ use serde_json::json;
 
 use crate::support::{Server, edition, error, llmux, read, replaced, text};
 
-/// The start of the manifest in a library.
+/// Returns the offset of the manifest in a library.
 fn manifest(library: &[u8]) -> usize {
     memchr::memmem::find(library, b"LLMUXPLG").expect("a manifest")
 }
 
-/// Files of an ELF library's shape with something wrong, by what it is.
+/// Returns damaged ELF libraries, each with the name of its damage.
 fn damaged(good: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut add = |name: String, bytes: Vec<u8>| files.push((name, bytes));
@@ -84,7 +84,7 @@ fn damaged(good: &[u8]) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// What is no regular file, or is none that ends.
+/// Creates files that are not regular, and a file without end. Returns their paths.
 fn strange(folder: &Path) -> Vec<PathBuf> {
     let path = |name: &str| folder.join(format!("{name}.so"));
     std::fs::create_dir(path("folder")).expect("made");

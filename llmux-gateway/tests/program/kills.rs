@@ -1,5 +1,5 @@
-//! The process is killed in the middle of changes, at many moments, and started again in the same folder: it starts,
-//! serves, and nothing piles up.
+//! The process is killed during changes, at many moments, and started again in the same folder. It must start and
+//! serve, and must leave no growing number of files.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{LONG, Server, drop_in, edition, http};
 
-/// How often the process is killed: during each of the first twelve changes, at two moments of it.
+/// Number of kills: two in each of the first twelve changes, at different moments.
 const KILLS: u32 = 24;
 
 fn configuration(folder: &Path, priority: usize) -> String {
@@ -27,7 +27,7 @@ fn configuration(folder: &Path, priority: usize) -> String {
     )
 }
 
-/// Changes of every kind, one after the other, until the server is gone. `begun` counts them.
+/// Makes changes of every kind, one after the other, until the server is gone. `begun` counts the changes.
 async fn changes(admin: String, token: String, folder: PathBuf, begun: Arc<AtomicU32>) {
     let plugins = folder.join("plugins");
     let edition_url = "/admin/plugins/edition/reload";
@@ -51,7 +51,7 @@ async fn changes(admin: String, token: String, folder: PathBuf, begun: Arc<Atomi
     }
 }
 
-/// What is left of private copies: folders, and libraries in them.
+/// Number of private copies that remain: folders, and libraries in them.
 fn copies(folder: &Path) -> (usize, usize) {
     let entries = |path: &Path| std::fs::read_dir(path).expect("a folder").flatten().map(|it| it.path());
     let folders: Vec<_> = entries(folder)

@@ -1,4 +1,4 @@
-//! The file of the local token: where it is, whom it is refused by, and that it belongs to one server alone.
+//! The file of the local token: its place, the owners and modes that are refused, and its use by one server only.
 
 use std::{
     fs::{create_dir, read_to_string, rename, set_permissions, write},
@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::support::{LONG, Server, error, http, llmux, read, text, until};
 
-/// What a start says that is refused.
+/// Returns the last line of the error of a start that must be refused.
 async fn refused(mut serve: Command) -> String {
     let output = serve.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]).output();
     let output = timeout(LONG, output).await.expect("in time").expect("llmux runs");
@@ -25,7 +25,8 @@ async fn refused(mut serve: Command) -> String {
     text(&output.stderr).lines().last().expect("a line").to_owned()
 }
 
-/// What the command line says of a change of an instance that is not there: that, where it found the token.
+/// Returns the error of the command that unloads an instance that does not exist. The error is [`FOUND`] if the
+/// command found the token.
 async fn unload(mut command: Command, admin: &str) -> String {
     let output = command.args(["plugin", "unload", "x", "--admin", admin]).output();
     text(&timeout(LONG, output).await.expect("in time").expect("llmux runs").stderr)
@@ -74,7 +75,7 @@ async fn a_folder_of_another_user_is_refused_by_the_server() {
     assert_eq!(std::fs::read_dir(&foreign).expect("a folder").count(), 0, "nothing was written there");
 }
 
-/// A server of this command, with its API and its admin API.
+/// Starts the server of this command. Returns the process and the URLs of its API and its admin API.
 async fn started(serve: &mut Command) -> (Child, String, String) {
     let mut child = serve.spawn().expect("llmux starts");
     let mut line = String::new();

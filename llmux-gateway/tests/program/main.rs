@@ -1,6 +1,6 @@
-//! The program as a process: what it answers over HTTP, prints in a terminal, and does when it is told to stop.
+//! The program as a process: its answers over HTTP, its output in a terminal, and its behavior when it is stopped.
 //!
-//! Each file is about one side of it; `support` starts servers on free ports.
+//! Each file tests one part of the program. `support` starts servers on free ports.
 
 mod admin;
 mod api;

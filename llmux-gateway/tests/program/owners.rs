@@ -1,6 +1,6 @@
-//! Whose files are loaded: not another user's, not what everybody may write, not through a link that leads out; a
-//! group's are. What needs files of another user, which only root can make, is ignored unless it is asked for:
-//! `cargo test -p llmux-gateway --test program -- --ignored`.
+//! Owners of files. Refused are files of another user, files that every user may write, and symlinks that lead out of
+//! the folder. Files that a group may write are loaded. The tests that need files of another user, which only root can create,
+//! are ignored by default: `cargo test -p llmux-gateway --test program -- --ignored`.
 
 use std::{
     fs::{Permissions, create_dir, set_permissions},
@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::{LONG, Server, drop_in, edition, http, read, until};
 
-/// Somebody without rights, and somebody else.
+/// User without rights; the second constant is another user.
 const NOBODY: u32 = 65534;
 const STRANGER: u32 = 65533;
 
@@ -28,7 +28,7 @@ fn mode(path: &Path, mode: u32) {
 struct Case {
     name: &'static str,
     path: PathBuf,
-    /// What the refusal says; `None` where it is loaded.
+    /// Text of the refusal; `None` if the library is loaded.
     refused: Option<&'static str>,
 }
 
@@ -77,7 +77,7 @@ fn cases_of_others(root: &Path) -> Vec<Case> {
         .into()
 }
 
-/// Makes a file another user's.
+/// Gives a file to another user.
 fn give(path: &Path, user: u32) {
     let given = chown(path, Some(user), None);
     given.unwrap_or_else(|error| panic!("{}: {error}; this test is for root", path.display()));
@@ -156,7 +156,7 @@ async fn d2_a_link_that_leads_out_of_the_plugin_folders_is_refused_whatever_is_a
     }
 }
 
-/// The program's own file and a folder for it, both in reach of everybody.
+/// Returns a copy of the program and its folder, which every user can reach.
 fn within_reach() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     mode(folder.path(), 0o755);

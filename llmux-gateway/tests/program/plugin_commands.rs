@@ -125,7 +125,7 @@ async fn what_strangers_named_cannot_command_a_terminal() {
     assert!(!error.contains('\u{1b}') && error.lines().count() == 1, "{error:?}");
 }
 
-/// The words of a line, one space apart.
+/// Returns the words of a line, separated by one space.
 fn words(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

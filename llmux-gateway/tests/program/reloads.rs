@@ -1,4 +1,4 @@
-//! The configuration is read again while the program runs: all of it is taken over, or nothing.
+//! Reloads of the configuration while the program runs: a reload applies the whole configuration or nothing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -207,7 +207,8 @@ async fn instances_are_switched_and_updated_by_the_file_and_by_commands() {
     assert_eq!(error(http().post(url)).await.0, 401, "a reload needs the token");
 }
 
-/// The settings of `a`, and whether it is the instance that has answered since the start.
+/// Returns the settings of the plugin `a`, its generation, and a count that shows whether this instance has answered
+/// since the start.
 async fn settings(server: &Server) -> Value {
     let a = server.plugin("a").await;
     let calls =

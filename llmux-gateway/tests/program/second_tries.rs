@@ -1,5 +1,5 @@
-//! A library that was refused is tried again when what was wrong may have changed, and not for nothing; one that
-//! somebody unloaded is left alone.
+//! Retries of refused libraries: the host retries after a change that may remove the cause, and not otherwise. A
+//! library that an operator unloaded stays unloaded.
 
 use std::{
     fs::{File, Permissions, remove_file, set_permissions},
@@ -38,7 +38,7 @@ async fn is_active(server: &Server, version: &str) {
     .await;
 }
 
-/// How many loads and reloads were refused.
+/// Returns the number of refused loads and reloads.
 async fn refusals(server: &Server) -> Value {
     read(http().get(format!("{}/admin/plugins", server.admin))).await.1["refused"].clone()
 }

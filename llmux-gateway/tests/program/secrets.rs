@@ -1,5 +1,5 @@
-//! Where secrets must not be seen: in the log at its loudest, every dependency's part of it included, in answers, in
-//! metrics, in the list of processes, with a provider, with a plugin.
+//! Places in which secrets must not appear: the log at its most verbose level (with the records of every dependency),
+//! answers, metrics, the list of processes, requests to a provider, data that a plugin sees.
 
 use std::fs::read_to_string;
 
@@ -11,15 +11,15 @@ use crate::{
     support::{Server, http, read, send, serve, system_prompt},
 };
 
-/// What each of them holds; their ends say which is which.
+/// Text that every secret contains. The end of each secret names it.
 const MARK: &str = "hush-hush";
 
-/// `hush-hush-NAME`.
+/// Returns the secret `hush-hush-NAME`.
 fn secret(name: &str) -> String {
     format!("{MARK}-{name}")
 }
 
-/// A text in which no secret may be.
+/// Asserts that a text contains no secret.
 #[track_caller]
 fn nothing_in(what: &str, text: &str) {
     let at = text.find(MARK);

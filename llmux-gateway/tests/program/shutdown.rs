@@ -1,4 +1,4 @@
-//! The end of the program: requests finish, plugins are cleaned up, and a second signal ends it at once.
+//! Shutdown of the program: requests finish, plugins are cleaned up, and a second signal ends the process at once.
 
 use serde_json::json;
 

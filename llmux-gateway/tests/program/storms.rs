@@ -1,5 +1,5 @@
-//! Changes from every side at once, under load: the watcher, the signal, a reload of the configuration and single
-//! commands. No request fails, and what is there in the end is what was asked for last.
+//! Concurrent changes from every source, under load: the folder watcher, the signal, a reload of the configuration
+//! and single commands. No request fails, and the final state is the state that was requested last.
 
 use std::{
     path::Path,
@@ -27,14 +27,14 @@ fn configuration(folder: &Path, priority: usize) -> String {
     )
 }
 
-/// Exchanges the configuration as it should be done: whoever reads it reads it whole.
+/// Replaces the configuration in one step, so that a reader never sees a part of it.
 fn configure(server: &Server, text: &str) {
     let new = server.folder.path().join(format!("{}.new", another()));
     std::fs::write(&new, text).expect("written");
     std::fs::rename(new, server.folder.path().join("llmux.toml")).expect("renamed");
 }
 
-/// Another number each time.
+/// Returns a different number on each call.
 fn another() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)

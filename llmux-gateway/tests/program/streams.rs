@@ -1,4 +1,4 @@
-//! Streams: how events are framed, how streams end, and clients that go away.
+//! Streams: the framing of events, the end of streams, and clients that disconnect.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::{LONG, Server, error, send};
 
-/// The configuration of a scripted upstream.
+/// Returns the configuration of a scripted upstream.
 fn provider(upstream: &ScriptedServer) -> String {
     format!(
         "[server]\nkeep_alive = \"100ms\"\n[[provider]]\nname = \"up\"\ntype = \"openai\"\nbase_url = \"{}\"\nmodels = [\"m\"]\n[retry]\nmax_retries = 0\n",

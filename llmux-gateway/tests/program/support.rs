@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes.
+/// Timeout that is longer than any operation in these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// A running `llmux serve`. It ends when this is dropped.
@@ -25,29 +25,29 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) api: String,
     pub(crate) admin: String,
-    /// Its configuration, its local token.
+    /// Folder of the configuration and of the local token.
     pub(crate) folder: TempDir,
 }
 
 impl Server {
-    /// Without a configuration.
+    /// Starts a server without a configuration.
     pub(crate) async fn start() -> Self {
         Self::with("", &[]).await
     }
 
-    /// With a configuration, if not empty, and more arguments.
+    /// Starts a server with a configuration, unless it is empty, and more arguments.
     pub(crate) async fn with(configuration: &str, arguments: &[&str]) -> Self {
         Self::within(tempfile::tempdir().expect("a folder"), configuration, arguments).await
     }
 
-    /// The same in a folder that is there already: a start after another.
+    /// Starts a server in an existing folder, such as the folder of an earlier server.
     pub(crate) async fn within(folder: TempDir, configuration: &str, arguments: &[&str]) -> Self {
         let mut command = serve(&folder, configuration);
         command.args(arguments);
         Self::of(command, folder).await
     }
 
-    /// What this command starts, which was made for this folder.
+    /// Starts the server of a command, which was made for this folder.
     pub(crate) async fn of(mut command: Command, folder: TempDir) -> Self {
         let mut child = command.spawn().expect("llmux starts");
         let mut line = String::new();
@@ -72,14 +72,14 @@ impl Server {
         http().post(format!("{}{path}", self.api)).json(body)
     }
 
-    /// An instance, or a refused library, as the admin API lists it; `null` where it does not.
+    /// Returns an instance, or a refused library, as the admin API lists it; `null` if it is not listed.
     pub(crate) async fn plugin(&self, name: &str) -> Value {
         let (_, list) = read(http().get(format!("{}/admin/plugins", self.admin))).await;
         let plugins = list["plugins"].as_array().expect("a list");
         plugins.iter().find(|plugin| plugin["name"] == name).cloned().unwrap_or_default()
     }
 
-    /// What the model `echo-request` was asked, plugins' changes included.
+    /// Returns the request that the model `echo-request` received, with the changes of plugins.
     pub(crate) async fn upstream_body(&self) -> Value {
         let body = json!({"model": "echo-request", "messages": [{"role": "user", "content": "Hello"}]});
         let (status, answer) = read(self.post("/v1/chat/completions", &body)).await;
@@ -88,7 +88,7 @@ impl Server {
         serde_json::from_str(text).expect("JSON")
     }
 
-    /// The edition that answers a plain request; `null` where none has a part in it.
+    /// Returns the edition that answers a plain request; `null` if no edition takes part.
     pub(crate) async fn answered_by(&self) -> Value {
         let body = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]});
         let (status, answer) = read(self.post("/v1/chat/completions", &body)).await;
@@ -96,13 +96,13 @@ impl Server {
         answer["edition"].clone()
     }
 
-    /// The token in the file that the server wrote.
+    /// Returns the path of the file with the token that the server wrote.
     pub(crate) fn token_file(&self) -> PathBuf {
         let port = self.admin.rsplit(':').next().expect("a port");
         self.folder.path().join(format!("llmux/admin-{port}.token"))
     }
 
-    /// A request to the admin API, with the local token.
+    /// Returns a request to the admin API, with the local token.
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         let token = std::fs::read_to_string(self.token_file()).expect("a token");
         http().request(method, format!("{}{path}", self.admin)).bearer_auth(token)
@@ -115,7 +115,7 @@ impl Server {
         timeout(LONG, command.output()).await.expect("in time").expect("llmux runs")
     }
 
-    /// A connection to the main listener, to write to by hand.
+    /// Connects to the main listener. The test writes the bytes.
     pub(crate) async fn connect(&self) -> TcpStream {
         let address = self.api.strip_prefix("http://").expect("a URL");
         TcpStream::connect(address).await.expect("connected")
@@ -126,7 +126,7 @@ impl Server {
         answer(self.connect().await, request.as_bytes()).await
     }
 
-    /// The same with the admin listener.
+    /// Sends bytes to the admin listener, and reads until it closes the connection.
     pub(crate) async fn admin_raw(&self, request: &[u8]) -> String {
         let address = self.admin.strip_prefix("http://").expect("a URL");
         answer(TcpStream::connect(address).await.expect("connected"), request).await
@@ -142,7 +142,7 @@ impl Server {
         assert!(status.success());
     }
 
-    /// What it logged, once it has ended.
+    /// Waits for the end of the process. Returns its exit code and its log.
     pub(crate) async fn end(mut self) -> (Option<i32>, String) {
         let status = timeout(LONG, self.child.wait()).await.expect("in time").expect("ended");
         let mut log = String::new();
@@ -161,7 +161,7 @@ async fn answer(mut stream: TcpStream, request: &[u8]) -> String {
     String::from_utf8(answer).expect("text")
 }
 
-/// `llmux` with this folder for everything that it looks for by itself.
+/// Returns a command `llmux` that uses this folder for every path that it chooses itself.
 pub(crate) fn llmux(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_llmux"));
     for variable in ["LLMUX_ADMIN", "LLMUX_ADMIN_TOKEN", "RUST_LOG", "NO_COLOR"] {
@@ -172,7 +172,7 @@ pub(crate) fn llmux(folder: &Path) -> Command {
     command
 }
 
-/// `llmux serve` with this configuration, on free ports.
+/// Returns a command `llmux serve` with this configuration, on free ports.
 pub(crate) fn serve(folder: &TempDir, configuration: &str) -> Command {
     let mut command = llmux(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0"]);
@@ -199,7 +199,7 @@ pub(crate) async fn send(request: RequestBuilder) -> Response {
     request.send().await.expect("an answer")
 }
 
-/// The status and the JSON of an answer; `null` where there is no body.
+/// Sends a request. Returns the status and the JSON of the answer; `null` if the body is empty.
 pub(crate) async fn read(request: RequestBuilder) -> (u16, Value) {
     let response = send(request).await;
     let status = response.status().as_u16();
@@ -207,7 +207,8 @@ pub(crate) async fn read(request: RequestBuilder) -> (u16, Value) {
     (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
 }
 
-/// The `error` object of an answer, whose shape is OpenAI's, and its status.
+/// Sends a request. Returns the status and the `error` object of the answer, which must have the shape of OpenAI's
+/// errors.
 pub(crate) async fn error(request: RequestBuilder) -> (u16, Value) {
     let (status, body) = read(request).await;
     let error = &body["error"];
@@ -216,7 +217,7 @@ pub(crate) async fn error(request: RequestBuilder) -> (u16, Value) {
     (status, error.clone())
 }
 
-/// The example plugin of the SDK as a library: built once.
+/// Returns the path of the SDK's example plugin as a library, built once.
 pub(crate) fn system_prompt() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();
     LIBRARY.get_or_init(|| build("llmux-abi", "system_prompt"))
@@ -240,8 +241,8 @@ pub(crate) fn build(package: &str, example: &str) -> String {
     file.as_str().expect("a path").to_owned()
 }
 
-/// The example `edition`: a plugin that reports which edition of it ran. Two editions of one build, which differ in
-/// their marker and in the version of their manifest: `one` is 0.1.0, `two` is 0.2.0.
+/// Returns an edition of the example `edition`, a plugin that reports which edition of it ran. The two editions are
+/// one build with different markers and different versions in the manifest: `one` is 0.1.0, `two` is 0.2.0.
 pub(crate) fn edition(which: &str) -> Vec<u8> {
     static LIBRARY: OnceLock<Vec<u8>> = OnceLock::new();
     let one = LIBRARY.get_or_init(|| {
@@ -266,14 +267,15 @@ pub(crate) fn edition(which: &str) -> Vec<u8> {
     }
 }
 
-/// A library whose manifest gives another version. JSON allows spaces after a value, so the length stays.
+/// Returns a library whose manifest has another version. JSON allows spaces after a value, so that the length does
+/// not change.
 fn with_version(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     let from = format!("\"version\":\"{from}\"");
     let to = format!("{:width$}", format!("\"version\":\"{to}\""), width = from.len());
     replaced(bytes, from.as_bytes(), to.as_bytes())
 }
 
-/// Bytes with every occurrence of some replaced by as many others.
+/// Returns bytes in which every occurrence of a sequence is replaced by another of the same length.
 pub(crate) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = bytes.to_vec();
@@ -285,7 +287,7 @@ pub(crate) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Puts a library into a folder as it should be done: under another name first, then in one step.
+/// Adds a library to a folder in the recommended way: writes it under another name, then renames it in one step.
 pub(crate) fn drop_in(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join(format!("{name}.{}", std::env::consts::DLL_EXTENSION));
     let new = folder.join(format!(".{name}.new"));
@@ -294,7 +296,7 @@ pub(crate) fn drop_in(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let end = std::time::Instant::now() + LONG;
     while !is_so().await {
@@ -303,7 +305,7 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// The library alone in a folder, as `--plugin-dir` wants it.
+/// Copies the library into a folder of its own, for `--plugin-dir`.
 pub(crate) fn copy_of_system_prompt(folder: &Path) -> PathBuf {
     let copy = folder.join(format!("libsystem_prompt.{}", std::env::consts::DLL_EXTENSION));
     std::fs::copy(system_prompt(), &copy).expect("copied");

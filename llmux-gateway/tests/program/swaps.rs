@@ -1,4 +1,5 @@
-//! A library's file is exchanged while it is loaded, all the time: the bytes that were checked are the bytes that run.
+//! A library's file is exchanged all the time while the host loads it. The bytes that were checked must be the bytes
+//! that run.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, edition, read, text};
 
-/// Puts one file, then the other, in a third's place, until it is dropped.
+/// Replaces a file with two others in turn, until the value is dropped.
 struct Swapping {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -53,8 +54,8 @@ fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Loads until both files were met often, by what this asks for. What comes in must be the first edition, by what it
-/// says of its bytes and by what its code does.
+/// Sends load requests with the body `ask` until both files were found often. The library that is loaded must be the
+/// first edition, according to its reported bytes and to the behavior of its code.
 async fn load_while_swapped(server: &Server, library: &Path, ask: Value, code: &str) {
     let editions = [edition("one"), edition("two")];
     let right = hash(&editions[0]);

@@ -1,5 +1,5 @@
-//! The doors' keys: the local token and configured ones take each other's place by a reload of the configuration, and
-//! what nobody should send is refused and not logged.
+//! Tokens of the listeners: a reload of the configuration replaces the local token by configured tokens and back.
+//! Tokens that are not valid are refused and not logged.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -21,7 +21,7 @@ fn write(server: &Server, configuration: &str) {
     std::fs::write(server.folder.path().join("llmux.toml"), configuration).expect("written");
 }
 
-/// The status of a reload with this token, and of reading without any.
+/// Returns the status of a reload with this token, and the status of a read without any token.
 async fn doors(server: &Server, token: &str) -> (u16, u16) {
     let reload = http().post(format!("{}/admin/reload", server.admin)).bearer_auth(token);
     let (reload, _) = read(reload).await;
@@ -111,7 +111,7 @@ async fn a_secret_where_it_does_not_belong_is_refused_and_not_logged() {
     assert!(!log.contains("-secret"), "{log}");
 }
 
-/// A token of the configuration; its secret is `NAME-secret`.
+/// Returns the configuration of a token; its secret is `NAME-secret`.
 fn token(name: &str, role: &str) -> String {
     let hash = sha256(&format!("{name}-secret"));
     format!("[[admin_token]]\nname = \"{name}\"\nsha256 = \"{hash}\"\nrole = \"{role}\"\n")

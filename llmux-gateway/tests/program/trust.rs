@@ -1,4 +1,4 @@
-//! What may be loaded: signatures, rights, links; and what `verify` and `inspect` say of it.
+//! Trust in libraries: signatures, file modes, symlinks; and the output of `verify` and `inspect` about them.
 
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, drop_in, edition, llmux, text, until};
 
-/// A key pair of the minisign tool.
+/// Creates a key pair with the minisign tool.
 fn key(folder: &Path) -> String {
     let arguments = ["-G", "-W", "-f", "-p", "key.pub", "-s", "key.sec"];
     let made = Command::new("minisign").current_dir(folder).args(arguments).output();

@@ -1,9 +1,10 @@
-//! What a web page can send to the admin listener, in a browser on the same machine: requests that Chromium 156 sent,
-//! byte for byte (`tests/web_pages`), replayed.
+//! Requests that a web page in a browser on the same machine can send to the admin listener: Chromium 156 sent them,
+//! and the tests replay them byte for byte (`tests/web_pages`).
 //!
-//! Recorded were pages of another origin (a form in both of its encodings, `fetch` of text, `fetch` of JSON with its
-//! preflight and what follows where that is answered, an image, a frame, `fetch` for reading) and a page whose name was pointed at this address (DNS
-//! rebinding), with a listener of the test's own in the admin listener's place.
+//! The recording has pages of another origin (a form in both of its encodings, `fetch` of text, `fetch` of JSON with
+//! its preflight and the requests that follow an answered preflight, an image, a frame, `fetch` for reading) and a
+//! page whose name resolved to this address (DNS rebinding). A listener of the test stood in the place of the admin
+//! listener.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ const PAGES: [(&str, &[u8], &str); 10] = [
     ("a rebound page's read", include_bytes!("../web_pages/rebound-read.http"), "wrong_host"),
 ];
 
-/// Sends bytes to the admin listener. Gives the head of the answer and its JSON.
+/// Sends bytes to the admin listener. Returns the head of the answer and its JSON.
 async fn send(server: &Server, request: &[u8]) -> (String, Value) {
     let address = server.admin.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(address).await.expect("connected");

@@ -1,4 +1,4 @@
-//! What goes over the sockets: small writes wait for no acknowledgement, on either side, and nothing is compressed.
+//! Traffic on the sockets: small writes do not wait for an acknowledgement on either side, and nothing is compressed.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn configuration(upstream: &ScriptedServer) -> String {
     )
 }
 
-/// The server's own end of its connection with this peer.
+/// Returns the server's end of its connection with this peer.
 fn end_of(server: &Server, peer: SocketAddr) -> TcpStream {
     let id = server.child.id().expect("running");
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process");
