@@ -1,7 +1,8 @@
-//! The whole life of a library, in one short program: found, checked, loaded, every hook called (plain, streaming,
-//! failing, past its timeout, panicking, left by its caller), reloaded, unloaded. Says `lived` at its end.
+//! The whole life of a library in one short program: it is found, checked and loaded; every hook is called (plain,
+//! streaming, failing, past its timeout, panicking, with a caller that disconnects); it is reloaded and unloaded. The
+//! program prints `lived` at its end.
 //!
-//! `tests/memory.rs` runs it under valgrind. `life FOLDER`: a folder that holds the probe's library, and nothing else.
+//! `tests/memory.rs` runs it under valgrind as `life FOLDER`. The folder holds the probe's library, and nothing else.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use llmux_tests::{
 };
 use serde_json::{Value, json};
 
-/// What an instance of the probe does, each in a request of its own, plain and streaming.
+/// Returns the scripts of the probe's instances. Each runs in a request of its own, plain and streaming.
 fn scripts() -> Vec<(&'static str, Value)> {
     let tell = |what: &str| json!({"do": "tell", "what": what});
     let look = json!([
@@ -84,7 +85,7 @@ fn scripts() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Sends a request of either kind, and leaves a third before its end.
+/// Sends a plain request and a streaming request, and abandons a third request before its end.
 async fn ask(client: &Client) {
     client.send(chat("m")).await;
     all(client.stream(chat("m")).await).await;

@@ -1,5 +1,5 @@
-//! Other versions of the contract: copies of `llmux-abi` that a release before or after this one could have been, to
-//! build plugins against.
+//! Other versions of the contract: copies of `llmux-abi` as a release before or after this one could be. Tests build
+//! plugins against them.
 
 use std::{
     collections::BTreeMap,
@@ -12,19 +12,19 @@ use crate::fixtures::{read, write};
 /// A version of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contract {
-    /// The same ABI version, before the last optional fields were appended to its tables.
+    /// This ABI version before the last optional fields were appended to its tables.
     Older,
     /// ABI 0.3.0, with a field more in the hook table.
     Newer,
-    /// The same ABI version, with another type in the document table: what must never be released.
+    /// This ABI version with another type in the document table. Such a contract must never be released.
     Changed,
 }
 
 impl Contract {
-    /// Every one.
+    /// All versions.
     pub const ALL: [Contract; 3] = [Contract::Older, Contract::Newer, Contract::Changed];
 
-    /// The folder of its copy.
+    /// Returns the name of the folder of the version's copy.
     pub fn folder(self) -> &'static str {
         match self {
             Contract::Older => "contract-older",
@@ -33,7 +33,8 @@ impl Contract {
         }
     }
 
-    /// Its crate's version: cargo tells copies of one crate apart by it, and a host must not mind it.
+    /// Returns the version of the copy's crate. Cargo distinguishes copies of one crate by their versions. A host
+    /// must ignore this version.
     fn crate_version(self) -> &'static str {
         match self {
             Contract::Older => "0.2.901",
@@ -42,7 +43,7 @@ impl Contract {
         }
     }
 
-    /// Makes this version of the sources. What is changed is found by its text, wherever it stands.
+    /// Turns the sources into this version. The changed parts are found by their text, in whatever file they are.
     fn patch(self, sources: &mut Sources) {
         match self {
             Contract::Older => {
@@ -81,7 +82,7 @@ impl Contract {
     }
 }
 
-/// The files of a copy, by their paths below `src`.
+/// Files of a copy, by their paths below `src`.
 struct Sources(BTreeMap<PathBuf, String>);
 
 impl Sources {
@@ -101,7 +102,7 @@ impl Sources {
         Self(sources)
     }
 
-    /// Writes them, and removes what was there before and is none of them.
+    /// Writes the files, and removes older files that are not part of the copy.
     fn write(&self, folder: &Path) {
         if folder.exists() {
             for old in Self::read(folder).0.into_keys().filter(|old| !self.0.contains_key(old)) {
@@ -113,7 +114,7 @@ impl Sources {
         }
     }
 
-    /// The one file that holds a part.
+    /// Returns the text of the only file that contains a part.
     fn holding(&mut self, part: &str) -> &mut String {
         let mut holding = self.0.values_mut().filter(|text| text.contains(part));
         let found = holding.next();
@@ -121,13 +122,13 @@ impl Sources {
         found.unwrap_or_else(|| panic!("no source of the contract holds `{part}`: adapt the patch"))
     }
 
-    /// Replaces a part.
+    /// Replaces a part by another text.
     fn swap(&mut self, part: &str, by: &str) {
         let text = self.holding(part);
         *text = text.replacen(part, by, 1);
     }
 
-    /// Cuts from one part up to another that follows it.
+    /// Removes the text from one part up to another that follows it.
     fn cut(&mut self, from: &str, to: &str) {
         let text = self.holding(from);
         let start = text.find(from).expect("the file holds it");
@@ -149,7 +150,7 @@ pub(crate) fn write_copy(root: &Path, contract: Contract, folder: &Path) {
     sources.write(&folder.join("src"));
 }
 
-/// The copy's manifest: it belongs to no workspace, so what it had from this one is written out.
+/// Returns the copy's manifest. The copy belongs to no workspace, so that inherited values are written out.
 fn manifest(manifest: &str, host: &str, contract: Contract) -> String {
     let mut lines = vec![];
     let mut skips = false;

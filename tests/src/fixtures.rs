@@ -11,21 +11,21 @@ use std::{
 
 use crate::contract::{self, Contract};
 
-/// The libraries.
+/// Libraries of the fixture plugins.
 pub struct Fixtures {
     built: PathBuf,
 }
 
-/// A library to build: its crate, the fixture whose source it has, the contract it is built against.
+/// A library to build: its crate, the fixture whose source it uses, and the contract against which it is built.
 struct Crate {
     name: &'static str,
     source: &'static str,
     contract: Option<Contract>,
-    /// More dependencies, and what replaces `lib.rs`'s last line.
+    /// Change of the source, with more dependencies.
     twist: Option<Twist>,
 }
 
-/// From a source to another, with the dependencies that it needs besides.
+/// Function that turns a source into another, and returns it with the additional dependencies.
 type Twist = fn(String) -> (String, &'static str);
 
 const fn plain(name: &'static str, source: &'static str) -> Crate {
@@ -57,19 +57,19 @@ const CRATES: [Crate; 14] = [
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
 
-/// Another plugin's crate is linked in.
+/// Links another plugin's crate into the library.
 fn link_another(source: String) -> (String, &'static str) {
     let source = source.replace("export_plugin!", "pub use llmux_guard::Guard as Other;\nexport_plugin!");
     (source, "llmux-guard = { path = \"../llmux-guard\" }\n")
 }
 
-/// A library that is no plugin.
+/// Turns a fixture into a library that is not a plugin.
 fn export_nothing(source: String) -> (String, &'static str) {
     let exported = source.find("export_plugin!").expect("the fixture exports a plugin");
     (source[..exported].to_owned(), "")
 }
 
-/// It calls a function by its symbol, and says in a header what that answers.
+/// Adds a call of a function by its symbol. The plugin sets the result as a header.
 fn calls(source: String, symbol: &str) -> String {
     let before = "        let model = ";
     let call = format!("        ctx.set_response_header(\"x-symbol\", &outside::{symbol}().to_string())?;\n");
@@ -79,54 +79,54 @@ fn calls(source: String, symbol: &str) -> String {
     source.replacen(before, &format!("{call}{before}"), 1) + &declared
 }
 
-/// A function that every other library could call.
+/// Returns the source of a function that every other library could call.
 fn exports(symbol: &str, answer: u32) -> String {
     format!("\n#[unsafe(no_mangle)]\nextern \"C\" fn {symbol}() -> u32 {{\n    {answer}\n}}\n")
 }
 
 impl Fixtures {
-    /// The libraries, built if they are not.
+    /// Returns the libraries, and builds them if necessary.
     ///
     /// # Panics
     ///
-    /// When they cannot be built; cargo has then said why on standard error.
+    /// If they cannot be built. Cargo has then written the reason to standard error.
     pub fn get() -> &'static Self {
         static BUILT: OnceLock<Fixtures> = OnceLock::new();
         BUILT.get_or_init(|| Self::build(&target().join("fixtures")))
     }
 
-    /// The library of the probe.
+    /// Returns the library of the probe.
     pub fn probe(&self) -> PathBuf {
         self.library("llmux-probe")
     }
 
-    /// The library of the guard.
+    /// Returns the library of the guard.
     pub fn guard(&self) -> PathBuf {
         self.library("llmux-guard")
     }
 
-    /// The library of the plugin that stands on the tables of the contract, without the SDK.
+    /// Returns the library of the plugin that uses the tables of the contract, without the SDK.
     pub fn tables(&self) -> PathBuf {
         self.library("llmux-tables")
     }
 
-    /// The library of the plugin that stands on the contract as ABI 0.1.0 was.
+    /// Returns the library of the plugin that was built against ABI 0.1.0.
     pub fn frozen(&self) -> PathBuf {
         self.library("llmux-frozen")
     }
 
-    /// The guard as one whole: linked with fat LTO, and stripped of every name.
+    /// Returns the library of the guard, linked with fat LTO and stripped of every symbol name.
     pub fn whole(&self) -> PathBuf {
         let file = self.library("llmux-whole");
         let name = file.file_name().expect("a file's name");
         self.built.with_file_name("whole").join(name)
     }
 
-    /// A copy of the initializer's library at this path, which writes to this file when it is mapped.
+    /// Copies the initializer's library to this path. The copy writes to this file when it is mapped.
     ///
     /// # Panics
     ///
-    /// When the copy cannot be written.
+    /// If the copy cannot be written.
     pub fn initializer(&self, copy: &Path, writes_to: &Path) {
         let mut bytes = fs::read(self.library("llmux-initializer")).expect("the initializer");
         let marker = b"llmux-initializer-writes-to:";
@@ -140,7 +140,7 @@ impl Fixtures {
         fs::write(copy, bytes).expect("a copy");
     }
 
-    /// The library of a crate.
+    /// Returns the library of a crate.
     pub fn library(&self, name: &str) -> PathBuf {
         let (prefix, suffix) = (env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
         self.built.join(format!("{prefix}{}{suffix}", name.replace('-', "_")))
@@ -166,7 +166,7 @@ impl Fixtures {
     }
 }
 
-/// The folder that holds all that is built here.
+/// Returns the folder of everything that this module builds.
 fn target() -> PathBuf {
     let exe = env::current_exe().expect("this test's own path");
     // target/debug/deps/rules-…
@@ -248,7 +248,7 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     }
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with its content.
 fn copy(from: &Path, to: &Path) {
     for file in fs::read_dir(from).expect("a folder of the fixture") {
         let file = file.expect("a file");
@@ -260,7 +260,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The root of this repository.
+/// Returns the root of this repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_owned()
 }
@@ -269,7 +269,7 @@ pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Writes a file unless it is so already: cargo builds anew what is newer.
+/// Writes a file unless it has this content already, because cargo rebuilds crates with newer files.
 pub(crate) fn write(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return;

@@ -1,7 +1,7 @@
 //! A running `llmux`, on free ports, with the configuration that a test gives it.
 //!
-//! Used by the whole-system tests here and by those of the built-in plugins. What is sent to it beyond the admin
-//! API, and what an answer means, is the tests' own affair.
+//! Used by the whole-system tests here and by the tests of the built-in plugins. The tests themselves send other
+//! requests than those of the admin API, and interpret the answers.
 
 use std::{
     future::Future,
@@ -20,13 +20,13 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes.
+/// Timeout that is longer than any operation in these tests.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A running `llmux serve`. It is killed when this is dropped.
 pub struct Host {
     child: Child,
-    /// The URL of the main listener.
+    /// URL of the main listener.
     pub api: String,
     admin: String,
     token: String,
@@ -34,11 +34,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts one with this configuration, which leaves both listeners to this, and these arguments.
+    /// Starts a server with these arguments and this configuration, which must not set the listeners.
     ///
     /// # Panics
     ///
-    /// When it does not start, with what it said.
+    /// If the server does not start, with its output.
     pub async fn start(configuration: &str, arguments: &[&str]) -> Self {
         // For the clients: theirs is built without a choice.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -75,12 +75,12 @@ impl Host {
         Self { child, api, admin, token, folder }
     }
 
-    /// A request to the admin API: the status and the JSON of its answer.
+    /// Sends a request to the admin API. Returns the status and the JSON of the answer.
     pub async fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         timeout(LONG, self.admin_request(method, path, body)).await.expect("in time")
     }
 
-    /// The same, to wait for elsewhere.
+    /// Returns a future that sends a request to the admin API and does not borrow this host.
     pub fn admin_request(
         &self,
         method: &str,
@@ -101,7 +101,7 @@ impl Host {
         }
     }
 
-    /// A stream over a connection of one's own: its head, and its events.
+    /// Reads a stream over a connection of its own. Returns the head and the events.
     pub async fn raw_stream(&self, model: &str, text: &str) -> (String, String) {
         let body = json!({"model": model, "stream": true, "messages": [{"role": "user", "content": text}]});
         let body = body.to_string();
@@ -119,7 +119,7 @@ impl Host {
         (head.to_owned(), events.to_owned())
     }
 
-    /// Asks again until it is so.
+    /// Waits until a condition holds.
     pub async fn until(&self, is_so: impl AsyncFn() -> bool) {
         let asked = async {
             while !is_so().await {
@@ -129,17 +129,17 @@ impl Host {
         timeout(LONG, asked).await.expect("in time");
     }
 
-    /// Takes over another configuration: the status.
+    /// Writes another configuration and reloads it. Returns the status.
     ///
     /// # Panics
     ///
-    /// When it cannot be written, or the admin listener does not answer.
+    /// If the file cannot be written, or the admin listener does not answer.
     pub async fn reconfigure(&self, configuration: &str) -> u16 {
         std::fs::write(self.folder.path().join("llmux.toml"), configuration).expect("written");
         self.admin("POST", "/admin/reload", None).await.0
     }
 
-    /// Ends it gracefully; what it logged.
+    /// Stops the server gracefully. Returns its log.
     pub async fn stop(mut self) -> String {
         let id = self.child.id().expect("running").to_string();
         Command::new("kill")
@@ -156,18 +156,18 @@ impl Host {
     }
 }
 
-/// Runs a command that needs no server: was it a success, and what did it print?
+/// Runs a command that needs no server. Returns true if it succeeded, and its output.
 ///
 /// # Panics
 ///
-/// When it does not run, or does not end.
+/// If the command does not run, or does not end in time.
 pub async fn llmux(arguments: &[&str]) -> (bool, String) {
     let ran = timeout(LONG, Command::new(program()).args(arguments).output()).await.expect("in time");
     let ran = ran.expect("llmux runs");
     (ran.status.success(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
 }
 
-/// The program, built once for each run.
+/// Returns the path of the program, which is built once for each run.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

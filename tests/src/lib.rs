@@ -1,5 +1,5 @@
-//! What the whole-system tests stand on: fixture plugins as libraries and compiled in, a scripted provider, a
-//! place where a test sees what its plugins did, and a running program.
+//! Support for the whole-system tests: fixture plugins as libraries and compiled in, a scripted provider, a record of
+//! the actions of plugins, and a running program.
 //!
 //! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 

@@ -1,5 +1,4 @@
-//! The little world of one test: a file in which its plugins write down what they do, and a client to send requests
-//! with.
+//! The surroundings of one test: a file in which its plugins record their actions, and a client that sends requests.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,24 +17,24 @@ use llmux_testing::{ScriptedProvider, Turn};
 
 use crate::Fixtures;
 
-/// How the plugins of a test come into the host.
+/// Kind of a test's plugins: compiled in or loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// As parts of it.
+    /// Plugins that are compiled into the test.
     Compiled,
-    /// As libraries.
+    /// Plugins that are loaded from libraries.
     Loaded,
 }
 
-/// The world of one test.
+/// Surroundings of one test.
 pub struct World {
-    /// How its plugins come into the host.
+    /// Kind of its plugins.
     pub kind: Kind,
     folder: TempDir,
 }
 
 impl World {
-    /// A new one.
+    /// Creates a world.
     pub fn new(kind: Kind) -> Self {
         if kind == Kind::Loaded {
             // Built before time is measured.
@@ -44,17 +43,17 @@ impl World {
         Self { kind, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// A path in a folder that goes with the world.
+    /// Returns a path in the world's folder, which is removed with the world.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The same, as text for a script.
+    /// Returns a path in the world's folder as text for a script.
     pub fn text_path(&self, name: &str) -> String {
         self.path(name).to_str().expect("a path of UTF-8").to_owned()
     }
 
-    /// A probe with this name and priority, that does what these scripts say.
+    /// Returns a probe with this name, this priority and these scripts.
     pub fn probe(&self, name: &str, priority: i32, scripts: Value) -> PluginSpec {
         let spec = match self.kind {
             Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
@@ -63,13 +62,13 @@ impl World {
         spec.with_name(name).with_priority(priority).with_config(self.scripts(scripts))
     }
 
-    /// The configuration of a probe: its scripts, and the file to write to.
+    /// Returns the configuration of a probe: its scripts, and the file for its record.
     pub fn scripts(&self, mut scripts: Value) -> Value {
         scripts["log"] = json!(self.log());
         scripts
     }
 
-    /// A guard: a plugin with a pre hook alone, whose manifest says `on_error: fail`.
+    /// Returns a guard: a plugin with a pre hook only, whose manifest says `on_error: fail`.
     pub fn guard(&self, config: Value) -> PluginSpec {
         let spec = match self.kind {
             Kind::Compiled => PluginSpec::compiled::<llmux_guard::Guard>(),
@@ -82,13 +81,13 @@ impl World {
         self.path("lines")
     }
 
-    /// What the probes have written so far.
+    /// Returns the lines that the probes have written so far.
     pub fn lines(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// What they have written of one hook, as `pre`: `a.pre model = m` gives `a model = m`.
+    /// Returns the lines of one hook. For the hook `pre`, the line `a.pre model = m` gives `a model = m`.
     pub fn of(&self, hook: &str) -> Vec<String> {
         let dotted = format!(".{hook}");
         self.lines()
@@ -101,28 +100,28 @@ impl World {
             .collect()
     }
 
-    /// The calls of all hooks, in their order, without what they told.
+    /// Returns the calls of all hooks in order, without the texts that the probes recorded.
     pub fn calls(&self) -> Vec<String> {
         let made = |line: &String| [".new", ".drop"].iter().any(|end| line.ends_with(end));
         self.lines().into_iter().filter(|line| !line.contains(' ') && !made(line)).collect()
     }
 
-    /// The calls of the hooks of requests: without `complete` and `cleanup`.
+    /// Returns the calls of the hooks of requests: without `complete` and `cleanup`.
     pub fn chain(&self) -> Vec<String> {
         let after = |line: &String| [".complete", ".cleanup"].iter().any(|end| line.ends_with(end));
         self.calls().into_iter().filter(|line| !after(line)).collect()
     }
 
-    /// How often a line was written.
+    /// Returns the number of times that a line was written.
     pub fn count(&self, line: &str) -> usize {
         self.lines().iter().filter(|written| *written == line).count()
     }
 
-    /// Waits until a line is there so often.
+    /// Waits until a line was written this many times.
     ///
     /// # Panics
     ///
-    /// When it does not come.
+    /// If the line is not written in time.
     pub async fn wait_for(&self, line: &str, times: usize) {
         for _ in 0..5_000 {
             if self.count(line) >= times {
@@ -133,18 +132,18 @@ impl World {
         panic!("`{line}` was not written {times} times; what was: {:#?}", self.lines());
     }
 
-    /// Waits until a line is there, while something blocks a thread: the clock stands then.
+    /// Waits until a line was written, while something blocks a thread and the paused clock does not move.
     pub async fn spin_for(&self, line: &str) {
         while self.count(line) == 0 {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Runs a request until a line is there, and leaves it.
+    /// Runs a request until a line was written, and drops it.
     ///
     /// # Panics
     ///
-    /// When the request ends before.
+    /// If the request ends before the line was written.
     pub async fn leave(&self, line: &str, request: impl Future) {
         tokio::select! {
             _ = request => panic!("the request ended before `{line}` was written: {:#?}", self.lines()),
@@ -152,7 +151,7 @@ impl World {
         }
     }
 
-    /// A client of this provider, as `p`, which serves the models `m`, `n` and `o`, with these plugins.
+    /// Returns a client with these plugins and this provider, named `p`, which serves the models `m`, `n` and `o`.
     pub async fn client(
         &self,
         provider: &ScriptedProvider,
@@ -161,7 +160,7 @@ impl World {
         built(builder(provider), plugins).await
     }
 
-    /// Shuts a client down, so that everything that is still to come has come.
+    /// Shuts a client down. Afterwards, the plugins have recorded everything.
     pub async fn finish(&self, client: &Client) -> ShutdownReport {
         client.shutdown(Duration::from_secs(60)).await
     }
@@ -172,29 +171,30 @@ pub fn scripted(turns: impl IntoIterator<Item = Turn>) -> ScriptedProvider {
     ScriptedProvider::new(turns).otherwise(Turn::text("again"))
 }
 
-/// A client's builder with this provider, as `p`, which serves the models `m`, `n` and `o`, without retries.
+/// Returns a client's builder with this provider, named `p`, which serves the models `m`, `n` and `o`, without
+/// retries.
 pub fn builder(provider: &ScriptedProvider) -> ClientBuilder {
     let retry = RetryConfig::default().with_max_retries(0);
     Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry)
 }
 
-/// The client of a builder and these plugins.
+/// Returns the client of a builder and these plugins.
 ///
 /// # Panics
 ///
-/// When a plugin is refused.
+/// If a plugin is refused.
 pub async fn built(builder: ClientBuilder, plugins: impl IntoIterator<Item = PluginSpec>) -> Client {
     let builder = plugins.into_iter().fold(builder, ClientBuilder::plugin);
     builder.build().await.expect("a client")
 }
 
-/// A chat request to a model.
+/// Returns a chat request to a model.
 pub fn chat(model: &str) -> Request {
     let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
     Request::of(Endpoint::ChatCompletions, &body).expect("a request")
 }
 
-/// The text of a reply's response, or its error as `!status type: message`.
+/// Returns the text of a reply's response, or its error as `!status type: message`.
 pub fn said(reply: &Reply) -> String {
     match &reply.result {
         Ok(document) => document.get_str("/choices/0/message/content").unwrap_or("(no text)").to_owned(),
@@ -202,13 +202,13 @@ pub fn said(reply: &Reply) -> String {
     }
 }
 
-/// An error as `!status type: message`.
+/// Returns an error as `!status type: message`.
 pub fn told(error: &llmux_core::Error) -> String {
     format!("!{} {}: {}", error.status(), error.error_type(), error.message())
 }
 
-/// What is left of a stream: the text of each chunk (its data where it has none), and the error at its end as
-/// `!status type: message`.
+/// Reads the rest of a stream. Returns the text of each chunk (its data if it has no text), and the error at the end
+/// as `!status type: message`.
 pub async fn read(stream: &mut ReplyStream) -> Vec<String> {
     let mut read = Vec::new();
     while let Some(item) = stream.next().await {
@@ -220,13 +220,13 @@ pub async fn read(stream: &mut ReplyStream) -> Vec<String> {
     read
 }
 
-/// The text of a chunk, or its data where it has none.
+/// Returns the text of a chunk, or its data if it has no text.
 pub fn text(chunk: &llmux_core::pipeline::Chunk) -> String {
     let text = chunk.document().and_then(|document| document.get_str("/choices/0/delta/content"));
     text.map(str::to_owned).unwrap_or_else(|| String::from_utf8_lossy(&chunk.data()).into_owned())
 }
 
-/// The whole of a stream, as [`read`] gives it; an error before the first chunk is `!!`.
+/// Reads a whole stream, as [`read`] does. An error before the first chunk begins with `!!`.
 pub async fn all(reply: StreamReply) -> Vec<String> {
     match reply.result {
         Ok(mut stream) => read(&mut stream).await,
@@ -234,12 +234,12 @@ pub async fn all(reply: StreamReply) -> Vec<String> {
     }
 }
 
-/// The header that a plugin set, if it did.
+/// Returns the header that a plugin set; `None` if no plugin set it.
 pub fn header<'r>(headers: &'r [(http::HeaderName, http::HeaderValue)], name: &str) -> Option<&'r str> {
     headers.iter().find(|(there, _)| there == name).and_then(|(_, value)| value.to_str().ok())
 }
 
-/// Does a path lie in a folder, for tests that read messages?
+/// Returns the name of a path's file, for tests that read messages.
 pub fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! An embedder's life with plugins, by `llmux-core` alone: the example that shows it, run on a real library beside a
-//! file that is none.
+//! An embedder that uses plugins through `llmux-core` alone: the example that shows it runs on a real library, beside
+//! a file that is not a library.
 
 use llmux_tests::Fixtures;
 

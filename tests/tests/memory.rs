@@ -1,14 +1,14 @@
-//! Memory: the life of a library (`examples/life.rs`) under valgrind's memcheck. No invalid access, no use of what was
-//! never written, and no memory that nobody can free any more, in the host or in the library.
+//! Memory: the life of a library (`examples/life.rs`) under valgrind's memcheck. The test refuses invalid accesses,
+//! uses of uninitialized memory, and memory that can no longer be freed, in the host and in the library.
 //!
-//! A retired image stays mapped on purpose: what its statics point to can still be reached, which is no leak. What is
-//! lost on purpose is in `memory.supp`, each with its reason.
+//! A retired image stays mapped on purpose: memory that its statics point to can still be reached, and is not a leak.
+//! `memory.supp` lists memory that is lost on purpose, each with its reason.
 
 use std::{fs, path::Path, process::Command};
 
 use llmux_tests::{Fixtures, fixtures::repository};
 
-/// What valgrind ends with when it found something.
+/// Exit code of valgrind if it reports an error.
 const FOUND: &str = "99";
 
 #[test]
@@ -41,7 +41,7 @@ fn the_life_of_a_library_is_clean_under_valgrind() {
     assert!(valgrind.status.success(), "valgrind ended with {:?}:\n{found}", valgrind.status);
 }
 
-/// The example, built as this test was.
+/// Returns the path of the example, built in the profile of this test.
 fn program() -> std::path::PathBuf {
     let test = std::env::current_exe().expect("a test is a file");
     // target/PROFILE/deps/test-HASH

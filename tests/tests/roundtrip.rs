@@ -1,7 +1,7 @@
-//! What crosses the boundary arrives as it was sent: random values of every kind, through the real tables, by a real
-//! plugin (the probe), compiled in and as a library.
+//! Round trips over the boundary: random values of every kind arrive as they were sent, through the real tables, by a
+//! real plugin (the probe), compiled in and as a library.
 //!
-//! One property for each part of the contract. What the hooks mean is not asked here: `rules` does.
+//! One property for each part of the contract. The meaning of hooks is tested in `rules`.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -34,7 +34,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "\\PC{0,12}", Just("\"\\/\n\r\t\u{0}\u{7f}é🦀\u{2028}".to_owned())]
 }
 
-/// Any JSON. Floats in eighths, which every parser reads alike.
+/// Any JSON value. Floats are multiples of an eighth, which every parser reads alike.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -55,7 +55,7 @@ fn object() -> impl Strategy<Value = Value> {
     prop::collection::btree_map(member(), any_json(), 0..4).prop_map(Value::from_iter)
 }
 
-/// A member's name: what a pointer escapes, what looks like an index, what is empty.
+/// A member's name: characters that a pointer escapes, names that look like an index, the empty name.
 fn member() -> impl Strategy<Value = String> {
     prop_oneof![
         prop::sample::select(vec!["", "a", "b", "a/b", "~", "0", "-", "é"]).prop_map(str::to_owned),
@@ -67,7 +67,7 @@ fn values() -> impl Strategy<Value = BTreeMap<String, Value>> {
     prop::collection::btree_map("[a-zé./-]{1,8}", any_json(), 0..5)
 }
 
-/// The value that the probe makes of JSON.
+/// Returns the context value that the probe makes of a JSON value.
 fn sent(json: &Value) -> Sent {
     match json {
         Value::String(text) => text.as_str().into(),
@@ -78,7 +78,7 @@ fn sent(json: &Value) -> Sent {
     }
 }
 
-/// What a probe saw of something in a hook, where it looked.
+/// Returns the text that a probe recorded of a thing in a hook; `None` if it did not look.
 fn seen(world: &World, hook: &str, what: &str) -> Option<String> {
     let head = format!("probe {what} = ");
     world.of(hook).iter().find_map(|line| line.strip_prefix(&head).map(str::to_owned))
@@ -187,7 +187,7 @@ fn an_error_arrives_as_it_was_rejected_with_or_converted_to() {
     );
 }
 
-/// An edit: `set`, `insert` or `remove`, where, and what.
+/// Edits: the kind (`set`, `insert` or `remove`), the place, and the value.
 fn edits() -> impl Strategy<Value = Vec<(&'static str, String, Value)>> {
     let kind = prop::sample::select(vec!["set", "insert", "remove"]);
     // Into what is there, mostly.
@@ -197,7 +197,7 @@ fn edits() -> impl Strategy<Value = Vec<(&'static str, String, Value)>> {
     prop::collection::vec((kind, pointer.prop_map(|below| format!("/doc{below}")), any_json()), 0..4)
 }
 
-/// The same edit as `serde_json` would have it; false where there is no such place.
+/// Applies an edit with `serde_json`, for comparison. Returns false if the place does not exist.
 fn edit(root: &mut Value, kind: &str, pointer: &str, new: Value) -> bool {
     let (parent, token) = pointer.rsplit_once('/').expect("a place in the document");
     let token = token.replace("~1", "/").replace("~0", "~");
@@ -262,7 +262,7 @@ fn a_document_is_edited_as_serde_json_would_edit_it() {
     });
 }
 
-/// What happens to every chunk: a step, and what becomes of one.
+/// An action on every chunk: its step, and the expected result.
 #[derive(Clone, Debug)]
 enum Happens {
     Forward,

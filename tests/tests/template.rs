@@ -13,14 +13,15 @@ use std::{
 
 use serde_json::Value;
 
-/// The version that is known to work; installed beside what is built where there is none.
+/// Version of `cargo-generate` that works with the template. The test installs it in the target folder if it is
+/// missing.
 const VERSION: &str = "0.23.7";
 
 fn cargo() -> Command {
     without_package(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
 }
 
-/// Without what cargo tells of this test's own package.
+/// Removes the variables in which cargo describes this test's own package.
 fn without_package(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG")) {
         command.env_remove(name);
@@ -28,7 +29,7 @@ fn without_package(mut command: Command) -> Command {
     command
 }
 
-/// Runs a command; what it printed.
+/// Runs a command and returns its output.
 fn run(command: &mut Command) -> String {
     let output = command.output().expect("the command starts");
     let said = [&*output.stdout, &*output.stderr].concat();
@@ -40,7 +41,7 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// The path of programs, with `cargo-generate` and `llmux` on it.
+/// Returns the search path of programs, with `cargo-generate` and `llmux` on it.
 fn path_of_programs() -> OsString {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -55,7 +56,7 @@ fn path_of_programs() -> OsString {
     path
 }
 
-/// The program, built.
+/// Builds the program and returns its path.
 fn llmux() -> PathBuf {
     let arguments = ["build", "--quiet", "--locked", "-p", "llmux-gateway", "--message-format=json"];
     let built = run(cargo().current_dir(workspace()).args(arguments));
@@ -64,7 +65,7 @@ fn llmux() -> PathBuf {
     programs.next_back().expect("the program")
 }
 
-/// A running `llmux serve`, which ends with this.
+/// A running `llmux serve`, which ends when the value is dropped.
 struct Server {
     child: Child,
     api: String,
@@ -88,7 +89,7 @@ impl Server {
         Self { child, api, admin }
     }
 
-    /// The answer's text to a question.
+    /// Returns the text of the answer to a question.
     fn ask(&self, question: &str) -> String {
         let address = self.api.strip_prefix("http://").expect("a URL");
         let body =
@@ -112,7 +113,7 @@ impl Drop for Server {
     }
 }
 
-/// The commands in the first block of a README.
+/// Returns the commands in the first block of a README.
 fn commands(readme: &Path) -> Vec<String> {
     let text = fs::read_to_string(readme).expect("a README");
     let block = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("commands");

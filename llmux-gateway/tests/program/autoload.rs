@@ -50,7 +50,11 @@ async fn d8_a_library_that_the_file_names_no_more_is_autoloaded_with_and_without
         assert_eq!(instance(&server, "edition").await, Some((json!(3), json!("config"))));
         let answer = reconfigure(&server, &configuration(&folder, watch, "")).await;
         assert_eq!(answer["plugins"][0]["name"], "edition", "{answer}");
-        assert_eq!(instance(&server, "edition").await, Some((json!(100), json!("folder"))), "watch = {watch}");
+        assert_eq!(
+            instance(&server, "edition").await,
+            Some((json!(100), json!("folder"))),
+            "watch = {watch}"
+        );
         server.signal("-TERM").await;
         let (_, log) = server.end().await;
         let told = |what: &str| log.lines().any(|line| line.contains(what) && line.contains("who=\"local\""));

@@ -1,5 +1,5 @@
-//! Foreign libraries on the command line: a library for another system, one with too long a text in its manifest, and
-//! a file whose name is not valid text.
+//! Foreign libraries on the command line: a library for another system, a library with a very long description, and a
+//! file whose name is not valid text.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,6 +1,6 @@
 //! Owners of files. Refused are files of another user, files that every user may write, and symlinks that lead out of
-//! the folder. Files that a group may write are loaded. The tests that need files of another user, which only root can create,
-//! are ignored by default: `cargo test -p llmux-gateway --test program -- --ignored`.
+//! the folder. Files that a group may write are loaded. The tests that need files of another user, which only root
+//! can create, are ignored by default: `cargo test -p llmux-gateway --test program -- --ignored`.
 
 use std::{
     fs::{Permissions, create_dir, set_permissions},

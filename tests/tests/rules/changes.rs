@@ -1,4 +1,4 @@
-//! Rules D3 to D7: reload, unload, disable, and what becomes of a loaded plugin whose file changes.
+//! Rules D3 to D7: reload, unload, disable, and changes of the file of a loaded plugin.
 
 use std::{fs, io::Write, path::PathBuf, time::Duration};
 
@@ -19,7 +19,7 @@ fn info(client: &llmux_core::Client, name: &str) -> PluginInfo {
     client.plugins().list().into_iter().find(|info| info.name == name).expect("an instance")
 }
 
-/// A probe from a copy of its library that the test may change.
+/// Returns a probe from a copy of its library that the test may change.
 fn from_copy(world: &World, name: &str, scripts: serde_json::Value) -> (PathBuf, PluginSpec) {
     let path = world.path("copy.so");
     if !path.exists() {
@@ -178,7 +178,7 @@ async fn d4_a_reload_that_fails_leaves_the_old_generation() {
     assert_eq!((world.of("pre").len(), info(&client, "a").generation), (1, 1));
 }
 
-/// What a library's reload is refused for, where an instance asks for the bytes that run.
+/// A reload of a library is refused if an instance requires the checksum of the running bytes.
 #[tokio::test(start_paused = true)]
 async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() {
     let world = World::new(Kind::Loaded);
@@ -205,7 +205,7 @@ async fn d4_a_reload_is_held_to_the_checksums_of_all_instances_of_the_library() 
     assert_eq!(generations, [2, 2], "both run the bytes that one of them asks for");
 }
 
-/// What an operator reads of a refusal: which bytes, of which version, in the place of which.
+/// The record of a refusal names the new bytes and the bytes that they would replace, each with version and hash.
 #[tokio::test(start_paused = true)]
 async fn d3_the_account_of_a_refusal_has_the_version_and_hash_of_both_files() {
     let world = World::new(Kind::Loaded);

@@ -1,4 +1,4 @@
-//! Rules F1 to F4: how the client reaches providers, and what it passes on.
+//! Rules F1 to F4: the client's calls to providers, and the data that it passes on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use llmux_tests::{
 };
 use serde_json::json;
 
-/// A client's builder with this provider and its default patience.
+/// Returns a client's builder with this provider and the default retries and timeouts.
 fn patient(provider: &ScriptedProvider) -> llmux_core::ClientBuilder {
     Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"])
 }
@@ -139,7 +139,7 @@ both! {
     }
 }
 
-/// Over sockets, in real time: the providers that are shipped.
+/// Returns a provider that is shipped, connected over sockets in real time.
 fn over(upstream: &ScriptedServer) -> Arc<dyn Provider> {
     Arc::new(OpenAi::builder("up", upstream.base_url()).build().expect("a provider"))
 }

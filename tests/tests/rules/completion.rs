@@ -1,4 +1,4 @@
-//! Rules C1 and C2: what every instance is told at the end of a request, and at its own.
+//! Rules C1 and C2: `on_complete` of every instance at the end of a request, and `cleanup` at the end of an instance.
 
 use llmux_tests::{
     Turn, both, scripted, turn,

@@ -1,4 +1,4 @@
-//! Rules X1 to X5: what the hooks of a request share.
+//! Rules X1 to X5: the context that the hooks of a request share.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Rules D5 and L3: instances that leave while something of theirs still runs. What waits is waited for, and cancelled
-//! where it has a timeout; what holds a thread cannot be, and must hold up nobody else.
+//! Rules D5 and L3: instances that are unloaded while their code still runs. The host waits for code that waits, and
+//! cancels it if it has a timeout. The host cannot cancel code that blocks a thread; such code must not delay other
+//! instances.
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use llmux_tests::{
 };
 use serde_json::{Value, json};
 
-/// The state in which the list shows an instance.
+/// Returns the state of an instance in the list.
 fn state(client: &Client, name: &str) -> Option<PluginState> {
     client.plugins().list().iter().find(|info| info.name == name).map(|info| info.state)
 }
 
-/// A client with `a`, which does what this says, and `b`, and short times.
+/// Returns a client with the plugin `a`, which has these scripts, the plugin `b`, and short timeouts.
 async fn client(world: &World, scripts: Value) -> Client {
     let pipeline = PipelineConfig::default()
         .with_pre_hook_timeout(Duration::from_secs(3))
@@ -67,7 +68,8 @@ both! {
     }
 }
 
-/// What holds a thread needs others: in real time, with gates instead of times.
+/// Runs tests of code that blocks a thread, on a runtime with several threads: in real time, with gates instead of
+/// durations.
 macro_rules! with_threads {
     ($($name:ident: $kind:expr, $run:path;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -126,7 +128,7 @@ async fn task_holds_a_thread(world: World) {
     );
 }
 
-/// Shuts down, which must end before the gate opens.
+/// Shuts the client down. The shutdown must end before the gate opens.
 async fn shut_down(world: &World, client: &Client, gate: &str) -> ShutdownReport {
     let report = client.shutdown(Duration::from_millis(20)).await;
     let cleaned = world.of("cleanup");

@@ -1,4 +1,4 @@
-//! Rules E1 to E4: what becomes of a request when a plugin itself fails.
+//! Rules E1 to E4: the outcome of a request when a plugin itself fails.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use llmux_tests::{
 };
 use serde_json::{Value as Json, json};
 
-/// The ways to fail: each ends a script.
+/// Returns the steps that fail. Each ends a script.
 fn failures() -> [(&'static str, Json); 3] {
     [
         ("error", json!({"do": "fail", "message": "broke"})),
@@ -22,7 +22,7 @@ fn failures() -> [(&'static str, Json); 3] {
     ]
 }
 
-/// Edits of everything that a hook can edit, then a failure.
+/// Returns edits of everything that a hook can edit, followed by a failure.
 fn edits_then(pointer: &str, failure: &Json) -> Json {
     json!([
         {"do": "value", "key": "k", "value": "from the failed"},
@@ -32,7 +32,7 @@ fn edits_then(pointer: &str, failure: &Json) -> Json {
     ])
 }
 
-/// What a hook did, as the operator sees it.
+/// Returns the counts of a hook, as the operator sees them.
 fn counts(client: &llmux_core::Client, instance: &str, hook: &str) -> HookInfo {
     let info = client.plugins().list().into_iter().find(|info| info.name == instance).expect("an instance");
     info.hooks.into_iter().find(|info| info.hook == hook).expect("a hook that was called")
@@ -336,7 +336,7 @@ both! {
     }
 }
 
-/// In real time: the clock that measures a poll must move.
+/// Runs in real time, because the clock that measures a poll must move.
 async fn blocks(world: World) {
     let logs = Capture::llmux();
     let provider = scripted([]);

@@ -1,6 +1,6 @@
-//! The promise of the contract (`llmux-abi/ABI.md`), shown by two plugins that stand on the tables alone: one is built
-//! against the contract as it is and runs, one was built against ABI 0.1.0 and is refused, because 0.2 broke it. The
-//! second plugin and its copy of the contract are never edited.
+//! The promise of the contract (`llmux-abi/ABI.md`), shown by two plugins that use the tables alone. One is built
+//! against the current contract and runs. The other was built against ABI 0.1.0 and is refused, because 0.2 broke
+//! that contract. The second plugin and its copy of the contract are never edited.
 
 use std::{fs, path::Path};
 
@@ -74,7 +74,7 @@ fn the_frozen_plugin_is_what_it_was() {
     );
 }
 
-/// All files of a folder, in the order of their names, each with its path.
+/// Hashes all files of a folder with their paths, in the order of their names.
 fn digest(folder: &Path, hash: &mut Sha256) {
     let mut files: Vec<_> =
         fs::read_dir(folder).expect("the folder").map(|file| file.expect("a file").path()).collect();

@@ -1,5 +1,5 @@
-//! Rules D2, D3 and D5: the images that no instance uses any more. All that stays mapped is counted, whatever it was
-//! refused for, and at `max_retired_images` nothing more is loaded, whoever asks.
+//! Rules D2, D3 and D5: the images that no instance uses any more. Every image that stays mapped is counted, whatever
+//! the reason of its refusal. At `max_retired_images`, the host loads nothing more, whoever the caller is.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use llmux_tests::{
 };
 use serde_json::{Value, json};
 
-/// A client that leaves so many images.
+/// Returns a client with this limit of retired images.
 async fn client(max: u64, dirs: Vec<PathBuf>) -> Client {
     let plugins = PluginsConfig { max_retired_images: max, dirs, autoload: true, ..PluginsConfig::default() };
     built(builder(&scripted([])).plugins(plugins), []).await
@@ -34,7 +34,7 @@ fn error(client: &Client) -> String {
     client.plugins().list()[0].error.clone().unwrap_or_default()
 }
 
-/// Writes it so that it is another file to whoever looks, with the same code.
+/// Rewrites a library so that its bytes differ, with unchanged code.
 fn write_anew(path: &Path) {
     let mut bytes = fs::read(path).expect("a library");
     bytes.push(b'\n');
@@ -156,7 +156,7 @@ async fn d4_what_changes_of_an_instance_says_nothing_about_the_file_that_was_ref
     assert_eq!(error(&client), "", "it is whole again");
 }
 
-/// Two instances of one library, of which one cannot be made of the new one.
+/// Two instances of one library: one of them cannot be made from the new library.
 #[tokio::test(start_paused = true)]
 async fn d4_when_one_instance_refuses_the_new_version_none_swaps() {
     let world = World::new(Kind::Loaded);
@@ -189,7 +189,7 @@ async fn d4_when_one_instance_refuses_the_new_version_none_swaps() {
     assert_eq!(lines.len(), 1, "{:#?}", logs.lines());
 }
 
-/// An initializer that never returns keeps the system's loader to itself: whoever comes after it hears that, at once.
+/// An initializer that never returns holds the lock of the system's loader. Every later load reports that at once.
 #[tokio::test(start_paused = true)]
 async fn e4_behind_an_initializer_that_never_returns_every_load_says_what_it_waits_for() {
     let world = World::new(Kind::Loaded);

@@ -1,5 +1,5 @@
-//! Rules D1 and D2: nothing of a library runs before every check of its file has passed, its initializers included,
-//! which run at `dlopen`. The library here writes a line when that happens.
+//! Rules D1 and D2: no code of a library runs before every check of its file has passed. That includes its
+//! initializers, which run at `dlopen`. The library here writes a line when they run.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use llmux_tests::{
 };
 use serde_json::json;
 
-/// A folder with the library in it, and the file that the library writes to.
+/// A folder with the library, and the file to which the library writes.
 struct Trap {
     world: World,
     folder: PathBuf,
@@ -40,7 +40,7 @@ impl Trap {
         Self { world, folder, library, log }
     }
 
-    /// How often its initializer ran.
+    /// Returns the number of times that the initializer ran.
     fn ran(&self) -> usize {
         fs::read_to_string(&self.log).unwrap_or_default().lines().count()
     }
@@ -101,7 +101,7 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     assert_eq!(trap.ran(), 1, "an autoload of a library that nothing names");
 }
 
-/// Loads it with these settings, which must refuse it.
+/// Loads the library with these settings. The host must refuse it.
 async fn refused(trap: &Trap, what: &str, config: PluginsConfig, spec: PluginSpec) -> PluginError {
     let client = built(builder(&scripted([])).plugins(config), []).await;
     let error = client.plugins().load(spec).await.expect_err(what);
@@ -109,7 +109,7 @@ async fn refused(trap: &Trap, what: &str, config: PluginsConfig, spec: PluginSpe
     error
 }
 
-/// The library with a part of its bytes replaced by another of the same length.
+/// Returns a copy of the library with a part of its bytes replaced by another of the same length.
 fn patched(trap: &Trap, part: &str, by: &str) -> PathBuf {
     assert_eq!(part.len(), by.len(), "a patch moves nothing");
     let mut bytes = fs::read(&trap.library).expect("the library");

@@ -1,5 +1,5 @@
-//! Rules D1 and D2: what is read of a library's file, and every way in which one is refused. Nothing that is refused
-//! changes the running pipeline (D3).
+//! Rules D1 and D2: the data that the host reads from a library's file, and every way in which a library is refused.
+//! A refusal does not change the running pipeline (D3).
 
 use std::{
     fs,
@@ -18,14 +18,14 @@ use llmux_tests::{
 };
 use serde_json::json;
 
-/// A file in the world's folder, with these bytes.
+/// Writes a file with these bytes into the world's folder.
 fn file(world: &World, name: &str, bytes: &[u8]) -> PathBuf {
     let path = world.path(name);
     fs::write(&path, bytes).expect("a file");
     path
 }
 
-/// A copy of the guard, with a part of its bytes replaced by another of the same length.
+/// Returns a copy of the guard, with a part of its bytes replaced by another of the same length.
 fn patched(world: &World, name: &str, part: &[u8], by: &[u8]) -> PathBuf {
     assert_eq!(part.len(), by.len(), "a patch moves nothing");
     let mut bytes = fs::read(Fixtures::get().guard()).expect("the guard");
@@ -42,7 +42,8 @@ fn patched(world: &World, name: &str, part: &[u8], by: &[u8]) -> PathBuf {
     file(world, name, &bytes)
 }
 
-/// Loads what must be refused, between two requests that must not notice. Gives the error, which names the file.
+/// Loads a library that must be refused, between two requests that must succeed. Returns the error, which names the
+/// file.
 async fn refused(world: &World, spec: PluginSpec, path: &Path) -> LibraryError {
     let provider = scripted([]);
     let client = built(builder(&provider), [world.probe("a", 1, json!({}))]).await;
@@ -233,7 +234,7 @@ async fn d2_an_older_contract_with_fewer_fields_loads_and_works() {
     assert!(report.drained && report.errors.is_empty(), "without on_complete and cleanup: {report:?}");
 }
 
-/// The names of the instances there are; a list also shows the libraries that were refused.
+/// Returns the names of the instances. The list of plugins also shows the libraries that were refused.
 fn instances(client: &Client) -> Vec<String> {
     let list = client.plugins().list().into_iter().filter(|info| info.state != PluginState::Failed);
     list.map(|info| info.name).collect()
@@ -243,12 +244,12 @@ fn in_folder(folder: &Path) -> PluginsConfig {
     PluginsConfig { dirs: vec![folder.to_owned()], ..PluginsConfig::default() }
 }
 
-/// The same, with one instance of each library that no other uses.
+/// Returns the settings of a plugin folder with autoload: each library that no instance uses gets an instance.
 fn autoloaded(folder: &Path) -> PluginsConfig {
     PluginsConfig { autoload: true, ..in_folder(folder) }
 }
 
-/// A folder with these libraries in it.
+/// Creates a folder with these libraries.
 fn folder(world: &World, files: &[(&str, PathBuf)]) -> PathBuf {
     let folder = world.path("plugins");
     fs::create_dir(&folder).expect("a folder");

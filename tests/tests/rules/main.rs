@@ -1,4 +1,4 @@
-//! The rules of LLMux, one by one: a test's name begins with the number of the rule that it holds the host to.
+//! The rules of LLMux, one by one: a test's name begins with the number of the rule that it checks.
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 

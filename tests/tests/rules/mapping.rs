@@ -1,5 +1,5 @@
-//! Rules D2 and D5, as far as the system's loader is concerned: which image a file becomes, what of it other images see,
-//! and that it stays. `docs/hazards.md` says what happens to hosts that do otherwise.
+//! Rules D2 and D5 in the system's loader: the image that it makes of a file, the symbols that other images see, and
+//! the lifetime of the image. `docs/hazards.md` describes the effects on hosts that do otherwise.
 
 use std::{fs, thread};
 
@@ -28,7 +28,7 @@ async fn d2_hard_links_to_one_library_are_two_images() {
     );
 }
 
-/// How often a private copy of these bytes is mapped into this process.
+/// Returns the number of mappings of private copies of these bytes in this process.
 fn mapped(sha256: &str) -> usize {
     fs::read_to_string("/proc/self/maps").expect("this process's maps").matches(&sha256[..16]).count()
 }

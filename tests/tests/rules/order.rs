@@ -1,4 +1,4 @@
-//! Rules O1 to O5: who runs when, and on which version of the pipeline.
+//! Rules O1 to O5: the order of instances, and the version of the pipeline that a request uses.
 
 use llmux_core::plugins::{Change, Unloaded};
 use llmux_tests::{

@@ -1,4 +1,4 @@
-//! Rule E5: a panic ends the hook it happens in, and nothing else.
+//! Rule E5: a panic ends the hook in which it happens, and nothing else.
 
 use llmux_core::{Client, plugins::PluginError};
 use llmux_tests::{
@@ -7,10 +7,10 @@ use llmux_tests::{
 };
 use serde_json::{Value as Json, json};
 
-/// Every hook, by the name of its script.
+/// Names of the scripts of all hooks.
 const HOOKS: [&str; 6] = ["pre", "post", "pre_stream", "chunk", "post_stream", "complete"];
 
-/// Plays a script in each hook in turn; each time the request, and one after it, must go on.
+/// Plays a script in each hook in turn. Each time the request, and one after it, must succeed.
 async fn in_every_hook(world: &World, script: Json) {
     for hook in HOOKS {
         let provider = scripted([Turn::text("fine"), Turn::text("fine")]);
@@ -149,7 +149,7 @@ both! {
     }
 }
 
-/// Where the message of a loaded plugin's panic goes.
+/// The message of a loaded plugin's panic is in the host's log.
 #[tokio::test(start_paused = true)]
 async fn e5_a_loaded_plugins_panic_is_in_the_hosts_log() {
     let world = World::new(llmux_tests::Kind::Loaded);

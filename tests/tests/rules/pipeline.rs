@@ -1,4 +1,4 @@
-//! Rules L1 to L3: the list of instances, its changes, its end.
+//! Rules L1 to L3: the list of instances, its changes, its shutdown.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Rules Q1 to Q4: what a post hook sees and may do, and that it runs exactly once.
+//! Rules Q1 to Q4: the data and the rights of a post hook, and that it runs exactly once.
 
 use llmux_tests::{
     Turn, both, scripted, turn,

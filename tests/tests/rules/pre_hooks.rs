@@ -1,4 +1,4 @@
-//! Rules P1 to P6: what a pre hook may do, and what becomes of a short circuit.
+//! Rules P1 to P6: the rights of a pre hook, and the outcome of a short circuit.
 
 use llmux_core::pipeline::Value;
 use llmux_tests::{
@@ -7,7 +7,7 @@ use llmux_tests::{
 };
 use serde_json::{Value as Json, json};
 
-/// A response with this text.
+/// Returns a response with this text.
 fn response(text: &str) -> Json {
     llmux_testing::turn::response(&json!(text))
 }

@@ -1,5 +1,5 @@
-//! Rules D4, D5 and D7: what an operator sees of instances while they change: states, counts, metrics, and who did
-//! what in the log.
+//! Rules D4, D5 and D7: the operator's view of instances while they change: states, counts, metrics, and the caller
+//! of each change in the log.
 
 use llmux_core::{
     Client,
@@ -11,14 +11,15 @@ use llmux_tests::{
 };
 use serde_json::json;
 
-/// The calls of a hook, of each instance in this state.
+/// Returns the number of calls of a hook, for each instance in this state.
 fn calls(client: &Client, state: PluginState, hook: &str) -> Vec<u64> {
     let list: Vec<PluginInfo> = client.plugins().list();
     let of = |info: &PluginInfo| info.hooks.iter().find(|it| it.hook == hook).map_or(0, |it| it.calls);
     list.iter().filter(|info| info.state == state).map(of).collect()
 }
 
-/// No two lines of the metrics have the same name and labels: who reads them refuses all of them then.
+/// Asserts that no two lines of the metrics have equal names and labels. A reader of metrics would otherwise refuse
+/// all of them.
 fn every_series_is_there_once(client: &Client) {
     let text = client.render_metrics();
     let mut seen = std::collections::HashSet::new();

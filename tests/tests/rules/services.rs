@@ -1,5 +1,6 @@
-//! What a host gives its plugins in place of what a library cannot use: its own copies of `tracing` and of an HTTP
-//! client's runtime reach nothing. Tasks and sleep are in `changes` and `ends`, panics' messages in `panics`.
+//! Services of the host for plugins, in place of things that a library cannot use: a library's own copies of
+//! `tracing` and of an HTTP client's runtime reach nothing. Tasks and sleep are in `changes` and `ends`, messages of
+//! panics in `panics`.
 
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
@@ -20,7 +21,7 @@ both! {
     }
 }
 
-/// In real time: the socket is real.
+/// Runs in real time, because the socket is real.
 async fn fetches(kind: Kind) {
     let world = World::new(kind);
     let upstream = ScriptedServer::start([]).await;

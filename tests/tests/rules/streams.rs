@@ -11,7 +11,7 @@ fn chunk(text: &str) -> Json {
     turn::chunk(&json!(text))
 }
 
-/// The data of every event that is left, and the error at the end.
+/// Reads the rest of a stream. Returns the name and the data of every event, and the error at the end.
 async fn data(reply: llmux_core::StreamReply) -> Vec<String> {
     let mut stream = reply.result.expect("a stream");
     let mut data = Vec::new();

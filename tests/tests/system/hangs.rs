@@ -1,4 +1,4 @@
-//! A plugin that holds a thread of the program: what is asked of the program then is answered all the same.
+//! A plugin that blocks a thread of the program: the program still answers other requests.
 
 use llmux_tests::{Fixtures, Host};
 use serde_json::{Value, json};

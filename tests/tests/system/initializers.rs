@@ -1,5 +1,5 @@
-//! A library whose initializer writes a file, before the program: whatever only looks at it, or refuses it, runs none
-//! of it.
+//! The program and a library whose initializer writes a file: commands that only inspect or refuse the library run
+//! none of its code.
 
 use std::{fs, path::PathBuf};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::configuration;
 
-/// The library in a folder, and the file that it writes to.
+/// Returns the library in a folder, and the file to which it writes.
 fn trap() -> (TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().expect("a folder");
     let (folder, log) = (root.path().join("plugins"), root.path().join("log"));

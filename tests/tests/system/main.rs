@@ -1,5 +1,5 @@
-//! The whole system, as its users have it: a plugin built outside of this workspace, a running `llmux`, an OpenAI
-//! client that nobody here wrote, and the admin API.
+//! The whole system, as its users have it: a plugin built outside of this workspace, a running `llmux`, a third-party
+//! OpenAI client, and the admin API.
 
 mod hangs;
 mod initializers;
@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use llmux_tests::Host;
 use serde_json::{Value, json};
 
-/// A slow model beside the quick ones.
+/// Configuration with a slow model and quick models.
 const CONFIGURATION: &str = r#"
 [[provider]]
 name = "quick"
@@ -30,7 +30,7 @@ models = [{ name = "slow", upstream = "echo" }]
 chunk_delay = "300ms"
 "#;
 
-/// With more in it.
+/// Returns the configuration with more text at its end.
 fn configuration(more: &str) -> String {
     format!("{CONFIGURATION}{more}")
 }
@@ -50,7 +50,7 @@ async fn answer(client: &Client<OpenAIConfig>, model: &str, text: &str) -> Strin
     response.choices[0].message.content.clone().unwrap_or_default()
 }
 
-/// The text of what is left of a stream.
+/// Reads the rest of a stream and returns its text.
 async fn rest<S, E>(stream: &mut S) -> String
 where
     S: futures_util::Stream<Item = Result<async_openai::types::chat::CreateChatCompletionStreamResponse, E>>

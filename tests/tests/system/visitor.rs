@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The library, built once for each run.
+/// Returns the library, which is built once for each run.
 pub(crate) fn library() -> &'static Path {
     static LIBRARY: OnceLock<(PathBuf, tempfile::TempDir)> = OnceLock::new();
     &LIBRARY.get_or_init(build).0
