@@ -1,6 +1,7 @@
 //! The code blocks of the documents, for the tests that check them.
 //!
-//! `llmux-gateway` includes this file in its own tests, since its configuration's parser is nobody else's.
+//! `llmux-gateway` includes this file in its own tests, because only its own tests can use the parser of its
+//! configuration.
 
 use std::{
     fmt, fs,
@@ -9,29 +10,29 @@ use std::{
 
 /// A fenced block of a document.
 pub struct Block {
-    /// The document, from the repository's root.
+    /// Path of the document, from the repository's root.
     pub document: String,
-    /// The line of the opening fence, from 1.
+    /// Line of the opening fence, from 1.
     pub line: usize,
-    /// What follows the opening fence.
+    /// Text after the opening fence.
     pub language: String,
-    /// What stands between the fences.
+    /// Text between the fences.
     pub text: String,
 }
 
-/// Where the block is, for whoever has to look.
+/// Place of the block, for messages of failed tests.
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.document, self.line)
     }
 }
 
-/// The repository's root, for a package one level below it.
+/// Returns the repository's root, for a package one level below it.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// The documents that people read: those at the root, the ABI's policy, and everything in `docs`.
+/// Returns the documents that people read: those at the root, the ABI's policy, and everything in `docs`.
 pub fn documents() -> Vec<PathBuf> {
     let mut found = vec![root().join("llmux-abi/ABI.md")];
     for folder in ["", "docs", "docs/guide"] {
@@ -43,11 +44,11 @@ pub fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The blocks of every document in these languages.
+/// Returns the blocks of every document in these languages.
 ///
 /// # Panics
 ///
-/// When a document cannot be read, or a fence is not closed.
+/// If a document cannot be read, or a fence is not closed.
 pub fn blocks(languages: &[&str]) -> Vec<Block> {
     let mut found = Vec::new();
     for path in documents() {

@@ -119,7 +119,7 @@ impl Build {
     }
 }
 
-/// The library or program of a message of cargo.
+/// Returns the library or program that a message of cargo reports.
 fn artifact(message: &Value) -> Option<Artifact> {
     let name = message["target"]["name"].as_str()?.replace('-', "_");
     let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);

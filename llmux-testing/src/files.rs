@@ -1,16 +1,16 @@
 //! The files of the repository, for the tests that read all of them.
 //!
-//! `tidy` and `language` call it. It asks no version control: a file counts once it is there.
+//! `tidy` and `language` call it. It does not ask version control: every file on disk counts.
 
 use std::fs;
 
 use crate::blocks::root;
 
-/// Folders with files that nobody here wrote or that a build made, and folders of inputs that must not change.
+/// Folders that are left out: files of third parties, files that a build made, and inputs that must not change.
 const LEFT_OUT: [&str; 4] =
     ["target", "llmux-abi/tests/ui", "tests/fixtures/frozen", "llmux-core/fuzz/corpus"];
 
-/// The names, from the repository's root and with `/`, of all files with an extension, in order.
+/// Returns the names of all files with an extension, from the repository's root and with `/`, in order.
 ///
 /// # Panics
 ///

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::program::LONG;
 
-/// A client for all tests. It uses no proxy, and one connection for each request: a connection that belongs to the
-/// runtime of one test cannot serve another.
+/// Returns the client of all tests. It uses no proxy, and one connection for each request: a connection that belongs
+/// to the runtime of one test cannot serve another.
 pub fn http() -> &'static Client {
     static HTTP: OnceLock<Client> = OnceLock::new();
     HTTP.get_or_init(|| {
@@ -22,7 +22,7 @@ pub fn http() -> &'static Client {
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If there is no answer.
 pub async fn send(request: RequestBuilder) -> Response {
     request.send().await.expect("an answer")
 }

@@ -1,5 +1,5 @@
-//! One log capture for all tests: a single subscriber of the process routes each event to the capture of the thread
-//! that it happens on.
+//! Log capture for all tests: a single subscriber of the process routes each event to the capture of the thread on
+//! which it occurs.
 //!
 //! With one subscriber for each thread, events are lost: an event that a thread without a subscriber reaches first may
 //! stay disabled for all threads. Deliberately absent: spans.
@@ -24,13 +24,13 @@ use crate::provider::lock;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its level.
+    /// Level.
     pub level: Level,
-    /// Its target.
+    /// Target.
     pub target: String,
-    /// Its message.
+    /// Message.
     pub message: String,
-    /// Its other fields as text, in order. Strings have no quotes.
+    /// Other fields as text, in order. Strings have no quotes.
     pub fields: Vec<(&'static str, String)>,
 }
 
@@ -49,7 +49,7 @@ impl Record {
         Some(self.fields.remove(at).1)
     }
 
-    /// Message and fields as a host writes them for a plugin that is loaded from a library.
+    /// Returns message and fields as a host writes them for a plugin that is loaded from a library.
     pub fn text(&self) -> String {
         let mut text = self.message.clone();
         for (name, value) in &self.fields {
@@ -115,7 +115,7 @@ fn leave(sink: &Arc<Sink>) {
     });
 }
 
-/// Gives the process its subscriber. Returns false if it has another one.
+/// Installs the subscriber of the process. Returns false if the process has another subscriber.
 fn install() -> bool {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
     *INSTALLED.get_or_init(|| tracing::subscriber::set_global_default(Router).is_ok())
@@ -154,17 +154,17 @@ impl Capture {
         .await
     }
 
-    /// All records so far.
+    /// Returns all records so far.
     pub fn records(&self) -> Vec<Record> {
         lock(&self.sink.records).clone()
     }
 
-    /// All records so far, as lines.
+    /// Returns all records so far, as lines.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.sink.records).iter().map(Record::to_string).collect()
     }
 
-    /// The lines that contain all of these parts.
+    /// Returns the lines that contain all of these parts.
     pub fn with(&self, parts: &[&str]) -> Vec<String> {
         self.lines().into_iter().filter(|line| parts.iter().all(|part| line.contains(part))).collect()
     }
@@ -183,7 +183,7 @@ impl Drop for Entered<'_> {
 struct Router;
 
 impl Router {
-    /// The capture of this thread. It is cloned, because a filter or a value may log, too.
+    /// Returns the capture of this thread. It is cloned, because a filter or a value may log, too.
     fn sink() -> Option<Arc<Sink>> {
         let own = SINKS.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten();
         own.or_else(|| EVERYWHERE.get().cloned())

@@ -1,7 +1,7 @@
-//! A provider's server that does exactly what a test tells it, byte by byte, misbehavior included.
+//! A provider's server that follows the script of a test exactly, byte by byte, including misbehavior.
 //!
-//! Tests start one, script its answers and point a provider at it. It is a real server on a real socket, so that
-//! what is tested is what runs; it is no general HTTP server: a request has a `content-length` or no body.
+//! Tests start a server, script its answers and point a provider at it. It is a real server on a real socket, so that
+//! tests run the code of production. It is not a general HTTP server: a request has a `content-length` or no body.
 
 use std::{
     collections::VecDeque,
@@ -37,24 +37,24 @@ use crate::{
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// The method, `POST`.
+    /// Method, such as `POST`.
     pub method: String,
-    /// The path and query.
+    /// Path and query.
     pub path: String,
-    /// The headers in their order, names in lower case.
+    /// Headers in their order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// Body.
     pub body: Bytes,
 }
 
 impl Received {
-    /// The first header of that name, given in lower case.
+    /// Returns the first header of a name, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
     }
 }
 
-/// The server. It ends when it is dropped, with its connections.
+/// A server with scripted answers. It ends when it is dropped, with its connections.
 pub struct ScriptedServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -63,32 +63,33 @@ pub struct ScriptedServer {
 
 struct Shared {
     answers: Mutex<VecDeque<ScriptedResponse>>,
-    /// Answers all requests, if there is one.
+    /// Provider that answers all requests; `None` if the script does.
     provider: Option<Arc<dyn Provider>>,
     requests: Mutex<Vec<Received>>,
     connections: AtomicUsize,
-    /// Bytes of bodies that the sockets have taken.
+    /// Number of body bytes that the sockets have accepted.
     sent: AtomicUsize,
-    /// A permit for each connection that a client has closed and nobody has asked about.
+    /// Permits: one for each connection that a client has closed and that [`ScriptedServer::closed`] has not reported
+    /// yet.
     closed: Semaphore,
 }
 
 impl ScriptedServer {
-    /// Starts one that gives these answers, one a request, in the order in which requests arrive. A request that
-    /// finds no answer gets status 500, which says so.
+    /// Starts a server that gives these answers, one to each request, in the order in which requests arrive. A
+    /// request without an answer gets status 500 and an error that says so.
     ///
     /// # Panics
     ///
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     pub async fn start(answers: impl IntoIterator<Item = ScriptedResponse>) -> Self {
         Self::run(answers.into_iter().collect(), None).await
     }
 
-    /// Starts one that passes every chat request to a provider, and answers as an API would.
+    /// Starts a server that passes every chat request to a provider, and answers as an API would.
     ///
     /// # Panics
     ///
-    /// When the loopback interface has no free port.
+    /// If the loopback interface has no free port.
     pub async fn serving(provider: Arc<dyn Provider>) -> Self {
         Self::run(VecDeque::new(), Some(provider)).await
     }
@@ -108,39 +109,39 @@ impl ScriptedServer {
         Self { address, shared, server }
     }
 
-    /// Its base URL, as a provider takes it: `http://127.0.0.1:PORT/v1`.
+    /// Returns the base URL, as a provider takes it: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// The address on which it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Adds an answer behind those that are left.
+    /// Adds an answer at the end of the script.
     pub fn push(&self, answer: ScriptedResponse) {
         lock(&self.shared.answers).push_back(answer);
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     pub fn requests(&self) -> Vec<Received> {
         lock(&self.shared.requests).clone()
     }
 
-    /// Number of connections that clients have opened so far.
+    /// Returns the number of connections that clients have opened so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
     }
 
-    /// Number of body bytes that the sockets have accepted so far. Bytes under way to a client are included, so that
-    /// the number may exceed what clients have read.
+    /// Returns the number of body bytes that the sockets have accepted so far. Bytes under way to a client are
+    /// included, so that the number may exceed what clients have read.
     pub fn sent(&self) -> usize {
         self.shared.sent.load(Relaxed)
     }
 
-    /// Waits until a client has closed a connection; each is told once. Connections that the script closed do not
-    /// count.
+    /// Waits until a client has closed a connection. Each closed connection is reported once. Connections that the
+    /// script closed do not count.
     pub async fn closed(&self) {
         if let Ok(permit) = self.shared.closed.acquire().await {
             permit.forget();
@@ -169,7 +170,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Serves one connection. `Ok` when the script ended it, an error when the client did.
+/// Serves one connection. Returns `Ok` if the script ended it, an error if the client did.
 async fn converse(connection: TcpStream, shared: &Shared) -> io::Result<()> {
     let (mut reader, mut writer) = connection.into_split();
     let mut buffer = BytesMut::new();
@@ -223,7 +224,7 @@ async fn read_some(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Res
     }
 }
 
-/// Reads ahead until the client is gone.
+/// Reads ahead until the client has disconnected.
 async fn watch(reader: &mut OwnedReadHalf, buffer: &mut BytesMut) -> io::Error {
     loop {
         if let Err(gone) = read_some(reader, buffer).await {
@@ -262,7 +263,7 @@ async fn answer(
     give(&ScriptedResponse::json(error.status(), error.body()), writer, &shared.sent).await
 }
 
-/// Passes a provider's stream on. An error closes the connection.
+/// Passes a provider's stream to the client. An error closes the connection.
 async fn relay(mut events: Events, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
     let empty: [Bytes; 0] = [];
     if let Some(head) = ScriptedResponse::sse(empty).head {
@@ -277,10 +278,10 @@ async fn relay(mut events: Events, writer: &mut OwnedWriteHalf, sent: &AtomicUsi
     Ok(End::Proper)
 }
 
-/// Ends a chunked body.
+/// Last chunk of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Plays a scripted answer.
+/// Sends a scripted answer.
 async fn give(answer: &ScriptedResponse, writer: &mut OwnedWriteHalf, sent: &AtomicUsize) -> io::Result<End> {
     let chunked = answer.head.as_ref().is_some_and(|head| head.chunked);
     if let Some(head) = &answer.head {

@@ -11,7 +11,7 @@ use llmux_core::{Error, ErrorKind, provider::Event};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// A call that a turn may look at.
+/// A call, for turns that depend on it.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Body of the call.
@@ -55,7 +55,7 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// A response, and the same as a stream.
+/// A response, and its form as a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) whole: Result<Bytes, Error>,
@@ -89,39 +89,40 @@ impl Turn {
         Self::of(Kind::Answer(Answer { whole, steps, end }))
     }
 
-    /// A chat response with this text, or a stream of one chunk with it. See [`response`].
+    /// Returns a chat response with this text, or a stream of one chunk with it. See [`response`].
     pub fn text(text: &str) -> Self {
         Self::say(vec![text.into()])
     }
 
-    /// A stream of these chunks, as [`chunk`] makes them; or the first of them as a response, as [`response`] makes it.
+    /// Returns a stream of these chunks, as [`chunk`] makes them; or the first of them as a response, as [`response`]
+    /// makes it.
     pub fn say(values: Vec<Value>) -> Self {
         let whole = values.first().map(|value| response(value).to_string());
         Self::from_parts(whole, chunks(values), End::Done)
     }
 
-    /// A stream whose events have these data; or all of them as one response.
+    /// Returns a stream whose events have these data; or all of them as one response.
     pub fn raw(texts: Vec<&str>) -> Self {
         let whole = texts.concat();
         Self::from_parts(Some(whole), texts.into_iter().map(|text| event(None, text)), End::Done)
     }
 
-    /// A stream of these events, each with name and data.
+    /// Returns a stream of these events, each with name and data.
     pub fn named(events: Vec<(&str, &str)>) -> Self {
         Self::from_parts(None, events.into_iter().map(|(name, data)| event(Some(name), data)), End::Done)
     }
 
-    /// A stream of these chunks that breaks off with an error.
+    /// Returns a stream of these chunks that breaks off with an error.
     pub fn break_off(values: Vec<Value>, error: Error) -> Self {
         Self::from_parts(None, chunks(values), End::Error(error))
     }
 
-    /// A stream of these chunks that never ends after the last one.
+    /// Returns a stream of these chunks that never ends after the last chunk.
     pub fn stall(values: Vec<Value>) -> Self {
         Self::from_parts(None, chunks(values), End::Stall)
     }
 
-    /// A stream of these chunks, with a pause of one second before each but the first.
+    /// Returns a stream of these chunks, with a pause of one second before each but the first.
     pub fn paced(values: Vec<Value>) -> Self {
         let pause = || Step::Pause(Duration::from_secs(1));
         let steps = chunks(values)
@@ -130,13 +131,13 @@ impl Turn {
         Self::from_parts(None, steps, End::Done)
     }
 
-    /// A stream of this many chunks, whose texts are their numbers.
+    /// Returns a stream of this many chunks, whose texts are their numbers.
     pub fn many(count: usize) -> Self {
         Self::say((0..count).map(|at| at.to_string().into()).collect())
     }
 
-    /// A response in these bytes, and a stream of events with these data: `pause_after` events pass before a pause, and
-    /// the rest follows.
+    /// Returns a response of these bytes, and a stream of events with these data. With a pause, the first of its
+    /// numbers is the number of events before the pause.
     pub fn bytes(whole: String, events: Vec<String>, pause: Option<(usize, Duration)>) -> Self {
         let mut steps: Vec<_> = events.iter().map(|data| event(None, data)).collect();
         if let Some((after, pause)) = pause {
@@ -145,13 +146,13 @@ impl Turn {
         Self::from_parts(Some(whole), steps, End::Done)
     }
 
-    /// This response as JSON; its chunks for a stream.
+    /// Returns this response as JSON; its chunks for a stream.
     pub fn json(response: &Value) -> Self {
         let chunks = to_chunks(response);
         Self::from_parts(Some(response.to_string()), chunks.iter().map(by_type), End::Done)
     }
 
-    /// These chunks; the response that they form together for a plain request.
+    /// Returns a stream of these chunks; the response that they form together for a plain request.
     pub fn chunks(chunks: &[Value], cut: Option<Error>) -> Self {
         let mut assembler = Assembler::new();
         chunks.iter().for_each(|chunk| assembler.push(chunk));
@@ -159,45 +160,45 @@ impl Turn {
         Self::from_parts(whole, chunks.iter().map(by_type), cut.map_or(End::Done, End::Error))
     }
 
-    /// An error of the provider, with a status from 400 to 599.
+    /// Returns an error of the provider, with a status from 400 to 599.
     ///
     /// # Panics
     ///
-    /// If the status is another one.
+    /// If the status is outside of this range.
     pub fn error(status: u16, message: &str) -> Self {
         Self::fail(provider_error(status, message))
     }
 
-    /// This error.
+    /// Returns this error.
     pub fn fail(error: Error) -> Self {
         Self::of(Kind::Fail(error))
     }
 
-    /// No answer.
+    /// Returns a turn without an answer.
     pub fn hang() -> Self {
         Self::of(Kind::Hang)
     }
 
-    /// The turn that a function chooses for each call.
+    /// Returns a turn that a function chooses for each call.
     pub fn by(choose: impl Fn(&Asked) -> Turn + Send + Sync + 'static) -> Self {
         Self::of(Kind::By(Arc::new(choose)))
     }
 
-    /// The same turn after a delay.
+    /// Delays the turn.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.wait = Wait::For(delay);
         self
     }
 
-    /// The same turn when the semaphore has a permit, which it takes.
+    /// Delays the turn until the semaphore has a permit, and takes the permit.
     #[must_use]
     pub fn with_permit_of(mut self, gate: &Arc<Semaphore>) -> Self {
         self.wait = Wait::Permit(gate.clone());
         self
     }
 
-    /// The same turn, with an error or without end after this many events.
+    /// Cuts the stream after this many events: with an error, or without an end.
     #[must_use]
     pub fn cut_after(mut self, events: usize, error: Option<Error>) -> Self {
         if let Kind::Answer(answer) = &mut self.kind {
@@ -231,7 +232,7 @@ fn event(name: Option<&str>, data: &str) -> Step {
     Step::Event(Event { name: name.map(Into::into), data: Bytes::from(data.to_owned()) })
 }
 
-/// An event of the responses endpoint has the name of its type.
+/// Returns an event with the name of its type, as the responses endpoint has it.
 fn by_type(chunk: &Value) -> Step {
     event(chunk["type"].as_str(), &chunk.to_string())
 }
@@ -240,11 +241,11 @@ fn chunks(values: Vec<Value>) -> impl Iterator<Item = Step> {
     values.into_iter().map(|value| event(None, &chunk(&value).to_string()))
 }
 
-/// An error as a provider returns it, with a status from 400 to 599.
+/// Returns an error as a provider returns it, with a status from 400 to 599.
 ///
 /// # Panics
 ///
-/// If the status is another one.
+/// If the status is outside of this range.
 pub fn provider_error(status: u16, message: &str) -> Error {
     assert!(
         (400..600).contains(&status),
@@ -254,7 +255,7 @@ pub fn provider_error(status: u16, message: &str) -> Error {
     Error::from_parts(ErrorKind::Provider, status, error, None)
 }
 
-/// A chunk of a chat stream: with this text for a string, otherwise the value itself.
+/// Returns a chunk of a chat stream: with this text for a string, otherwise the value itself.
 pub fn chunk(value: &Value) -> Value {
     match value {
         Value::String(text) => {
@@ -264,12 +265,12 @@ pub fn chunk(value: &Value) -> Value {
     }
 }
 
-/// A chunk that has the usage only.
+/// Returns a chunk that has the usage only.
 pub fn usage_chunk() -> Value {
     json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}})
 }
 
-/// A chat response: with this text for a string, otherwise the value itself.
+/// Returns a chat response: with this text for a string, otherwise the value itself.
 pub fn response(value: &Value) -> Value {
     match value {
         Value::String(text) => json!({

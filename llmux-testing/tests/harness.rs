@@ -1,4 +1,4 @@
-//! The harness itself: what it shows of a plugin, and what its assertions say when they do not hold.
+//! The harness itself: its view of a plugin, and the messages of its failed assertions.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -15,7 +15,7 @@ use llmux_core::{PluginSpec, pipeline::PipelineConfig};
 use llmux_testing::Harness;
 use serde_json::json;
 
-/// Says what it sees, in every way a plugin has.
+/// Plugin that reports its calls in every way that a plugin has: logs, metrics, headers and values.
 struct Talker {
     host: Host,
     seen: Counter,
@@ -161,7 +161,7 @@ async fn two_harnesses_keep_their_logs_apart() {
     assert_eq!((first.logs().len(), second.logs().len()), (1, 1));
 }
 
-/// What the assertion says when it does not hold.
+/// Returns the message of an assertion that must fail.
 async fn said(run: impl Future<Output = ()>) -> String {
     let panic = AssertUnwindSafe(run).catch_unwind().await.expect_err("the assertion does not hold");
     panic.downcast_ref::<String>().cloned().unwrap_or_default()

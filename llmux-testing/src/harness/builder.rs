@@ -1,4 +1,4 @@
-//! Makes a harness: which plugins, in which pipeline.
+//! Builder of a harness: its plugins, and the settings of its pipeline.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Harness, MODEL, logs, value_of};
 use crate::provider::ScriptedProvider;
 
-/// Makes a [`Harness`] of several plugins, or with settings.
+/// Builder of a [`Harness`] with several plugins, or with settings.
 #[must_use = "a builder does nothing until it builds"]
 #[derive(Default)]
 pub struct HarnessBuilder {
@@ -32,7 +32,7 @@ impl HarnessBuilder {
         self.spec(PluginSpec::compiled::<P>().with_config(value_of("a configuration", config)))
     }
 
-    /// Adds the plugin in a compiled library.
+    /// Adds the plugin of a compiled library.
     #[track_caller]
     pub fn library(mut self, path: impl Into<PathBuf>, config: impl Serialize) -> Self {
         // A file that was just built lies in nobody's plugin folder.
@@ -40,52 +40,52 @@ impl HarnessBuilder {
         self.spec(PluginSpec::path(path).with_config(value_of("a configuration", config)))
     }
 
-    /// Adds an instance with settings of its own: another name or priority, one made by hand.
+    /// Adds an instance with settings of its own, such as another name or priority, or an instance made by hand.
     pub fn spec(mut self, spec: PluginSpec) -> Self {
         self.client = self.client.plugin(spec);
         self
     }
 
-    /// How the pipeline treats its plugins.
+    /// Sets the settings of the pipeline.
     pub fn pipeline(mut self, config: PipelineConfig) -> Self {
         self.client = self.client.pipeline(config);
         self
     }
 
-    /// Models that the upstream serves, beside [`MODEL`].
+    /// Adds models that the upstream serves, beside [`MODEL`].
     pub fn models<M: Into<String>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
         self.models.extend(models.into_iter().map(Into::into));
         self
     }
 
-    /// The models to try, in order, when this one fails.
+    /// Sets the models to try, in order, after this model failed.
     pub fn fallbacks(mut self, model: &str, fallbacks: &[&str]) -> Self {
         self.client = self.client.fallbacks(model, fallbacks.iter().copied());
         self
     }
 
-    /// Keeps what plugins log on every thread, not on this one alone: while they are made, and in their own threads.
-    /// For a program that does nothing else; tests run beside each other. It lasts until the process ends, and the
-    /// first one in a process has it.
+    /// Captures the plugins' log records of every thread, not of this thread only: records of their construction, and
+    /// of their own threads. This is for a program that does nothing else, because tests run beside each other. The
+    /// capture lasts until the process ends, and only the first capture of a process gets the records.
     pub fn logs_of_every_thread(mut self) -> Self {
         self.every_thread = true;
         self
     }
 
-    /// Makes the harness.
+    /// Builds the harness.
     ///
     /// # Panics
     ///
-    /// When a plugin is refused, saying why.
+    /// If a plugin is refused, with the reason.
     pub async fn build(self) -> Harness {
         self.try_build().await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Makes the harness, for tests of what is refused.
+    /// Builds the harness, for tests of plugins that must be refused.
     ///
     /// # Errors
     ///
-    /// The first plugin that was refused.
+    /// Error of the first plugin that was refused.
     pub async fn try_build(self) -> Result<Harness, BuildError> {
         let Self { client, models, provider, insecure, every_thread } = self;
         let mut capture = logs::capture();

@@ -1,7 +1,7 @@
 //! The log of a harness: the records of its plugins, and the hooks that failed.
 //!
-//! Plugins compiled in log for themselves; those loaded from a library log through the host. Both read alike here: the
-//! message, then ` name=value` for each field.
+//! Plugins that are compiled in log by themselves. Plugins that are loaded from a library log through the host. Both
+//! read alike here: the message, then ` name=value` for each field.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use crate::logs::{Capture, Record};
 /// A record that a plugin logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Its level.
+    /// Level.
     pub level: Level,
-    /// Its target: the module, unless the plugin sets another one.
+    /// Target: the module, unless the plugin sets another target.
     pub target: String,
-    /// The message, then ` name=value` for each field.
+    /// Message, then ` name=value` for each field.
     pub message: String,
 }
 
@@ -40,7 +40,8 @@ fn is_host(target: &str) -> bool {
     HOST.iter().any(|root| is_of(target, root))
 }
 
-/// Starts the capture of a harness. Of the host it takes warnings and errors only, which include failures of hooks.
+/// Starts the capture of a harness. Of the host's records it takes warnings and errors only, which include failures
+/// of hooks.
 pub(super) fn capture() -> Capture {
     Capture::start(|metadata: &Metadata<'_>| !is_host(metadata.target()) || *metadata.level() <= Level::WARN)
 }

@@ -1,6 +1,6 @@
 //! Runs a plugin through the real chain, without a server and without a provider.
 //!
-//! A common test is five lines, of which three are the plugin's:
+//! A common test has five lines, three of which are about the plugin:
 //!
 //! ```
 //! # use llmux_abi::prelude::*;
@@ -30,12 +30,12 @@
 //! }
 //! ```
 //!
-//! The upstream repeats what it is asked unless it is told otherwise ([`Harness::respond_text`],
-//! [`Harness::stream_text`], [`Harness::fail`], …). Everything else is as in production: the configuration is
-//! checked against the schema, hooks have their timeouts, a failed one is rolled back. One thing is not: a
-//! provider's failure is not retried, so that one answer of the script is one attempt.
+//! The upstream repeats the request unless the test scripts another answer ([`Harness::respond_text`],
+//! [`Harness::stream_text`], [`Harness::fail`], …). Everything else is as in production: the configuration is checked
+//! against the schema, hooks have their timeouts, the changes of a failed hook are rolled back. There is one
+//! exception: a provider's failure is not retried, so that one answer of the script is one attempt.
 //!
-//! Write `#[tokio::test(start_paused = true)]` and timeouts pass at once. Logs are those of the test's own
+//! With `#[tokio::test(start_paused = true)]`, timeouts pass at once. The harness captures the logs of the test's own
 //! thread, so leave the runtime single-threaded, as `#[tokio::test]` makes it.
 
 use std::{path::PathBuf, time::Duration};
@@ -89,7 +89,7 @@ macro_rules! script {
 }
 
 script! {
-    /// Scripts the next answer: this JSON. A request that streams gets it as chunks.
+    /// Scripts the next answer: this JSON. A streaming request gets it as chunks.
     respond(response: Value) => Turn::json(&response);
     /// Scripts the next answer: a chat response with this text. Its usage counts words.
     respond_text(text: &str) => script::text(text);
@@ -103,41 +103,42 @@ script! {
     };
     /// Scripts the next answer: an error, with a status from 400 to 599.
     fail(status: u16, message: &str) => Turn::error(status, message);
-    /// Scripts the next answer: none. For a caller that goes away (`tokio::time::timeout` around the call).
+    /// Scripts no answer to the next request, for tests of callers that disconnect (`tokio::time::timeout` around the
+    /// call).
     hang() => Turn::hang();
 }
 
 impl Harness {
-    /// A plugin compiled into the test, as `export_plugin!` describes it.
+    /// Returns a harness with a plugin compiled into the test, as `export_plugin!` describes it.
     ///
     /// # Panics
     ///
-    /// When it does not start with this configuration, saying why.
+    /// If the plugin does not start with this configuration, with the reason.
     pub async fn new<P: Plugin + Exported>(config: impl Serialize) -> Self {
         Self::builder().plugin::<P>(config).build().await
     }
 
-    /// A plugin in a compiled library.
+    /// Returns a harness with the plugin of a compiled library.
     ///
     /// # Panics
     ///
-    /// When it cannot be loaded, or does not start with this configuration, saying why.
+    /// If the library cannot be loaded, or the plugin does not start with this configuration, with the reason.
     pub async fn library(path: impl Into<PathBuf>, config: impl Serialize) -> Self {
         Self::builder().library(path, config).build().await
     }
 
-    /// A builder: several plugins, instances made by hand, settings.
+    /// Returns a builder, for several plugins, instances made by hand, and settings.
     pub fn builder() -> HarnessBuilder {
         HarnessBuilder::default()
     }
 
-    /// A chat request: a text, as the message of a user, or a whole body (JSON, or a struct that serde writes). The
-    /// model is [`MODEL`] where the body names none. Headers, identity and fallbacks can be added to it, for
-    /// [`send`](Self::send) and [`stream_request`](Self::stream_request).
+    /// Returns a chat request. The body is a text, which becomes the message of a user, or a whole body (JSON, or a
+    /// struct that serde writes). If the body names no model, the model is [`MODEL`]. Headers, identity and fallbacks
+    /// can be added to the request, for [`send`](Self::send) and [`stream_request`](Self::stream_request).
     ///
     /// # Panics
     ///
-    /// When it is no request.
+    /// If the body is not a request.
     #[track_caller]
     pub fn request(body: impl Serialize) -> Request {
         let mut body = value_of("a request", body);
@@ -205,27 +206,27 @@ impl Harness {
         }
     }
 
-    /// The bodies that went upstream, in order.
+    /// Returns the bodies that were sent upstream, in order.
     pub fn sent(&self) -> Vec<Value> {
         self.provider.calls()
     }
 
-    /// What the plugins logged, in order.
+    /// Returns the log records of the plugins, in order.
     pub fn logs(&self) -> Vec<Log> {
         logs::of_plugins(&self.capture)
     }
 
-    /// The hooks that failed since the harness was made, a sentence each.
+    /// Returns the hooks that have failed since the harness was made, one sentence each.
     pub fn failures(&self) -> Vec<String> {
         logs::failures(&self.capture)
     }
 
-    /// Every metric, in Prometheus' text format.
+    /// Returns every metric, in Prometheus' text format.
     pub fn metrics(&self) -> String {
         self.client.render_metrics()
     }
 
-    /// A metric's value: the sum of its series that have these labels; `None` where there is none.
+    /// Returns a metric's value: the sum of its series that have these labels; `None` if there is no such series.
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let metrics = self.metrics();
         let values = metrics.lines().filter_map(|line| {
@@ -245,7 +246,7 @@ impl Harness {
     ///
     /// # Panics
     ///
-    /// After a minute of waiting.
+    /// If that takes longer than a minute.
     pub async fn completed(&self) {
         let idle = async {
             while !self.client.is_idle() {
@@ -259,24 +260,25 @@ impl Harness {
         );
     }
 
-    /// Waits for the requests under way, and unloads every plugin: `cleanup` runs, its logs can still be read.
+    /// Waits for the requests under way, and unloads every plugin. `cleanup` runs, and its logs can still be read.
     ///
     /// # Panics
     ///
-    /// When a cleanup fails, saying whose and why.
+    /// If a cleanup fails, with the plugin and the reason.
     pub async fn unload(&self) {
         let report = self.capture.within(self.client.shutdown(Duration::from_secs(60))).await;
         let errors: Vec<_> = report.errors.iter().map(|(name, why)| format!("`{name}`: {why}")).collect();
         assert!(errors.is_empty(), "the cleanup failed of {}", errors.join(", "));
     }
 
-    /// The client itself, for what this harness has no method for: other endpoints, a stream that is left.
+    /// Returns the client, for uses without a method of this harness: other endpoints, a stream that its reader
+    /// abandons.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Asserts that the last body that went upstream has this value at this JSON Pointer; `null` asserts that there
-    /// is none.
+    /// Asserts that the last body that was sent upstream has this value at this JSON Pointer; `null` asserts that
+    /// there is none.
     #[track_caller]
     pub fn assert_sent(&self, pointer: &str, expected: impl Into<Value>) -> &Self {
         let (sent, expected) = (self.sent(), expected.into());
@@ -292,7 +294,7 @@ impl Harness {
         self
     }
 
-    /// Asserts that nothing went upstream: a plugin answered each time.
+    /// Asserts that nothing was sent upstream: a plugin answered each time.
     #[track_caller]
     pub fn assert_nothing_sent(&self) -> &Self {
         let sent = self.sent();
@@ -300,7 +302,7 @@ impl Harness {
         self
     }
 
-    /// Asserts that a plugin logged something that contains this text.
+    /// Asserts that a log record of a plugin contains this text.
     #[track_caller]
     pub fn assert_logged(&self, text: &str) -> &Self {
         let logs = self.logs();

@@ -1,4 +1,4 @@
-//! What came back through a harness: one type for plain answers and for streams, and what a test asserts of it.
+//! Reply to a request through a harness: one type for plain answers and for streams, and assertions about it.
 
 use serde_json::{Map, Value};
 
@@ -8,35 +8,38 @@ use llmux_core::{
     pipeline,
 };
 
-/// What came of one request.
+/// Reply to one request.
 pub struct HarnessReply {
     pub(super) answer: Answer,
     pub(super) body: Value,
     pub(super) chunks: Vec<Value>,
     pub(super) error: Option<Error>,
-    /// The hooks that failed meanwhile: mostly why an assertion does not hold.
+    /// Hooks that failed during the request. Messages of failed assertions name them, because they are mostly the
+    /// reason.
     pub(super) failures: Vec<String>,
 }
 
-/// The client's reply, for its headers and values.
+/// The client's reply, with its headers and values.
 pub(super) enum Answer {
     Whole(Reply),
     Stream(StreamReply),
 }
 
 impl HarnessReply {
-    /// The HTTP status: 200, or the error's. A stream that had begun when it failed is 200 for its client, and the
-    /// error's here.
+    /// Returns the HTTP status: 200, or the status of the error. If a stream fails after its start, its client has
+    /// received 200, and this method returns the status of the error.
     pub fn status(&self) -> u16 {
         self.error.as_ref().map_or(200, Error::status)
     }
 
-    /// The response; of a stream, the response that its chunks say together; `null` where there is neither.
+    /// Returns the response. For a stream, this is the response that its chunks form together. `null` if there is
+    /// neither.
     pub fn body(&self) -> &Value {
         &self.body
     }
 
-    /// The text of the first choice; of a stream, the text of its chunks joined, whether or not it ended well.
+    /// Returns the text of the first choice. For a stream, this is the joined text of its chunks, whether or not it
+    /// ended with an error.
     pub fn text(&self) -> String {
         if !self.chunks.is_empty() {
             return self.chunks.iter().filter_map(delta).collect();
@@ -46,23 +49,25 @@ impl HarnessReply {
         text.unwrap_or_default().to_owned()
     }
 
-    /// The chunks of a stream, as the client got them; data that is not JSON is a string here.
+    /// Returns the chunks of a stream, as the client received them. Data that is not JSON is a string here.
     pub fn chunks(&self) -> &[Value] {
         &self.chunks
     }
 
-    /// The error that the request, or its stream, ended with.
+    /// Returns the error with which the request, or its stream, ended.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
-    /// A response header that a plugin set, by its name in any case. Of a stream: set before its first chunk.
+    /// Returns a response header that a plugin set, by its name in any case. For a stream, only headers that were set
+    /// before its first chunk count.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers();
         headers.find(|(there, _)| there.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Every response header that plugins set and that is text. Of a stream: set before its first chunk.
+    /// Returns every response header that plugins set and that is text. For a stream, only headers that were set
+    /// before its first chunk count.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let headers = match &self.answer {
             Answer::Whole(reply) => reply.headers(),
@@ -71,7 +76,8 @@ impl HarnessReply {
         headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
     }
 
-    /// A value that plugins left in the context, as JSON. Of a stream: before its first chunk.
+    /// Returns a value that plugins left in the context, as JSON. For a stream, this is the value before its first
+    /// chunk.
     pub fn value(&self, key: &str) -> Option<Value> {
         let value = match &self.answer {
             Answer::Whole(reply) => reply.value(key),
@@ -80,7 +86,8 @@ impl HarnessReply {
         value.map(json_of)
     }
 
-    /// Every value that plugins left in the context, as JSON, by its key. Of a stream: before its first chunk.
+    /// Returns every value that plugins left in the context, as JSON, by its key. For a stream, these are the values
+    /// before its first chunk.
     pub fn values(&self) -> Map<String, Value> {
         let pair = |(key, value): (&str, pipeline::Value)| (key.to_owned(), json_of(value));
         match &self.answer {
@@ -89,7 +96,7 @@ impl HarnessReply {
         }
     }
 
-    /// How many attempts it took: one, and one for each fallback.
+    /// Returns the number of attempts: one, and one more for each fallback.
     pub fn attempts(&self) -> u32 {
         match &self.answer {
             Answer::Whole(reply) => reply.attempts(),
@@ -97,13 +104,13 @@ impl HarnessReply {
         }
     }
 
-    /// The hooks that failed during the request, a sentence each: by default a failure only shows here, in the log
-    /// and in the metrics.
+    /// Returns the hooks that failed during the request, one sentence each. By default, a failed hook shows only
+    /// here, in the log and in the metrics.
     pub fn failures(&self) -> &[String] {
         &self.failures
     }
 
-    /// Asserts that the request succeeded and its answer says exactly this.
+    /// Asserts that the request succeeded and that the text of its answer is exactly this text.
     #[track_caller]
     pub fn assert_text(&self, expected: &str) -> &Self {
         self.assert_ok();
@@ -112,7 +119,7 @@ impl HarnessReply {
         self
     }
 
-    /// Asserts that the request succeeded, and that no hook failed on the way.
+    /// Asserts that the request succeeded and that no hook failed.
     #[track_caller]
     pub fn assert_ok(&self) -> &Self {
         if let Some(error) = &self.error {
@@ -181,7 +188,7 @@ fn json_of(value: pipeline::Value) -> Value {
     }
 }
 
-/// The text that a chunk adds.
+/// Returns the text that a chunk adds.
 fn delta(chunk: &Value) -> Option<&str> {
     if chunk["type"] == "response.output_text.delta" {
         return chunk["delta"].as_str();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::turn::{Asked, Turn};
 
-/// A chat response with this text.
+/// Returns a turn with a chat response of this text.
 pub(super) fn text(text: &str) -> Turn {
     let text = text.to_owned();
     Turn::by(move |asked| {
@@ -26,7 +26,7 @@ pub(super) fn text(text: &str) -> Turn {
     })
 }
 
-/// A chat stream of these texts, one chunk each. With an error it breaks off after them.
+/// Returns a turn with a chat stream of these texts, one chunk each. With an error, the stream breaks off after them.
 pub(super) fn texts(texts: &[&str], cut: Option<Error>) -> Turn {
     let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
     Turn::by(move |Asked { body, .. }: &Asked| {
@@ -42,7 +42,8 @@ fn usage(request: &Value, answer: &str) -> Value {
     json!({"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered})
 }
 
-/// One chunk for each text. A stream that ends has two more: the reason of the end, and the usage if it was requested.
+/// Returns one chunk for each text. A stream that ends has two more chunks: the reason of the end, and the usage if
+/// it was requested.
 fn chat_chunks(request: &Value, texts: &[impl AsRef<str>], ends: bool) -> Vec<Value> {
     let chunk = |choices: Value| {
         json!({
