@@ -183,7 +183,7 @@ pub(crate) fn models(library: &LibraryArgs, args: &RequestArgs) -> Result<Vec<St
     Ok(models)
 }
 
-/// Returns the error of a library that was not loaded, with a remedy where there is one.
+/// Returns the error of a library that was not loaded, with a remedy if there is one.
 pub(crate) fn refused(error: &BuildError) -> CliError {
     match error {
         BuildError::Plugin(PluginError::Config { message, plugin, .. }) => {

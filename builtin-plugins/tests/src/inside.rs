@@ -1,4 +1,4 @@
-//! The host within this process: a client of `llmux-core`, and what came of a request to it.
+//! The host in this process: a client of `llmux-core`, and the results of its requests.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) async fn send(client: &Client, ask: Ask) -> Answer {
     answer
 }
 
-/// An answer without what comes of it.
+/// Returns an answer without bodies and error, which follow later.
 fn begun(
     headers: &[(HeaderName, HeaderValue)],
     attempts: u32,

@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::Upstream;
 
-/// The upstream on a free port, until this is dropped.
+/// The upstream on a free port. It ends when the value is dropped.
 pub(crate) struct Served {
     address: std::net::SocketAddr,
     serving: JoinHandle<()>,

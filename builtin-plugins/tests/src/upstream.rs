@@ -1,4 +1,4 @@
-//! A provider in this process that counts its calls and does what the model's name says.
+//! A provider in this process that counts its calls. The name of the model selects its behavior.
 //!
 //! | model | answer |
 //! |---|---|

@@ -83,7 +83,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`chat`](Self::chat).
+    /// The errors of [`chat`](Self::chat).
     pub async fn embeddings(&self, body: &impl serde::Serialize) -> Result<Document, Error> {
         self.send(Request::of(Endpoint::Embeddings, body)?).await.result
     }

@@ -40,7 +40,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn of(endpoint: Endpoint, body: &impl serde::Serialize) -> Result<Self, Error> {
         let text = serde_json::to_vec(body).map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
         Self::new(endpoint, text)

@@ -159,7 +159,8 @@ impl Reloader {
         })
     }
 
-    /// The admin listener's tokens, where they change: the configured ones, or a local one where there are none.
+    /// Returns the new tokens of the admin listener if they change: the configured tokens, or a local token if none is
+    /// configured.
     fn tokens(&self, new: &Loaded) -> Result<Option<(AdminTokens, Option<LocalToken>)>> {
         let tokens = AdminTokens::of(new)?;
         let Some(address) = self.address else { return Ok(None) };

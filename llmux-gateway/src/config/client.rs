@@ -58,7 +58,7 @@ pub(crate) async fn build(loaded: &Loaded, builder: ClientBuilder) -> Result<Cli
     Ok(client)
 }
 
-/// A refused plugin, with the place of its instance in the file where there is one.
+/// A refused plugin, with the place of its instance in the file if the file has one.
 pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
     let name = match error {
         PluginError::Config { name, .. }

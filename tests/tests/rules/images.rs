@@ -1,5 +1,5 @@
 //! Rules D2, D3 and D5: the images that no instance uses any more. Every image that stays mapped is counted, whatever
-//! the reason of its refusal. At `max_retired_images`, the host loads nothing more, whoever the caller is.
+//! the reason of its refusal. At `max_retired_images`, the host loads nothing more for any caller.
 
 use std::{
     fs,
