@@ -9,12 +9,12 @@ use llmux_abi::{
 };
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{Client, Settings};
+use super::{handle::Client, settings::Settings};
 use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
     pipeline::{Completions, PipelineConfig, Shared},
-    plugins::{PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
+    plugins::{Changed, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
     provider::Provider,
     upstream::{RetryConfig, Router},
 };
@@ -32,6 +32,28 @@ pub enum BuildError {
     /// The caller is outside of a tokio runtime.
     #[error("a client must be built inside a tokio runtime")]
     NoRuntime,
+}
+
+impl Client {
+    /// Returns a builder.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Applies all settings of a builder: its providers, models, fallbacks, retries, pipeline and plugin settings, for
+    /// requests that enter from now on, and its specs of the origin [`Config`](crate::plugins::Origin::Config) in place of
+    /// those before. Its other specs are ignored: [`plugins`](Self::plugins) changes those instances.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin that is refused; everything is then as it was.
+    pub async fn reconfigure(&self, builder: ClientBuilder) -> Result<Changed, PluginError> {
+        let (of_registry, specs, settings) = builder.into_parts();
+        let changed = self.plugins.configure(of_registry, specs).await?;
+        let completions = self.settings.load().shared.completions.clone();
+        self.settings.store(Arc::new(settings(completions)));
+        Ok(changed)
+    }
 }
 
 /// Builds a [`Client`].
@@ -135,9 +157,7 @@ impl ClientBuilder {
     }
 
     /// Returns the settings of the registry, the specs, and a function that makes the client's settings.
-    pub(super) fn into_parts(
-        self,
-    ) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>) -> Settings) {
+    fn into_parts(self) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>) -> Settings) {
         let Self { router, fallbacks, pipeline, plugins_config, plugins, .. } = self;
         let pipeline = Arc::new(pipeline);
         let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use llmux_abi::Value;
 
-use super::ReplyStream;
+use super::stream::ReplyStream;
 use crate::{document::Document, error::Error, pipeline::Head};
 
 /// The reply to a request that does not stream.

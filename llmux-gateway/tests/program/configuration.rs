@@ -97,7 +97,7 @@ async fn d8_folders_are_autoloaded_but_for_what_is_configured_otherwise() {
         plugins.iter().all(|plugin| plugin["state"] == "failed"),
         "it needs a configuration: {plugins:?}"
     );
-    assert!(log.contains("left out: configuration of `system-prompt`"), "{log}");
+    assert!(log.contains("refused: configuration of `system-prompt`"), "{log}");
     assert!(log.contains("libnoise") && log.contains("is not a shared library"), "{log}");
     let instance = "[[plugin]]\nname = \"tag\"\nplugin = \"system-prompt\"\nconfig = { prompt = \"x\" }\n";
     let (plugins, _) = list(instance).await;
