@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: any knowledge of what the hooks do.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! [`AsPreHook`] pins its one field with itself and has no `Drop`.
 

@@ -3,7 +3,7 @@
 //! Used by the shim for hooks and by `host` for tasks. Deliberately absent: the answer to a panic, which the caller
 //! chooses.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! [`Contained`] pins its future with itself: the future is polled and dropped in place, and never moved out.
 

@@ -1,6 +1,6 @@
 //! `export_plugin!`: adds a plugin's manifest and entry to the library that is built from its crate.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! The macro writes two statics with unique names. Hosts read the manifest's section only from the file. The exported
 //! name contains the crate's name, so that two plugins linked into one binary do not collide. This crate uses neither

@@ -4,7 +4,7 @@
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
 //! hooks, `stream` reads chunks that a plugin produces, `decision` decodes their codes.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! A hook is lent references to parts of the request (`Body`, `CallContext`, `Outcome`, `Report`, `HookReply`), each to a
 //! different part, with the lifetime `'f` of the call. A reference is cast to an opaque pointer here, and back in the

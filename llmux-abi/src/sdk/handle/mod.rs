@@ -1,6 +1,6 @@
 //! Safe wrappers over the contract's tables, which the rest of the SDK uses.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! The shim makes a handle from a raw handle that the host passed to a hook. The handle carries the lifetime of that
 //! hook call. The contract guarantees three things. Everything that is lent to a call stays valid and in place for

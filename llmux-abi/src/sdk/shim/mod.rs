@@ -1,6 +1,6 @@
 //! The contract's `extern "C"` functions, which call the trait and convert a panic into an answer.
 //!
-//! # Why this is sound
+//! # Soundness
 //!
 //! An instance is a `Box<Shell<P>>`. The host receives its pointer from `create` and passes it to `drop` after the last
 //! hook. Until then every hook may borrow the instance. Everything lent to a hook call lives for `'a`, and the future
