@@ -68,8 +68,7 @@ fn request(number: u64) -> Request {
         "You are a helpful assistant that answers in one sentence. ".repeat(4),
         "x".repeat(192),
     );
-    let mut identity = Identity::default();
-    identity.key_id = "key-1".to_owned();
+    let identity = Identity { key_id: "key-1".to_owned(), ..Identity::default() };
     let request = Request::new(Endpoint::ChatCompletions, text).expect("a request");
     request.with_identity(Some(Arc::new(identity)))
 }
@@ -97,8 +96,7 @@ impl Bench {
     fn new(kind: Kind, plugins: &[Builtin], case: Case) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let client = runtime.block_on(async {
-            let mut settings = PluginsConfig::default();
-            settings.allow_insecure_permissions = true;
+            let settings = PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() };
             let mut builder =
                 Client::builder().provider("ready", Arc::new(Ready(answer())), ["ready"]).plugins(settings);
             for plugin in plugins {

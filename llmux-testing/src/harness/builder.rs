@@ -93,8 +93,7 @@ impl HarnessBuilder {
             capture = capture.of_every_thread();
         }
         let models = models.into_iter().chain([MODEL.to_owned()]);
-        let mut plugins = PluginsConfig::default();
-        plugins.allow_insecure_permissions = insecure;
+        let plugins = PluginsConfig { allow_insecure_permissions: insecure, ..PluginsConfig::default() };
         let client = client
             .provider("scripted", Arc::new(provider.clone()), models)
             .retry(RetryConfig::default().with_max_retries(0))

@@ -84,7 +84,6 @@ fn workspace() -> Workspace {
 }
 
 #[test]
-#[ignore = "until every area has its new structure"]
 fn every_path_leads_downwards() {
     let document = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("text");
     let layers = Layers::read(&document).expect("the layers");

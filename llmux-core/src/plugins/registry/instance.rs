@@ -52,14 +52,17 @@ pub(super) struct Instance {
 
 /// Receiver of an instance's hooks when the last snapshot has released them.
 #[derive(Clone)]
-pub(super) struct Home(Arc<Mutex<Option<oneshot::Receiver<Box<dyn Hooks>>>>>);
+pub(super) struct Home(Arc<Mutex<Option<Returned>>>);
+
+/// Receives the instance when the last snapshot has released it.
+type Returned = oneshot::Receiver<Box<dyn Hooks>>;
 
 impl Home {
-    pub(super) fn new(receiver: oneshot::Receiver<Box<dyn Hooks>>) -> Self {
+    pub(super) fn new(receiver: Returned) -> Self {
         Self(Arc::new(Mutex::new(Some(receiver))))
     }
 
-    pub(super) fn take(&self) -> Option<oneshot::Receiver<Box<dyn Hooks>>> {
+    pub(super) fn take(&self) -> Option<Returned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
