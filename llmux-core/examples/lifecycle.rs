@@ -20,7 +20,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
 
     // Discovery and verification need no client, and run no code of the files. They read the files, so a program with
     // other tasks calls them on a thread that may block.
-    let options = VerifyOptions { folders: vec![folder.clone()], ..VerifyOptions::default() };
+    let options = VerifyOptions::default().with_folders(vec![folder.clone()]);
     let mut loadable = None;
     for found in discover(std::slice::from_ref(&folder), &options)? {
         match (&found.refused, &found.manifest) {
@@ -37,7 +37,7 @@ pub async fn lifecycle(folder: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     lines.push(format!("verified {} of {} bytes", verified.manifest.name, verified.bytes.len()));
 
     // With a plugin folder, plugins can also be loaded by their names.
-    let plugins = PluginsConfig { dirs: vec![folder], ..PluginsConfig::default() };
+    let plugins = PluginsConfig::default().with_dirs(vec![folder]);
     let client = Client::builder().plugins(plugins).provider("echo", Arc::new(Echo::new()), ["echo"]);
     let client = client.build().await?;
     let registry = client.plugins();

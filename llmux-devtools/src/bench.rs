@@ -152,7 +152,7 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
     let builder = || {
         Ok(Client::builder()
             .pipeline(pipeline(&options.plugin))
-            .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() })
+            .plugins(PluginsConfig::default().with_allow_insecure_permissions(true))
             .provider("echo", Arc::new(Echo::new()), models(&options.plugin, &options.request)?))
     };
     let spec = PluginSpec::path(&options.plugin.file).with_config(options.plugin.config.clone());

@@ -97,13 +97,10 @@ async fn ask(client: &Client) {
 
 async fn live(folder: PathBuf) {
     let provider = scripted([]);
-    let config = PluginsConfig {
-        dirs: vec![folder],
-        allow_insecure_permissions: true,
-        // What is late is late at every hook.
-        drain_timeout: Duration::from_secs(600),
-        ..PluginsConfig::default()
-    };
+    let config = PluginsConfig::default()
+        .with_dirs(vec![folder])
+        .with_allow_insecure_permissions(true)
+        .with_drain_timeout(Duration::from_secs(600));
     let client = builder(&provider).plugins(config).build().await.expect("a client");
     let plugins = client.plugins();
 

@@ -27,7 +27,7 @@ fn resident() -> f64 {
 async fn client(kind: Kind, plugin: Builtin, config: Value) -> Client {
     let builder = Client::builder()
         .provider("echo", Arc::new(Echo::new()), ["echo"])
-        .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() });
+        .plugins(PluginsConfig::default().with_allow_insecure_permissions(true));
     builder.plugin(plugin.spec(kind, config)).build().await.expect("a client")
 }
 

@@ -95,7 +95,7 @@ impl World {
             .provider("p", upstream.clone(), MODELS)
             .provider("echo", Arc::new(Echo::new()), ["echo"])
             // The folder of a build may be open to a group; who may write there is not what is tested here.
-            .plugins(PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() });
+            .plugins(PluginsConfig::default().with_allow_insecure_permissions(true));
         for spec in specs {
             builder = builder.plugin(spec);
         }

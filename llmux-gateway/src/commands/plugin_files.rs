@@ -17,7 +17,7 @@ use crate::admin::error::library_code;
 
 /// Lists the libraries in folders.
 pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> Result<()> {
-    let options = VerifyOptions { folders: folders.to_vec(), ..options(keys)? };
+    let options = options(keys)?.with_folders(folders.to_vec());
     let found = inspect_folders(folders, &options).map_err(CliError::new)?;
     if json {
         return llmux_terminal::print_json(
@@ -134,7 +134,7 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
     let options = options(keys)?;
     // If keys are named, a signature by one of them is required.
     let require_signature = !options.trusted_keys.is_empty();
-    let seen = look(file, &VerifyOptions { sha256: sha256.clone(), require_signature, ..options });
+    let seen = look(file, &options.with_sha256(sha256.clone()).with_require_signature(require_signature));
     let failed = seen.refused.as_ref().map(LibraryError::check);
     let state = |check: Check| match failed {
         Some(failed) if check == failed => "failed",
@@ -192,7 +192,7 @@ fn options(keys: &Keys) -> Result<VerifyOptions> {
         };
         TrustedKey::parse(&text).map_err(|message| CliError::new(format!("--key {key}: {message}")))
     });
-    Ok(VerifyOptions { trusted_keys: keys.collect::<Result<_>>()?, ..VerifyOptions::default() })
+    Ok(VerifyOptions::default().with_trusted_keys(keys.collect::<Result<_>>()?))
 }
 
 fn value(one: &InspectedLibrary) -> Value {

@@ -125,15 +125,14 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     });
     let trusted_keys = keys.collect::<Result<_>>()?;
     let default = PluginsConfig::default();
-    Ok(PluginsConfig {
-        dirs,
-        autoload: settings.autoload,
-        allow_insecure_permissions: settings.allow_insecure_permissions,
-        trusted_keys,
-        require_signature: settings.require_signature,
-        max_retired_images: settings.max_retired_images.unwrap_or(default.max_retired_images),
-        drain_timeout: settings.drain_timeout.unwrap_or(default.drain_timeout),
-    })
+    Ok(PluginsConfig::default()
+        .with_dirs(dirs)
+        .with_autoload(settings.autoload)
+        .with_allow_insecure_permissions(settings.allow_insecure_permissions)
+        .with_trusted_keys(trusted_keys)
+        .with_require_signature(settings.require_signature)
+        .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
+        .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout)))
 }
 
 fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {

@@ -109,7 +109,7 @@ both! {
 
     async fn d5_an_unload_answers_draining_at_its_timeout_and_goes_on(world: World) {
         let provider = scripted([Turn::paced(vec![json!("one"), json!("two")])]);
-        let config = PluginsConfig { drain_timeout: Duration::from_secs(7), ..PluginsConfig::default() };
+        let config = PluginsConfig::default().with_drain_timeout(Duration::from_secs(7));
         let client = built(builder(&provider).plugins(config), [world.probe("a", 1, json!({}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
         let begun = tokio::time::Instant::now();
@@ -215,7 +215,7 @@ async fn d3_the_account_of_a_refusal_has_the_version_and_hash_of_both_files() {
     let old = info(&client, "a").sha256.expect("a library");
     let refused = async |bytes: &[u8], version: Option<&str>| {
         fs::write(&path, bytes).expect("written");
-        let new = verify(&path, &VerifyOptions { sha256: Some("00".into()), ..VerifyOptions::default() });
+        let new = verify(&path, &VerifyOptions::default().with_sha256(Some("00".into())));
         let Err(LibraryError::Checksum { found: new, .. }) = new else { panic!("{new:?}") };
         let mut told = client.plugins().subscribe();
         client.plugins().change(vec![Change::Reload("a".into())]).await.expect_err("refused");

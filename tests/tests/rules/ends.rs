@@ -25,7 +25,7 @@ async fn client(world: &World, scripts: Value) -> Client {
     let pipeline = PipelineConfig::default()
         .with_pre_hook_timeout(Duration::from_secs(3))
         .with_post_hook_timeout(Duration::from_millis(500));
-    let plugins = PluginsConfig { drain_timeout: Duration::from_millis(20), ..PluginsConfig::default() };
+    let plugins = PluginsConfig::default().with_drain_timeout(Duration::from_millis(20));
     let provider = scripted([]);
     let instances = [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))];
     built(builder(&provider).pipeline(pipeline).plugins(plugins), instances).await

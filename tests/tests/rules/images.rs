@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 /// Returns a client with this limit of retired images.
 async fn client(max: u64, dirs: Vec<PathBuf>) -> Client {
-    let plugins = PluginsConfig { max_retired_images: max, dirs, autoload: true, ..PluginsConfig::default() };
+    let plugins = PluginsConfig::default().with_max_retired_images(max).with_dirs(dirs).with_autoload(true);
     built(builder(&scripted([])).plugins(plugins), []).await
 }
 

@@ -50,7 +50,7 @@ impl Trap {
     }
 
     fn config(&self) -> PluginsConfig {
-        PluginsConfig { dirs: vec![self.folder.clone()], ..PluginsConfig::default() }
+        PluginsConfig::default().with_dirs(vec![self.folder.clone()])
     }
 }
 
@@ -72,7 +72,7 @@ async fn d2_the_initializer_runs_once_when_the_library_is_loaded() {
 #[tokio::test]
 async fn d1_looking_at_a_library_runs_nothing_of_it() {
     let trap = Trap::new();
-    let options = VerifyOptions { folders: vec![trap.folder.clone()], ..VerifyOptions::default() };
+    let options = VerifyOptions::default().with_folders(vec![trap.folder.clone()]);
     let name = verify(&trap.library, &options).expect("a good library").manifest.name;
     assert_eq!(name, "initializer");
     trap.quiet("verify");
@@ -90,7 +90,7 @@ async fn d1_looking_at_a_library_runs_nothing_of_it() {
     trap.quiet("a rescan without autoload");
     assert!(client.plugins().load(PluginSpec::plugin("another")).await.is_err());
     trap.quiet("a look for another plugin");
-    let config = PluginsConfig { autoload: true, ..trap.config() };
+    let config = trap.config().with_autoload(true);
     let disabled =
         PluginSpec::path(&trap.library).with_name("x").with_origin(Origin::Config).with_enabled(false);
     let client = built(builder(&scripted([])).plugins(config.clone()), [disabled]).await;
@@ -128,7 +128,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
     let wrong = load(&trap.library).with_sha256("00".repeat(32));
     let error = refused(&trap, "a wrong checksum", trap.config(), wrong).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Checksum { .. }, .. }), "{error:?}");
-    let unsigned = PluginsConfig { require_signature: true, ..trap.config() };
+    let unsigned = trap.config().with_require_signature(true);
     let error = refused(&trap, "no signature", unsigned, load(&trap.library)).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Signature(_), .. }), "{error:?}");
     for (what, part, by) in [
@@ -149,7 +149,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
         "{error:?}"
     );
     fs::remove_file(&link).expect("removed");
-    let none = PluginsConfig { max_retired_images: 0, ..trap.config() };
+    let none = trap.config().with_max_retired_images(0);
     let error = refused(&trap, "no room for an image", none, load(&trap.library)).await;
     assert!(matches!(error, PluginError::TooManyRetired { .. }), "{error:?}");
     let error = refused(&trap, "a bad name", trap.config(), load(&trap.library).with_name("No Name")).await;
@@ -158,7 +158,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
     fs::set_permissions(&trap.library, fs::Permissions::from_mode(0o666)).expect("set");
     let error = refused(&trap, "a file that everybody may write", trap.config(), load(&trap.library)).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Permissions(_), .. }), "{error:?}");
-    let trusting = PluginsConfig { allow_insecure_permissions: true, ..trap.config() };
+    let trusting = trap.config().with_allow_insecure_permissions(true);
     let client = built(builder(&scripted([])).plugins(trusting), [load(&trap.library)]).await;
     assert_eq!(trap.ran(), 1, "allowed, it is loaded");
     drop(client);

@@ -186,7 +186,7 @@ async fn d2_a_checksum_that_fits_is_loaded() {
 async fn d2_a_file_over_the_limit_is_refused() {
     let world = world();
     let path = file(&world, "big.so", &[0; 100]);
-    let options = llmux_core::plugins::VerifyOptions { max_size: 99, ..Default::default() };
+    let options = llmux_core::plugins::VerifyOptions::default().with_max_size(99);
     let refused = llmux_core::plugins::verify(&path, &options).expect_err("refused");
     assert!(matches!(refused, LibraryError::TooLarge { size: 100, max: 99 }), "{refused:?}");
 }
@@ -241,12 +241,12 @@ fn instances(client: &Client) -> Vec<String> {
 }
 
 fn in_folder(folder: &Path) -> PluginsConfig {
-    PluginsConfig { dirs: vec![folder.to_owned()], ..PluginsConfig::default() }
+    PluginsConfig::default().with_dirs(vec![folder.to_owned()])
 }
 
 /// Returns the settings of a plugin folder with autoload: each library that no instance uses gets an instance.
 fn autoloaded(folder: &Path) -> PluginsConfig {
-    PluginsConfig { autoload: true, ..in_folder(folder) }
+    in_folder(folder).with_autoload(true)
 }
 
 /// Creates a folder with these libraries.
@@ -319,7 +319,7 @@ async fn d8_a_folder_that_is_named_twice_is_one() {
     let link = world.path("link");
     std::os::unix::fs::symlink(&folder, &link).expect("linked");
     let dirs = vec![folder.clone(), folder.join("."), folder.join("../plugins"), link];
-    let config = PluginsConfig { dirs, autoload: true, ..PluginsConfig::default() };
+    let config = PluginsConfig::default().with_dirs(dirs).with_autoload(true);
     let client = built(builder(&scripted([])).plugins(config), []).await;
     assert_eq!(client.plugins().refused(), 0);
     assert_eq!(instances(&client), ["guard"]);
@@ -342,7 +342,7 @@ async fn d8_a_library_wins_over_a_compiled_in_plugin_of_its_name() {
     assert!(client.plugins().list()[0].library.is_none(), "the compiled-in one, where there is no library");
     let unknown = client.plugins().load(PluginSpec::plugin("nobody")).await;
     assert!(matches!(unknown, Err(PluginError::UnknownPlugin { .. })), "{unknown:?}");
-    let unsigned = || PluginsConfig { require_signature: true, ..in_folder(&folder) };
+    let unsigned = || in_folder(&folder).with_require_signature(true);
     let client = built(with(unsigned()), [spec()]).await;
     assert!(
         client.plugins().list()[0].library.is_none(),

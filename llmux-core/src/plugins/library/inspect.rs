@@ -57,6 +57,7 @@ impl InspectedLibrary {
 /// The checks of a library that need no loading, in the order in which they are made (rule D2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Check {
     /// The file is regular and can be read, and is not a symlink out of the plugin folders.
     File,

@@ -45,6 +45,7 @@ pub struct Manifest {
 /// Panic strategy of a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum PanicStrategy {
     /// A panic unwinds, and the SDK catches it.
     Unwind,

@@ -18,6 +18,7 @@ use super::{
 
 /// Options of the checks of a library.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// SHA-256 that the library must have, in hexadecimal; `None` for any.
     pub sha256: Option<String>,
@@ -43,6 +44,44 @@ impl Default for VerifyOptions {
             require_signature: false,
             folders: Vec::new(),
         }
+    }
+}
+
+impl VerifyOptions {
+    /// Sets the SHA-256 that the library must have; `None` for any.
+    pub fn with_sha256(mut self, sha256: Option<String>) -> Self {
+        self.sha256 = sha256;
+        self
+    }
+
+    /// Sets whether files and folders that other users could change are accepted.
+    pub fn with_allow_insecure_permissions(mut self, allow: bool) -> Self {
+        self.allow_insecure_permissions = allow;
+        self
+    }
+
+    /// Sets the size limit of a file, in bytes.
+    pub fn with_max_size(mut self, max: u64) -> Self {
+        self.max_size = max;
+        self
+    }
+
+    /// Sets the keys whose signatures are trusted.
+    pub fn with_trusted_keys(mut self, keys: Vec<TrustedKey>) -> Self {
+        self.trusted_keys = keys;
+        self
+    }
+
+    /// Sets whether libraries without a signature are refused.
+    pub fn with_require_signature(mut self, require: bool) -> Self {
+        self.require_signature = require;
+        self
+    }
+
+    /// Sets the plugin folders.
+    pub fn with_folders(mut self, folders: Vec<PathBuf>) -> Self {
+        self.folders = folders;
+        self
     }
 }
 

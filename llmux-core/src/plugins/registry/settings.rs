@@ -11,6 +11,7 @@ use crate::{
 ///
 /// [`Client::reconfigure`]: crate::Client::reconfigure
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PluginsConfig {
     /// The plugin folders.
     pub dirs: Vec<PathBuf>,
@@ -43,6 +44,48 @@ impl Default for PluginsConfig {
 }
 
 impl PluginsConfig {
+    /// Sets the plugin folders.
+    pub fn with_dirs(mut self, dirs: Vec<PathBuf>) -> Self {
+        self.dirs = dirs;
+        self
+    }
+
+    /// Sets whether each unused library in the folders gets an instance.
+    pub fn with_autoload(mut self, autoload: bool) -> Self {
+        self.autoload = autoload;
+        self
+    }
+
+    /// Sets whether files and folders that other users could change are loaded.
+    pub fn with_allow_insecure_permissions(mut self, allow: bool) -> Self {
+        self.allow_insecure_permissions = allow;
+        self
+    }
+
+    /// Sets the public keys whose signatures are trusted.
+    pub fn with_trusted_keys(mut self, keys: Vec<TrustedKey>) -> Self {
+        self.trusted_keys = keys;
+        self
+    }
+
+    /// Sets whether libraries that no trusted key has signed are refused.
+    pub fn with_require_signature(mut self, require: bool) -> Self {
+        self.require_signature = require;
+        self
+    }
+
+    /// Sets the number of retired images from which on loading is refused.
+    pub fn with_max_retired_images(mut self, max: u64) -> Self {
+        self.max_retired_images = max;
+        self
+    }
+
+    /// Sets the time that an unload waits before it answers that the instance is still draining.
+    pub fn with_drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
     /// Returns the checks that a library must pass.
     pub(super) fn verify_options(&self) -> VerifyOptions {
         VerifyOptions {

@@ -102,6 +102,7 @@ impl PluginEvent {
 /// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum PluginEventKind {
     /// The instance came into the pipeline.
     Loaded,

@@ -71,6 +71,7 @@ pub enum Origin {
 /// Kind of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum PluginKind {
     /// Compiled into the host.
     Static,
@@ -81,6 +82,7 @@ pub enum PluginKind {
 /// State of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum PluginState {
     /// In the pipeline.
     Active,
