@@ -96,7 +96,7 @@ impl Bench {
     fn new(kind: Kind, plugins: &[Builtin], case: Case) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let client = runtime.block_on(async {
-            let settings = PluginsConfig { allow_insecure_permissions: true, ..PluginsConfig::default() };
+            let settings = PluginsConfig::default().with_allow_insecure_permissions(true);
             let mut builder =
                 Client::builder().provider("ready", Arc::new(Ready(answer())), ["ready"]).plugins(settings);
             for plugin in plugins {

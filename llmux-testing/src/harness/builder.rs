@@ -93,7 +93,7 @@ impl HarnessBuilder {
             capture = capture.of_every_thread();
         }
         let models = models.into_iter().chain([MODEL.to_owned()]);
-        let plugins = PluginsConfig { allow_insecure_permissions: insecure, ..PluginsConfig::default() };
+        let plugins = PluginsConfig::default().with_allow_insecure_permissions(insecure);
         let client = client
             .provider("scripted", Arc::new(provider.clone()), models)
             .retry(RetryConfig::default().with_max_retries(0))
