@@ -38,6 +38,23 @@ both! {
         assert_eq!(world.chain(), ["a.pre", "a.post"]);
     }
 
+    async fn d3_a_construction_that_fails_leaves_nothing_behind(world: World) {
+        let client = world.client(&scripted([]), [world.probe("a", 1, json!({}))]).await;
+        let register = json!({"do": "register", "counter": "half_made_total"});
+        let births = json!({"new": [register, {"do": "spawn"}, {"do": "fail", "message": "no"}]});
+        let refused = client.plugins().load(world.probe("b", 2, births)).await;
+        assert!(matches!(refused, Err(PluginError::Construction { .. })), "{refused:?}");
+        assert_eq!(world.count("b.new registered"), 1, "the construction came so far");
+        assert_eq!(world.count("b.new spawned = true"), 1, "the construction came so far");
+        world.wait_for("b.task ended", 1).await;
+        let metrics = client.render_metrics();
+        assert!(!metrics.contains("half_made_total"), "{metrics}");
+        let names: Vec<_> = client.plugins().list().into_iter().map(|info| info.name).collect();
+        assert_eq!(names, ["a"]);
+        client.send(chat("m")).await;
+        assert_eq!(world.chain().iter().filter(|line| *line == "a.pre").count(), 1, "the pipeline is as it was");
+    }
+
     async fn d4_a_change_of_configuration_makes_a_new_instance_on_the_same_image(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;
