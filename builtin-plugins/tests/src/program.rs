@@ -129,7 +129,7 @@ impl Program {
 
     pub(crate) async fn end(self) {
         let lines = self.host.stop().await;
-        assert!(lines.contains("every plugin is cleaned up") && !lines.contains("cleanup:"), "{lines}");
+        assert!(lines.contains("all plugins are cleaned up") && !lines.contains("cleanup:"), "{lines}");
         log::relay(&lines);
     }
 }
