@@ -33,7 +33,7 @@ async fn anything_else_is_an_error_that_says_why() {
     let harness = Harness::new::<RetryJson>(json!({})).await;
     for (body, answer, why) in [
         (object(), "Sure! {\"a\"", "it is not JSON: expected value at line 1 column 1"),
-        (object(), "[1]", "no object"),
+        (object(), "[1]", "not an object"),
         (schema, "{\"title\": 1}", "the member `name` is missing"),
     ] {
         harness.respond_text(answer).stream_text(&[answer]);
