@@ -137,7 +137,7 @@ async fn d9_a_library_that_an_operator_unloaded_stays_out_until_its_bytes_change
         "its file was written with the same bytes, and another came"
     );
     drop_in(folder.path(), "libedition", &edition("two"));
-    is_active(&server, "0.1.0").await;
+    is_active(&server, "0.2.0").await;
 }
 
 #[tokio::test]
