@@ -1,11 +1,12 @@
 //! Requests of tests to a server: one client for all, and the common readings of an answer.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::program::LONG;
+/// Limit for every wait: longer than any step of a test takes.
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Returns the client of all tests. It uses no proxy, and one connection for each request: a connection that belongs
 /// to the runtime of one test cannot serve another.

@@ -21,11 +21,8 @@ use tokio::{
 
 use crate::{
     build::Build,
-    http::{http, read},
+    http::{LONG, http, read},
 };
-
-/// Limit for every wait: longer than any step of a test takes.
-pub const LONG: Duration = Duration::from_secs(60);
 
 /// Returns the path of the program. Cargo names it to the tests of the program's own package; for others it is built,
 /// once for each test binary.

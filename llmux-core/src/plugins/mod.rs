@@ -22,7 +22,7 @@ pub use library::{
 };
 pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{
-    Changed, Registry,
+    Registry,
     change::{Change, Setting},
     retire::{ShutdownReport, Unloaded},
     settings::PluginsConfig,
@@ -30,6 +30,7 @@ pub use registry::{
 };
 pub(crate) use report::metrics;
 pub use report::{
+    changed::Changed,
     error::PluginError,
     events::{Edition, PluginEvent, PluginEventKind, acting_as},
     info::{HookInfo, Origin, PluginInfo, PluginKind, PluginState, RetiredImages},

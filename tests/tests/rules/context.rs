@@ -125,7 +125,7 @@ both! {
             assert!(reply.headers().is_empty(), "{:?}", reply.headers());
             assert_eq!(client.plugins().list()[0].hooks[0].failures, 1, "{name}");
             // The SDK's words for the code INVALID.
-            assert!(!logs.with(&[&format!("`{name}`"), "not allowed"]).is_empty(), "{name}");
+            assert!(!logs.with(&[&format!("`{name}`"), "is not valid"]).is_empty(), "{name}");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     plugins::{
         library::{inspect::InspectedLibrary, load::LoadedLibrary},
         report::{
+            changed::Changed,
             error::PluginError,
             events::{Edition, PluginEvent},
             info::PluginInfo,
@@ -26,18 +27,6 @@ use crate::{
         },
     },
 };
-
-/// The result of a change of the pipeline.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Changed {
-    /// The instances that are new or changed.
-    pub plugins: Vec<PluginInfo>,
-    /// Changes of operators that were reverted.
-    pub undone: Vec<Undone>,
-    /// Libraries of the folders that were refused, unless the same refusal was reported before.
-    pub refused: Vec<PluginError>,
-}
 
 /// The instances of a change under way. Those that were made for it are retired when this is dropped before it is
 /// published, whatever the reason: an error, or a caller that stops waiting.

@@ -30,7 +30,6 @@ use arc_swap::ArcSwap;
 use llmux_abi::host::Compiled;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
 
-pub use self::apply::Changed;
 use self::{
     change::Change,
     desired::{Bytes, Desired, Look},
@@ -46,6 +45,7 @@ use self::{
 use super::{
     library::{inspect::InspectedLibrary, load::Stuck},
     report::{
+        changed::Changed,
         error::PluginError,
         events::PluginEvent,
         info::{Origin, PluginInfo, RetiredImages},

@@ -2,6 +2,7 @@
 //!
 //! `registry` fills these types. Deliberately absent: instances and images; nothing here keeps one alive.
 
+pub(super) mod changed;
 pub(super) mod error;
 pub(super) mod events;
 pub(super) mod info;
