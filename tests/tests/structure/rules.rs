@@ -16,8 +16,7 @@ pub(crate) struct Allowed {
     pub(crate) one: &'static str,
     /// The other.
     pub(crate) other: &'static str,
-    /// The reason, for people.
-    #[allow(dead_code, reason = "for people")]
+    /// The reason. A pair that is no longer needed is reported with it.
     pub(crate) reason: &'static str,
 }
 
@@ -59,6 +58,11 @@ pub(crate) fn broken(workspace: &Workspace, layers: &[Layers], allowed: &[Allowe
                 }
             }
         }
+    }
+    for allowed in allowed.iter().filter(|allowed| !allowed.is_needed(&edges)) {
+        let Allowed { one, other, reason } = allowed;
+        let broken = format!("is allowed to import {other} and the reverse, which no file needs ({reason})");
+        found.0.insert(((*one).to_owned(), (*other).to_owned(), broken), (0, String::new()));
     }
     edges.retain(|(one, other), _| !allowed.iter().any(|allowed| allowed.has(one, other)));
     for cycle in cycles(&edges) {
@@ -146,6 +150,12 @@ fn upwards(layers: &Layers, module: &Module, other: &Module) -> Option<String> {
 }
 
 impl Allowed {
+    /// Returns true if two of its files import each other.
+    fn is_needed(&self, edges: &Edges) -> bool {
+        let is_mutual = |one: &String, other: &String| edges.contains_key(&(other.clone(), one.clone()));
+        edges.keys().any(|(one, other)| self.has(one, other) && is_mutual(one, other))
+    }
+
     fn has(&self, one: &str, other: &str) -> bool {
         let is = |pattern: &str, file: &str| match pattern.ends_with('/') {
             true => file.starts_with(pattern),

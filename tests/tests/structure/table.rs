@@ -256,6 +256,9 @@ fn files_that_import_each_other_are_found() {
     assert_eq!(judge(vec![core(&files)], &[pair]), [""; 0], "a pair of the list");
     let folder = Allowed { one: "core/src/", other: "core/src/", reason: "…" };
     assert_eq!(judge(vec![core(&files)], &[folder]), [""; 0], "a folder of the list");
+    let stale = Allowed { one: "core/src/error.rs", other: "core/src/metrics.rs", reason: "once needed" };
+    let broken = judge(vec![core(&[("error.rs", "pub struct E;")])], &[stale]);
+    assert!(broken.len() == 1 && broken[0].contains("once needed"), "a pair that no file needs: {broken:?}");
 }
 
 #[test]
