@@ -11,7 +11,6 @@
 use std::{
     hint::black_box,
     path::PathBuf,
-    process::Command,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -24,6 +23,7 @@ use llmux_core::{
     Client, Document, Endpoint, PluginSpec, Request as ClientRequest,
     provider::{Call, Event, Events, Provider},
 };
+use llmux_testing::build::example;
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -118,17 +118,7 @@ fn boxes() -> Vec<Box<dyn Hook>> {
 /// Builds the loaded plugin, once.
 fn library() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let arguments = ["build", "--quiet", "--release", "-p", "llmux-abi", "--example", "noop"];
-        let status = Command::new(cargo).args(arguments).status().expect("cargo runs");
-        assert!(status.success(), "the loaded plugin builds");
-        let name = format!("{}noop{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"));
-        target.join("release/examples").join(name)
-    };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| example("llmux-abi", "noop")).clone()
 }
 
 /// The plugins of a chain.

@@ -52,6 +52,7 @@ mod metrics;
 pub mod pipeline;
 pub mod plugins;
 pub mod provider;
+mod setters;
 mod upstream;
 
 pub use client::{Client, ClientBuilder, Reply, ReplyStream, Request, StreamReply};

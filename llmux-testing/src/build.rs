@@ -7,10 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Root of the repository.
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
-}
+use crate::blocks::root;
 
 /// Folder of everything that cargo builds: the test itself is `target/PROFILE/deps/test-HASH`.
 pub fn target() -> PathBuf {
@@ -22,18 +19,22 @@ fn profile() -> PathBuf {
     test.ancestors().nth(2).expect("a test lies in the target folder").to_owned()
 }
 
-/// Returns cargo, without the variables that describe the package of the running test: build scripts that read them
-/// would run again each time, and everything above them would be built again.
+/// Returns cargo, as [`without_package`] leaves it.
 pub fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    without_package(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// Removes the variables in which cargo describes the package of the running test. Build scripts that read them would
+/// run again each time, and everything above them would be built again.
+pub fn without_package(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let of_package =
             |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
         if name.to_str().is_some_and(of_package) {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
+    command
 }
 
 /// A build of packages of this repository.
@@ -59,11 +60,23 @@ impl Build {
 
     /// Returns a build of several packages.
     pub fn packages(packages: impl IntoIterator<Item = String>) -> Self {
-        let mut command = cargo();
-        command.args(["build", "--quiet", "--locked", "--message-format=json"]).current_dir(repository());
+        let mut build = Self::new();
         for package in packages {
-            command.args(["--package", &package]);
+            build.command.args(["--package", &package]);
         }
+        build
+    }
+
+    /// Returns a build of all packages with all features.
+    pub fn workspace() -> Self {
+        let mut build = Self::new();
+        build.command.args(["--workspace", "--all-features"]);
+        build
+    }
+
+    fn new() -> Self {
+        let mut command = cargo();
+        command.args(["build", "--quiet", "--locked", "--message-format=json"]).current_dir(root());
         Self { command, target: target() }
     }
 

@@ -5,8 +5,12 @@ use std::{
     env, fs,
     fs::File,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
+};
+
+use llmux_testing::{
+    blocks::root,
+    build::{self, target},
 };
 
 use crate::contract::{self, Contract};
@@ -166,16 +170,9 @@ impl Fixtures {
     }
 }
 
-/// Returns the folder of everything that this module builds.
-fn target() -> PathBuf {
-    let exe = env::current_exe().expect("this test's own path");
-    // target/debug/deps/rules-…
-    exe.ancestors().nth(3).expect("a test lies in a target folder").to_owned()
-}
-
 fn cargo(folder: &Path, workspace: &Path, arguments: &[&str]) {
     let (command, rest) = arguments.split_first().expect("a command");
-    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = build::cargo()
         .arg(command)
         .args(["--offline", "--quiet", "--manifest-path"])
         .arg(workspace.join("Cargo.toml"))
@@ -190,7 +187,7 @@ fn cargo(folder: &Path, workspace: &Path, arguments: &[&str]) {
 }
 
 fn write_workspace(folder: &Path, workspace: &Path) {
-    let root = repository();
+    let root = root();
     let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
     let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     let default: Vec<&String> =
@@ -214,7 +211,7 @@ fn write_workspace(folder: &Path, workspace: &Path) {
         fs::write(&seen, &ours).expect("a copy of the host's lock file");
     }
     for contract in Contract::ALL {
-        contract::write_copy(&root, contract, &folder.join(contract.folder()));
+        contract::write_copy(root, contract, &folder.join(contract.folder()));
     }
     let frozen = root.join("tests/fixtures/frozen");
     copy(&frozen.join("contract"), &folder.join("contract-frozen"));
@@ -258,11 +255,6 @@ fn copy(from: &Path, to: &Path) {
             false => write(&to, &read(&file.path())),
         }
     }
-}
-
-/// Returns the root of this repository.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository").to_owned()
 }
 
 pub(crate) fn read(path: &Path) -> String {

@@ -1,15 +1,13 @@
-//! Support for the whole-system tests: fixture plugins as libraries and compiled in, a scripted provider, a record of
-//! the actions of plugins, and a running program.
+//! Support for the whole-system tests: fixture plugins as libraries and compiled in, a scripted provider, and
+//! a record of the actions of plugins.
 //!
 //! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 
 pub mod contract;
 pub mod fixtures;
-pub mod host;
 pub mod world;
 
 pub use fixtures::Fixtures;
-pub use host::Host;
 pub use llmux_testing::{Capture, ScriptedProvider, Turn, turn};
 pub use world::{Kind, World, scripted};
 

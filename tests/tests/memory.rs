@@ -4,9 +4,10 @@
 //! A retired image stays mapped on purpose: memory that its statics point to can still be reached, and is not a leak.
 //! `memory.supp` lists memory that is lost on purpose, each with its reason.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use llmux_tests::{Fixtures, fixtures::repository};
+use llmux_testing::{Build, blocks::root};
+use llmux_tests::Fixtures;
 
 /// Exit code of valgrind if it reports an error.
 const FOUND: &str = "99";
@@ -21,6 +22,9 @@ fn the_life_of_a_library_is_clean_under_valgrind() {
     let folder = tempfile::tempdir().expect("a folder");
     let library = Fixtures::get().probe();
     fs::copy(&library, folder.path().join(library.file_name().expect("a file"))).expect("copied");
+    // With the features of the README's command: otherwise cargo would replace the fixtures that other tests are
+    // linked to.
+    let life = Build::workspace().example("life").program();
     let valgrind = Command::new("valgrind")
         .args([
             "--quiet",
@@ -29,8 +33,8 @@ fn the_life_of_a_library_is_clean_under_valgrind() {
             "--show-leak-kinds=definite",
         ])
         .arg(format!("--error-exitcode={FOUND}"))
-        .arg(format!("--suppressions={}", repository().join("tests/memory.supp").display()))
-        .arg(program())
+        .arg(format!("--suppressions={}", root().join("tests/memory.supp").display()))
+        .arg(life)
         .arg(folder.path())
         // The stack of each of its panics is of no use, and takes a second to write.
         .env("RUST_BACKTRACE", "0")
@@ -39,32 +43,4 @@ fn the_life_of_a_library_is_clean_under_valgrind() {
     let (out, found) = (String::from_utf8_lossy(&valgrind.stdout), String::from_utf8_lossy(&valgrind.stderr));
     assert!(out.ends_with("lived\n"), "it did not live to its end: {out}\n{found}");
     assert!(valgrind.status.success(), "valgrind ended with {:?}:\n{found}", valgrind.status);
-}
-
-/// Returns the path of the example, built in the profile of this test.
-fn program() -> std::path::PathBuf {
-    let test = std::env::current_exe().expect("a test is a file");
-    // target/PROFILE/deps/test-HASH
-    let profile = test.ancestors().nth(2).expect("tests lie in the target folder");
-    let target = profile.parent().expect("tests lie in the target folder");
-    let mut cargo = Command::new(env!("CARGO"));
-    // With the features of the README's command: with others the fixtures would be built anew in the place of those
-    // that other tests are linked to.
-    cargo.args([
-        "build",
-        "--quiet",
-        "--workspace",
-        "--all-features",
-        "--locked",
-        "--example",
-        "life",
-        "--target-dir",
-    ]);
-    cargo.arg(target);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let built = cargo.current_dir::<&Path>(&repository()).status().expect("cargo runs");
-    assert!(built.success(), "the example `life` does not build");
-    profile.join("examples/life")
 }

@@ -5,29 +5,22 @@
 use std::{
     ffi::OsString,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use llmux_testing::{
+    Server,
+    blocks::root,
+    build::{cargo, without_package},
+    http::read,
+    program::program,
+};
+use serde_json::json;
 
 /// Version of `cargo-generate` that works with the template. The test installs it in the target folder if it is
 /// missing.
 const VERSION: &str = "0.23.7";
-
-fn cargo() -> Command {
-    without_package(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
-}
-
-/// Removes the variables in which cargo describes this test's own package.
-fn without_package(mut command: Command) -> Command {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG")) {
-        command.env_remove(name);
-    }
-    command
-}
 
 /// Runs a command and returns its output.
 fn run(command: &mut Command) -> String {
@@ -37,80 +30,27 @@ fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
-
 /// Returns the search path of programs, with `cargo-generate` and `llmux` on it.
 fn path_of_programs() -> OsString {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let ours = [root.join("bin"), llmux().parent().expect("a folder").to_owned()];
+    let ours = [tools.join("bin"), program().parent().expect("a folder").to_owned()];
     let path = std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path))).expect("a path");
     let found = Command::new("cargo-generate").env("PATH", &path).arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
         run(cargo()
             .args(["install", "--quiet", "--locked", "cargo-generate", "--version", VERSION, "--root"])
-            .arg(&root));
+            .arg(&tools));
     }
     path
 }
 
-/// Builds the program and returns its path.
-fn llmux() -> PathBuf {
-    let arguments = ["build", "--quiet", "--locked", "-p", "llmux-gateway", "--message-format=json"];
-    let built = run(cargo().current_dir(workspace()).args(arguments));
-    let messages = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    programs.next_back().expect("the program")
-}
-
-/// A running `llmux serve`, which ends when the value is dropped.
-struct Server {
-    child: Child,
-    api: String,
-    admin: String,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Self {
-        let mut child = Command::new(llmux())
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .current_dir(folder)
-            .env("XDG_RUNTIME_DIR", folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("llmux starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let mut urls = line.split([' ', ',']).filter(|word| word.starts_with("http://")).map(str::to_owned);
-        let (api, admin) = (urls.next().expect("an address"), urls.next().expect("another"));
-        Self { child, api, admin }
-    }
-
-    /// Returns the text of the answer to a question.
-    fn ask(&self, question: &str) -> String {
-        let address = self.api.strip_prefix("http://").expect("a URL");
-        let body =
-            format!(r#"{{"model": "echo", "messages": [{{"role": "user", "content": "{question}"}}]}}"#);
-        let mut connection = TcpStream::connect(address).expect("connected");
-        let head = format!("POST /v1/chat/completions HTTP/1.0\r\nhost: {address}\r\n");
-        let head = format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        connection.write_all((head + &body).as_bytes()).expect("sent");
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).expect("text");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        body["choices"][0]["message"]["content"].as_str().expect("a text").to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Returns the text of the answer to a question.
+async fn ask(server: &Server, question: &str) -> String {
+    let body = json!({"model": "echo", "messages": [{"role": "user", "content": question}]});
+    let (status, answer) = read(server.post("/v1/chat/completions", &body)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["choices"][0]["message"]["content"].as_str().expect("a text").to_owned()
 }
 
 /// Returns the commands in the first block of a README.
@@ -120,17 +60,17 @@ fn commands(readme: &Path) -> Vec<String> {
     block.lines().map(str::to_owned).collect()
 }
 
-#[test]
-fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
+#[tokio::test]
+async fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
     let path = path_of_programs();
     let first = tempfile::tempdir().expect("a folder");
     run(cargo()
         .env("PATH", &path)
         .current_dir(first.path())
         .args(["generate", "--name", "my-signer", "--vcs", "none", "--silent", "--path"])
-        .arg(workspace().join("plugin-template"))
+        .arg(root().join("plugin-template"))
         .args(["-d", "description=Signs every answer", "-d"])
-        .arg(format!("llmux={}", workspace().display())));
+        .arg(format!("llmux={}", root().display())));
     let readme = first.path().join("my-signer/README.md");
     let commands = commands(&readme);
     let library =
@@ -141,12 +81,11 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
 
     // As printed, in an empty folder.
     let folder = tempfile::tempdir().expect("a folder");
-    let state = tempfile::tempdir().expect("a folder for the server");
-    let server = Server::start(state.path());
+    let server = Server::start().await;
     let shell = |folder: &Path, command: &str| {
         let mut shell = without_package(Command::new("sh"));
         shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null()).env("PATH", &path);
-        shell.env("LLMUX_ADMIN", &server.admin).env("XDG_RUNTIME_DIR", state.path());
+        shell.env("LLMUX_ADMIN", &server.admin).env("XDG_RUNTIME_DIR", server.folder.path());
         run(shell.env_remove("LLMUX_ADMIN_TOKEN").env_remove("CARGO_TARGET_DIR"))
     };
     shell(folder.path(), &commands[0]);
@@ -159,7 +98,7 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
     let code = fs::read_to_string(project.join("src/lib.rs")).expect("a file");
     assert!(code.lines().count() <= 40 && !code.contains("{{"), "{code}");
     // The versions that are here already, and what was built of them for the next run.
-    fs::copy(workspace().join("Cargo.lock"), project.join("Cargo.lock")).expect("copied");
+    fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).expect("copied");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("template");
     fs::create_dir_all(&target).expect("a folder");
     std::os::unix::fs::symlink(&target, project.join("target")).expect("a link");
@@ -173,12 +112,12 @@ fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
             shown.lines().any(|line| line.trim_start().starts_with(sign) && line.contains(content));
         assert!(is_shown, "no line `{sign}` shows {content}: {shown}");
     }
-    assert_eq!(server.ask("Hi"), "Hi");
+    assert_eq!(ask(&server, "Hi").await, "Hi");
     let loaded = shell(&project, &commands[5]);
     assert_eq!(loaded, "loaded my-signer (my-signer 0.1.0, priority 100, generation 1, active)\n");
-    assert_eq!(server.ask("Hi"), "Hi (signed by my-signer)");
+    assert_eq!(ask(&server, "Hi").await, "Hi (signed by my-signer)");
     shell(&project, "llmux plugin unload my-signer");
-    assert_eq!(server.ask("Hi"), "Hi", "after it is unloaded");
+    assert_eq!(ask(&server, "Hi").await, "Hi", "after it is unloaded");
 
     shell(&project, "cargo clippy --quiet --all-targets -- -D warnings");
     shell(&project, "cargo fmt --check");

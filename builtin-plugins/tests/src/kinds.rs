@@ -8,7 +8,6 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::OnceLock,
 };
 
@@ -17,6 +16,10 @@ use llmux_plugin_cache::Cache;
 use llmux_plugin_logging::Logging;
 use llmux_plugin_metrics::Metrics;
 use llmux_plugin_rate_limit::RateLimit;
+use llmux_testing::{
+    Build,
+    build::{Artifact, copy_stripped},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -133,45 +136,16 @@ fn libraries() -> &'static (TempDir, HashMap<String, PathBuf>) {
 
 /// Builds the four libraries and copies them. Returns the copies by the names of their crates.
 fn build() -> (TempDir, HashMap<String, PathBuf>) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "--message-format=json"]);
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // A folder of their own: a library's file bears no hash, and built with other features it would take the
-    // place of the one that this very run links to.
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target"));
-    command.arg("--target-dir").arg(target.join("libraries"));
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    for plugin in Builtin::ALL {
-        command.args(["--package", &plugin.package()]);
-    }
-    let output = command.stderr(Stdio::inherit()).output().expect("cargo runs");
-    assert!(output.status.success(), "the libraries of the plugins build");
     let folder = TempDir::new().expect("a folder for the libraries");
-    let messages = output.stdout.split(|byte| *byte == b'\n');
-    let libraries = messages.filter_map(|message| copy(&folder, message)).collect();
-    (folder, libraries)
-}
-
-/// Copies the library that a message of cargo reports. Returns `None` if the message reports no library.
-fn copy(folder: &TempDir, message: &[u8]) -> Option<(String, PathBuf)> {
-    let message: Value = serde_json::from_slice(message).ok()?;
-    let name = message["target"]["name"].as_str()?.replace('-', "_");
-    let is_library = |file: &&str| file.ends_with(std::env::consts::DLL_SUFFIX);
-    let file = message["filenames"].as_array()?.iter().filter_map(Value::as_str).find(is_library)?;
-    // Not only the plugins: cargo reports the libraries of procedural macros as well.
-    if !name.starts_with("llmux_plugin_") {
-        return None;
-    }
-    let copied = folder.path().join(format!("{name}{}", std::env::consts::DLL_SUFFIX));
-    // Without what is for debuggers, which is most of it: a host reads and hashes all of it at every load. A machine
-    // without the tool does with it.
-    let strip = Command::new("strip").arg("-o").arg(&copied).arg(file).status();
-    if !strip.is_ok_and(|status| status.success()) {
-        std::fs::copy(file, &copied).expect("a library is copied");
-    }
-    Some((name, copied))
+    let built = Build::packages(Builtin::ALL.map(Builtin::package)).apart("libraries").artifacts();
+    // Cargo reports the libraries of procedural macros, too.
+    let plugins = built.into_iter().filter(|built| built.name.starts_with("llmux_plugin_"));
+    let copies = plugins.map(|Artifact { name, path }| {
+        let copy = folder.path().join(path.file_name().expect("a file"));
+        // A host reads and hashes the whole file at every load.
+        copy_stripped(&path, &copy);
+        (name, copy)
+    });
+    let copies = copies.collect();
+    (folder, copies)
 }

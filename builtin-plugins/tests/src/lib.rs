@@ -8,7 +8,7 @@
 //! at facts that only a caller in the same process sees, do not run in that way.
 //!
 //! * `kinds`: the plugins and their origins.
-//! * `world`: a host, either `inside` this process or a `program` whose upstream is `served`.
+//! * `world`: a host, either `inside` this process or a `program` whose upstream is served over HTTP.
 //! * `ask` and `answer`: a request and its result. `log` and `prometheus`: the log records and the metrics of the
 //!   plugins.
 
@@ -19,7 +19,6 @@ mod kinds;
 mod log;
 mod program;
 mod prometheus;
-mod served;
 mod upstream;
 mod world;
 

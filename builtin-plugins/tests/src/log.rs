@@ -4,20 +4,10 @@
 //! text with the fields behind the message. Both are read into one type, [`Event`]. The log of a process is added to
 //! the test's log after the process has ended.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{Arc, Mutex, Once, PoisonError},
-};
+use std::collections::BTreeMap;
 
+use llmux_testing::{Capture, logs::Record};
 use serde_json::Value;
-use tracing::{
-    Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::Interest,
-};
 
 /// Target under which the host logs the events of its libraries.
 const PLUGIN: &str = "llmux::plugin";
@@ -36,6 +26,21 @@ pub struct Event {
 }
 
 impl Event {
+    /// Returns the event of a record; `None` if no plugin logged it.
+    fn of_plugin(record: Record) -> Option<Self> {
+        let Record { level, target, message, fields } = record;
+        if target != PLUGIN && !target.starts_with("llmux_plugin") {
+            return None;
+        }
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let whole = format!("{message} {fields:?}");
+        let mut event = Event { level: level.to_string(), message, fields, whole };
+        if target == PLUGIN {
+            split(&mut event);
+        }
+        Some(event)
+    }
+
     /// Returns a field; `None` if the event has no such field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
@@ -43,106 +48,22 @@ impl Event {
 }
 
 /// Log of this thread. The capture ends when the value is dropped.
-pub struct Log {
-    events: Arc<Mutex<Vec<Event>>>,
-}
-
-thread_local! {
-    /// Listener of this thread.
-    static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
-}
-
-#[derive(Clone)]
-struct Listener {
-    events: Arc<Mutex<Vec<Event>>>,
-    most: tracing::Level,
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        LISTENER.set(None);
-    }
-}
-
-/// Installs the subscriber of the process before any plugin logs. All tests share one subscriber: with one subscriber
-/// for each thread, an event that first occurs on a thread without a subscriber could stay disabled everywhere.
-pub(crate) fn install() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        tracing::subscriber::set_global_default(Router).expect("no test sets another subscriber");
-    });
-}
+pub struct Log(Capture);
 
 impl Log {
     /// Starts to capture events of this level (`tracing`'s order) and of more important levels.
     pub fn listen(most: tracing::Level) -> Self {
-        install();
-        let events = Arc::<Mutex<Vec<Event>>>::default();
-        LISTENER.set(Some(Listener { events: Arc::clone(&events), most }));
-        Self { events }
+        Self(Capture::start(move |event| event.target().starts_with("llmux") && *event.level() <= most))
     }
 
     /// Returns the events of plugins so far.
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.records().into_iter().filter_map(Event::of_plugin).collect()
     }
 
     /// Returns the events with this message.
     pub fn said(&self, message: &str) -> Vec<Event> {
         self.events().into_iter().filter(|event| event.message == message).collect()
-    }
-}
-
-/// Passes each event to the listener of the thread on which the event occurs.
-struct Router;
-
-impl Subscriber for Router {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // Who listens changes.
-        Interest::sometimes()
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("llmux")
-            && LISTENER.with_borrow(|it| it.as_ref().is_some_and(|it| *metadata.level() <= it.most))
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let Some(listener) = LISTENER.with_borrow(Clone::clone) else { return };
-        let target = event.metadata().target();
-        if target != PLUGIN && !target.starts_with("llmux_plugin") {
-            return;
-        }
-        let mut seen = Event { level: event.metadata().level().to_string(), ..Event::default() };
-        event.record(&mut seen);
-        seen.whole = format!("{} {:?}", seen.message, seen.fields);
-        if target == PLUGIN {
-            split(&mut seen);
-        }
-        listener.events.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-impl Visit for Event {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.fields.insert(field.name().to_owned(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => {
-                self.fields.insert(name.to_owned(), format!("{value:?}"));
-            }
-        }
     }
 }
 

@@ -16,28 +16,23 @@ use std::{
 
 use http::{HeaderMap, HeaderValue};
 use llmux_core::{Error, ErrorKind};
-use llmux_tests::Host;
+use llmux_testing::{ScriptedServer, Server, http::http, program::until};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Answer, Ask, Builtin, Upstream, log,
-    served::Served,
-    value_in,
+    Answer, Ask, Builtin, Upstream, log, value_in,
     world::{Listed, MODELS},
 };
 
-/// Timeout that is longer than any operation in these tests.
-const LONG: Duration = Duration::from_secs(60);
 const ANYBODY: &str = "anybody";
 /// Ids of the API keys. The key itself is `key-` and the id.
 const KEYS: [&str; 6] = [ANYBODY, "a", "b", "k", "another", "tenant"];
 
 pub(crate) struct Program {
-    host: Host,
-    http: reqwest::Client,
-    _upstream: Served,
+    server: Server,
+    _upstream: ScriptedServer,
     plugins: Vec<Builtin>,
     /// Number of requests sent.
     sent: AtomicUsize,
@@ -45,15 +40,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(plugins: &[(Builtin, Value)], upstream: Arc<Upstream>) -> Self {
-        let upstream = Served::start(upstream).await;
+        let upstream = ScriptedServer::serving(Arc::new(upstream.provider())).await;
         let folder = Builtin::library_folder();
         let arguments = ["--plugin-dir", folder.to_str().expect("a path in UTF-8")];
-        let host = Host::start(&configuration(plugins, &upstream), &arguments).await;
-        // A connection of its own for each request, so that leaving one is leaving.
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(LONG);
-        let http = http.build().expect("a client");
+        let server = Server::with(&configuration(plugins, &upstream), &arguments).await;
         let plugins = plugins.iter().map(|(plugin, _)| *plugin).collect();
-        Self { host, http, _upstream: upstream, plugins, sent: AtomicUsize::new(0) }
+        Self { server, _upstream: upstream, plugins, sent: AtomicUsize::new(0) }
     }
 
     fn post(&self, ask: Ask) -> RequestBuilder {
@@ -68,7 +60,7 @@ impl Program {
         if !fallbacks.is_empty() {
             headers.insert("llmux-fallbacks", HeaderValue::from_str(&fallbacks.join(",")).expect("a header"));
         }
-        self.http.post(format!("{}/v1/{}", self.host.api, endpoint.path())).headers(headers).json(&body)
+        http().post(format!("{}/v1/{}", self.server.api, endpoint.path())).headers(headers).json(&body)
     }
 
     /// Sends a request. The method is not `async`, so that the request counts from the call on.
@@ -85,7 +77,7 @@ impl Program {
             response.chunk().await.expect("a chunk").expect("a chunk");
             return;
         }
-        self.host.until(async || upstream.calls() > before).await;
+        until("the upstream is called", async || upstream.calls() > before).await;
         sending.abort();
         let _ = sending.await;
     }
@@ -100,18 +92,17 @@ impl Program {
                 value_in(&metrics, "llmux_hook_duration_seconds_count", &labels) == Some(sent)
             })
         };
-        self.host.until(told).await;
+        until("every request is complete", told).await;
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        let request =
-            self.http.get(format!("{}/metrics", self.host.api)).bearer_auth(format!("key-{ANYBODY}"));
+        let request = self.server.get("/metrics").bearer_auth(format!("key-{ANYBODY}"));
         let response = request.send().await.expect("an answer").error_for_status().expect("metrics");
         response.text().await.expect("text")
     }
 
     pub(crate) async fn plugins(&self) -> Vec<Listed> {
-        let (_, list) = self.host.admin("GET", "/admin/plugins", None).await;
+        let (_, list) = self.server.call("GET", "/admin/plugins", None).await;
         let active =
             list["plugins"].as_array().expect("a list").iter().filter(|plugin| plugin["state"] == "active");
         let listed = active.map(|plugin| Listed {
@@ -128,13 +119,13 @@ impl Program {
     }
 
     pub(crate) async fn end(self) {
-        let lines = self.host.stop().await;
+        let lines = self.server.stop().await;
         assert!(lines.contains("all plugins are cleaned up") && !lines.contains("cleanup:"), "{lines}");
         log::relay(&lines);
     }
 }
 
-fn configuration(plugins: &[(Builtin, Value)], upstream: &Served) -> String {
+fn configuration(plugins: &[(Builtin, Value)], upstream: &ScriptedServer) -> String {
     let mut text = format!(
         "[log]\nlevel = \"info,llmux::plugin=trace\"\nformat = \"json\"\n\
          [plugins]\nallow_insecure_permissions = true\n\

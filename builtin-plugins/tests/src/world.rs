@@ -7,7 +7,6 @@ use llmux_core::{Client, PluginSpec, plugins::PluginsConfig, provider::Echo};
 use crate::{
     Answer, Ask, Part, Upstream,
     inside::{self, settle},
-    log,
     program::Program,
 };
 
@@ -76,7 +75,6 @@ impl World {
     ///
     /// If a process does not start.
     pub async fn build<P: Into<Part>>(plugins: impl IntoIterator<Item = P>) -> Result<Self, String> {
-        log::install();
         let upstream = Upstream::new();
         let mut specs: Vec<PluginSpec> = Vec::new();
         let mut configured = Vec::new();
@@ -92,7 +90,7 @@ impl World {
             return Ok(Self { place: Place::Process(Box::new(program)), upstream });
         }
         let mut builder = Client::builder()
-            .provider("p", upstream.clone(), MODELS)
+            .provider("p", Arc::new(upstream.provider()), MODELS)
             .provider("echo", Arc::new(Echo::new()), ["echo"])
             // The folder of a build may be open to a group; who may write there is not what is tested here.
             .plugins(PluginsConfig::default().with_allow_insecure_permissions(true));

@@ -1,12 +1,10 @@
 //! `model_router`: the size of the prompt selects the model.
 
-use llmux_testing::Harness;
+use llmux_testing::{Harness, build::example};
 use serde_json::{Value, json};
 
 #[path = "../../examples/model_router.rs"]
 pub mod model_router;
-
-mod support;
 
 use model_router::ModelRouter;
 
@@ -25,7 +23,7 @@ async fn short_prompts_go_to_the_small_model_and_long_ones_to_the_large() {
 
 #[tokio::test]
 async fn so_they_do_from_a_library() {
-    let builder = Harness::builder().library(support::library("model_router"), config());
+    let builder = Harness::builder().library(example("llmux-abi", "model_router"), config());
     routes_by_size(builder.models(["small", "large"]).build().await).await;
 }
 

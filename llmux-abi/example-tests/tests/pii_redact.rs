@@ -1,15 +1,13 @@
 //! `pii_redact`: no personal text is sent upstream, and the client receives all of it again, for any cut of the chunks.
 
 use llmux_core::{Endpoint, Request};
-use llmux_testing::Harness;
+use llmux_testing::{Harness, build::example};
 use proptest::prelude::*;
 use regex::Regex;
 use serde_json::{Value, json};
 
 #[path = "../../examples/pii_redact.rs"]
 pub mod pii_redact;
-
-mod support;
 
 use pii_redact::PiiRedact;
 
@@ -38,7 +36,7 @@ async fn what_is_hidden_from_the_provider_is_restored_for_the_caller() {
 
 #[tokio::test]
 async fn so_it_is_from_a_library() {
-    hides_and_restores(Harness::library(support::library("pii_redact"), json!({})).await).await;
+    hides_and_restores(Harness::library(example("llmux-abi", "pii_redact"), json!({})).await).await;
 }
 
 #[tokio::test]

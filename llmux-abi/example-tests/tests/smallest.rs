@@ -1,12 +1,10 @@
 //! `smallest`, compiled in and from its library, and `system_prompt`, an equal plugin, from its library.
 
-use llmux_testing::Harness;
+use llmux_testing::{Harness, build::example};
 use serde_json::{Value, json};
 
 #[path = "../../examples/smallest.rs"]
 pub mod smallest;
-
-mod support;
 
 use smallest::Smallest;
 
@@ -26,7 +24,7 @@ async fn the_prompt_goes_before_all_messages() {
 #[tokio::test]
 async fn so_it_does_from_a_library() {
     for library in ["smallest", "system_prompt"] {
-        let library = support::library(library);
+        let library = example("llmux-abi", library);
         says_the_prompt_first(Harness::library(library, json!({"prompt": "Be brief."})).await).await;
     }
 }

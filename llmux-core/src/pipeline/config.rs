@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// The settings of a pipeline. The defaults are those of the configuration file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -37,19 +39,7 @@ impl Default for PipelineConfig {
     }
 }
 
-macro_rules! with {
-    ($($(#[$doc:meta])* $with:ident: $field:ident: $type:ty;)*) => {
-        impl PipelineConfig {$(
-            $(#[$doc])*
-            pub fn $with(mut self, $field: $type) -> Self {
-                self.$field = $field;
-                self
-            }
-        )*}
-    };
-}
-
-with! {
+setters! { PipelineConfig:
     /// Sets the timeout of hooks before the provider.
     with_pre_hook_timeout: pre_hook_timeout: Duration;
     /// Sets the timeout of hooks on the way back.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::{error::Error, setters::setters};
 
 /// The number of retries of each deployment, and the delays before them.
 #[derive(Clone, Debug)]
@@ -26,25 +26,16 @@ impl Default for RetryConfig {
     }
 }
 
-impl RetryConfig {
+setters! { RetryConfig:
     /// Sets the number of further tries.
-    pub fn with_max_retries(mut self, max_retries: u32) -> Self {
-        self.max_retries = max_retries;
-        self
-    }
-
+    with_max_retries: max_retries: u32;
     /// Sets the delay before the first retry.
-    pub fn with_initial_backoff(mut self, initial_backoff: Duration) -> Self {
-        self.initial_backoff = initial_backoff;
-        self
-    }
-
+    with_initial_backoff: initial_backoff: Duration;
     /// Sets the longest delay.
-    pub fn with_max_backoff(mut self, max_backoff: Duration) -> Self {
-        self.max_backoff = max_backoff;
-        self
-    }
+    with_max_backoff: max_backoff: Duration;
+}
 
+impl RetryConfig {
     /// Returns the delay before the next retry after this error; `None` if there is no further retry.
     pub(super) fn delay(&self, retry: u32, error: &Error) -> Option<Duration> {
         if retry >= self.max_retries {

@@ -25,11 +25,11 @@ pub(crate) async fn run(options: Reload) -> Result<()> {
     for undone in list("undone") {
         text += &format!("{}\n", undone["message"].as_str().unwrap_or_default());
     }
-    if text.is_empty() {
-        text += "nothing is different\n";
-    }
     for member in list("needs_restart") {
         text += &format!("{} takes effect after a restart\n", member.as_str().unwrap_or_default());
+    }
+    if text.is_empty() {
+        text += "nothing is different\n";
     }
     llmux_terminal::print(&text)
 }

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Server, edition, http, read, until};
+use crate::support::{Server, answered_by, edition, http, read, until};
 
 /// Starts a server, and writes the library `edition` into its folder.
 async fn server() -> Server {
@@ -100,7 +100,7 @@ async fn reloads_of_one_plugin_at_once_happen_one_after_the_other() {
             (&json!(1 + 3 * (round + 1)), &json!("active"))
         );
     }
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
     requests.end().await;
     until("30 images are retired, and no instance is left draining", async || {
         let (_, list) = read(server.admin(Method::GET, "/admin/plugins")).await;
@@ -127,7 +127,7 @@ async fn a_reload_and_an_unload_at_once_are_both_answered_and_the_plugin_is_gone
         assert_eq!(unloaded, 204, "round {round}");
         assert!(matches!(reloaded, 200 | 404), "round {round}: {reloaded} {said}");
         assert_eq!(server.plugin("edition").await, Value::Null, "round {round}");
-        assert_eq!(server.answered_by().await, Value::Null, "round {round}");
+        assert_eq!(answered_by(&server).await, Value::Null, "round {round}");
     }
     requests.end().await;
 }

@@ -5,13 +5,7 @@ use std::{path::Path, sync::OnceLock};
 
 use serde_json::Value;
 
-use crate::support::{build, copy_of_system_prompt, llmux, system_prompt, text};
-
-fn example(package: &str, name: &str) -> String {
-    static BUILD: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one_at_a_time = BUILD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    build(package, name)
-}
+use crate::support::{copy_of_system_prompt, example, llmux, system_prompt, text};
 
 pub(crate) fn stumble() -> &'static str {
     static LIBRARY: OnceLock<String> = OnceLock::new();

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, drop_in, edition, read, replaced, system_prompt, until};
+use crate::support::{Server, answered_by, drop_in, edition, read, replaced, system_prompt, until};
 
 fn configuration(folder: &TempDir, watch: bool, more: &str) -> String {
     format!("[plugins]\ndirs = [{:?}]\nautoload = true\nwatch = {watch}\n{more}\n", folder.path())
@@ -81,7 +81,7 @@ async fn d8_a_table_that_comes_takes_the_library_from_its_autoloaded_instance_in
     }
     reconfigure(&server, &configuration(&folder, true, &table("edition", "enabled = false"))).await;
     assert_eq!(instance(&server, "edition").await, None, "named and not enabled");
-    assert_eq!(server.answered_by().await, Value::Null);
+    assert_eq!(answered_by(&server).await, Value::Null);
 }
 
 #[tokio::test]
@@ -130,6 +130,6 @@ async fn l1_a_library_comes_in_when_an_unload_frees_its_name_or_its_place() {
         waits(&server, folder.path(), why).await;
         unload(&server, name).await;
         until("it comes in", async || instance(&server, "edition").await.is_some()).await;
-        assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+        assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
     }
 }

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use llmux_testing::blocks;
 use tokio::process::Command;
 
-use crate::support::{build, llmux, text};
+use crate::support::{example, llmux, text};
 
 /// Returns the examples whose libraries a block names, such as `libmock.so`.
 fn examples(block: &str) -> impl Iterator<Item = &str> {
@@ -60,9 +60,9 @@ async fn the_documents_show_what_the_program_prints() {
     assert!(!blocks.is_empty(), "the documents show no commands");
     for block in blocks {
         let folder = tempfile::tempdir().expect("a folder");
-        for example in examples(&block.text) {
-            let copy = folder.path().join(format!("lib{example}.so"));
-            fs::copy(build("llmux-abi", example), copy).expect("copied");
+        for name in examples(&block.text) {
+            let copy = folder.path().join(format!("lib{name}.so"));
+            fs::copy(example("llmux-abi", name), copy).expect("copied");
         }
         let rules = blocks::root().join("llmux-abi/examples/mock.json");
         fs::copy(rules, folder.path().join("mock.json")).expect("copied");

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
     folders::is_active,
-    support::{LONG, Server, drop_in, edition, http, read, serve, until},
+    support::{LONG, Server, answered_by, drop_in, edition, http, read, serve, until},
 };
 
 async fn watching(folder: &Path) -> Server {
@@ -44,7 +44,7 @@ async fn a_link_to_a_folder_of_versions_that_is_flipped_brings_the_other_version
     version("..2", "two");
     fs::remove_dir_all(root.path().join("..1")).expect("removed");
     is_active(&server, "0.2.0").await;
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-two");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-two");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn a_slow_writer_is_waited_for_and_the_old_version_serves() {
     for piece in pieces {
         file.write_all(piece).expect("written");
         tokio::time::sleep(Duration::from_millis(15)).await;
-        assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+        assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
     }
     drop(file);
     is_active(&server, "0.2.0").await;

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, drop_in, edition, http, send, until};
+use crate::support::{Server, answered_by, drop_in, edition, http, send, until};
 
 fn folder() -> (TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -68,7 +68,7 @@ async fn a_library_that_is_dropped_in_is_active_replaced_under_load_and_outlives
     let server = Server::with("", &["--plugin-dir", &dir]).await;
     drop_in(folder.path(), "libedition", &edition("one"));
     is_active(&server, "0.1.0").await;
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
 
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> =
@@ -82,7 +82,7 @@ async fn a_library_that_is_dropped_in_is_active_replaced_under_load_and_outlives
     until("the damaged one is refused", async || !server.plugin("edition").await["error"].is_null()).await;
     let plugin = server.plugin("edition").await;
     assert_eq!((&plugin["state"], &plugin["version"]), (&json!("active"), &json!("0.2.0")));
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-two");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-two");
     // Written in place and piece by piece, as `cp` does: it counts when it is whole.
     let whole = edition("one");
     std::fs::write(&path, &whole[..whole.len() / 2]).expect("written");
@@ -125,7 +125,7 @@ async fn d6_a_configured_instance_outlives_its_file_and_says_that_it_is_missing(
     std::fs::remove_file(&path).expect("removed");
     until("it is missing", async || server.plugin("edition").await["file_missing"] == true).await;
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
     drop_in(folder.path(), "libedition", &edition("two"));
     is_active(&server, "0.2.0").await;
     // What no instance uses is not loaded without `autoload`.

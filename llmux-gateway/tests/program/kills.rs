@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{LONG, Server, drop_in, edition, http};
+use crate::support::{LONG, Server, answered_by, drop_in, edition, http};
 
 /// Number of kills: two in each of the first twelve changes, at different moments.
 const KILLS: u32 = 24;
@@ -78,7 +78,7 @@ async fn a_killed_server_starts_again_serves_and_leaves_no_copies_behind() {
     for kill in 0..KILLS {
         let mut server = start(folder).await;
         assert_eq!(server.plugin("edition").await["state"], "active", "start {kill}");
-        let answered = server.answered_by().await;
+        let answered = answered_by(&server).await;
         assert!(answered.as_str().is_some_and(|it| it.starts_with("llmux-edition-marker-")), "{answered}");
         assert_eq!(copies(server.folder.path()), (1, 0), "start {kill}: what the one before left is gone");
         let token = std::fs::read_to_string(server.token_file()).expect("a token");

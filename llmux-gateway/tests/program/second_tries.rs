@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::{Server, copy_of_system_prompt, drop_in, edition, http, read, until};
+use crate::support::{Server, answered_by, copy_of_system_prompt, drop_in, edition, http, read, until};
 
 async fn watching(folder: &TempDir) -> Server {
     Server::with("", &["--plugin-dir", &folder.path().to_string_lossy()]).await
@@ -93,7 +93,7 @@ async fn a_checksum_that_comes_after_its_file_brings_it_in() {
     let server = Server::with(&configuration(&edition("one")), &[]).await;
     drop_in(folder.path(), "libedition", &edition("two"));
     is_refused(&server, "edition", "and the configuration asks for").await;
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one", "the old one serves");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one", "the old one serves");
     let before = refusals(&server).await;
     // The folder moves, and the refusal is the same: it is not told again.
     copy_of_system_prompt(folder.path());
@@ -151,7 +151,7 @@ async fn d6_a_file_that_cannot_be_looked_at_is_not_one_that_was_deleted() {
     is_refused(&server, "edition", "cannot be read").await;
     let plugin = server.plugin("edition").await;
     assert_eq!((&plugin["state"], &plugin["file_missing"]), (&json!("active"), &json!(false)), "{plugin}");
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one");
     remove_file(&path).expect("removed");
     until("it goes with its file", async || server.plugin("edition").await.is_null()).await;
 }

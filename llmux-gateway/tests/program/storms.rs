@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     folders::{is_active, load},
-    support::{Server, drop_in, edition, read, system_prompt, until},
+    support::{Server, answered_by, drop_in, edition, read, system_prompt, until},
 };
 
 const ROUNDS: usize = 12;
@@ -108,7 +108,7 @@ async fn changes_from_every_side_at_once_fail_no_request_and_end_as_was_asked_la
     .await;
     assert_eq!(server.plugin("prompt").await["priority"], 7);
     assert_eq!(server.upstream_body().await["messages"][0]["content"], "7");
-    assert_eq!(server.answered_by().await, "llmux-edition-marker-one", "what was dropped in last");
+    assert_eq!(answered_by(&server).await, "llmux-edition-marker-one", "what was dropped in last");
     server.signal("-TERM").await;
     let (code, log) = server.end().await;
     assert_eq!(code, Some(0), "{log}");

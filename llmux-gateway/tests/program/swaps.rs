@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::{Server, edition, read, text};
+use crate::support::{Server, answered_by, edition, read, text};
 
 /// Replaces a file with two others in turn, until the value is dropped.
 struct Swapping {
@@ -74,7 +74,7 @@ async fn load_while_swapped(server: &Server, library: &Path, ask: Value, code: &
             (201, &json!(right), &json!("0.1.0")),
             "{info}"
         );
-        assert_eq!(server.answered_by().await, "llmux-edition-marker-one", "its code");
+        assert_eq!(answered_by(&server).await, "llmux-edition-marker-one", "its code");
         assert_eq!(read(server.admin(Method::DELETE, "/admin/plugins/edition")).await.0, 204);
         loaded += 1;
     }

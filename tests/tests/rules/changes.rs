@@ -55,6 +55,27 @@ both! {
         assert_eq!(world.chain().iter().filter(|line| *line == "a.pre").count(), 1, "the pipeline is as it was");
     }
 
+    async fn d3_a_construction_that_times_out_leaves_nothing_behind(world: World) {
+        let client = world.client(&scripted([]), [world.probe("a", 1, json!({}))]).await;
+        let (register, gate) = (json!({"do": "register", "counter": "half_made_total"}), world.text_path("gate"));
+        let blocks = json!({"do": "block_until", "path": gate});
+        let spec = world.probe("b", 2, json!({"new": [register, {"do": "spawn"}, blocks]}));
+        let plugins = client.plugins().clone();
+        let loading = tokio::spawn(async move { plugins.load(spec).await });
+        world.spin_for("b.new spawned = true").await;
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let refused = loading.await.expect("no panic");
+        assert!(matches!(refused, Err(PluginError::Construction { .. })), "{refused:?}");
+        // The constructor still holds its thread, so the paused clock stands still: no wait but a spin ends.
+        let metrics = client.render_metrics();
+        assert!(!metrics.contains("half_made_total"), "{metrics}");
+        world.spin_for("b.task ended").await;
+        fs::write(&gate, "").expect("the gate opens");
+        world.wait_for("b.drop", 1).await;
+        client.send(chat("m")).await;
+        assert_eq!(world.chain(), ["a.pre", "a.post"], "the pipeline is as it was");
+    }
+
     async fn d4_a_change_of_configuration_makes_a_new_instance_on_the_same_image(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;

@@ -6,7 +6,8 @@ use std::{fs, path::Path};
 
 use llmux_core::plugins::{LibraryError, VerifyOptions, verify};
 use llmux_testing::Harness;
-use llmux_tests::{Fixtures, fixtures::repository};
+use llmux_testing::blocks::root;
+use llmux_tests::Fixtures;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -66,7 +67,7 @@ fn a_plugin_built_for_abi_0_1_0_is_refused_and_both_versions_named() {
 #[test]
 fn the_frozen_plugin_is_what_it_was() {
     let mut hash = Sha256::new();
-    digest(&repository().join("tests/fixtures/frozen"), &mut hash);
+    digest(&root().join("tests/fixtures/frozen"), &mut hash);
     let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         found, "d96abd818467cb344b76ae226444533c24ae85289b04364d3f1fcef9e1a3087e",

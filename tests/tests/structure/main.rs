@@ -10,9 +10,9 @@ mod rules;
 mod sources;
 mod table;
 
-use std::{fs, process::Command};
+use std::fs;
 
-use llmux_testing::blocks::root;
+use llmux_testing::{blocks::root, build::cargo};
 
 use self::{
     layers::Layers,
@@ -57,8 +57,7 @@ const ALLOWED: &[Allowed] = &[
 
 /// Every target of every crate.
 fn workspace() -> Workspace {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
         .current_dir(root())
         .output()

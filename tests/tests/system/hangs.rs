@@ -1,6 +1,7 @@
 //! A plugin that blocks a thread of the program: the program still answers other requests.
 
-use llmux_tests::{Fixtures, Host};
+use llmux_testing::{Server, program::until};
+use llmux_tests::Fixtures;
 use serde_json::{Value, json};
 
 use crate::configuration;
@@ -10,29 +11,29 @@ async fn d5_l3_a_hook_that_holds_a_thread_holds_up_neither_commands_nor_the_end(
     let folder = tempfile::tempdir().expect("a folder");
     let (gate, log) = (folder.path().join("gate"), folder.path().join("lines"));
     let config = json!({"log": log, "pre": [{"do": "block_until", "path": gate}]});
-    let host = Host::start(&configuration("[plugins]\ndrain_timeout = \"100ms\"\n"), &[]).await;
+    let server = Server::with(&configuration("[plugins]\ndrain_timeout = \"100ms\"\n"), &[]).await;
     let load = async |name: &str| {
         let body = json!({"path": Fixtures::get().probe(), "name": name, "config": config});
-        let (status, said) = host.admin("POST", "/admin/plugins", Some(&body)).await;
+        let (status, said) = server.call("POST", "/admin/plugins", Some(&body)).await;
         assert_eq!(status, 201, "{said}");
     };
     let hook_runs = async |name: &str| {
         let line = format!("{name}.pre\n");
-        host.until(async || std::fs::read_to_string(&log).unwrap_or_default().contains(&line)).await;
+        until("the hook runs", async || std::fs::read_to_string(&log).unwrap_or_default().contains(&line))
+            .await;
     };
     load("first").await;
     // The request hangs in the hook; its answer is not waited for.
     let body = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]});
-    let request = reqwest::Client::new().post(format!("{}/v1/chat/completions", host.api)).json(&body);
-    let hanging = tokio::spawn(request.send());
+    let hanging = tokio::spawn(server.post("/v1/chat/completions", &body).send());
     hook_runs("first").await;
-    let (status, said) = host.admin("DELETE", "/admin/plugins/first", None).await;
+    let (status, said) = server.call("DELETE", "/admin/plugins/first", None).await;
     assert_eq!((status, &said), (202, &json!({"state": "draining"})));
-    let (_, list) = host.admin("GET", "/admin/plugins", None).await;
+    let (_, list) = server.call("GET", "/admin/plugins", None).await;
     let states: Vec<(&Value, &Value)> =
         list["plugins"].as_array().expect("a list").iter().map(|it| (&it["name"], &it["state"])).collect();
     assert_eq!(states, [(&json!("first"), &json!("draining"))]);
-    let ended = host.stop().await;
+    let ended = server.stop().await;
     assert!(ended.contains("some requests had not ended"), "{ended}");
     assert!(ended.contains("instance=\"first\""), "it is reported: {ended}");
     hanging.abort();

@@ -3,7 +3,8 @@
 
 use std::{fs, path::PathBuf};
 
-use llmux_tests::{Fixtures, Host, host::llmux};
+use llmux_testing::{Server, program::llmux};
+use llmux_tests::Fixtures;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -20,7 +21,7 @@ fn trap() -> (TempDir, PathBuf, PathBuf) {
 
 #[tokio::test]
 async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
-    let (_root, folder, log) = trap();
+    let (root, folder, log) = trap();
     let (dir, file) = (folder.to_str().expect("text"), folder.join("libinitializer.so"));
     let file = file.to_str().expect("text");
     for (arguments, is_good) in [
@@ -31,13 +32,15 @@ async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
         (&["plugin", "verify", file], true),
         (&["plugin", "verify", "--sha256", &"0".repeat(64), file], false),
     ] {
-        let (succeeded, said) = llmux(arguments).await;
-        assert_eq!(succeeded, is_good, "{arguments:?}: {said}");
+        let output = llmux(root.path()).args(arguments).output().await.expect("llmux runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.success(), is_good, "{arguments:?}: {said}");
         assert!(said.contains("initializer"), "it was looked at: {arguments:?}: {said}");
         assert!(!log.exists(), "the initializer ran: {arguments:?}");
     }
-    let (succeeded, said) = llmux(&["chat", "--plugin", file, "Hello"]).await;
-    assert!(succeeded && log.exists(), "loaded, it runs: {said}");
+    let chat =
+        llmux(root.path()).args(["chat", "--plugin", file, "Hello"]).output().await.expect("llmux runs");
+    assert!(chat.status.success() && log.exists(), "loaded, it runs: {chat:?}");
 }
 
 #[tokio::test]
@@ -47,7 +50,7 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
     let folders = |more: &str| format!("[plugins]\ndirs = [{folder:?}]\n{more}\n");
     let plugin = |more: &str| format!("[[plugin]]\nname = \"initializer\"\n{more}\n");
     let off = folders("autoload = true\nwatch = true") + &plugin("enabled = false");
-    let host = Host::start(&configuration(&off), &[]).await;
+    let server = Server::with(&configuration(&off), &[]).await;
     let quiet = |after: &str| assert!(!log.exists(), "the initializer ran: {after}");
     quiet("a start with `enabled = false`, autoload and watch");
     for body in [
@@ -55,17 +58,17 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
         json!({"plugin": "initializer", "name": "a", "sha256": "00".repeat(32)}),
         json!({"path": file, "name": "No Name"}),
     ] {
-        let (status, said) = host.admin("POST", "/admin/plugins", Some(&body)).await;
+        let (status, said) = server.call("POST", "/admin/plugins", Some(&body)).await;
         assert_eq!(status, 422, "{said}");
         quiet("a refused load");
     }
     let wrong =
         folders("autoload = true\nwatch = true") + &plugin(&format!("sha256 = \"{}\"", "0".repeat(64)));
-    assert_eq!(host.reconfigure(&configuration(&wrong)).await, 422);
+    assert_eq!(server.reconfigure(&configuration(&wrong)).await, 422);
     quiet("a refused configuration");
-    assert_eq!(host.reconfigure(&configuration(&off)).await, 200);
+    assert_eq!(server.reconfigure(&configuration(&off)).await, 200);
     quiet("a reload that leaves it off");
     let on = folders("autoload = true\nwatch = true") + &plugin("");
-    assert_eq!(host.reconfigure(&configuration(&on)).await, 200);
+    assert_eq!(server.reconfigure(&configuration(&on)).await, 200);
     assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once it is on");
 }

@@ -13,7 +13,7 @@ use async_openai::{
     },
 };
 use futures_util::StreamExt;
-use llmux_tests::Host;
+use llmux_testing::{Server, program::until};
 use serde_json::{Value, json};
 
 /// Configuration with a slow model and quick models.
@@ -35,8 +35,8 @@ fn configuration(more: &str) -> String {
     format!("{CONFIGURATION}{more}")
 }
 
-fn client(host: &Host) -> Client<OpenAIConfig> {
-    Client::with_config(OpenAIConfig::new().with_api_base(format!("{}/v1", host.api)).with_api_key("none"))
+fn client(server: &Server) -> Client<OpenAIConfig> {
+    Client::with_config(OpenAIConfig::new().with_api_base(format!("{}/v1", server.api)).with_api_key("none"))
 }
 
 fn chat(model: &str, text: &str) -> CreateChatCompletionRequest {
@@ -68,12 +68,12 @@ where
 
 #[tokio::test]
 async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded() {
-    let host = Host::start(CONFIGURATION, &[]).await;
-    let client = client(&host);
+    let server = Server::with(CONFIGURATION, &[]).await;
+    let client = client(&server);
     assert_eq!(answer(&client, "echo", "Hello there").await, "Hello there", "no plugin yet");
 
     let body = json!({"path": visitor::library(), "config": {"mark": "was here"}});
-    let (status, loaded) = host.admin("POST", "/admin/plugins", Some(&body)).await;
+    let (status, loaded) = server.call("POST", "/admin/plugins", Some(&body)).await;
     assert_eq!(
         (status, &loaded["state"], &loaded["generation"]),
         (201, &json!("active"), &json!(1)),
@@ -88,7 +88,12 @@ async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded
     let sent: Value = serde_json::from_str(sent.trim_end_matches(" [was here]")).expect("a body");
     assert_eq!(sent["messages"][0], json!({"role": "system", "content": "was here"}));
     // A stream, and its header, through raw HTTP.
-    let (head, events) = host.raw_stream("echo", "so be it").await;
+    let body =
+        json!({"model": "echo", "stream": true, "messages": [{"role": "user", "content": "so be it"}]});
+    let body = body.to_string();
+    let head = "POST /v1/chat/completions HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let raw = server.raw(&format!("{head}content-length: {}\r\n\r\n{body}", body.len())).await;
+    let (head, events) = raw.split_once("\r\n\r\n").expect("a head");
     assert!(head.contains("x-visitor: was here"), "{head}");
     assert!(events.contains("\"SO") && events.ends_with("data: [DONE]\n\n"), "{events}");
 
@@ -99,16 +104,17 @@ async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded
         let chunk = stream.next().await.expect("a chunk").expect("a chunk");
         text.push_str(chunk.choices[0].delta.content.as_deref().unwrap_or_default());
     }
-    let unload = tokio::spawn(host.admin_request("DELETE", "/admin/plugins/visitor", None));
-    host.until(async || answer(&client, "echo", "And now").await == "And now").await;
+    let unload = tokio::spawn(server.call("DELETE", "/admin/plugins/visitor", None));
+    until("new requests run without it", async || answer(&client, "echo", "And now").await == "And now")
+        .await;
     text.push_str(&rest(&mut stream).await);
     assert_eq!(text, "ONE TWO THREE FOUR", "the stream ends as it began");
     assert_eq!(unload.await.expect("an answer").0, 204, "once the stream has ended, it is gone");
 
-    let (_, list) = host.admin("GET", "/admin/plugins", None).await;
+    let (_, list) = server.call("GET", "/admin/plugins", None).await;
     assert_eq!(list["plugins"], json!([]));
     assert_eq!(list["retired"]["count"], 1, "the image stays mapped, and is counted");
-    let log = host.stop().await;
+    let log = server.stop().await;
     for line in ["visitor is here", "the visitor leaves"] {
         assert!(log.contains(line), "the library's own events reach the host's log: {line}\n{log}");
     }
@@ -116,10 +122,10 @@ async fn a_library_compiled_elsewhere_changes_live_requests_until_it_is_unloaded
 
 #[tokio::test]
 async fn e5_a_panic_of_a_loaded_plugin_leaves_every_other_request_alone() {
-    let host = Host::start(CONFIGURATION, &[]).await;
-    let client = client(&host);
+    let server = Server::with(CONFIGURATION, &[]).await;
+    let client = client(&server);
     let body = json!({"path": visitor::library(), "config": {"mark": "m"}});
-    assert_eq!(host.admin("POST", "/admin/plugins", Some(&body)).await.0, 201);
+    assert_eq!(server.call("POST", "/admin/plugins", Some(&body)).await.0, 201);
     let requests = (0..20).map(|at| {
         let client = client.clone();
         async move { answer(&client, "echo", if at % 2 == 0 { "panic" } else { "fine" }).await }
@@ -128,19 +134,19 @@ async fn e5_a_panic_of_a_loaded_plugin_leaves_every_other_request_alone() {
     for (at, answer) in answers.iter().enumerate() {
         assert_eq!(answer, if at % 2 == 0 { "panic [m]" } else { "fine [m]" }, "request {at} goes on");
     }
-    let (_, info) = host.admin("GET", "/admin/plugins/visitor", None).await;
+    let (_, info) = server.call("GET", "/admin/plugins/visitor", None).await;
     let panics =
         info["hooks"].as_array().into_iter().flatten().map(|hook| hook["panics"].as_u64().unwrap_or(0));
     assert_eq!(panics.sum::<u64>(), 10, "{info}");
-    assert!(host.stop().await.contains("as it was told"), "the panic's message is in the log");
+    assert!(server.stop().await.contains("as it was told"), "the panic's message is in the log");
 }
 
 #[tokio::test]
 async fn the_other_endpoints_go_the_same_way() {
-    let host = Host::start(CONFIGURATION, &[]).await;
-    let client = client(&host);
+    let server = Server::with(CONFIGURATION, &[]).await;
+    let client = client(&server);
     let body = json!({"path": visitor::library(), "config": {"mark": "m"}});
-    assert_eq!(host.admin("POST", "/admin/plugins", Some(&body)).await.0, 201);
+    assert_eq!(server.call("POST", "/admin/plugins", Some(&body)).await.0, 201);
     let request = async_openai::types::embeddings::CreateEmbeddingRequestArgs::default()
         .model("echo")
         .input("some text")
@@ -155,7 +161,7 @@ async fn the_other_endpoints_go_the_same_way() {
         .expect("a request");
     let response = client.responses().create(request).await.expect("a response");
     assert_eq!(response.output_text().as_deref(), Some("Hello there"), "no content that the plugin knows");
-    let (_, info) = host.admin("GET", "/admin/plugins/visitor", None).await;
+    let (_, info) = server.call("GET", "/admin/plugins/visitor", None).await;
     let pre = &info["hooks"][0];
     assert_eq!((&pre["hook"], &pre["calls"]), (&json!("pre_hook"), &json!(2)), "{info}");
 }

@@ -3,9 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::OnceLock,
 };
+
+use llmux_testing::build::cargo;
 
 /// Returns the library, which is built once for each run.
 pub(crate) fn library() -> &'static Path {
@@ -29,8 +30,7 @@ fn build() -> (PathBuf, tempfile::TempDir) {
     fs::copy(here.join("../Cargo.lock"), root.join("Cargo.lock")).expect("copied");
     // What is built of its dependencies is kept for the next run.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("visitor");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = cargo()
         .current_dir(root)
         .env("CARGO_TARGET_DIR", &target)
         .args(["build", "--quiet"])

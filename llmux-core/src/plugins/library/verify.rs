@@ -15,6 +15,7 @@ use super::{
     object_file,
     signature::{self, SignatureState, TrustedKey},
 };
+use crate::setters::setters;
 
 /// Options of the checks of a library.
 #[derive(Clone, Debug)]
@@ -47,42 +48,19 @@ impl Default for VerifyOptions {
     }
 }
 
-impl VerifyOptions {
+setters! { VerifyOptions:
     /// Sets the SHA-256 that the library must have; `None` for any.
-    pub fn with_sha256(mut self, sha256: Option<String>) -> Self {
-        self.sha256 = sha256;
-        self
-    }
-
+    with_sha256: sha256: Option<String>;
     /// Sets whether files and folders that other users could change are accepted.
-    pub fn with_allow_insecure_permissions(mut self, allow: bool) -> Self {
-        self.allow_insecure_permissions = allow;
-        self
-    }
-
+    with_allow_insecure_permissions: allow_insecure_permissions: bool;
     /// Sets the size limit of a file, in bytes.
-    pub fn with_max_size(mut self, max: u64) -> Self {
-        self.max_size = max;
-        self
-    }
-
+    with_max_size: max_size: u64;
     /// Sets the keys whose signatures are trusted.
-    pub fn with_trusted_keys(mut self, keys: Vec<TrustedKey>) -> Self {
-        self.trusted_keys = keys;
-        self
-    }
-
+    with_trusted_keys: trusted_keys: Vec<TrustedKey>;
     /// Sets whether libraries without a signature are refused.
-    pub fn with_require_signature(mut self, require: bool) -> Self {
-        self.require_signature = require;
-        self
-    }
-
+    with_require_signature: require_signature: bool;
     /// Sets the plugin folders.
-    pub fn with_folders(mut self, folders: Vec<PathBuf>) -> Self {
-        self.folders = folders;
-        self
-    }
+    with_folders: folders: Vec<PathBuf>;
 }
 
 /// A library that passed the checks.

@@ -127,13 +127,7 @@ impl Registry {
                 None => self.refusals().note(&InspectedLibrary::new(path), &error),
             };
         }
-        self.tell(PluginEvent::refused(
-            attempted,
-            name,
-            running.map(Instance::edition),
-            tried.as_ref().and_then(Edition::tried),
-            error.to_string(),
-        ));
+        self.tell_refused(attempted, name, running, tried.as_ref(), &error);
         Err(error)
     }
 
@@ -159,13 +153,7 @@ impl Registry {
         }
         let running = before.iter().find(|instance| instance.name() == name);
         let tried = queue.stage.loader.tried.take();
-        self.tell(PluginEvent::refused(
-            attempted,
-            name,
-            running.map(Instance::edition),
-            tried.as_ref().and_then(Edition::tried),
-            error.to_string(),
-        ));
+        self.tell_refused(attempted, name, running, tried.as_ref(), &error);
         Err(Some(error))
     }
 
@@ -180,14 +168,21 @@ impl Registry {
         let file_name =
             || file.path.file_name().unwrap_or(file.path.as_os_str()).to_string_lossy().into_owned();
         let attempted = if running.is_some() { "reload" } else { "load" };
-        self.tell(PluginEvent::refused(
-            attempted,
-            user.clone().unwrap_or_else(file_name),
-            running.map(Instance::edition),
-            Edition::tried(&file),
-            error.to_string(),
-        ));
+        self.tell_refused(attempted, user.clone().unwrap_or_else(file_name), running, Some(&file), &error);
         Some(error)
+    }
+
+    /// Reports that a change of this instance was refused, with the edition that runs and the file that was tried.
+    fn tell_refused(
+        &self,
+        attempted: &'static str,
+        name: String,
+        running: Option<&Instance>,
+        tried: Option<&InspectedLibrary>,
+        error: &PluginError,
+    ) {
+        let (running, tried) = (running.map(Instance::edition), tried.and_then(Edition::tried));
+        self.tell(PluginEvent::refused(attempted, name, running, tried, error.to_string()));
     }
 
     /// Publishes the list as one snapshot, and reports each difference. Returns the instances that are new or changed.

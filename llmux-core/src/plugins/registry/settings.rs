@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     pipeline::PipelineConfig,
     plugins::library::{discover::distinct, signature::TrustedKey, verify::VerifyOptions},
+    setters::setters,
 };
 
 /// Settings of the registry. All of them can change while the program runs ([`Client::reconfigure`]).
@@ -43,49 +44,24 @@ impl Default for PluginsConfig {
     }
 }
 
-impl PluginsConfig {
+setters! { PluginsConfig:
     /// Sets the plugin folders.
-    pub fn with_dirs(mut self, dirs: Vec<PathBuf>) -> Self {
-        self.dirs = dirs;
-        self
-    }
-
+    with_dirs: dirs: Vec<PathBuf>;
     /// Sets whether each unused library in the folders gets an instance.
-    pub fn with_autoload(mut self, autoload: bool) -> Self {
-        self.autoload = autoload;
-        self
-    }
-
+    with_autoload: autoload: bool;
     /// Sets whether files and folders that other users could change are loaded.
-    pub fn with_allow_insecure_permissions(mut self, allow: bool) -> Self {
-        self.allow_insecure_permissions = allow;
-        self
-    }
-
+    with_allow_insecure_permissions: allow_insecure_permissions: bool;
     /// Sets the public keys whose signatures are trusted.
-    pub fn with_trusted_keys(mut self, keys: Vec<TrustedKey>) -> Self {
-        self.trusted_keys = keys;
-        self
-    }
-
+    with_trusted_keys: trusted_keys: Vec<TrustedKey>;
     /// Sets whether libraries that no trusted key has signed are refused.
-    pub fn with_require_signature(mut self, require: bool) -> Self {
-        self.require_signature = require;
-        self
-    }
-
+    with_require_signature: require_signature: bool;
     /// Sets the number of retired images from which on loading is refused.
-    pub fn with_max_retired_images(mut self, max: u64) -> Self {
-        self.max_retired_images = max;
-        self
-    }
-
+    with_max_retired_images: max_retired_images: u64;
     /// Sets the time that an unload waits before it answers that the instance is still draining.
-    pub fn with_drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
-        self
-    }
+    with_drain_timeout: drain_timeout: Duration;
+}
 
+impl PluginsConfig {
     /// Returns the checks that a library must pass.
     pub(super) fn verify_options(&self) -> VerifyOptions {
         VerifyOptions {
