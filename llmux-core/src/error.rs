@@ -76,8 +76,13 @@ impl ErrorKind {
 ///
 /// Its document is `{"status", "error": {"message", "type", "param", "code", …}}`, with `"retry_after"` (seconds) if
 /// known. Post hooks read and edit that document.
+///
+/// The type is one pointer wide, because results move through every call of the pipeline.
 #[derive(Clone)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+#[derive(Clone)]
+struct Parts {
     origin: Origin,
     document: Document,
 }
@@ -142,14 +147,14 @@ impl Error {
     #[must_use]
     pub fn with_code(mut self, code: &str) -> Self {
         // An `error` that is no object has no place for a code.
-        let _ = self.document.set("/error/code", &Value::from(code).to_string());
+        let _ = self.0.document.set("/error/code", &Value::from(code).to_string());
         self
     }
 
     /// Sets the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.origin.source = Some(Arc::from(source.into()));
+        self.0.origin.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -183,22 +188,24 @@ impl Error {
 
     /// Splits the error into its origin and its document, which hooks may edit.
     pub(crate) fn split(self) -> (Origin, Document) {
-        (self.origin, self.document)
+        let Parts { origin, document } = *self.0;
+        (origin, document)
     }
 
     /// Joins an origin and a document. The document is an error's, or it has passed [`check`](Self::check).
     pub(crate) fn join(origin: Origin, document: Document) -> Self {
-        Self { origin, document }
+        Self(Box::new(Parts { origin, document }))
     }
 
     /// The error's origin.
     pub fn kind(&self) -> ErrorKind {
-        self.origin.kind
+        self.0.origin.kind
     }
 
     /// The HTTP status, 400 to 599. The kind's own, if a plugin has set another.
     pub fn status(&self) -> u16 {
-        self.document
+        self.0
+            .document
             .get("/status")
             .and_then(|status| status.parse().ok())
             .filter(|status| (400..600).contains(status))
@@ -207,22 +214,22 @@ impl Error {
 
     /// The error's `message`, for the client.
     pub fn message(&self) -> &str {
-        self.document.get_str("/error/message").unwrap_or_default()
+        self.0.document.get_str("/error/message").unwrap_or_default()
     }
 
     /// The error's `type`.
     pub fn error_type(&self) -> &str {
-        self.document.get_str("/error/type").unwrap_or(self.kind().as_str())
+        self.0.document.get_str("/error/type").unwrap_or(self.kind().as_str())
     }
 
     /// The error's `code`.
     pub fn code(&self) -> Option<&str> {
-        self.document.get_str("/error/code")
+        self.0.document.get_str("/error/code")
     }
 
     /// Delay before the client should try again.
     pub fn retry_after(&self) -> Option<Duration> {
-        let seconds: f64 = self.document.get("/retry_after")?.parse().ok()?;
+        let seconds: f64 = self.0.document.get("/retry_after")?.parse().ok()?;
         Duration::try_from_secs_f64(seconds).ok()
     }
 
@@ -238,13 +245,13 @@ impl Error {
 
     /// The body for the client, in the OpenAI shape: `{"error": {…}}`.
     pub fn body(&self) -> Bytes {
-        let error = self.document.get("/error").unwrap_or("{}");
+        let error = self.0.document.get("/error").unwrap_or("{}");
         Bytes::from(format!("{{\"error\":{error}}}"))
     }
 
     /// The error document.
     pub fn document(&self) -> &Document {
-        &self.document
+        &self.0.document
     }
 }
 
@@ -268,13 +275,16 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error").field("kind", &self.origin.kind).field("document", &self.document).finish()
+        f.debug_struct("Error")
+            .field("kind", &self.0.origin.kind)
+            .field("document", &self.0.document)
+            .finish()
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let source = self.origin.source.as_deref()?;
+        let source = self.0.origin.source.as_deref()?;
         Some(source)
     }
 }

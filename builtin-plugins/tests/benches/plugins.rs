@@ -108,7 +108,7 @@ impl Bench {
         if case != Case::Miss {
             // The first request uses up the limit, or its answer is stored.
             bench.send(1);
-            bench.runtime.block_on(tokio::time::sleep(Duration::from_millis(50)));
+            bench.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
         }
         bench.check(plugins);
         bench

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::HashSet};
 use super::scan::{self, MAX_DEPTH, Quoted, Visitor};
 
 /// Maximum number of keys that are compared in pairs, which needs no memory.
-const FEW: usize = 16;
+const FEW: usize = 32;
 
 /// Calls `hide` with the position of each key that a later one hides, in no particular order. There are `count` keys.
 pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, mut hide: impl FnMut(usize)) {

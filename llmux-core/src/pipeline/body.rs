@@ -1,6 +1,6 @@
 //! A JSON body as hooks see it: parsed on first access, bounded in size, restored after a failed hook.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use bytes::Bytes;
 use once_cell::sync::OnceCell;
@@ -18,7 +18,7 @@ pub(crate) struct Body {
     /// The content before the first edit of the current call. Most calls edit nothing.
     saved: Option<Box<Content>>,
     /// The largest size that an edit may produce, in bytes; `None` for a body that may only be read.
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     edits: u32,
     /// Bytes that the current call has read and written.
     read: Counter,
@@ -58,6 +58,8 @@ impl Body {
     }
 
     fn of(content: Content, limit: Option<usize>) -> Self {
+        // No edit fits into a byte, nor into none.
+        let limit = limit.map(|limit| NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
         let (read, written) = (Counter::default(), Counter::default());
         Self { content, saved: None, limit, edits: 0, read, written }
     }
@@ -102,7 +104,7 @@ impl Body {
     ) -> Result<(), EditRefused> {
         let limit = self.limit.ok_or(EditRefused::ReadOnly)?;
         let document = self.document().ok_or(EditRefused::NoSuchPlace)?;
-        if growth > 0 && growth.saturating_add(document.size()) > limit {
+        if growth > 0 && growth.saturating_add(document.size()) > limit.get() {
             return Err(EditRefused::TooLarge);
         }
         if self.saved.is_none() {

@@ -33,6 +33,9 @@ pub(crate) enum StreamItem {
     Failed(Head, Error),
 }
 
+/// An item moves from hand to hand, and the compiler moves up to this many bytes without a call.
+const _: () = assert!(size_of::<StreamItem>() <= 128);
+
 /// The result of one attempt to stream.
 pub(crate) struct Attempt {
     pub(crate) result: Result<(), Error>,
