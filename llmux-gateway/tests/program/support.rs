@@ -1,4 +1,4 @@
-//! What most files here share: servers and requests (of `llmux-testing`), and the example plugins as libraries.
+//! Servers and requests, which `llmux-testing` provides, and the example plugins as libraries. Most files here use them.
 
 use std::{
     path::{Path, PathBuf},
