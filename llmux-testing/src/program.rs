@@ -94,6 +94,8 @@ impl Server {
     ///
     /// If it does not start, with its standard error.
     pub async fn of(mut command: Command, folder: TempDir) -> Self {
+        // Clients of other crates need the TLS provider that this one installs.
+        http();
         let mut child = command.spawn().expect("llmux starts");
         let mut line = String::new();
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
