@@ -74,7 +74,7 @@ async fn load_while_swapped(server: &Server, library: &Path, ask: Value, code: &
             (201, &json!(right), &json!("0.1.0")),
             "{info}"
         );
-        assert_eq!(answered_by(&server).await, "llmux-edition-marker-one", "its code");
+        assert_eq!(answered_by(server).await, "llmux-edition-marker-one", "its code");
         assert_eq!(read(server.admin(Method::DELETE, "/admin/plugins/edition")).await.0, 204);
         loaded += 1;
     }
