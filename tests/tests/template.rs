@@ -39,7 +39,16 @@ fn path_of_programs() -> OsString {
     let found = Command::new("cargo-generate").env("PATH", &path).arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
         run(cargo()
-            .args(["install", "--quiet", "--locked", "cargo-generate", "--version", VERSION, "--root"])
+            .args([
+                "install",
+                "--quiet",
+                "--debug",
+                "--locked",
+                "cargo-generate",
+                "--version",
+                VERSION,
+                "--root",
+            ])
             .arg(&tools));
     }
     path
