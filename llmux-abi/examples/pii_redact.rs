@@ -15,6 +15,9 @@ use serde_json::json;
 /// Names of the members whose strings are searched. Images and identifiers are not.
 const WORDS: &str = "content text arguments reasoning_content refusal input output prompt instructions delta";
 
+/// Largest sum of the lengths of all pointers that one edit of a body needs, in bytes.
+const MAX_POINTERS: usize = 4 << 20;
+
 /// Pattern of the texts to mask, with one group for each kind. `TEXT` matches text of the client that looks like a
 /// placeholder.
 static PERSONAL: LazyLock<Regex> = LazyLock::new(|| {
@@ -136,18 +139,27 @@ fn card(text: &str) -> Option<&str> {
 }
 
 /// Edits the strings in the members of `WORDS`. `edit` receives the body, the string's pointer and the string.
+///
+/// # Errors
+///
+/// If the pointers of the edited strings are longer than `MAX_POINTERS` together.
 fn edit(body: &mut Document<'_>, mut edit: impl FnMut(&Document<'_>, &str, &str) -> String) -> Result<()> {
-    for (pointer, text) in body.strings()? {
+    let (mut edits, mut size) = (Vec::new(), 0);
+    body.for_each_string(|pointer, text| {
         // An element of a list belongs to the member that holds the list.
         let member = pointer.rsplit('/').find(|name| name.parse::<usize>().is_err());
-        if member.is_some_and(|member| WORDS.split(' ').any(|word| word == member)) {
-            let edited = edit(body, &pointer, &text);
+        if size <= MAX_POINTERS && member.is_some_and(|member| WORDS.split(' ').any(|word| word == member)) {
+            let edited = edit(body, pointer, text);
             if edited != text {
-                body.set(&pointer, edited)?;
+                size += pointer.len();
+                edits.push((pointer.to_owned(), edited));
             }
         }
+    })?;
+    if size > MAX_POINTERS {
+        return Err(Error::new("the names around the personal texts are too long"));
     }
-    Ok(())
+    edits.into_iter().try_for_each(|(pointer, text)| body.set(&pointer, text))
 }
 
 export_plugin!(PiiRedact, name: "pii-redact", priority: 20, on_error: Some(OnError::Fail));

@@ -2,7 +2,7 @@
 //!
 //! Used by the host (for a response to a streaming request) and by plugins (for a cache that answers both kinds of
 //! request from one response). Works on JSON values: unknown members are kept if the stream's format has a place for
-//! them.
+//! them. Any JSON is converted somehow: a value of an unexpected kind passes unchanged.
 
 use serde_json::{Map, Value, json};
 
@@ -48,8 +48,11 @@ fn chat_chunks(response: &Value) -> Vec<Value> {
     let mut chunks = Vec::new();
     for choice in response["choices"].as_array().into_iter().flatten() {
         let mut delta = choice["message"].clone();
-        for (at, call) in delta["tool_calls"].as_array_mut().into_iter().flatten().enumerate() {
-            call["index"] = at.into();
+        let calls = delta.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for (at, call) in calls.into_iter().flatten().enumerate() {
+            if let Value::Object(call) = call {
+                call.insert("index".to_owned(), at.into());
+            }
         }
         if let Value::Object(delta) = &mut delta {
             delta.retain(|_, value| !value.is_null());

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The client has been shut down. Status 503. Made by the client.
     PipelineClosed,
+    /// The host, or a provider of the embedder, panicked while it handled the request. Status 500. Made by the pipeline.
+    Internal,
 }
 
 impl ErrorKind {
@@ -55,6 +57,7 @@ impl ErrorKind {
             ErrorKind::BadGateway => "bad_gateway",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::PipelineClosed => "pipeline_closed",
+            ErrorKind::Internal => "internal_error",
         }
     }
 
@@ -63,7 +66,7 @@ impl ErrorKind {
         match self {
             ErrorKind::InvalidRequest => 400,
             ErrorKind::ModelNotFound => 404,
-            ErrorKind::Rejected | ErrorKind::PluginFailure => 500,
+            ErrorKind::Rejected | ErrorKind::PluginFailure | ErrorKind::Internal => 500,
             ErrorKind::Provider | ErrorKind::Connect | ErrorKind::BadGateway => 502,
             ErrorKind::Timeout => 504,
             ErrorKind::Cancelled => 499,
@@ -133,9 +136,19 @@ impl Error {
         Self::new(ErrorKind::PipelineClosed, "this host is shutting down").with_code("shutting_down")
     }
 
+    /// The error of a request that streams, on an endpoint that does not.
+    pub(crate) fn no_stream() -> Self {
+        Self::new(ErrorKind::InvalidRequest, "embeddings do not stream")
+    }
+
     /// The error of a request that fails with a plugin. It does not name the plugin (rule E3).
     pub(crate) fn plugin_failure() -> Self {
         Self::new(ErrorKind::PluginFailure, "a plugin failed while it handled this request")
+    }
+
+    /// The error of a request in which the host panicked. The log states the reason.
+    pub(crate) fn internal() -> Self {
+        Self::new(ErrorKind::Internal, "an internal error occurred while this request was handled")
     }
 
     /// The error of a request whose caller went away.

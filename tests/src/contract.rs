@@ -56,7 +56,8 @@ impl Contract {
                     "    /// Registers a metric and returns its id",
                     "}\n\n/// Description of a metric to register.",
                 );
-                sources.cut("            on_complete: if is_absent(", "        });\n    }\n}");
+                sources
+                    .cut("            on_complete: if !P::EVERY_HOOK && is_absent(", "        });\n    }\n}");
                 sources.swap("            attach,\n", "");
                 let call =
                     "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
@@ -70,7 +71,7 @@ impl Contract {
                 let field = "\n    /// Once in a while.\n    \
                              pub on_idle: unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32,\n}";
                 sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
-                let last = "            cleanup: if is_absent_alone(P::cleanup) ";
+                let last = "            cleanup: if !P::EVERY_HOOK && is_absent_alone(P::cleanup) ";
                 sources.swap(last, &format!("            on_idle,\n{last}"));
                 let before = "struct Tables<P>";
                 let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) \

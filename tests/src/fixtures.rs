@@ -44,10 +44,11 @@ const fn twisted(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "guard", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 14] = [
+const CRATES: [Crate; 15] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
+    plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-tables", "tables"),
     against("llmux-older", Contract::Older),
     against("llmux-newer", Contract::Newer),
@@ -107,6 +108,11 @@ impl Fixtures {
     /// Returns the library of the guard.
     pub fn guard(&self) -> PathBuf {
         self.library("llmux-guard")
+    }
+
+    /// Returns the library of the plugin that misbehaves.
+    pub fn misbehaving(&self) -> PathBuf {
+        self.library("llmux-misbehaving")
     }
 
     /// Returns the library of the plugin that uses the tables of the contract, without the SDK.

@@ -5,6 +5,9 @@
 //! has. The table recognizes it at compile time. The address of a function cannot identify it, since the compiler may
 //! merge equal functions. The size alone cannot either, since a plugin may implement a future of size 0.
 //!
+//! A hook that returns the future of another plugin's default looks like a default, too. A plugin that wraps another one
+//! therefore sets [`Plugin::EVERY_HOOK`](crate::Plugin::EVERY_HOOK).
+//!
 //! Deliberately absent: any knowledge of what the hooks do.
 //!
 //! # Soundness

@@ -1,7 +1,7 @@
-//! Contains panics: of a hook's poll, of its drop, of a task, and of a panic's own payload.
+//! Contains panics: of a function that the host calls, of a hook's poll and drop, of a task, and of a panic's own payload.
 //!
-//! Used by the shim for hooks and by `host` for tasks. Deliberately absent: the answer to a panic, which the caller
-//! chooses.
+//! Used by the shim, whose every function has one [`guarded`] body, and by `host` for tasks. Deliberately absent: the
+//! answer to a panic, which the caller chooses.
 //!
 //! # Soundness
 //!
@@ -30,6 +30,17 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
         }
         message
     })
+}
+
+/// Runs the body of a function of the contract. If the body panics, returns the neutral value: nothing unwinds out of an
+/// `extern "C"` function.
+pub fn guarded<R>(neutral: R, body: impl FnOnce() -> R) -> R {
+    guarded_or(|| neutral, body)
+}
+
+/// Runs the body of a function of the contract, as [`guarded`] does. The neutral value is made when it is needed.
+pub fn guarded_or<R>(neutral: impl FnOnce() -> R, body: impl FnOnce() -> R) -> R {
+    caught(body).unwrap_or_else(|_| neutral())
 }
 
 /// Returns the message of a panic.
@@ -90,9 +101,17 @@ impl<F, H: Borrow<HostHandle>> Drop for Contained<F, H> {
     }
 }
 
-/// Runs a task. A panic ends only the task itself.
-pub(crate) async fn guarded_task(host: HostHandle, task: impl Future<Output = ()> + Send + 'static) {
-    let mut task = pin!(Contained::new(task, host));
-    // The panic hook has reported the panic to the host.
-    let _ = poll_fn(|cx| task.as_mut().poll(cx, |()| ())).await;
+/// Returns a task of the plugin as a future that neither its `poll` nor its `drop` unwinds, also before its first poll. A
+/// panic ends only the task itself.
+pub(crate) fn guarded_task(
+    host: HostHandle,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Not an `async fn`: until its first poll it would hold the task as a bare argument.
+    let task = Contained::new(task, host);
+    async move {
+        let mut task = pin!(task);
+        // The panic hook has reported the panic to the host.
+        let _ = poll_fn(|cx| task.as_mut().poll(cx, |()| ())).await;
+    }
 }

@@ -79,7 +79,7 @@ impl Host {
     /// # Errors
     ///
     /// If the connection fails, the time limit passes, or the body is larger than 16 MiB. A response of any status is
-    /// `Ok`.
+    /// `Ok`. The host follows no redirect: a 3xx is a response, and its `location` header names the place.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse> {
         let headers: Vec<RawHeader<'_>> = request
             .headers
@@ -105,7 +105,8 @@ impl Host {
     /// Registers a counter, a metric that only grows. The name follows Prometheus' rules, as `myplugin_blocked_total`.
     /// The host's `/metrics` shows the counter until the instance is unloaded, and adds the label `plugin`.
     ///
-    /// A label keeps 1000 values of at most 256 bytes each. The host replaces all other values by `other`.
+    /// A label keeps 1000 values of at most 256 bytes each, and a metric keeps 10 000 series. The host replaces all other
+    /// values by `other`.
     ///
     /// # Errors
     ///

@@ -22,10 +22,12 @@ pub(crate) mod response;
 pub(crate) mod shim;
 pub(crate) mod source;
 mod state;
+mod strings;
 mod tracing;
 pub(crate) mod value;
 
 pub use chunk::Chunk;
+pub use contain::{guarded, guarded_or};
 pub use context::{Context, REDACTED_HEADERS};
 pub use error::{Error, Result};
 pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow};

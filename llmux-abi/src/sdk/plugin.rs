@@ -73,6 +73,13 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// the value found. A plugin without configuration uses [`NoConfig`].
     type Config: Configuration;
 
+    /// Whether the host calls every hook of this plugin, also one that looks like the trait's default. Default `false`:
+    /// the host does not call a hook that the plugin does not implement.
+    ///
+    /// A plugin that wraps another one sets it to `true`. A hook that is written as a plain `fn`, and that returns the
+    /// future of the inner plugin's default, cannot be told from the default itself, and the host would not call it.
+    const EVERY_HOOK: bool = false;
+
     /// Makes an instance. Called once for each instance, on a thread that may block for at most 10 s.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! The request, as a view of the document that the host owns.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    borrow::Cow,
+    ops::{Deref, DerefMut},
+};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{error::Result, handle::Document};
 
@@ -48,13 +52,17 @@ impl<'a> Request<'a> {
     /// Returns the messages of a chat, in order. Empty if the body has no `messages`.
     pub fn messages(&self) -> impl DoubleEndedIterator<Item = Message<'_>> + ExactSizeIterator {
         let count = self.len("/messages").unwrap_or(0);
-        (0..count).map(|index| Message { document: &self.document, index })
+        (0..count).map(|index| {
+            let json = self.text(&format!("/messages/{index}")).unwrap_or("null");
+            Message { json, index }
+        })
     }
 
     /// Returns the text of the last message of role `user`. On other endpoints, returns `input` or `prompt` if that
     /// member is a string.
     pub fn last_user_text(&self) -> Option<String> {
-        if let Some(message) = self.messages().rev().find(|message| message.role() == Some("user")) {
+        if let Some(message) = self.messages().rev().find(|message| message.role().as_deref() == Some("user"))
+        {
             return Some(message.text());
         }
         self.get_str("/input").or_else(|| self.get_str("/prompt")).map(str::to_owned)
@@ -94,14 +102,44 @@ struct NewMessage<'m> {
     content: &'m str,
 }
 
-/// One message of a chat request.
+/// One message of a chat request. It reads its own JSON text, so that all messages together cost one look at each.
 #[derive(Clone, Copy)]
 pub struct Message<'r> {
-    document: &'r Document<'r>,
+    json: &'r str,
     index: usize,
 }
 
+/// The members of a message that its methods read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members<'m> {
+    #[serde(borrow)]
+    role: Option<&'m RawValue>,
+    #[serde(borrow)]
+    content: Option<&'m RawValue>,
+}
+
+/// A part of a message's content.
+#[derive(Deserialize)]
+struct Part<'p> {
+    #[serde(borrow)]
+    text: &'p RawValue,
+}
+
+/// A JSON string, borrowed if it has no escapes.
+#[derive(Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+
+/// Returns a value as a string, or `None` if it is of another kind.
+fn string(json: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(json.get()).ok().map(|text| text.0)
+}
+
 impl<'r> Message<'r> {
+    fn members(&self) -> Members<'r> {
+        serde_json::from_str(self.json).unwrap_or_default()
+    }
+
     /// Returns the message's position in `messages`, from 0.
     pub fn index(&self) -> usize {
         self.index
@@ -113,23 +151,25 @@ impl<'r> Message<'r> {
     }
 
     /// Returns the message's role, as `user`.
-    pub fn role(&self) -> Option<&'r str> {
-        self.document.get_str(&self.pointer("role"))
+    pub fn role(&self) -> Option<Cow<'r, str>> {
+        self.members().role.and_then(string)
     }
 
     /// Returns the message's content if it is a plain string.
-    pub fn content(&self) -> Option<&'r str> {
-        self.document.get_str(&self.pointer("content"))
+    pub fn content(&self) -> Option<Cow<'r, str>> {
+        self.members().content.and_then(string)
     }
 
     /// Returns the message's text: the content, or the text parts of the content joined by newlines.
     pub fn text(&self) -> String {
-        if let Some(content) = self.content() {
-            return content.to_owned();
+        let Some(content) = self.members().content else { return String::new() };
+        if let Some(content) = string(content) {
+            return content.into_owned();
         }
-        let parts = self.document.len(&self.pointer("content")).unwrap_or(0);
-        let texts = (0..parts).filter_map(|part| {
-            self.document.get_str(&format!("/messages/{}/content/{part}/text", self.index))
+        let parts: Vec<&RawValue> = serde_json::from_str(content.get()).unwrap_or_default();
+        let texts = parts.into_iter().filter_map(|part| {
+            let part: Part<'_> = serde_json::from_str(part.get()).ok()?;
+            string(part.text)
         });
         texts.collect::<Vec<_>>().join("\n")
     }

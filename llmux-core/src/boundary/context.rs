@@ -7,6 +7,7 @@ use abi_stable::{
     sabi_types::{RMut, RRef},
     std_types::{RNone, ROption, RSome, RStr},
 };
+use llmux_abi::host::guarded;
 use llmux_abi::raw::{
     context::{self as field, ContextObject, ContextTable, ContextTableRef, RawContext, StateObject},
     value::{self, RawValue},
@@ -55,52 +56,64 @@ fn call_mut<'a>(object: RMut<'a, ContextObject>) -> &'a mut CallContext<'a> {
 }
 
 unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> ROption<RStr<'a>> {
-    let context = context(object);
-    let deployment = context.deployment.as_deref();
-    let identity = context.identity.as_deref();
-    let text = match which {
-        field::CONTEXT_REQUEST_ID => Some(&*context.request_id),
-        field::CONTEXT_ENDPOINT => Some(context.endpoint.path()),
-        field::CONTEXT_MODEL => Some(&*context.model),
-        field::CONTEXT_PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
-        field::CONTEXT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
-        field::CONTEXT_KEY_ID => identity.map(|identity| identity.key_id.as_str()),
-        field::CONTEXT_USER => identity.and_then(|identity| identity.user.as_deref()),
-        field::CONTEXT_TEAM => identity.and_then(|identity| identity.team.as_deref()),
-        _ => None,
-    };
-    text.map(RStr::from_str).into()
+    guarded(RNone, || {
+        let context = context(object);
+        let deployment = context.deployment.as_deref();
+        let identity = context.identity.as_deref();
+        let text = match which {
+            field::CONTEXT_REQUEST_ID => Some(&*context.request_id),
+            field::CONTEXT_ENDPOINT => Some(context.endpoint.path()),
+            field::CONTEXT_MODEL => Some(&*context.model),
+            field::CONTEXT_PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
+            field::CONTEXT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
+            field::CONTEXT_KEY_ID => identity.map(|identity| identity.key_id.as_str()),
+            field::CONTEXT_USER => identity.and_then(|identity| identity.user.as_deref()),
+            field::CONTEXT_TEAM => identity.and_then(|identity| identity.team.as_deref()),
+            _ => None,
+        };
+        text.map(RStr::from_str).into()
+    })
 }
 
 unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROption<i64> {
-    let call = call(object);
-    let context = &*call.request;
-    match which {
-        field::CONTEXT_ATTEMPT => RSome(context.attempt.into()),
-        field::CONTEXT_IS_STREAMING => RSome(context.is_streaming.into()),
-        field::CONTEXT_STARTED => RSome(context.started_micros()),
-        field::CONTEXT_REMAINING => RSome(call.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX)),
-        _ => RNone,
-    }
+    guarded(RNone, || {
+        let call = call(object);
+        let context = &*call.request;
+        match which {
+            field::CONTEXT_ATTEMPT => RSome(context.attempt.into()),
+            field::CONTEXT_IS_STREAMING => RSome(context.is_streaming.into()),
+            field::CONTEXT_STARTED => RSome(context.started_micros()),
+            field::CONTEXT_REMAINING => {
+                RSome(call.limit.remaining().as_millis().try_into().unwrap_or(i64::MAX))
+            }
+            _ => RNone,
+        }
+    })
 }
 
 unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>) -> ROption<RStr<'a>> {
-    let value = context(object).headers.get(name.as_str());
-    value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
+    guarded(RNone, || {
+        let value = context(object).headers.get(name.as_str());
+        value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
+    })
 }
 
 unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
-    let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
-    let raw = context(object).collected.value(key.as_str()).map(|value| match value {
-        StoredValue::String(text) => {
-            RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) }
-        }
-        StoredValue::Json(text) => RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) },
-        StoredValue::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
-        StoredValue::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),
-        StoredValue::Boolean(boolean) => scalar(value::VALUE_BOOLEAN, u64::from(*boolean)),
-    });
-    raw.into()
+    guarded(RNone, || {
+        let scalar = |kind, bits| RawValue { kind, bits, text: RStr::empty() };
+        let raw = context(object).collected.value(key.as_str()).map(|value| match value {
+            StoredValue::String(text) => {
+                RawValue { kind: value::VALUE_STRING, bits: 0, text: RStr::from_str(text) }
+            }
+            StoredValue::Json(text) => {
+                RawValue { kind: value::VALUE_JSON, bits: 0, text: RStr::from_str(text) }
+            }
+            StoredValue::Integer(integer) => scalar(value::VALUE_INTEGER, *integer as u64),
+            StoredValue::Float(float) => scalar(value::VALUE_FLOAT, float.to_bits()),
+            StoredValue::Boolean(boolean) => scalar(value::VALUE_BOOLEAN, u64::from(*boolean)),
+        });
+        raw.into()
+    })
 }
 
 /// Copies a plugin's value; `None` for a kind that this host does not know.
@@ -116,9 +129,11 @@ pub(super) fn owned(raw: RawValue<'_>) -> Option<StoredValue> {
 }
 
 unsafe extern "C" fn set_value(object: RMut<'_, ContextObject>, key: RStr<'_>, raw: RawValue<'_>) -> u32 {
-    change(object, |context| match owned(raw) {
-        Some(value) => context.collected.set_value(key.as_str(), value),
-        None => Err(Refused::Invalid),
+    guarded(field::CONTEXT_INVALID, || {
+        change(object, |context| match owned(raw) {
+            Some(value) => context.collected.set_value(key.as_str(), value),
+            None => Err(Refused::Invalid),
+        })
     })
 }
 
@@ -127,7 +142,9 @@ unsafe extern "C" fn set_response_header(
     name: RStr<'_>,
     value: RStr<'_>,
 ) -> u32 {
-    change(object, |context| context.collected.set_response_header(name.as_str(), value.as_str()))
+    guarded(field::CONTEXT_INVALID, || {
+        change(object, |context| context.collected.set_response_header(name.as_str(), value.as_str()))
+    })
 }
 
 fn change(

@@ -3,8 +3,9 @@
 use abi_stable::{
     prefix_type::WithMetadata,
     sabi_types::{RMut, RRef},
-    std_types::{ROption, RStr},
+    std_types::{RNone, ROption, RStr},
 };
+use llmux_abi::host::guarded;
 use llmux_abi::raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument};
 
 use crate::pipeline::body::{Body, EditRefused};
@@ -40,19 +41,29 @@ fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {
 }
 
 unsafe extern "C" fn get<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    let body = body(object);
-    let text = body.document().and_then(|document| document.get(pointer.as_str()));
-    text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
+    guarded(RNone, || {
+        let body = body(object);
+        let text = body.document().and_then(|document| document.get(pointer.as_str()));
+        text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
+    })
 }
 
 unsafe extern "C" fn get_str<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
-    let body = body(object);
-    let text = body.document().and_then(|document| document.get_str(pointer.as_str()));
-    text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
+    guarded(RNone, || {
+        let body = body(object);
+        let text = body.document().and_then(|document| document.get_str(pointer.as_str()));
+        text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
+    })
 }
 
 unsafe extern "C" fn len(object: RRef<'_, DocumentObject>, pointer: RStr<'_>) -> ROption<u64> {
-    body(object).document().and_then(|document| document.len(pointer.as_str())).map(|len| len as u64).into()
+    guarded(RNone, || {
+        body(object)
+            .document()
+            .and_then(|document| document.len(pointer.as_str()))
+            .map(|len| len as u64)
+            .into()
+    })
 }
 
 fn edit(
@@ -78,15 +89,19 @@ fn edit(
 }
 
 unsafe extern "C" fn set(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
-    let growth = json.len() + pointer.len();
-    edit(object, json.len(), growth, |document| document.set(pointer.as_str(), json.as_str()))
+    guarded(code::DOCUMENT_READ_ONLY, || {
+        let growth = json.len() + pointer.len();
+        edit(object, json.len(), growth, |document| document.set(pointer.as_str(), json.as_str()))
+    })
 }
 
 unsafe extern "C" fn insert(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
-    let growth = json.len() + pointer.len();
-    edit(object, json.len(), growth, |document| document.insert(pointer.as_str(), json.as_str()))
+    guarded(code::DOCUMENT_READ_ONLY, || {
+        let growth = json.len() + pointer.len();
+        edit(object, json.len(), growth, |document| document.insert(pointer.as_str(), json.as_str()))
+    })
 }
 
 unsafe extern "C" fn remove(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32 {
-    edit(object, 0, 0, |document| document.remove(pointer.as_str()))
+    guarded(code::DOCUMENT_READ_ONLY, || edit(object, 0, 0, |document| document.remove(pointer.as_str())))
 }

@@ -4,7 +4,7 @@
 //! reference-counted, so a plugin's clone stays valid for as long as the plugin keeps it.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +13,8 @@ use abi_stable::{
     std_types::{RSlice, RStr},
 };
 use async_ffi::{FfiFuture, FutureExt};
+use futures_util::future::join_all;
+use llmux_abi::host::{guarded, guarded_or};
 use llmux_abi::raw::{
     host::{
         self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
@@ -20,7 +22,7 @@ use llmux_abi::raw::{
     },
     value::{self, RawField, RawValue},
 };
-use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
@@ -41,7 +43,7 @@ pub(crate) struct HostServices {
     name: Arc<str>,
     shared: Arc<HostShared>,
     /// The tasks that the instance spawned; `None` once the instance is unloaded.
-    tasks: Mutex<Option<JoinSet<()>>>,
+    tasks: Mutex<Option<Vec<JoinHandle<()>>>>,
     metrics: [OnceLock<PluginMetric>; MAX_METRICS],
 }
 
@@ -50,7 +52,7 @@ impl HostServices {
         Arc::new(Self {
             name: name.into(),
             shared,
-            tasks: Mutex::new(Some(JoinSet::new())),
+            tasks: Mutex::new(Some(Vec::new())),
             metrics: [const { OnceLock::new() }; MAX_METRICS],
         })
     }
@@ -67,35 +69,51 @@ impl HostServices {
         }
     }
 
+    fn tasks(&self) -> MutexGuard<'_, Option<Vec<JoinHandle<()>>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Refuses further tasks and metrics, aborts the tasks, and unregisters the instance's metrics. Returns the tasks at
     /// the first call only.
-    pub(crate) fn close(&self) -> Option<JoinSet<()>> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    pub(crate) fn close(&self) -> Option<Vec<JoinHandle<()>>> {
+        let tasks = self.tasks().take()?;
         for metric in self.metrics.iter().filter_map(OnceLock::get) {
             self.shared.metrics.unregister(metric);
         }
-        tasks.abort_all();
+        tasks.iter().for_each(JoinHandle::abort);
         Some(tasks)
     }
 
-    /// Closes the services and waits until the tasks have ended.
+    /// Closes the services and waits until the tasks have ended. A task that holds its thread has no end, so the caller
+    /// bounds the wait.
     pub(crate) async fn stop_tasks(&self) {
-        if let Some(mut tasks) = self.close() {
-            while tasks.join_next().await.is_some() {}
+        if let Some(tasks) = self.close() {
+            join_all(tasks).await;
         }
     }
 
+    /// Starts a task. The lock is never held while a future is dropped: a destructor is the plugin's code, and may call
+    /// the host.
     fn spawn(&self, future: FfiFuture<()>) -> bool {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tasks) = tasks.as_mut() else { return false };
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(future, &self.shared.runtime);
+        if self.tasks().is_none() {
+            return false;
+        }
+        let task = self.shared.runtime.spawn(future);
+        let mut tasks = self.tasks();
+        let Some(tasks) = tasks.as_mut() else {
+            task.abort();
+            return false;
+        };
+        if tasks.len() == tasks.capacity() {
+            tasks.retain(|task| !task.is_finished());
+        }
+        tasks.push(task);
         true
     }
 
     fn register(&self, metric: &RawMetric<'_>) -> u64 {
         // Held to the end, so that a later `close` sees the metric and unregisters it.
-        let open = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.tasks();
         if open.is_none() {
             return 0;
         }
@@ -222,17 +240,21 @@ fn host<'a>(object: *const HostObject) -> &'a HostServices {
 }
 
 unsafe extern "C" fn retain(object: *const HostObject) {
-    // SAFETY: the object is the inside of an `Arc` (see `HostServices::raw`), held by the caller.
-    unsafe { Arc::increment_strong_count(object.cast::<HostServices>()) }
+    guarded((), || {
+        // SAFETY: the object is the inside of an `Arc` (see `HostServices::raw`), held by the caller.
+        unsafe { Arc::increment_strong_count(object.cast::<HostServices>()) }
+    })
 }
 
 unsafe extern "C" fn release(object: *const HostObject) {
-    // SAFETY: the caller retained it once, and does not use it again.
-    unsafe { Arc::decrement_strong_count(object.cast::<HostServices>()) }
+    guarded((), || {
+        // SAFETY: the caller retained it once, and does not use it again.
+        unsafe { Arc::decrement_strong_count(object.cast::<HostServices>()) }
+    })
 }
 
 unsafe extern "C" fn log_enabled_raw(_: *const HostObject, level: u32, _target: RStr<'_>) -> bool {
-    log_enabled(level)
+    guarded(false, || log_enabled(level))
 }
 
 unsafe extern "C" fn log(
@@ -242,45 +264,56 @@ unsafe extern "C" fn log(
     message: RStr<'_>,
     fields: RSlice<'_, RawField<'_>>,
 ) {
-    host(object).log(level, target.as_str(), message.as_str(), fields.as_slice());
+    guarded((), || {
+        host(object).log(level, target.as_str(), message.as_str(), fields.as_slice());
+    })
 }
 
 unsafe extern "C" fn now(object: *const HostObject) -> u64 {
-    host(object).shared.epoch.elapsed().as_nanos() as u64
+    guarded(0, || host(object).shared.epoch.elapsed().as_nanos() as u64)
 }
 
 unsafe extern "C" fn spawn(object: *const HostObject, future: FfiFuture<()>) -> bool {
-    host(object).spawn(future)
+    guarded(false, || host(object).spawn(future))
 }
 
 unsafe extern "C" fn sleep(object: *const HostObject, millis: u64) -> FfiFuture<()> {
-    // The plugin may poll the future on a thread of its own, so the timer is made inside the runtime.
-    let _runtime = host(object).shared.runtime.enter();
-    tokio::time::sleep(Duration::from_millis(millis)).into_ffi()
+    guarded_or(
+        || std::future::ready(()).into_ffi(),
+        || {
+            // The plugin may poll the future on a thread of its own, so the timer is made inside the runtime.
+            let _runtime = host(object).shared.runtime.enter();
+            tokio::time::sleep(Duration::from_millis(millis)).into_ffi()
+        },
+    )
 }
 
 unsafe extern "C" fn http(
     object: *const HostObject,
     request: &RawHttpRequest<'_>,
 ) -> FfiFuture<RawHttpResponse> {
-    let shared = &host(object).shared;
-    super::http::send(&shared.runtime, shared.http.clone(), request)
+    guarded_or(super::http::failed, || {
+        let shared = &host(object).shared;
+        super::http::send(&shared.runtime, shared.http.clone(), request)
+    })
 }
 
 unsafe extern "C" fn metric(object: *const HostObject, metric: &RawMetric<'_>) -> u64 {
-    host(object).register(metric)
+    guarded(0, || host(object).register(metric))
 }
 
 unsafe extern "C" fn record(object: *const HostObject, id: u64, labels: RSlice<'_, RStr<'_>>, value: f64) {
-    let place = usize::try_from(id).ok().and_then(|id| host(object).metrics.get(id.wrapping_sub(1)));
-    if let Some(metric) = place.and_then(OnceLock::get) {
-        let labels = labels.as_slice();
-        let mut texts = [""; 16];
-        if labels.len() <= texts.len() {
-            for (text, label) in texts.iter_mut().zip(labels) {
-                *text = label.as_str();
+    guarded((), || {
+        let place = usize::try_from(id).ok().and_then(|id| host(object).metrics.get(id.wrapping_sub(1)));
+        if let Some(metric) = place.and_then(OnceLock::get) {
+            let labels = labels.as_slice();
+            let mut texts = [""; 16];
+            if labels.len() <= texts.len() {
+                for (text, label) in texts.iter_mut().zip(labels) {
+                    *text = label.as_str();
+                }
+                metric.record(&texts[..labels.len()], value);
             }
-            metric.record(&texts[..labels.len()], value);
         }
-    }
+    })
 }

@@ -5,12 +5,13 @@ use std::{fmt::Write, time::Duration};
 use abi_stable::{
     prefix_type::WithMetadata,
     sabi_types::RRef,
-    std_types::{ROption, RSlice, RStr},
+    std_types::{RNone, ROption, RSlice, RStr},
 };
 use async_ffi::{FfiFuture, FutureExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
+use llmux_abi::host::guarded;
 use llmux_abi::raw::host::{
     HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpRequest, RawHttpResponse,
 };
@@ -31,6 +32,11 @@ struct HttpResponse {
 impl HttpResponse {
     fn failed(reason: String) -> Self {
         Self { status: 0, headers: HeaderMap::new(), body: reason.into() }
+    }
+
+    fn into_raw(self) -> RawHttpResponse {
+        let object = Box::into_raw(Box::new(self)).cast::<HttpResponseObject>();
+        RawHttpResponse { object, table: HttpResponseTableRef(Table::RESPONSE.as_prefix()) }
     }
 }
 
@@ -57,10 +63,14 @@ pub(super) fn send(
             Ok(Err(reason)) => HttpResponse::failed(reason),
             Err(error) => HttpResponse::failed(error.to_string()),
         };
-        let object = Box::into_raw(Box::new(response)).cast::<HttpResponseObject>();
-        RawHttpResponse { object, table: HttpResponseTableRef(Table::RESPONSE.as_prefix()) }
+        response.into_raw()
     }
     .into_ffi()
+}
+
+/// Returns the response of a request that the host could not begin.
+pub(super) fn failed() -> FfiFuture<RawHttpResponse> {
+    async { HttpResponse::failed("the host cannot send requests now".to_owned()).into_raw() }.into_ffi()
 }
 
 async fn exchange(
@@ -124,19 +134,23 @@ fn response<'a>(object: RRef<'a, HttpResponseObject>) -> &'a HttpResponse {
 }
 
 unsafe extern "C" fn status(object: RRef<'_, HttpResponseObject>) -> u16 {
-    response(object).status
+    guarded(0, || response(object).status)
 }
 
 unsafe extern "C" fn header<'a>(object: RRef<'a, HttpResponseObject>, name: RStr<'_>) -> ROption<RStr<'a>> {
-    let value = response(object).headers.get(name.as_str());
-    value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
+    guarded(RNone, || {
+        let value = response(object).headers.get(name.as_str());
+        value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
+    })
 }
 
 unsafe extern "C" fn body<'a>(object: RRef<'a, HttpResponseObject>) -> RSlice<'a, u8> {
-    RSlice::from_slice(&response(object).body)
+    guarded(RSlice::EMPTY, || RSlice::from_slice(&response(object).body))
 }
 
 unsafe extern "C" fn drop_response(object: *mut HttpResponseObject) {
-    // SAFETY: made by `Box::into_raw` in `send`; the plugin gives it back once.
-    drop(unsafe { Box::from_raw(object.cast::<HttpResponse>()) });
+    guarded((), || {
+        // SAFETY: made by `Box::into_raw` in `send`; the plugin gives it back once.
+        drop(unsafe { Box::from_raw(object.cast::<HttpResponse>()) });
+    })
 }

@@ -12,7 +12,10 @@
 //! call is ready or its future is dropped: `Hooks::call` takes the parts for `'f` and returns a future of `'f`. A plugin
 //! that keeps a handle beyond its call breaks the contract, as any native code can; the SDK's types do not allow it.
 //!
-//! The host's functions are `extern "C"`, where a panic aborts: they are short, and do not panic.
+//! The host's functions are `extern "C"`, where a panic aborts. The body of each is one call of
+//! [`guarded`](llmux_abi::host::guarded), which answers the neutral value instead: a subscriber of `tracing` may panic, and
+//! so may tokio on a thread that ends. A test reads the sources and holds this rule, with the few exceptions that only cast
+//! a pointer.
 //!
 //! A plugin's functions are called only with objects that stand beside their table, until `drop`. A loaded image is never
 //! unmapped, so a function pointer never dangles.

@@ -3,9 +3,10 @@
 use abi_stable::{
     prefix_type::WithMetadata,
     sabi_types::{RMut, RRef},
-    std_types::{ROption, RStr},
+    std_types::{RNone, ROption, RStr},
 };
 use bytes::Bytes;
+use llmux_abi::host::guarded;
 use llmux_abi::raw::{
     document::{self as code, RawDocument},
     outcome::{
@@ -53,7 +54,9 @@ fn outcome_mut<'a>(object: RMut<'a, OutcomeObject>) -> &'a mut Outcome {
 }
 
 unsafe extern "C" fn outcome_kind(object: RRef<'_, OutcomeObject>) -> u32 {
-    if outcome(object).is_error() { field::OUTCOME_FAILED } else { field::OUTCOME_COMPLETED }
+    guarded(field::OUTCOME_FAILED, || {
+        if outcome(object).is_error() { field::OUTCOME_FAILED } else { field::OUTCOME_COMPLETED }
+    })
 }
 
 unsafe extern "C" fn body<'a>(object: RMut<'a, OutcomeObject>) -> RawDocument<'a> {
@@ -65,16 +68,20 @@ unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument
 }
 
 unsafe extern "C" fn recover(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    let outcome = outcome_mut(object);
-    outcome.count_written(json.len());
-    let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
-    replace(outcome, document.filter(Document::is_object).map(Ok))
+    guarded(code::DOCUMENT_READ_ONLY, || {
+        let outcome = outcome_mut(object);
+        outcome.count_written(json.len());
+        let document = Document::parse(Bytes::copy_from_slice(json.as_bytes())).ok();
+        replace(outcome, document.filter(Document::is_object).map(Ok))
+    })
 }
 
 unsafe extern "C" fn fail(object: RMut<'_, OutcomeObject>, json: RStr<'_>) -> u32 {
-    let outcome = outcome_mut(object);
-    outcome.count_written(json.len());
-    replace(outcome, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
+    guarded(code::DOCUMENT_READ_ONLY, || {
+        let outcome = outcome_mut(object);
+        outcome.count_written(json.len());
+        replace(outcome, Error::from_json(ErrorKind::Rejected, json.as_str()).ok().map(Err))
+    })
 }
 
 fn replace(outcome: &mut Outcome, result: Option<Result<Document, Error>>) -> u32 {
@@ -98,38 +105,42 @@ fn report<'a>(object: RRef<'a, ReportObject>) -> &'a Report {
 }
 
 unsafe extern "C" fn report_kind(object: RRef<'_, ReportObject>) -> u32 {
-    match report(object).ending {
+    guarded(field::OUTCOME_FAILED, || match report(object).ending {
         Ending::Completed => field::OUTCOME_COMPLETED,
         Ending::Failed => field::OUTCOME_FAILED,
         Ending::Cancelled => field::OUTCOME_CANCELLED,
-    }
+    })
 }
 
 unsafe extern "C" fn number(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64> {
-    let report = report(object);
-    let number: Option<u128> = match which {
-        field::REPORT_LATENCY => Some(report.latency.as_micros()),
-        field::REPORT_FIRST_CHUNK => report.first_chunk.map(|time| time.as_micros()),
-        field::REPORT_PROMPT_TOKENS => report.usage.map(|usage| usage.prompt_tokens.into()),
-        field::REPORT_COMPLETION_TOKENS => report.usage.map(|usage| usage.completion_tokens.into()),
-        field::REPORT_TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
-        field::REPORT_STATUS => Some(report.status.into()),
-        field::REPORT_CHUNKS => report.chunks.map(Into::into),
-        _ => None,
-    };
-    number.and_then(|number| i64::try_from(number).ok()).into()
+    guarded(RNone, || {
+        let report = report(object);
+        let number: Option<u128> = match which {
+            field::REPORT_LATENCY => Some(report.latency.as_micros()),
+            field::REPORT_FIRST_CHUNK => report.first_chunk.map(|time| time.as_micros()),
+            field::REPORT_PROMPT_TOKENS => report.usage.map(|usage| usage.prompt_tokens.into()),
+            field::REPORT_COMPLETION_TOKENS => report.usage.map(|usage| usage.completion_tokens.into()),
+            field::REPORT_TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
+            field::REPORT_STATUS => Some(report.status.into()),
+            field::REPORT_CHUNKS => report.chunks.map(Into::into),
+            _ => None,
+        };
+        number.and_then(|number| i64::try_from(number).ok()).into()
+    })
 }
 
 unsafe extern "C" fn report_document<'a>(
     object: RRef<'a, ReportObject>,
     which: u32,
 ) -> ROption<RawDocument<'a>> {
-    let report = report(object);
-    let body = match which {
-        field::REPORT_REQUEST => Some(&report.request),
-        field::REPORT_RESPONSE => report.response.as_ref(),
-        field::REPORT_ERROR => report.error.as_ref(),
-        _ => None,
-    };
-    body.map(document::read_only_handle).into()
+    guarded(RNone, || {
+        let report = report(object);
+        let body = match which {
+            field::REPORT_REQUEST => Some(&report.request),
+            field::REPORT_RESPONSE => report.response.as_ref(),
+            field::REPORT_ERROR => report.error.as_ref(),
+            _ => None,
+        };
+        body.map(document::read_only_handle).into()
+    })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut, std_types::RStr};
 use bytes::Bytes;
+use llmux_abi::host::guarded;
 use llmux_abi::raw::{
     flow::{AnswerObject, AnswerTable, AnswerTableRef, FAILURE_PANIC, RawAnswer},
     stream::RawStream,
@@ -80,58 +81,72 @@ fn parse_error(reply: &mut HookReply, json: RStr<'_>) -> Option<Error> {
 }
 
 unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
-    let reply = reply(object);
-    if let Some(document) = parse_response(reply, json) {
-        if document.is_object() {
-            reply.answer = Answer::Response(document);
-        } else {
-            reply.failure = Some(Failure::error("the response: a response must be a JSON object"));
+    guarded((), || {
+        let reply = reply(object);
+        if let Some(document) = parse_response(reply, json) {
+            if document.is_object() {
+                reply.answer = Answer::Response(document);
+            } else {
+                reply.failure = Some(Failure::error("the response: a response must be a JSON object"));
+            }
         }
-    }
+    })
 }
 
 unsafe extern "C" fn respond_stream(object: RMut<'_, AnswerObject>, stream: RawStream) {
-    let reply = reply(object);
-    reply.has_room(0);
-    reply.answer = Answer::Stream(Box::new(PluginStream::new(stream)));
+    guarded((), || {
+        let reply = reply(object);
+        reply.has_room(0);
+        reply.answer = Answer::Stream(Box::new(PluginStream::new(stream)));
+    })
 }
 
 unsafe extern "C" fn reject(object: RMut<'_, AnswerObject>, error: RStr<'_>, allow_fallback: bool) {
-    let reply = reply(object);
-    if let Some(error) = parse_error(reply, error) {
-        reply.answer = Answer::Error(error, allow_fallback);
-    }
+    guarded((), || {
+        let reply = reply(object);
+        if let Some(error) = parse_error(reply, error) {
+            reply.answer = Answer::Error(error, allow_fallback);
+        }
+    })
 }
 
 unsafe extern "C" fn metadata(object: RMut<'_, AnswerObject>, key: RStr<'_>, value: RawValue<'_>) {
-    let reply = reply(object);
-    if let Some(value) = owned(value)
-        && reply.has_room(key.len() + value.size())
-    {
-        reply.metadata.push((Arc::from(key.as_str()), value));
-    }
+    guarded((), || {
+        let reply = reply(object);
+        if let Some(value) = owned(value)
+            && reply.has_room(key.len() + value.size())
+        {
+            reply.metadata.push((Arc::from(key.as_str()), value));
+        }
+    })
 }
 
 unsafe extern "C" fn emit(object: RMut<'_, AnswerObject>, event: RStr<'_>, data: RStr<'_>) {
-    let reply = reply(object);
-    reply.written += data.len() as u64;
-    if reply.has_room(data.len() + event.len()) {
-        let name = (!event.is_empty()).then(|| Arc::from(event.as_str()));
-        reply.emitted.push(Event { name, data: Bytes::copy_from_slice(data.as_bytes()) });
-    }
+    guarded((), || {
+        let reply = reply(object);
+        reply.written += data.len() as u64;
+        if reply.has_room(data.len() + event.len()) {
+            let name = (!event.is_empty()).then(|| Arc::from(event.as_str()));
+            reply.emitted.push(Event { name, data: Bytes::copy_from_slice(data.as_bytes()) });
+        }
+    })
 }
 
 unsafe extern "C" fn end_stream(object: RMut<'_, AnswerObject>, error: RStr<'_>) {
-    let reply = reply(object);
-    if let Some(error) = parse_error(reply, error) {
-        reply.answer = Answer::End(error);
-    }
+    guarded((), || {
+        let reply = reply(object);
+        if let Some(error) = parse_error(reply, error) {
+            reply.answer = Answer::End(error);
+        }
+    })
 }
 
 unsafe extern "C" fn failed(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>) {
-    const MAX_MESSAGE: usize = 4096;
-    let kind = if kind == FAILURE_PANIC { FailureKind::Panic } else { FailureKind::Error };
-    let message = message.as_str();
-    let end = message.floor_char_boundary(MAX_MESSAGE);
-    reply(object).failure = Some(Failure { kind, message: message[..end].to_owned() });
+    guarded((), || {
+        const MAX_MESSAGE: usize = 4096;
+        let kind = if kind == FAILURE_PANIC { FailureKind::Panic } else { FailureKind::Error };
+        let message = message.as_str();
+        let end = message.floor_char_boundary(MAX_MESSAGE);
+        reply(object).failure = Some(Failure { kind, message: message[..end].to_owned() });
+    })
 }

@@ -7,6 +7,7 @@ use llmux_abi::{
     Plugin,
     host::{Compiled, Exported, compiled},
 };
+use reqwest::redirect::Policy;
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{handle::Client, settings::Settings};
@@ -139,7 +140,8 @@ impl ClientBuilder {
         quanta::Instant::now();
         let host = HostShared {
             runtime,
-            http: reqwest::Client::builder().build().map_err(BuildError::Http)?,
+            // A redirect would take a plugin's own credentials to a host that the plugin did not name.
+            http: reqwest::Client::builder().redirect(Policy::none()).build().map_err(BuildError::Http)?,
             metrics: metrics.clone(),
             epoch: Instant::now(),
         };

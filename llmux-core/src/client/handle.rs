@@ -111,7 +111,7 @@ impl Client {
         let settings = self.settings.load();
         let shared = settings.shared.clone();
         let limit = shared.config.max_body_bytes;
-        let Request { endpoint, body, headers, identity, fallbacks, request_id } = request;
+        let Request { endpoint, body, headers, identity, fallbacks, request_id, client_request_id } = request;
         if body.size() > limit {
             return Err(Error::request_too_large(limit));
         }
@@ -125,6 +125,7 @@ impl Client {
             states: States::new(snapshot.clone()),
             body: Body::new(body.clone(), limit),
             original: body,
+            client_request_id,
             upstream_body: None,
             ran: 0,
             cancel: Cancel::default(),

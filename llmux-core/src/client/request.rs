@@ -7,10 +7,13 @@ use http::HeaderMap;
 
 use crate::{
     Endpoint,
-    document::Document,
+    document::{Document, InvalidJson},
     error::{Error, ErrorKind},
     pipeline::{Identity, context::redacted},
 };
+
+/// Longest name of a model, in bytes.
+const MAX_MODEL: usize = 256;
 
 /// A request: a JSON body for an endpoint, and its sender. Unknown members of the body pass through (rule F4).
 #[derive(Clone, Debug)]
@@ -21,6 +24,7 @@ pub struct Request {
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) fallbacks: Vec<Arc<str>>,
     pub(super) request_id: Option<Arc<str>>,
+    pub(super) client_request_id: Option<Arc<str>>,
 }
 
 impl Request {
@@ -30,10 +34,17 @@ impl Request {
     ///
     /// [`ErrorKind::InvalidRequest`] if the text is not JSON (with the position), not an object, or has no `model`.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>) -> Result<Self, Error> {
-        let body = Document::parse(body).map_err(|error| {
-            Error::new(ErrorKind::InvalidRequest, &error).with_code("invalid_json").with_source(error)
-        })?;
-        Self::of_document(endpoint, body)
+        Self::of_document(endpoint, Document::parse(body).map_err(invalid_json)?)
+    }
+
+    /// Makes a request from JSON text, as [`new`](Self::new) does. A text above 1 MiB is parsed on a thread that may block.
+    /// Must be awaited inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`new`](Self::new).
+    pub async fn parse(endpoint: Endpoint, body: impl Into<Bytes>) -> Result<Self, Error> {
+        Self::of_document(endpoint, Document::parse_off_thread(body).await.map_err(invalid_json)?)
     }
 
     /// Makes a request from anything that serde writes.
@@ -55,13 +66,25 @@ impl Request {
                 let message = "the member `model`, a string, says which model to ask";
                 return Err(Error::invalid_member("model", message));
             }
+            Some(model) if model.len() > MAX_MODEL => {
+                let message = format!("the member `model` has at most {MAX_MODEL} bytes");
+                return Err(Error::invalid_member("model", message));
+            }
             Some(_) => {}
         }
         if !matches!(body.get("/stream"), None | Some("true" | "false" | "null")) {
             return Err(Error::invalid_member("stream", "the member `stream` is true or false"));
         }
         let headers = Arc::default();
-        Ok(Self { endpoint, body, headers, identity: None, fallbacks: Vec::new(), request_id: None })
+        Ok(Self {
+            endpoint,
+            body,
+            headers,
+            identity: None,
+            fallbacks: Vec::new(),
+            request_id: None,
+            client_request_id: None,
+        })
     }
 
     /// Sets the headers of the request. Plugins see them with credentials redacted.
@@ -79,6 +102,13 @@ impl Request {
     /// Sets the models to try, in order, if this one fails. They replace those of the configuration.
     pub fn with_fallbacks<M: Into<Arc<str>>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
         self.fallbacks = models.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the id that the caller's own caller chose. The provider gets it instead of this request's own id; plugins and
+    /// the log use the own one.
+    pub fn with_client_request_id(mut self, id: Option<Arc<str>>) -> Self {
+        self.client_request_id = id;
         self
     }
 
@@ -106,4 +136,8 @@ impl Request {
         let set = self.body.set("/stream", if streams { "true" } else { "false" });
         set.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))
     }
+}
+
+fn invalid_json(error: InvalidJson) -> Error {
+    Error::new(ErrorKind::InvalidRequest, &error).with_code("invalid_json").with_source(error)
 }

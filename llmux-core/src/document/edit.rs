@@ -4,7 +4,8 @@
 //! shared. Deliberately absent: replacing the whole document, which `Document` does.
 
 use super::{
-    node::{Key, Member, Node, Parts, Subtree, member_named},
+    members::Members,
+    node::{Key, Member, Node, Parts, Subtree},
     pointer::{self, Pointer},
 };
 
@@ -32,10 +33,7 @@ pub(super) fn apply(subtree: &mut Subtree, pointer: Pointer<'_>, edit: Edit) -> 
         }
     } else {
         let child = match &mut opened.parts {
-            Parts::Members(members) => {
-                let at = member_named(members, &token, raw)?;
-                &mut members[at].value
-            }
+            Parts::Members(members) => &mut members.get_mut(&token, raw)?.value,
             Parts::Elements(elements) => elements.get_mut(pointer::index(&token)?)?,
             Parts::Content(_) => return None,
         };
@@ -49,25 +47,23 @@ pub(super) fn apply(subtree: &mut Subtree, pointer: Pointer<'_>, edit: Edit) -> 
 }
 
 /// Edits an object. Returns the size of the old and of the new text.
-fn edit_members(members: &mut Vec<Member>, token: &str, raw: &[u8], edit: Edit) -> Option<(usize, usize)> {
-    let found = member_named(members, token, raw);
-    match (edit, found) {
-        (Edit::Set(value) | Edit::Insert(value), Some(at)) => {
-            let sizes = (members[at].value.size(), value.size());
-            members[at].value = value;
-            Some(sizes)
-        }
-        (Edit::Set(value) | Edit::Insert(value), None) => {
+fn edit_members(members: &mut Members, token: &str, raw: &[u8], edit: Edit) -> Option<(usize, usize)> {
+    match edit {
+        Edit::Set(value) | Edit::Insert(value) => {
+            if let Some(member) = members.get_mut(token, raw) {
+                let sizes = (member.value.size(), value.size());
+                member.value = value;
+                return Some(sizes);
+            }
             let json = serde_json::Value::from(token).to_string().into_boxed_str();
             let added = json.len() + 1 + value.size() + comma(members.len());
-            members.push(Member { key: Key::Own { escaped: json.contains('\\'), json }, value });
+            members.push(Member { key: Key::Own { escaped: json.contains('\\'), json }, value }, raw);
             Some((0, added))
         }
-        (Edit::Remove, Some(at)) => {
-            let Member { key, value } = members.remove(at);
+        Edit::Remove => {
+            let Member { key, value } = members.remove(token, raw)?;
             Some((key.json(raw).len() + 1 + value.size() + comma(members.len()), 0))
         }
-        (Edit::Remove, None) => None,
     }
 }
 

@@ -33,6 +33,7 @@ mod duplicates;
 mod edit;
 mod error;
 mod find;
+mod members;
 mod node;
 mod open;
 mod pointer;
@@ -70,6 +71,9 @@ pub struct Document {
 /// The source of the root's range, which is never used: the root has a text of its own.
 static NO_SOURCE: Bytes = Bytes::new();
 
+/// Largest body that is parsed on the thread of its request, in bytes.
+const LARGE: usize = 1 << 20;
+
 impl Document {
     /// Parses a body, without copying it. Accepts exactly the texts that parse to a `serde_json::Value`, below 4 GiB.
     ///
@@ -85,6 +89,27 @@ impl Document {
             return Err(InvalidJson::of_text(&text, None));
         }
         Ok(Self { root: Node::own(Subtree::parse(text)?), replaced: false })
+    }
+
+    /// Parses a body as [`parse`](Self::parse) does. A body above 1 MiB is parsed on a thread that may block, so that other
+    /// requests run meanwhile. Must be awaited inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`parse`](Self::parse).
+    pub async fn parse_off_thread(body: impl Into<Bytes>) -> Result<Self, InvalidJson> {
+        let body = body.into();
+        if body.len() <= LARGE {
+            return Self::parse(body);
+        }
+        match tokio::task::spawn_blocking(move || Self::parse(body)).await {
+            Ok(parsed) => parsed,
+            // A panic goes on here; otherwise the runtime ends, and nobody waits for the result.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Parses a text and returns the JSON text at a few places, without splitting it: for a text that is most likely only

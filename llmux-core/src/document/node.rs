@@ -17,6 +17,7 @@ use once_cell::sync::OnceCell;
 
 use super::{
     InvalidJson, duplicates,
+    members::Members,
     open::open,
     pointer::{self, Pointer},
     write,
@@ -54,7 +55,7 @@ pub(super) struct Opened {
 
 #[derive(Clone, Debug)]
 pub(super) enum Parts {
-    Members(Vec<Member>),
+    Members(Members),
     Elements(Vec<Node>),
     /// The unescaped content of a string that has escapes.
     Content(Box<str>),
@@ -84,15 +85,6 @@ impl Key {
             Key::Own { json, .. } => json.as_bytes(),
         }
     }
-
-    fn is(&self, token: &[u8], raw: &[u8]) -> bool {
-        let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
-        let json = self.json(raw);
-        match escaped {
-            false => &json[1..json.len() - 1] == token,
-            true => *duplicates::unescape(json, true) == *token,
-        }
-    }
 }
 
 /// A position in the tree: a node, and the raw text that its range refers to.
@@ -111,7 +103,7 @@ impl<'a> Cursor<'a> {
             }
             let subtree = self.open()?;
             let node = match &subtree.opened()?.parts {
-                Parts::Members(members) => &members[member_named(members, &token, &subtree.raw)?].value,
+                Parts::Members(members) => &members.get(&token, &subtree.raw)?.value,
                 Parts::Elements(elements) => elements.get(pointer::index(&token)?)?,
                 Parts::Content(_) => return None,
             };
@@ -130,11 +122,6 @@ impl<'a> Cursor<'a> {
     pub(super) fn open(self) -> Option<&'a Subtree> {
         matches!(self.raw().first(), Some(b'{' | b'[' | b'"')).then(|| self.node.subtree(self.source))
     }
-}
-
-/// The position of the member with a key. An opened object has at most one.
-pub(super) fn member_named(members: &[Member], token: &str, raw: &[u8]) -> Option<usize> {
-    members.iter().position(|member| member.key.is(token.as_bytes(), raw))
 }
 
 impl Node {

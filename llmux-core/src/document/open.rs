@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     duplicates,
+    members::Members,
     node::{Key, Member, Node, Opened, Parts, Subtree},
     scan::{self, MAX_DEPTH, Quoted, ScanError},
 };
@@ -39,7 +40,7 @@ fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
         (more, at) = scan::next_part(raw, end_of_value, b'}')?;
     }
     let changed = drop_hidden(&mut members, raw);
-    Ok((Opened { parts: Parts::Members(members), changed }, at))
+    Ok((Opened { parts: Parts::Members(Members::new(members)), changed }, at))
 }
 
 /// Minimum length of a text whose arrays of containers are opened together with their object, in bytes.

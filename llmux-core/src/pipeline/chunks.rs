@@ -53,13 +53,15 @@ impl Chunks {
                     );
                     Some(Err(Error::plugin_failure()))
                 }
-                Err(_) => Some(Err(Error::new(
-                    ErrorKind::Timeout,
-                    "the stream sent no chunk within its time limit",
-                ))),
+                Err(_) => Some(Err(too_slow())),
             },
         }
     }
+}
+
+/// The error of a plugin's own stream that leaves the reader without a chunk for too long.
+pub(super) fn too_slow() -> Error {
+    Error::new(ErrorKind::Timeout, "the stream sent no chunk within its time limit")
 }
 
 /// Makes an event of this data, named by its `type` as on the responses endpoint.

@@ -1,38 +1,40 @@
 //! The end of a request: `on_complete` of every instance, in a task of its own (rule C1).
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use super::{
     call::Calls, hook::HookInput, in_flight::InFlight, kind::HookKind, report::Report, snapshot::Snapshot,
+    waiting::Turn,
 };
 
 /// Calls `on_complete` of every instance of the snapshot, last one first, and then drops the request's states.
 pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut report: Report) {
     let all = snapshot.entries.len();
-    let is_awaited = snapshot.with(HookKind::Complete, all).next().is_some();
+    let calls = snapshot.with(HookKind::Complete, all).count();
     // Dropping a state runs the plugin's code, which the caller must not wait for.
-    if !is_awaited && request.states.is_empty() {
+    if calls == 0 && request.states.is_empty() {
         return;
     }
-    let completions = request.shared.completions.clone();
-    let max = request.shared.config.max_waiting_completions;
-    if completions.waiting.fetch_add(1, Ordering::Relaxed) >= max {
-        completions.waiting.fetch_sub(1, Ordering::Relaxed);
-        if completions.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                "more than {max} requests wait for their on_complete hooks; further ones are dropped and counted"
-            );
-        }
-        return;
-    }
+    let shared = request.shared.clone();
+    let bytes = report.size() + request.original.size();
+    let Some(place) = shared.completions.enter(bytes, &shared.config) else {
+        return shared.completions.drop_calls(calls);
+    };
     tokio::spawn(async move {
-        let mut calls = Calls::new(request.shared.config.post_hook_timeout);
+        let max = shared.config.max_waiting_completions.div_ceil(4);
+        let mut calls = Calls::new(shared.config.post_hook_timeout);
         request.context.read_only = true;
         for (at, entry) in snapshot.with(HookKind::Complete, all).rev() {
+            let Some(_turn) = Turn::take(&entry.stats.completing, max) else {
+                shared.completions.drop_calls(1);
+                continue;
+            };
             let input = HookInput::Complete(&mut report);
             // A failure is logged and counted by the call; the request cannot fail any more.
             let _ = calls.call((at, entry), &mut request.context, &mut request.states, input).await;
         }
-        completions.waiting.fetch_sub(1, Ordering::Relaxed);
+        // The states are released before the place is free.
+        drop(request);
+        drop(place);
     });
 }

@@ -18,9 +18,11 @@ pub struct PipelineConfig {
     pub max_plugins: usize,
     /// Largest body of a request, and largest body that an edit may produce, in bytes. Default 32 MiB.
     pub max_body_bytes: usize,
-    /// Largest number of completed requests that wait for their `on_complete` hooks. Further ones are dropped and
-    /// counted. Default 10 000.
+    /// Largest number of completed requests that wait for their `on_complete` hooks. Each instance may have a quarter of
+    /// them. Further calls are dropped and counted. Default 10 000.
     pub max_waiting_completions: usize,
+    /// Largest sum of the bodies of these requests, in bytes. Default 256 MiB.
+    pub max_waiting_completion_bytes: usize,
     /// Longest wait for a chunk of a plugin's own stream. Default 300 s.
     pub stream_idle_timeout: Duration,
 }
@@ -34,6 +36,7 @@ impl Default for PipelineConfig {
             max_plugins: 100,
             max_body_bytes: 32 * 1024 * 1024,
             max_waiting_completions: 10_000,
+            max_waiting_completion_bytes: 256 * 1024 * 1024,
             stream_idle_timeout: Duration::from_secs(300),
         }
     }
@@ -52,6 +55,8 @@ setters! { PipelineConfig:
     with_max_body_bytes: max_body_bytes: usize;
     /// Sets the largest number of completed requests that wait for their `on_complete` hooks.
     with_max_waiting_completions: max_waiting_completions: usize;
+    /// Sets the largest sum of the bodies of these requests, in bytes.
+    with_max_waiting_completion_bytes: max_waiting_completion_bytes: usize;
     /// Sets the longest wait for a chunk of a plugin's own stream.
     with_stream_idle_timeout: stream_idle_timeout: Duration;
 }

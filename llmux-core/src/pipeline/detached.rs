@@ -38,10 +38,11 @@ impl<T: Send + 'static> Future for Detached<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
+        // A future that panics is dropped, and is not polled again.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
         let polled = future.as_mut().poll(cx);
-        if polled.is_ready() {
-            self.future = None;
+        if polled.is_pending() {
+            self.future = Some(future);
         }
         polled
     }

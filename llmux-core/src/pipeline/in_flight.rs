@@ -1,9 +1,6 @@
 //! A request in flight: everything that its hooks may touch, owned by the request, so that no hook takes a lock.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize},
-};
+use std::sync::Arc;
 
 use super::{
     body::Body,
@@ -11,6 +8,7 @@ use super::{
     context::{Collected, RequestContext},
     head::Head,
     states::States,
+    waiting::Completions,
 };
 use crate::{
     cancel::Cancel,
@@ -27,20 +25,13 @@ pub(crate) struct Shared {
     pub(crate) completions: Arc<Completions>,
 }
 
-/// The completed requests that wait for their `on_complete` hooks, counted.
-#[derive(Default)]
-pub(crate) struct Completions {
-    /// Number of requests that wait now.
-    pub(super) waiting: AtomicUsize,
-    /// Number of requests whose hooks were dropped, because too many waited.
-    pub(crate) dropped: AtomicU64,
-}
-
 /// A request in flight.
 pub(crate) struct InFlight {
     pub(crate) shared: Arc<Shared>,
     pub(crate) context: RequestContext,
     pub(crate) states: States,
+    /// The id that the caller's own caller chose.
+    pub(crate) client_request_id: Option<Arc<str>>,
     /// The caller's request, which never changes (rule P5).
     pub(crate) original: Document,
     /// This attempt's request, with the edits of the plugins.
@@ -119,13 +110,13 @@ impl InFlight {
     }
 
     fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {
-        let Self { context, body, upstream_body, cancel, .. } = self;
+        let Self { context, client_request_id, body, upstream_body, cancel, .. } = self;
         let body = body.document();
         Ok(UpstreamCall {
             endpoint: context.endpoint,
             model: &context.model,
             body: body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?,
-            request_id: &context.request_id,
+            request_id: client_request_id.as_ref().unwrap_or(&context.request_id),
             cancel,
             deployment: &mut context.deployment,
             sent: upstream_body,

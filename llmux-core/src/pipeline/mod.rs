@@ -19,6 +19,7 @@ mod chunks;
 mod clock;
 mod completion;
 mod config;
+mod contain;
 pub(crate) mod context;
 pub(crate) mod detached;
 mod head;
@@ -33,6 +34,7 @@ mod states;
 pub(crate) mod stats;
 mod stream;
 mod traffic;
+mod waiting;
 
 pub use llmux_abi::Value;
 
@@ -44,8 +46,9 @@ pub use self::{
 };
 pub(crate) use self::{
     head::Head,
-    in_flight::{Completions, InFlight, Shared},
+    in_flight::{InFlight, Shared},
     run::{run, run_stream},
     states::States,
     stream::StreamItem,
+    waiting::Completions,
 };

@@ -60,6 +60,12 @@ impl Report {
         }
     }
 
+    /// Returns at least the size of the bodies, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let bodies = [Some(&self.request), self.response.as_ref(), self.error.as_ref()];
+        bodies.into_iter().flatten().filter_map(Body::document).map(Document::size).sum()
+    }
+
     /// Returns the bytes that the current call has read, and starts counting again.
     pub(crate) fn take_traffic(&mut self) -> Traffic {
         let mut traffic = self.request.take_traffic();

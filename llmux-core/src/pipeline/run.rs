@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     chain::{self, PreChain, ShortCircuit},
     completion::complete,
+    contain::contained,
     head::Head,
     in_flight::InFlight,
     kind::HookKind,
@@ -37,20 +38,30 @@ pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head
 /// Runs one attempt: pre chain, provider, post chain. Also returns whether a fallback may follow.
 async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Document, Error>, bool) {
     let mut may_fall_back = true;
-    let result = match chain::pre(request, snapshot, HookKind::Pre).await {
+    let request_id = request.context.request_id.clone();
+    let result = contained(&request_id, ask(request, snapshot, &mut may_fall_back)).await;
+    // If the caller left before the first post hook, it has not seen the answer (rule Q3).
+    let result = if request.cancel.is_cancelled() { Err(Error::cancelled()) } else { result };
+    (contained(&request_id, chain::post(request, snapshot, result)).await, may_fall_back)
+}
+
+/// Runs the pre chain, and calls the provider if no hook has answered.
+async fn ask(
+    request: &mut InFlight,
+    snapshot: &Snapshot,
+    may_fall_back: &mut bool,
+) -> Result<Document, Error> {
+    match chain::pre(request, snapshot, HookKind::Pre).await {
         PreChain::Continue => request.send_upstream().await,
         PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(response),
         PreChain::ShortCircuit(ShortCircuit::Error(error, allow_fallback)) => {
-            may_fall_back = allow_fallback;
+            *may_fall_back = allow_fallback;
             Err(error)
         }
         // `HookReply::check` refuses a stream for a request that does not stream.
         PreChain::ShortCircuit(ShortCircuit::Stream(..)) => Err(Error::plugin_failure()),
         PreChain::Fail(error) => Err(error),
-    };
-    // If the caller left before the first post hook, it has not seen the answer (rule Q3).
-    let result = if request.cancel.is_cancelled() { Err(Error::cancelled()) } else { result };
-    (chain::post(request, snapshot, result).await, may_fall_back)
+    }
 }
 
 /// Runs a request that streams, from its beginning to its end. The items for the client go to the reader.

@@ -4,7 +4,7 @@
 //! buckets, four for each doubling, so a percentile is at most a quarter too high.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ const BUCKETS: usize = 42 * 4;
 #[derive(Default)]
 pub(crate) struct Stats {
     hooks: [HookStats; HookKind::ALL.len()],
+    /// Number of requests whose `on_complete` hook runs now.
+    pub(super) completing: AtomicUsize,
 }
 
 struct HookStats {

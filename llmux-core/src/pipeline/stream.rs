@@ -7,13 +7,14 @@ use std::{sync::LazyLock, time::Duration};
 
 use llmux_abi::Usage;
 use memchr::memmem::Finder;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::consume_budget, time::Instant};
 
 use super::{
     body::Chunk,
     call::Calls,
     chain::{self, PreChain, ShortCircuit},
-    chunks::Chunks,
+    chunks::{Chunks, too_slow},
+    contain::contained,
     head::Head,
     hook::{Answer, Decision, HookInput},
     in_flight::InFlight,
@@ -67,13 +68,15 @@ pub(crate) async fn attempt(
     snapshot: &Snapshot,
     reader: &mpsc::Sender<StreamItem>,
 ) -> Attempt {
+    let request_id = request.context.request_id.clone();
     let mut streaming = Streaming::new(request, snapshot, reader);
-    let opened = streaming.open().await;
-    streaming.attempt.result = match opened {
-        Ok(chunks) => streaming.forward(chunks).await,
-        Err(error) => Err(error),
-    };
-    streaming.end().await;
+    let result = contained(&request_id, async {
+        let chunks = streaming.open().await?;
+        streaming.forward(chunks).await
+    });
+    streaming.attempt.result = result.await;
+    let ended = contained(&request_id, streaming.end()).await;
+    streaming.attempt.result = ended.and(streaming.attempt.result);
     streaming.attempt
 }
 
@@ -111,9 +114,13 @@ impl<'r> Streaming<'r> {
     /// Passes chunks on until they end, a hook ends the stream, or the client goes away.
     async fn forward(&mut self, mut chunks: Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
-        let idle = self.request.shared.config.stream_idle_timeout;
+        let mut idle = Idle::new(self.request.shared.config.stream_idle_timeout);
         loop {
-            let next = chunks.next(self.request.context.endpoint, idle);
+            // A source may be ready for ever while hooks drop its chunks: the task must be left now and then, so that
+            // others run, and so that a caller that goes away is noticed.
+            consume_budget().await;
+            let left = idle.left(&chunks, self.attempt.chunks)?;
+            let next = chunks.next(self.request.context.endpoint, left);
             let event = match cancel.guard(next).await {
                 None => return Err(Error::cancelled()),
                 Some(None) => return Ok(()),
@@ -216,7 +223,9 @@ impl<'r> Streaming<'r> {
 
     /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other
     /// instances before those see the end (rule S4).
-    async fn end(&mut self) {
+    async fn end(&mut self) -> Result<(), Error> {
+        // A panic may have left some.
+        self.pending.clear();
         let mut report = self.report();
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
@@ -251,6 +260,7 @@ impl<'r> Streaming<'r> {
         {
             self.attempt.result = Err(error);
         }
+        Ok(())
     }
 
     fn report(&self) -> Report {
@@ -265,6 +275,31 @@ impl Attempt {
     /// Adds the numbers of a stream to a report.
     pub(crate) fn describe(&self, report: Report) -> Report {
         Report { first_chunk: self.first_chunk, chunks: Some(self.chunks), usage: self.usage, ..report }
+    }
+}
+
+/// The time in which the reader has received no chunk of a plugin's own stream.
+struct Idle {
+    limit: Duration,
+    chunks: u64,
+    since: Option<Instant>,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self { limit, chunks: 0, since: None }
+    }
+
+    /// Returns the rest of the limit. `chunks` is the number of chunks that the reader has received.
+    fn left(&mut self, source: &Chunks, chunks: u64) -> Result<Duration, Error> {
+        if !matches!(source, Chunks::Plugin { .. }) {
+            return Ok(self.limit);
+        }
+        if chunks != self.chunks || self.since.is_none() {
+            (self.chunks, self.since) = (chunks, Some(Instant::now()));
+        }
+        let idle = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        self.limit.checked_sub(idle).filter(|left| !left.is_zero()).ok_or_else(too_slow)
     }
 }
 

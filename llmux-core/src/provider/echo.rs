@@ -69,7 +69,7 @@ impl Provider for Echo {
             let usage = request.pointer("/stream_options/include_usage") == Some(&Value::Bool(true));
             let events = match call.endpoint {
                 Endpoint::Embeddings => {
-                    return Err(Error::new(ErrorKind::InvalidRequest, "embeddings do not stream"));
+                    return Err(Error::no_stream());
                 }
                 Endpoint::ChatCompletions => chunks(response.chat_chunks(usage)),
                 Endpoint::Completions => chunks(response.text_chunks(usage)),

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::http::{
     body,
+    held_bytes::HeldBytes,
     reply::{self, Name},
 };
 
@@ -116,7 +117,7 @@ pub(crate) async fn unload(
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Ok(Unloaded::Draining) => reply::json_text(StatusCode::ACCEPTED, r#"{"state":"draining"}"#),
+        Ok(_) => reply::json_text(StatusCode::ACCEPTED, r#"{"state":"draining"}"#),
         Err(error) => refused(&error),
     }
 }
@@ -186,7 +187,9 @@ async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T,
     let (parts, body) = request.into_parts();
     let text = async {
         body::check_type(&parts.headers, false)?;
-        body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout).await
+        // These bodies are small, and nobody without a token sends one.
+        let mut held = Arc::<HeldBytes>::default().share(usize::MAX);
+        body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout, &mut held).await
     };
     let text = text.await.map_err(|error| reply::error(&error))?;
     serde_json::from_slice(&text).map_err(|error| {

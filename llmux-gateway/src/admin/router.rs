@@ -40,7 +40,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/plugins/{name}/enable", post(enable))
         .route("/admin/plugins/{name}/disable", post(disable))
         .route("/admin/reload", post(reload))
-        .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client)))
+        .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client).await))
         .fallback(reply::unknown_path)
         .method_not_allowed_fallback(reply::wrong_method)
         .layer(from_fn_with_state(admin.clone(), enter))

@@ -9,6 +9,7 @@ mod context;
 mod ends;
 mod failures;
 mod frozen;
+mod host_panics;
 mod images;
 mod initializers;
 mod libraries;

@@ -38,3 +38,20 @@ async fn d5_l3_a_hook_that_holds_a_thread_holds_up_neither_commands_nor_the_end(
     assert!(ended.contains("instance=\"first\""), "it is reported: {ended}");
     hanging.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_a_cleanup_that_holds_its_thread_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (gate, log) = (folder.path().join("gate"), folder.path().join("lines"));
+    let config = json!({"log": log, "cleanup": [{"do": "block_until", "path": gate}]});
+    let bounds = "[pipeline]\npost_hook_timeout = \"100ms\"\n[plugins]\ndrain_timeout = \"100ms\"\n";
+    let server = Server::with(&configuration(bounds), &[]).await;
+    let body = json!({"path": Fixtures::get().probe(), "name": "a", "config": config});
+    assert_eq!(server.call("POST", "/admin/plugins", Some(&body)).await.0, 201);
+    assert_eq!(server.call("DELETE", "/admin/plugins/a", None).await.0, 202, "it does not end in time");
+    until("the instance is stuck", async || server.plugin("a").await["state"] == "stuck").await;
+    assert_eq!(server.ask("echo").await["choices"][0]["message"]["content"], "Hello", "requests go on");
+    std::fs::write(&gate, "").expect("the gate opens");
+    until("it is gone", async || server.plugin("a").await.is_null()).await;
+    server.stop().await;
+}

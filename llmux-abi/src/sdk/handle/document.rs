@@ -1,11 +1,13 @@
 //! A JSON document that the host owns.
 
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::{
     raw::document::{self, RawDocument},
-    sdk::error::{Error, Result},
+    sdk::{
+        error::{Error, Result},
+        strings::for_each_string,
+    },
 };
 
 /// A JSON document that the host owns: read and edited by JSON Pointer (RFC 6901).
@@ -72,31 +74,17 @@ impl<'a> Document<'a> {
         Ok(serde_json::from_str(self.text("").unwrap_or("null"))?)
     }
 
-    /// Returns every string with its pointer, for plugins that inspect all text. Elements are in their order, members
-    /// are sorted by name.
+    /// Calls `visit` with the pointer and the content of every string, for plugins that inspect all text. The strings come
+    /// in the order of the text.
+    ///
+    /// The pointer is lent for the call. A body can have names of megabytes around many strings, so that a plugin which
+    /// keeps pointers bounds the sum of their lengths.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse).
-    pub fn strings(&self) -> Result<Vec<(String, String)>> {
-        let (mut strings, mut todo) = (Vec::new(), vec![(String::new(), self.parse()?)]);
-        while let Some((pointer, value)) = todo.pop() {
-            match value {
-                Value::String(text) => strings.push((pointer, text)),
-                Value::Array(elements) => todo.extend(
-                    elements
-                        .into_iter()
-                        .enumerate()
-                        .map(|(at, value)| (format!("{pointer}/{at}"), value))
-                        .rev(),
-                ),
-                Value::Object(members) => todo.extend(members.into_iter().rev().map(|(name, value)| {
-                    (format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), value)
-                })),
-                _ => {}
-            }
-        }
-        Ok(strings)
+    /// If the document is nested more than 127 levels deep.
+    pub fn for_each_string(&self, mut visit: impl FnMut(&str, &str)) -> Result<()> {
+        Ok(for_each_string(self.text("").unwrap_or("null"), &mut visit)?)
     }
 
     /// Adds a member or replaces it; replaces an element, or with `-` appends one. The parent must exist.

@@ -17,7 +17,7 @@ use crate::{
     },
     sdk::{
         chunk::Chunk,
-        contain::caught,
+        contain::guarded,
         context::Context,
         handle::{ContextHandle, Document, OutcomeHandle, ReportHandle, drop_state, log::scope},
         host::Host,
@@ -52,7 +52,7 @@ pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = async move {
+    let hook = move || async move {
         let mut context = Context::new(ContextHandle::new(context));
         let mut request = Request::new(Document::new(request));
         plugin.pre_hook(&mut context, &mut request).await
@@ -72,7 +72,7 @@ pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = async move {
+    let hook = move || async move {
         let mut context = Context::new(ContextHandle::new(context));
         let mut request = Request::new(Document::new(request));
         (host, plugin.pre_stream_hook(&mut context, &mut request).await)
@@ -92,7 +92,7 @@ pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = async move {
+    let hook = move || async move {
         let mut context = Context::new(ContextHandle::new(context));
         let mut outcome = Outcome::new(OutcomeHandle::new(outcome));
         plugin.post_hook(&mut context, &mut outcome).await
@@ -113,8 +113,8 @@ pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let event = event.as_str();
-    let hook = async move {
+    let hook = move || async move {
+        let event = event.as_str();
         let mut context = Context::new(ContextHandle::new(context));
         let mut chunk = Chunk::new(event, Document::new(chunk));
         (event, plugin.on_stream_chunk(&mut context, &mut chunk).await)
@@ -134,7 +134,7 @@ pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = async move {
+    let hook = move || async move {
         let mut context = Context::new(ContextHandle::new(context));
         let mut end = StreamEnd::new(ReportHandle::new(report));
         let done = plugin.post_stream_hook(&mut context, &mut end).await;
@@ -160,7 +160,7 @@ pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = async move {
+    let hook = move || async move {
         let mut context = Context::new(ContextHandle::new(context));
         let completion = Completion::new(ReportHandle::new(report));
         plugin.on_complete(&mut context, &completion).await;
@@ -175,19 +175,27 @@ pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    start(host.handle(), answer, waker, plugin.cleanup(), |done, answer| match done {
-        Ok(()) => HOOK_CONTINUE,
-        Err(error) => failure(&error, answer),
-    })
+    start(
+        host.handle(),
+        answer,
+        waker,
+        || plugin.cleanup(),
+        |done, answer| match done {
+            Ok(()) => HOOK_CONTINUE,
+            Err(error) => failure(&error, answer),
+        },
+    )
 }
 
 pub(super) unsafe extern "C" fn drop_state_caught(state: *mut StateObject) {
     // SAFETY: the host passes what `ContextTable::state` held, once.
-    let _ = caught(|| unsafe { drop_state(state) });
+    guarded((), || unsafe { drop_state(state) });
 }
 
 pub(super) unsafe extern "C" fn drop_instance<P: Plugin>(object: *mut InstanceObject) {
-    // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host returns it once, after the last hook.
-    let Shell { plugin, host } = *unsafe { Box::from_raw(object.cast::<Shell<P>>()) };
-    let _ = caught(|| scope(host.handle(), || drop(plugin)));
+    guarded((), || {
+        // SAFETY: made by `Box::into_raw` in `instance::<P>`; the host returns it once, after the last hook.
+        let Shell { plugin, host } = *unsafe { Box::from_raw(object.cast::<Shell<P>>()) };
+        scope(host.handle(), || drop(plugin));
+    });
 }

@@ -6,9 +6,10 @@
 //! hook. Until then every hook may borrow the instance. Everything lent to a hook call lives for `'a`, and the future
 //! that the call returns carries `'a`.
 //!
-//! No function here unwinds. A hook's future is wrapped in [`Contained`](super::contain::Contained), which catches a
-//! panic of its `poll` and of its `drop`; [`caught`](super::contain::caught) also contains a payload that panics when
-//! it is dropped. All code outside of these two belongs to this crate and does not panic.
+//! No function here unwinds. The body of each is one call of [`guarded`](super::contain::guarded), for a hook by `start`.
+//! A hook's future is wrapped in [`Contained`](super::contain::Contained), which catches a panic of its `poll` and of its
+//! `drop`; [`caught`](super::contain::caught) also contains a payload that panics when it is dropped. A test reads the
+//! sources and refuses an `extern "C"` function whose body is anything else.
 
 #![allow(unsafe_code)]
 
@@ -27,7 +28,7 @@ use abi_stable::{
 use self::hooks::Shell;
 use super::{
     absent::{is_absent, is_absent_alone},
-    contain::caught,
+    contain::{caught, guarded},
     error::{Error, Result},
     handle::{Answer, HostHandle, log::scope},
     host::Host,
@@ -92,13 +93,13 @@ impl<P: Plugin> Tables<P> {
         const HOOKS: WithMetadata<PluginTable> = WithMetadata::new(PluginTable {
             drop_state: hooks::drop_state_caught,
             drop: hooks::drop_instance::<P>,
-            pre_hook: if is_absent(P::pre_hook) { None } else { Some(hooks::pre_hook::<P>) },
-            post_hook: if is_absent(P::post_hook) { None } else { Some(hooks::post_hook::<P>) },
-            pre_stream_hook: if is_absent(P::pre_stream_hook) { None } else { Some(hooks::pre_stream_hook::<P>) },
-            on_stream_chunk: if is_absent(P::on_stream_chunk) { None } else { Some(hooks::on_stream_chunk::<P>) },
-            post_stream_hook: if is_absent(P::post_stream_hook) { None } else { Some(hooks::post_stream_hook::<P>) },
-            on_complete: if is_absent(P::on_complete) { None } else { Some(hooks::on_complete::<P>) },
-            cleanup: if is_absent_alone(P::cleanup) { None } else { Some(hooks::cleanup::<P>) },
+            pre_hook: if !P::EVERY_HOOK && is_absent(P::pre_hook) { None } else { Some(hooks::pre_hook::<P>) },
+            post_hook: if !P::EVERY_HOOK && is_absent(P::post_hook) { None } else { Some(hooks::post_hook::<P>) },
+            pre_stream_hook: if !P::EVERY_HOOK && is_absent(P::pre_stream_hook) { None } else { Some(hooks::pre_stream_hook::<P>) },
+            on_stream_chunk: if !P::EVERY_HOOK && is_absent(P::on_stream_chunk) { None } else { Some(hooks::on_stream_chunk::<P>) },
+            post_stream_hook: if !P::EVERY_HOOK && is_absent(P::post_stream_hook) { None } else { Some(hooks::post_stream_hook::<P>) },
+            on_complete: if !P::EVERY_HOOK && is_absent(P::on_complete) { None } else { Some(hooks::on_complete::<P>) },
+            cleanup: if !P::EVERY_HOOK && is_absent_alone(P::cleanup) { None } else { Some(hooks::cleanup::<P>) },
         });
     }
 }
@@ -109,37 +110,40 @@ unsafe extern "C" fn create<P: Plugin>(
     host: RawHost,
     answer: RawAnswer<'_>,
 ) -> ROption<RawInstance> {
-    let made = instance::<P>(name.as_str(), host, |host| {
-        let config = <P::Config as Configuration>::read(config.as_str())
-            .map_err(|error| Error::new(format!("configuration: {error}")))?;
-        P::new(config, host)
-    });
-    match made {
-        Ok(instance) => RSome(instance),
-        Err(message) => {
-            Answer::new(answer).failed(&message);
-            RNone
+    guarded(RNone, || {
+        let made = instance::<P>(name.as_str(), host, |host| {
+            let config = <P::Config as Configuration>::read(config.as_str())
+                .map_err(|error| Error::new(format!("configuration: {error}")))?;
+            P::new(config, host)
+        });
+        match made {
+            Ok(instance) => RSome(instance),
+            Err(message) => {
+                Answer::new(answer).failed(&message);
+                RNone
+            }
         }
-    }
+    })
 }
 
 unsafe extern "C" fn config_schema<P: Plugin>(answer: RawAnswer<'_>) -> u32 {
-    let mut answer = Answer::new(answer);
-    let schema = caught(<P::Config as Configuration>::schema);
-    match schema {
-        Ok(schema) => {
-            answer.respond(&schema);
-            HOOK_CONTINUE
+    guarded(HOOK_FAILED, || {
+        let mut answer = Answer::new(answer);
+        match caught(<P::Config as Configuration>::schema) {
+            Ok(schema) => {
+                answer.respond(&schema);
+                HOOK_CONTINUE
+            }
+            Err(panic) => {
+                answer.panicked(&panic);
+                HOOK_FAILED
+            }
         }
-        Err(panic) => {
-            answer.panicked(&panic);
-            HOOK_FAILED
-        }
-    }
+    })
 }
 
 unsafe extern "C" fn attach(host: RawHost) {
-    let _ = caught(|| tracing::install(HostHandle::retain(host)));
+    guarded((), || tracing::install(HostHandle::retain(host)));
 }
 
 #[cfg(test)]

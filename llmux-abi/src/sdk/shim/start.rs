@@ -11,8 +11,8 @@ use async_ffi::{BorrowingFfiFuture, FfiContext};
 use crate::{
     raw::flow::{HOOK_FAILED, HookPoll, RawAnswer},
     sdk::{
-        contain::Contained,
-        handle::{Answer, HostHandle},
+        contain::{Contained, caught, guarded},
+        handle::{Answer, HostHandle, log::scope},
     },
 };
 
@@ -41,21 +41,33 @@ impl<F: Future> Future for Guarded<'_, F> {
     }
 }
 
-/// Polls a hook once. If the hook is not ready, returns it to the host as a future.
+/// Makes the future of a hook and polls it once. If the hook is not ready, returns it to the host as a future.
+///
+/// This is the whole body of a function of the contract: nothing unwinds out of it. `hook` is the plugin's code, as is the
+/// future that it returns.
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,
     waker: &mut FfiContext<'_>,
-    hook: F,
+    hook: impl FnOnce() -> F,
     finish: fn(F::Output, &mut Answer<'a>) -> u32,
 ) -> HookPoll<'a>
 where
     F: Future + Send + 'a,
 {
-    let answer = Answer::new(answer);
-    let mut guarded = Box::pin(Guarded { hook: Contained::new(hook, host), answer, finish });
-    match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
-        Poll::Ready(code) => HookPoll::Ready(code),
-        Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
-    }
+    guarded(HookPoll::Ready(HOOK_FAILED), || {
+        let mut answer = Answer::new(answer);
+        let hook = match caught(|| scope(host, hook)) {
+            Ok(hook) => Contained::new(hook, host),
+            Err(panic) => {
+                answer.panicked(&panic);
+                return HookPoll::Ready(HOOK_FAILED);
+            }
+        };
+        let mut guarded = Box::pin(Guarded { hook, answer, finish });
+        match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
+            Poll::Ready(code) => HookPoll::Ready(code),
+            Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
+        }
+    })
 }

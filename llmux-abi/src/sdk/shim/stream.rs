@@ -10,7 +10,7 @@ use crate::{
         stream::{RawStream, StreamObject, StreamTable, StreamTableRef},
     },
     sdk::{
-        contain::caught,
+        contain::guarded,
         handle::{HostHandle, log::scope},
         host::Host,
         source::BoxedSource,
@@ -44,21 +44,29 @@ unsafe extern "C" fn next_chunk<'a>(
 ) -> HookPoll<'a> {
     // SAFETY: made by `stream`, and the host calls `next` one at a time, before `drop`.
     let Source { source, host } = unsafe { object.transmute_into_mut::<Source>() };
-    start(host, answer, waker, source.next_event(), |event, answer| match event {
-        None => HOOK_CONTINUE,
-        Some(Ok((name, data))) => {
-            answer.emit(&name, &data);
-            HOOK_REPLACE
-        }
-        Some(Err(error)) => {
-            answer.end_stream(&error.to_document());
-            HOOK_END
-        }
-    })
+    start(
+        host,
+        answer,
+        waker,
+        || source.next_event(),
+        |event, answer| match event {
+            None => HOOK_CONTINUE,
+            Some(Ok((name, data))) => {
+                answer.emit(&name, &data);
+                HOOK_REPLACE
+            }
+            Some(Err(error)) => {
+                answer.end_stream(&error.to_document());
+                HOOK_END
+            }
+        },
+    )
 }
 
 unsafe extern "C" fn drop_stream(object: *mut StreamObject) {
-    // SAFETY: made by `Box::into_raw` in `stream`; the host returns it once.
-    let Source { source, host } = *unsafe { Box::from_raw(object.cast::<Source>()) };
-    let _ = caught(|| scope(&host, || drop(source)));
+    guarded((), || {
+        // SAFETY: made by `Box::into_raw` in `stream`; the host returns it once.
+        let Source { source, host } = *unsafe { Box::from_raw(object.cast::<Source>()) };
+        scope(&host, || drop(source));
+    });
 }

@@ -28,7 +28,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use llmux_abi::host::Compiled;
-use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc};
+use tokio::{
+    sync::{Mutex as AsyncMutex, broadcast, mpsc},
+    time::timeout,
+};
 
 use self::{
     change::Change,
@@ -67,18 +70,29 @@ pub struct Registry {
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
     stuck: Stuck,
+    /// `None` once the pipeline is closed. Locked for moments only, and apart from the queue: a change that hangs must not
+    /// hold up the end.
+    open: Mutex<Option<Open>>,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
     settings: Arc<ArcSwap<RegistrySettings>>,
 }
+
+/// Longest wait of a shutdown for a change under way.
+const LAST_CHANGE: Duration = Duration::from_secs(1);
 
 /// State that only changes use.
 struct Queue {
     stage: Stage,
     /// The desired state that the running instances were made by.
     desired: Desired,
-    /// Held by every snapshot; `None` once the pipeline is closed.
-    alive: Option<mpsc::Sender<()>>,
+}
+
+/// An open pipeline.
+struct Open {
+    /// Held by every snapshot.
+    alive: mpsc::Sender<()>,
+    /// Closes when nothing holds a snapshot any more.
     all_gone: mpsc::Receiver<()>,
 }
 
@@ -104,12 +118,8 @@ impl Registry {
             refused: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
             stuck: stage.loader.stuck.clone(),
-            queue: AsyncMutex::new(Queue {
-                stage,
-                desired: Desired::default(),
-                alive: Some(alive),
-                all_gone,
-            }),
+            open: Mutex::new(Some(Open { alive, all_gone })),
+            queue: AsyncMutex::new(Queue { stage, desired: Desired::default() }),
             settings: shared_settings,
         })
     }
@@ -204,7 +214,7 @@ impl Registry {
     /// The first change that was refused; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
-        if queue.alive.is_none() {
+        if self.open().is_none() {
             return Err(PluginError::PipelineClosed);
         }
         let settings = self.settings.load_full();
@@ -293,15 +303,22 @@ impl Registry {
 
     /// Refuses new requests, waits for those under way, and cleans up every instance in descending order (rule L3).
     pub async fn shutdown(&self, drain: Duration) -> ShutdownReport {
-        let mut queue = self.queue.lock().await;
-        queue.alive = None;
+        // A change under way finds the pipeline closed when it would publish.
+        let open = self.open().take();
         let mut instances = std::mem::take(&mut *self.instances());
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
         instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
-        let report = self.retirement.shut_down(instances, &mut queue.all_gone, drain).await;
+        let all_gone = open.map(|open| open.all_gone);
+        let report = self.retirement.shut_down(instances, all_gone, drain).await;
         // Nothing is loaded after this, even if the registry is kept.
-        queue.stage.loader.remove_copies();
+        if let Ok(queue) = timeout(LAST_CHANGE, self.queue.lock()).await {
+            queue.stage.loader.remove_copies();
+        }
         report
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {

@@ -12,8 +12,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
-    task::spawn_blocking,
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -25,6 +25,7 @@ use crate::{
 
 /// Progress of an unload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Unloaded {
     /// The instance is cleaned up and dropped.
     Gone,
@@ -72,10 +73,6 @@ impl Retirement {
         }
     }
 
-    fn cleanup_timeout(&self) -> Duration {
-        self.settings.load().pipeline.post_hook_timeout
-    }
-
     /// Returns the instances that requests still use, with the present counts of their hooks.
     pub(super) fn list(&self) -> Vec<PluginInfo> {
         let draining = self.draining();
@@ -93,12 +90,30 @@ impl Retirement {
         drop(instance);
         let this = self.clone();
         self.runtime.spawn(async move {
-            if let Err(error) = this.finish(home).await {
-                tracing::warn!(instance = name, "cleanup failed: {error}");
+            if let Ok(instance) = home.await {
+                let mut ending = this.clean_up(instance);
+                let result = match ending.within_bound().await {
+                    Some(result) => result,
+                    None => {
+                        tracing::warn!(instance = name, "the instance is stuck: {STUCK}");
+                        this.mark_stuck(number);
+                        ending.whenever().await
+                    }
+                };
+                if let Err(error) = result {
+                    tracing::warn!(instance = name, "cleanup failed: {error}");
+                }
             }
             this.draining().retain(|it| it.number != number);
             this.changed.send_modify(|count| *count += 1);
         });
+    }
+
+    /// Shows in the list that an instance does not end.
+    fn mark_stuck(&self, number: u64) {
+        if let Some(it) = self.draining().iter_mut().find(|it| it.number == number) {
+            it.info.state = PluginState::Stuck;
+        }
     }
 
     /// Waits until no instance of this name is draining, for a bounded time.
@@ -115,7 +130,7 @@ impl Retirement {
     pub(super) async fn shut_down(
         &self,
         instances: Vec<Instance>,
-        all_gone: &mut mpsc::Receiver<()>,
+        all_gone: Option<mpsc::Receiver<()>>,
         drain: Duration,
     ) -> ShutdownReport {
         let homes: Vec<_> = instances
@@ -123,13 +138,19 @@ impl Retirement {
             .map(|instance| (instance.name().to_owned(), instance.home.take()))
             .collect();
         let deadline = Instant::now() + drain;
-        let drained = timeout_at(deadline, all_gone.recv()).await.is_ok();
+        let drained = match all_gone {
+            Some(mut all_gone) => timeout_at(deadline, all_gone.recv()).await.is_ok(),
+            None => true,
+        };
         let mut report = ShutdownReport { drained, errors: Vec::new() };
         for (name, home) in homes.into_iter().rev() {
             let Some(home) = home else { continue };
-            let result = match timeout_at(deadline, came_home(home)).await {
-                Ok(Some(instance)) => self.last_words(instance).await,
-                Ok(None) => Ok(()),
+            let result = match timeout_at(deadline, home).await {
+                Ok(Ok(instance)) => {
+                    let ended = self.clean_up(instance).within_bound().await;
+                    ended.unwrap_or_else(|| Err(STUCK.to_owned()))
+                }
+                Ok(Err(_)) => Ok(()),
                 Err(_) => Err("requests still use it".to_owned()),
             };
             if let Err(error) = result {
@@ -142,23 +163,12 @@ impl Retirement {
         report
     }
 
-    /// Cleans an instance up during a shutdown, which waits for a bounded time: in a task of its own, which is left to
-    /// itself when the instance, or a task of its own, holds a thread.
-    async fn last_words(&self, instance: Box<dyn Hooks>) -> Result<(), String> {
-        let bound = self.cleanup_timeout();
-        let cleaning = tokio::spawn(clean_up(instance, bound));
-        match timeout(bound * 2, cleaning).await {
-            Ok(cleaned) => cleaned.unwrap_or_else(|_| Err("panicked".to_owned())),
-            Err(_) => Err("its cleanup, its tasks or its drop still hold a thread".to_owned()),
-        }
-    }
-
-    /// Cleans an instance up, once the last snapshot has released it.
-    async fn finish(&self, home: oneshot::Receiver<Box<dyn Hooks>>) -> Result<(), String> {
-        match came_home(home).await {
-            Some(instance) => clean_up(instance, self.cleanup_timeout()).await,
-            None => Ok(()),
-        }
+    /// Begins to clean an instance up, in a task of its own.
+    fn clean_up(&self, instance: Box<dyn Hooks>) -> Ending {
+        let bound = self.settings.load().pipeline.post_hook_timeout;
+        // The hook has this bound, and its tasks and its drop have the same time again. An instance is not dropped while
+        // a task of its own runs.
+        Ending { cleaning: self.runtime.spawn(clean_up(instance, bound)), bound: bound * 2 }
     }
 
     fn draining(&self) -> MutexGuard<'_, Vec<Draining>> {
@@ -166,8 +176,29 @@ impl Retirement {
     }
 }
 
-async fn came_home(home: oneshot::Receiver<Box<dyn Hooks>>) -> Option<Box<dyn Hooks>> {
-    home.await.ok()
+/// The reason for which an instance does not end.
+const STUCK: &str = "its cleanup, its tasks or its drop still hold a thread";
+
+/// The end of an instance, which runs in a task of its own.
+struct Ending {
+    cleaning: JoinHandle<Result<(), String>>,
+    bound: Duration,
+}
+
+impl Ending {
+    /// Returns the result, or `None` if there is none within the bound.
+    async fn within_bound(&mut self) -> Option<Result<(), String>> {
+        timeout(self.bound, &mut self.cleaning).await.ok().map(result)
+    }
+
+    /// Returns the result whenever it comes.
+    async fn whenever(self) -> Result<(), String> {
+        result(self.cleaning.await)
+    }
+}
+
+fn result(cleaned: Result<Result<(), String>, JoinError>) -> Result<(), String> {
+    cleaned.unwrap_or_else(|_| Err("panicked".to_owned()))
 }
 
 async fn clean_up(instance: Box<dyn Hooks>, timeout: Duration) -> Result<(), String> {

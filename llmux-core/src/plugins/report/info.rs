@@ -90,6 +90,8 @@ pub enum PluginState {
     Disabled,
     /// Out of the pipeline; requests that entered before still use it.
     Draining,
+    /// Out of the pipeline, and its cleanup, its tasks or its drop run past their bound: it holds a thread.
+    Stuck,
     /// A library that was refused: there is no instance.
     Failed,
 }
@@ -101,6 +103,7 @@ impl PluginState {
             PluginState::Active => "active",
             PluginState::Disabled => "disabled",
             PluginState::Draining => "draining",
+            PluginState::Stuck => "stuck",
             PluginState::Failed => "failed",
         }
     }

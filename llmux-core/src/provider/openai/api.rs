@@ -19,7 +19,7 @@ use super::body::{ReadBody, read};
 use crate::{
     Endpoint,
     document::Document,
-    error::{Error, ErrorKind},
+    error::Error,
     provider::{
         Call, Events, Provider,
         end_of_stream::EndOfStream,
@@ -132,7 +132,8 @@ impl OpenAi {
                 false => "the body is something else",
             }));
         }
-        let document = Document::parse(body).map_err(|error| no_object(&error.to_string()))?;
+        let document =
+            Document::parse_off_thread(body).await.map_err(|error| no_object(&error.to_string()))?;
         // Some compatible servers report an error with status 200. An object of `responses` has a member `error` of its own.
         if endpoint != Endpoint::Responses
             && document.get("/choices").is_none()
@@ -183,7 +184,7 @@ impl Provider for OpenAi {
         Box::pin(async move {
             let endpoint = call.endpoint;
             if endpoint == Endpoint::Embeddings {
-                return Err(Error::new(ErrorKind::InvalidRequest, "embeddings do not stream"));
+                return Err(Error::no_stream());
             }
             let response = timeout(self.idle_timeout, self.accepted_stream(call)).await;
             let response = response.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;

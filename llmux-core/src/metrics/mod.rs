@@ -2,23 +2,23 @@
 //!
 //! Plugins register metrics through `boundary::host`; the metrics of an instance are removed with it. The client renders
 //! them together with the host's own, which `plugins::report` collects. Clients of the API choose some label values, such
-//! as a model's name: each label keeps a bounded number of values, and every further value is recorded as `other`.
+//! as a model's name: each label keeps a bounded number of values, and every further value is recorded as `other`. A metric
+//! keeps a bounded number of series; beyond it, all label values of a further series are recorded as `other`.
+
+mod family;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use prometheus::{
-    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, TextEncoder,
-    core::Collector,
+    Encoder, Opts, TextEncoder,
     proto::{Metric, MetricFamily},
 };
 
-/// Maximum number of distinct values of one label.
-const MAX_LABEL_VALUES: usize = 1000;
-/// The label value that replaces every further value.
-const OTHER: &str = "other";
+use self::family::{Family, Kind, Series};
+
 /// The label that names the instance a metric belongs to.
 const OWNER: &str = "plugin";
 
@@ -65,27 +65,15 @@ pub(crate) enum MetricKind<'a> {
 #[derive(Clone)]
 pub(crate) struct PluginMetric {
     key: (String, String),
-    family: Family,
-    /// The values that each label keeps.
-    label_values: Arc<[RwLock<HashSet<Box<str>>>]>,
-}
-
-#[derive(Clone)]
-enum Family {
-    Counter(CounterVec),
-    Gauge(GaugeVec),
-    Histogram(HistogramVec),
+    family: Arc<Family>,
 }
 
 impl Metrics {
     /// Renders every metric in Prometheus' text format: those of plugins, and the host's `own`.
     pub(crate) fn render(&self, own: Vec<MetricFamily>) -> String {
         let mut families = BTreeMap::new();
-        for family in self
-            .held()
-            .values()
-            .filter_map(|held| held.last())
-            .flat_map(|held| held.metric.family.collector().collect())
+        for family in
+            self.held().values().filter_map(|held| held.last()).flat_map(|held| held.metric.family.collect())
         {
             add(&mut families, family);
         }
@@ -137,20 +125,15 @@ impl Metrics {
             let message = format!("another plugin has a metric `{name}` of another kind");
             return Err(prometheus::Error::Msg(message));
         }
-        let opts = Opts::new(name, help).const_label(OWNER, owner);
-        let family = match kind {
-            MetricKind::Counter => Family::Counter(CounterVec::new(opts, labels)?),
-            MetricKind::Gauge => Family::Gauge(GaugeVec::new(opts, labels)?),
-            MetricKind::Histogram(buckets) => {
-                let mut opts = HistogramOpts::from(opts);
-                if !buckets.is_empty() {
-                    opts.buckets = buckets.to_vec();
-                }
-                Family::Histogram(HistogramVec::new(opts, labels)?)
-            }
+        let kind = match kind {
+            MetricKind::Counter => Kind::Counter,
+            MetricKind::Gauge => Kind::Gauge,
+            MetricKind::Histogram(buckets) => Kind::Histogram(buckets.to_vec()),
         };
-        let label_values = labels.iter().map(|_| RwLock::default()).collect();
-        let metric = PluginMetric { key: key.clone(), family, label_values };
+        let family = Family::new(kind, Opts::new(name, help).const_label(OWNER, owner), labels);
+        // Checks the names.
+        family.make(&vec![""; labels.len()])?;
+        let metric = PluginMetric { key: key.clone(), family: Arc::new(family) };
         all.entry(key).or_default().push(Held { shape, metric: metric.clone(), holders: 1 });
         Ok(metric)
     }
@@ -159,9 +142,7 @@ impl Metrics {
     pub(crate) fn unregister(&self, metric: &PluginMetric) {
         let mut all = self.held();
         let Some(held) = all.get_mut(&metric.key) else { return };
-        if let Some(held) =
-            held.iter_mut().find(|held| Arc::ptr_eq(&held.metric.label_values, &metric.label_values))
-        {
+        if let Some(held) = held.iter_mut().find(|held| Arc::ptr_eq(&held.metric.family, &metric.family)) {
             held.holders -= 1;
         }
         held.retain(|held| held.holders > 0);
@@ -197,68 +178,30 @@ impl Shape {
     }
 }
 
-impl Family {
-    fn collector(&self) -> Box<dyn Collector> {
-        match self {
-            Family::Counter(family) => Box::new(family.clone()),
-            Family::Gauge(family) => Box::new(family.clone()),
-            Family::Histogram(family) => Box::new(family.clone()),
-        }
-    }
-}
-
 impl PluginMetric {
     /// Adds to a counter, sets a gauge, or observes in a histogram. A wrong number of labels is ignored.
     pub(crate) fn record(&self, labels: &[&str], value: f64) {
-        if labels.len() != self.label_values.len() || !value.is_finite() {
+        let mut values = [""; 16];
+        if labels.len() != self.family.labels() || labels.len() > values.len() || !value.is_finite() {
             return;
         }
-        let mut bounded = [""; 16];
-        let Some(bounded) = bounded.get_mut(..labels.len()) else { return };
-        for ((bounded, label), kept) in bounded.iter_mut().zip(labels).zip(self.label_values.iter()) {
-            *bounded = if keep(kept, label) { label } else { OTHER };
-        }
-        match &self.family {
-            Family::Counter(family) => {
-                if let Ok(counter) = family.get_metric_with_label_values(bounded)
-                    && value >= 0.0
-                {
-                    counter.inc_by(value);
-                }
-            }
-            Family::Gauge(family) => {
-                if let Ok(gauge) = family.get_metric_with_label_values(bounded) {
-                    gauge.set(value);
-                }
-            }
-            Family::Histogram(family) => {
-                if let Ok(histogram) = family.get_metric_with_label_values(bounded) {
-                    histogram.observe(value);
-                }
-            }
+        let values = &mut values[..labels.len()];
+        values.copy_from_slice(labels);
+        match self.family.series(values) {
+            Some(Series::Counter(series)) if value >= 0.0 => series.inc_by(value),
+            Some(Series::Gauge(series)) => series.set(value),
+            Some(Series::Histogram(series)) => series.observe(value),
+            Some(Series::Counter(_)) | None => {}
         }
     }
-}
-
-/// Keeps a value of a label, if there is room. Returns true if the value is kept.
-fn keep(kept: &RwLock<HashSet<Box<str>>>, value: &str) -> bool {
-    if value.len() > 256 {
-        return false;
-    }
-    if kept.read().unwrap_or_else(PoisonError::into_inner).contains(value) {
-        return true;
-    }
-    let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
-    if kept.len() >= MAX_LABEL_VALUES {
-        return kept.contains(value);
-    }
-    kept.insert(value.into());
-    true
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        family::{MAX_LABEL_VALUES, MAX_SERIES},
+        *,
+    };
 
     #[test]
     fn label_values_are_bounded() {
@@ -271,6 +214,39 @@ mod tests {
         let text = metrics.render(Vec::new());
         assert!(text.contains("calls_total{model=\"other\",plugin=\"m\"} 10"), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("calls_total")).count(), MAX_LABEL_VALUES + 1);
+    }
+
+    #[test]
+    fn label_values_that_read_the_same_together_are_two_series() {
+        let metrics = Metrics::default();
+        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
+        let metric = metric.expect("registered");
+        metric.record(&["1", "23"], 1.0);
+        metric.record(&["12", "3"], 2.0);
+        let text = metrics.render(Vec::new());
+        for line in [r#"{a="1",b="23",plugin="m"} 1"#, r#"{a="12",b="3",plugin="m"} 2"#] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn series_are_bounded_and_not_only_the_values_of_each_label() {
+        let metrics = Metrics::default();
+        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
+        let metric = metric.expect("registered");
+        for a in 0..200 {
+            for b in 0..200 {
+                metric.record(&[&a.to_string(), &b.to_string()], 1.0);
+            }
+        }
+        metric.record(&["0", "0"], 1.0);
+        let text = metrics.render(Vec::new());
+        assert_eq!(text.lines().filter(|line| line.starts_with("calls_total")).count(), MAX_SERIES + 1);
+        assert!(text.contains("calls_total{a=\"0\",b=\"0\",plugin=\"m\"} 2"), "an early series goes on");
+        assert!(
+            text.contains("calls_total{a=\"other\",b=\"other\",plugin=\"m\"} 30000"),
+            "the rest is counted"
+        );
     }
 
     #[test]

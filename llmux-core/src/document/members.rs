@@ -1,0 +1,158 @@
+//! The members of an object: in order, and found by their keys.
+//!
+//! A few members are compared one after the other. Many have an index, which the first look-up makes: a client chooses the
+//! number of members, and a plugin looks up one for each part of a body, so that together they would cost the square.
+//! Edits keep the index.
+
+use std::{collections::HashMap, hash::BuildHasher, sync::LazyLock};
+
+use once_cell::sync::OnceCell;
+
+use super::{
+    duplicates,
+    node::{Key, Member},
+};
+
+/// Maximum number of members that are compared one after the other.
+const FEW: usize = 64;
+
+/// The members of an object. No two have the same key.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    /// A removed member leaves a hole, until there are more holes than members.
+    slots: Vec<Option<Member>>,
+    count: usize,
+    /// The slot of each key, by the hash of its content. Keys of one hash have one entry.
+    index: OnceCell<HashMap<u64, u32>>,
+}
+
+/// The hasher of all indices has random keys, so that a client cannot choose keys of one hash.
+static HASHER: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::RandomState::new);
+
+impl Members {
+    pub(super) fn new(members: Vec<Member>) -> Self {
+        let count = members.len();
+        Self { slots: members.into_iter().map(Some).collect(), count, index: OnceCell::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.slots.iter().flatten()
+    }
+
+    /// Returns the member with a key. `raw` is the object's raw text.
+    pub(super) fn get(&self, key: &str, raw: &[u8]) -> Option<&Member> {
+        self.slots[self.slot(key, raw)?].as_ref()
+    }
+
+    /// Returns the member with a key, to be changed.
+    pub(super) fn get_mut(&mut self, key: &str, raw: &[u8]) -> Option<&mut Member> {
+        let slot = self.slot(key, raw)?;
+        self.slots[slot].as_mut()
+    }
+
+    /// Adds a member whose key no other member has.
+    pub(super) fn push(&mut self, member: Member, raw: &[u8]) {
+        let slot = self.slots.len();
+        if let Some(index) = self.index.get_mut() {
+            index.entry(hash(&member.key.content(raw))).or_insert(slot as u32);
+        }
+        self.slots.push(Some(member));
+        self.count += 1;
+    }
+
+    /// Removes the member with a key.
+    pub(super) fn remove(&mut self, key: &str, raw: &[u8]) -> Option<Member> {
+        let slot = self.slot(key, raw)?;
+        let member = self.slots[slot].take();
+        self.count -= 1;
+        if self.slots.len() > FEW + 2 * self.count {
+            self.slots.retain(Option::is_some);
+            self.index = OnceCell::new();
+        }
+        member
+    }
+
+    fn slot(&self, key: &str, raw: &[u8]) -> Option<usize> {
+        let is =
+            |slot: &Option<Member>| slot.as_ref().is_some_and(|member| member.key.is(key.as_bytes(), raw));
+        if self.slots.len() > FEW {
+            let index = self.index.get_or_init(|| self.index(raw));
+            let slot = *index.get(&hash(key.as_bytes()))? as usize;
+            if self.slots.get(slot).is_some_and(&is) {
+                return Some(slot);
+            }
+            // Two keys have this hash, or the member was removed.
+        }
+        self.slots.iter().position(is)
+    }
+
+    fn index(&self, raw: &[u8]) -> HashMap<u64, u32> {
+        let mut index = HashMap::with_capacity(self.slots.len());
+        for (slot, member) in self.slots.iter().enumerate() {
+            if let Some(member) = member {
+                index.insert(hash(&member.key.content(raw)), slot as u32);
+            }
+        }
+        index
+    }
+}
+
+fn hash(content: &[u8]) -> u64 {
+    HASHER.hash_one(content)
+}
+
+impl Key {
+    /// Returns the key without quotes and escapes; `raw` is the object's raw text.
+    fn content<'a>(&'a self, raw: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
+        let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
+        duplicates::unescape(self.json(raw), escaped)
+    }
+
+    fn is(&self, content: &[u8], raw: &[u8]) -> bool {
+        let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
+        let json = self.json(raw);
+        match escaped {
+            false => &json[1..json.len() - 1] == content,
+            true => *duplicates::unescape(json, true) == *content,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::document::Document;
+
+    /// Looks up, edits, adds and removes members of an object that is large enough for an index.
+    #[test]
+    fn an_object_of_many_members_is_read_and_edited_like_a_small_one() {
+        for count in [10, 64, 65, 1000] {
+            let members: Vec<String> = (0..count).map(|at| format!(r#""k\u0065y{at}":{at}"#)).collect();
+            let mut document = Document::parse(format!("{{{}}}", members.join(","))).expect("JSON");
+            for at in 0..count {
+                assert_eq!(document.get(&format!("/key{at}")), Some(&*at.to_string()), "{count}");
+            }
+            assert_eq!(document.get("/key"), None);
+            document.set("/added", "true").expect("added");
+            assert_eq!(document.get("/added"), Some("true"));
+            // All but the last, so that the holes are closed several times.
+            for at in 0..count - 1 {
+                document.remove(&format!("/key{at}")).expect("removed");
+                assert_eq!(document.get(&format!("/key{at}")), None);
+                assert_eq!(document.get(&format!("/key{}", count - 1)), Some(&*(count - 1).to_string()));
+                document.set(&format!("/key{}", count - 1), &(count - 1).to_string()).expect("set");
+            }
+            assert_eq!(document.len(""), Some(2));
+            document.set("/key0", "\"again\"").expect("set");
+            assert_eq!(document.get_str("/key0"), Some("again"));
+            let text = String::from_utf8(document.to_bytes().to_vec()).expect("text");
+            assert_eq!(
+                text,
+                format!(r#"{{"k\u0065y{}":{},"added":true,"key0":"again"}}"#, count - 1, count - 1)
+            );
+        }
+    }
+}
