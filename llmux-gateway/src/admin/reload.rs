@@ -24,8 +24,9 @@ use crate::{
     config::{
         client,
         diff::{self, Line},
-        file::{Loaded, Server},
+        file::Loaded,
         overrides::Overrides,
+        server::Server,
     },
     http::auth::ApiKeys,
     terminal::logging::{self, Level},

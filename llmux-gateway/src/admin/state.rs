@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use llmux_core::Client;
 
 use super::{reload::Reloader, tokens::AdminTokens};
-use crate::config::file::Server;
+use crate::config::server::Server;
 
 /// State that every route shares.
 pub(crate) struct Admin {

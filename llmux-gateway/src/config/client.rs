@@ -101,6 +101,9 @@ fn pipeline(loaded: &Loaded) -> PipelineConfig {
         .with_max_waiting_completions(
             settings.max_waiting_completions.unwrap_or(default.max_waiting_completions),
         )
+        .with_max_waiting_completion_bytes(
+            settings.max_waiting_completion_bytes.unwrap_or(default.max_waiting_completion_bytes),
+        )
         .with_stream_idle_timeout(settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout))
 }
 

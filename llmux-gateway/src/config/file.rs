@@ -14,6 +14,7 @@ use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::server::Server;
 use crate::terminal::logging::LogFormat;
 
 /// The file that is used if it exists and no other is named.
@@ -38,41 +39,6 @@ pub(crate) struct Config {
     pub(crate) api_keys: Vec<ApiKey>,
     #[serde(rename = "admin_token")]
     pub(crate) admin_tokens: Vec<AdminToken>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Server {
-    pub(crate) listen: String,
-    /// Address of the admin listener, or `off` for no admin API.
-    pub(crate) admin: String,
-    pub(crate) max_body_bytes: usize,
-    /// Longest time for the head of a request, and longest silence within its body.
-    #[serde(with = "humantime_serde")]
-    pub(crate) read_timeout: Duration,
-    /// Longest time for requests to end at a shutdown.
-    #[serde(with = "humantime_serde")]
-    pub(crate) drain_timeout: Duration,
-    /// Time between the first 503 of `/readyz` and the end of the listener, so that load balancers notice it.
-    #[serde(with = "humantime_serde")]
-    pub(crate) shutdown_delay: Duration,
-    /// Silence of a stream after which a comment keeps it open; 0 for no comments.
-    #[serde(with = "humantime_serde")]
-    pub(crate) keep_alive: Duration,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".to_owned(),
-            admin: "127.0.0.1:8081".to_owned(),
-            max_body_bytes: 32 * 1024 * 1024,
-            read_timeout: Duration::from_secs(30),
-            drain_timeout: Duration::from_secs(30),
-            shutdown_delay: Duration::ZERO,
-            keep_alive: Duration::from_secs(15),
-        }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +146,7 @@ pub(crate) struct Pipeline {
     pub(crate) propagate_errors: Option<bool>,
     pub(crate) max_plugins: Option<usize>,
     pub(crate) max_waiting_completions: Option<usize>,
+    pub(crate) max_waiting_completion_bytes: Option<usize>,
     #[serde(with = "humantime_serde")]
     pub(crate) stream_idle_timeout: Option<Duration>,
 }

@@ -10,3 +10,4 @@ pub(crate) mod hash;
 pub(crate) mod overrides;
 #[cfg(test)]
 mod reference;
+pub(crate) mod server;

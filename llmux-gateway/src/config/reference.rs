@@ -13,7 +13,7 @@ use serde::{
 };
 use toml::{Table, Value};
 
-use super::{diff, file};
+use super::{diff, file, server};
 
 /// Deserializer that reads nothing, and keeps the names of the members that a struct asks for.
 struct Members<'a>(&'a mut Vec<&'static str>);
@@ -51,7 +51,7 @@ fn members<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
 /// Sections of the file, each with its members.
 fn sections() -> BTreeMap<&'static str, Vec<&'static str>> {
     let sections = BTreeMap::from([
-        ("server", members::<file::Server>()),
+        ("server", members::<server::Server>()),
         ("log", members::<file::Log>()),
         ("provider", members::<file::Provider>()),
         ("retry", members::<file::Retry>()),
@@ -89,7 +89,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         _ => format!("\"{}ms\"", duration.as_millis()),
     };
     let text = |text: &str| format!("{text:?}");
-    let (server, plugins) = (file::Server::default(), file::Plugins::default());
+    let (server, plugins) = (server::Server::default(), file::Plugins::default());
     let (retry, pipeline, folders) =
         (RetryConfig::default(), PipelineConfig::default(), PluginsConfig::default());
     assert_eq!(server.max_body_bytes, pipeline.max_body_bytes, "the program's default and core's");
@@ -97,7 +97,10 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("server", "listen"), text(&server.listen)),
         (("server", "admin"), text(&server.admin)),
         (("server", "max_body_bytes"), server.max_body_bytes.to_string()),
+        (("server", "max_inflight_bytes"), server.max_inflight_bytes.to_string()),
         (("server", "read_timeout"), time(server.read_timeout)),
+        (("server", "write_timeout"), time(server.write_timeout)),
+        (("server", "client_fallbacks"), server.client_fallbacks.to_string()),
         (("server", "drain_timeout"), time(server.drain_timeout)),
         (("server", "shutdown_delay"), time(server.shutdown_delay)),
         (("server", "keep_alive"), time(server.keep_alive)),
@@ -118,6 +121,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("pipeline", "propagate_errors"), pipeline.propagate_errors.to_string()),
         (("pipeline", "max_plugins"), pipeline.max_plugins.to_string()),
         (("pipeline", "max_waiting_completions"), pipeline.max_waiting_completions.to_string()),
+        (("pipeline", "max_waiting_completion_bytes"), pipeline.max_waiting_completion_bytes.to_string()),
         (("pipeline", "stream_idle_timeout"), time(pipeline.stream_idle_timeout)),
         (("plugins", "dirs"), format!("{:?}", plugins.dirs)),
         (("plugins", "watch"), plugins.watch.to_string()),

@@ -26,11 +26,12 @@ use tokio::sync::watch;
 use super::{
     auth::ApiKeys,
     body,
+    held_bytes::HeldBytes,
     reply::{self, Name},
     server::Phase,
     sse::Events,
 };
-use crate::config::file::Server;
+use crate::config::server::Server;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
@@ -43,12 +44,15 @@ pub(crate) struct Api {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Replaced by a reload of the configuration.
     pub(crate) settings: Arc<ArcSwap<Server>>,
+    pub(crate) held: Arc<HeldBytes>,
 }
 
 /// Facts about a request that [`enter`] has found.
 #[derive(Clone)]
 struct Entered {
     request_id: Arc<str>,
+    /// The id that the client gave. It names nothing here: clients may repeat it, or choose a path.
+    client_id: Option<Arc<str>>,
     identity: Option<Arc<Identity>>,
 }
 
@@ -77,10 +81,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
 async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
-    let request_id: Arc<str> = match given {
-        Some(id) => id.into(),
-        None => uuid::Uuid::now_v7().to_string().into(),
-    };
+    let client_id: Option<Arc<str>> = given.map(Into::into);
+    let request_id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
     let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = match api.keys.load().identify(request.headers()) {
@@ -91,15 +93,18 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         }
         identity => {
             let identity = identity.unwrap_or_default();
-            request.extensions_mut().insert(Entered { request_id: request_id.clone(), identity });
+            let (request_id, client_id) = (request_id.clone(), client_id.clone());
+            request.extensions_mut().insert(Entered { request_id, client_id, identity });
             next.run(request).await
         }
     };
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
+    // The client gets its own id back.
+    if let Ok(id) = HeaderValue::from_str(client_id.as_ref().unwrap_or(&request_id)) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     tracing::debug!(
         request_id = &*request_id,
+        client_request_id = client_id.as_deref(),
         status = response.status().as_u16(),
         ms = started.elapsed().as_secs_f64() * 1000.0,
         "{method} {path}"
@@ -107,7 +112,7 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     response
 }
 
-/// Returns true if a client's request id may go into logs and headers as it is: 1 to 128 visible ASCII characters.
+/// Returns true if a client's request id may go into headers and to the provider as it is: 1 to 128 visible ASCII characters.
 fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -129,21 +134,21 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         return Err(error);
     }
     let limit = api.client.max_body_bytes();
-    let text = body::read(&parts.headers, body, limit, api.settings.load().read_timeout).await?;
-    let mut request = llmux_core::Request::new(endpoint, text)?;
-    if let Some(Entered { request_id, identity }) = parts.extensions.remove() {
-        request = request.with_request_id(request_id).with_identity(identity);
+    let settings = api.settings.load_full();
+    let mut held = api.held.share(settings.max_inflight_bytes);
+    let text = body::read(&parts.headers, body, limit, settings.read_timeout, &mut held).await?;
+    let mut request = llmux_core::Request::parse(endpoint, text).await?;
+    if let Some(Entered { request_id, client_id, identity }) = parts.extensions.remove() {
+        request =
+            request.with_request_id(request_id).with_client_request_id(client_id).with_identity(identity);
     }
-    let fallbacks = parts.headers.get_all(FALLBACKS).iter().filter_map(|value| value.to_str().ok());
-    let fallbacks =
-        fallbacks.flat_map(|list| list.split(',')).map(str::trim).filter(|model| !model.is_empty());
-    let fallbacks: Vec<Arc<str>> = fallbacks.map(Into::into).collect();
+    let fallbacks = fallbacks(&parts.headers, settings.client_fallbacks)?;
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
     if request.wants_stream() && endpoint != Endpoint::Embeddings {
         let answer = api.client.stream(request).await;
         let headers = answer.headers().to_vec();
         let response = match answer.result {
-            Ok(stream) => events(Events::new(stream, endpoint, api.settings.load().keep_alive)),
+            Ok(stream) => events(Events::new(stream, endpoint, settings.keep_alive, held)),
             Err(error) => reply::error(&error),
         };
         return Ok(with_headers(response, &headers));
@@ -154,6 +159,23 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         Err(error) => reply::error(error),
     };
     Ok(with_headers(response, answer.headers()))
+}
+
+/// Returns the fallback models that a client names, each once (rule P7).
+fn fallbacks(headers: &HeaderMap, max: usize) -> Result<Vec<Arc<str>>, Error> {
+    let mut models: Vec<Arc<str>> = Vec::new();
+    let lists = headers.get_all(FALLBACKS).iter().filter_map(|value| value.to_str().ok());
+    for model in lists.flat_map(|list| list.split(',')).map(str::trim).filter(|model| !model.is_empty()) {
+        if models.iter().any(|known| **known == *model) {
+            continue;
+        }
+        if models.len() == max {
+            let message = format!("the header `{FALLBACKS}` may name at most {max} models");
+            return Err(reply::refusal(StatusCode::BAD_REQUEST, "too_many_fallbacks", message));
+        }
+        models.push(model.into());
+    }
+    Ok(models)
 }
 
 fn events(events: Events) -> Response {
@@ -204,12 +226,20 @@ async fn readyz(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    metrics_of(&api.client)
+    metrics_of(&api.client).await
 }
 
-/// Returns every metric in the text format of Prometheus.
-pub(crate) fn metrics_of(client: &Client) -> Response {
-    let mut response = Response::new(Body::from(client.render_metrics()));
+/// Returns every metric in the text format of Prometheus. Many series take long to write, so another thread does it.
+pub(crate) async fn metrics_of(client: &Client) -> Response {
+    let client = client.clone();
+    let Ok(text) = tokio::task::spawn_blocking(move || client.render_metrics()).await else {
+        return reply::refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the metrics cannot be written",
+        );
+    };
+    let mut response = Response::new(Body::from(text));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
@@ -218,6 +248,26 @@ pub(crate) fn metrics_of(client: &Client) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p7_a_client_names_a_few_distinct_fallbacks() {
+        let named = |lists: &[&str], max| {
+            let mut headers = HeaderMap::new();
+            for list in lists {
+                headers.append(FALLBACKS, HeaderValue::from_str(list).expect("a header"));
+            }
+            fallbacks(&headers, max)
+                .map(|models| models.len())
+                .map_err(|error| (error.status(), error.code().map(str::to_owned)))
+        };
+        assert_eq!(named(&[], 0), Ok(0));
+        assert_eq!(named(&["a, b,,a", "b,c"], 3), Ok(3));
+        let refused = Err((400, Some("too_many_fallbacks".to_owned())));
+        assert_eq!(named(&["a, b,,a", "b,c"], 2), refused);
+        assert_eq!(named(&["a"], 0), refused);
+        let many: Vec<String> = (0..60_000).map(|at| at.to_string()).collect();
+        assert_eq!(named(&[&many.join(",")], 8), refused);
+    }
 
     #[test]
     fn a_request_id_is_short_and_visible() {

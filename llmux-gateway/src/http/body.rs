@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use llmux_core::Error;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::reply::refusal;
+use super::{held_bytes::Held, reply::refusal};
 
 /// Longest time to drain a refused body, so that a client that is still writing receives the response instead of a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -51,12 +51,14 @@ pub(crate) fn check_type(headers: &HeaderMap, lenient: bool) -> Result<(), Error
 ///
 /// # Errors
 ///
-/// 413 if the body is larger than `limit` bytes, 408 if the client sends nothing for `silence`, 400 if the body breaks off.
+/// 413 if the body is larger than `limit` bytes, 408 if the client sends nothing for `silence` or less than 1 KiB/s after
+/// 30 s, 503 if all requests hold too many bytes, 400 if the body breaks off.
 pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
     silence: Duration,
+    held: &mut Held,
 ) -> Result<Bytes, Error> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let announced: usize = announced.unwrap_or(0);
@@ -66,8 +68,10 @@ pub(crate) async fn read(
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
+    let begun = Instant::now();
     loop {
-        let frame = timeout(silence, body.frame()).await.map_err(|_| {
+        let end = (Instant::now() + silence).min(begun + least_rate(first.len() + rest.len()));
+        let frame = timeout_at(end, body.frame()).await.map_err(|_| {
             refusal(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
@@ -86,6 +90,10 @@ pub(crate) async fn read(
             linger(body).await;
             return Err(Error::request_too_large(limit));
         }
+        if let Err(full) = held.add(data.len()) {
+            linger(body).await;
+            return Err(full);
+        }
         match (first.is_empty() && rest.is_empty(), rest.is_empty()) {
             (true, _) => first = data,
             (false, true) => {
@@ -98,6 +106,11 @@ pub(crate) async fn read(
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// Returns the time in which this many bytes must have arrived: 30 s, and a second for each KiB.
+fn least_rate(bytes: usize) -> Duration {
+    Duration::from_secs(30) + Duration::from_millis(bytes as u64 * 1000 / 1024)
 }
 
 /// Discards a body that is refused before it is read.

@@ -6,6 +6,9 @@
 pub(crate) mod api;
 pub(crate) mod auth;
 pub(crate) mod body;
+pub(crate) mod connections;
+pub(crate) mod held_bytes;
+mod progress;
 pub(crate) mod reply;
 pub(crate) mod server;
 pub(crate) mod sse;

@@ -22,11 +22,12 @@ use hyper_util::{
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::config::file::Server;
+use super::progress::Progress;
+use crate::config::server::Server;
 
 /// Phase of the program, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub(crate) enum Phase {
     /// Connections are dropped.
     Over,
 }
+
+/// Shortest time between two warnings about connections.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// Listens on an address, HOST:PORT.
 ///
@@ -77,34 +81,45 @@ pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(CliError::new)
 }
 
-/// Serves until the phase is [`Phase::Draining`]. Each connection holds `alive`, so that the receiver of `alive` closes when
-/// the last connection has ended.
+/// Serves until the phase is [`Phase::Draining`], with at most `max` connections; others wait in the system's queue. Each
+/// connection holds `alive`, so that the receiver of `alive` closes when the last connection has ended.
 pub(crate) async fn run(
-    listener: TcpListener,
+    (listener, max): (TcpListener, usize),
     router: Router,
     settings: Arc<ArcSwap<Server>>,
     mut phase: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
 ) {
+    let places = Arc::new(Semaphore::new(max));
+    let mut warned: Option<Instant> = None;
     loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            listener.accept().await.map(|(stream, _)| (stream, place))
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
             () = reached(&mut phase, Phase::Draining) => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 // Otherwise small writes of a stream wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
                 let (router, phase, alive) = (router.clone(), phase.clone(), alive.clone());
-                let read_timeout = settings.load().read_timeout;
+                let settings = settings.load();
+                let (read_timeout, write_timeout) = (settings.read_timeout, settings.write_timeout);
                 tokio::spawn(async move {
-                    connection(stream, router, read_timeout, phase).await;
-                    drop(alive);
+                    connection(stream, router, (read_timeout, write_timeout), phase).await;
+                    drop((alive, place));
                 });
             }
             // Usually no file descriptors are left, for a while.
             Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
+                if warned.is_none_or(|last| last.elapsed() > WARN_EVERY) {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    warned = Some(Instant::now());
+                }
                 sleep(Duration::from_millis(50)).await;
             }
         }
@@ -120,7 +135,7 @@ pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
 async fn connection(
     stream: TcpStream,
     router: Router,
-    read_timeout: Duration,
+    (read_timeout, write_timeout): (Duration, Duration),
     mut phase: watch::Receiver<Phase>,
 ) {
     let is_http2 = tokio::select! {
@@ -128,7 +143,8 @@ async fn connection(
         () = reached(&mut phase, Phase::Draining) => return,
     };
     let Some(is_http2) = is_http2 else { return };
-    let (io, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
+    let (io, service) =
+        (TokioIo::new(Progress::new(stream, write_timeout)), TowerToHyperService::new(router));
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

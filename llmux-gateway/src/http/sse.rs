@@ -18,6 +18,8 @@ use llmux_core::{Endpoint, Error, ReplyStream, pipeline::Chunk};
 use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::held_bytes::Held;
+
 /// Largest size of events that are written together, in bytes.
 const TOGETHER: usize = 16 * 1024;
 
@@ -30,6 +32,8 @@ pub(crate) struct Events {
     ready: BytesMut,
     sent: u64,
     keep_alive: Option<KeepAlive>,
+    /// The bytes of the request, which the stream holds.
+    _held: Held,
 }
 
 struct KeepAlive {
@@ -41,13 +45,13 @@ struct KeepAlive {
 
 impl Events {
     /// Returns the body of a stream. If `keep_alive` is zero, no comments are sent.
-    pub(crate) fn new(stream: ReplyStream, endpoint: Endpoint, keep_alive: Duration) -> Self {
+    pub(crate) fn new(stream: ReplyStream, endpoint: Endpoint, keep_alive: Duration, held: Held) -> Self {
         let keep_alive = (!keep_alive.is_zero()).then(|| KeepAlive {
             every: keep_alive,
             last: Instant::now(),
             timer: Box::pin(sleep(keep_alive)),
         });
-        Self { stream: Some(stream), endpoint, ready: BytesMut::new(), sent: 0, keep_alive }
+        Self { stream: Some(stream), endpoint, ready: BytesMut::new(), sent: 0, keep_alive, _held: held }
     }
 
     fn finish(&mut self, error: Option<&Error>) {

@@ -8,8 +8,11 @@ use std::{sync::Arc, time::Duration};
 use clap::ValueEnum;
 use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
+use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, field::MakeExt, fmt::format::debug_fn};
+
+use super::line::{self, Lines};
 
 /// Interval of the reports about dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -48,12 +51,27 @@ impl Level {
 pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
     let directives = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let directives = directives.as_deref().unwrap_or(level);
-    // The audit log is written at every level, unless the directives name it themselves.
-    EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| {
+    let refused = |why: &dyn std::fmt::Display| {
         CliError::new(format!(
-            "log level `{directives}`: {error}; one of error, warn, info, debug, trace, or directives as RUST_LOG takes them"
+            "log level `{directives}`: {why}; one of off, error, warn, info, debug, trace, or directives as RUST_LOG takes \
+             them, such as `info,llmux::plugin=debug`"
         ))
-    })
+    };
+    // A word alone names a target, so that a misspelt level would silence everything else.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = directives.split(',').map(str::trim).find(|word| is_word(word) && !is_level(word)) {
+        return Err(refused(&format_args!("`{word}` is no level")));
+    }
+    if directives.trim().is_empty() {
+        return Err(refused(&"it is empty"));
+    }
+    // The audit log is written at every level, unless the directives name it themselves.
+    EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| refused(&error))
+}
+
+/// Returns true if a directive has no level of its own: neither `target=level` nor a span in brackets.
+fn is_word(directive: &str) -> bool {
+    !directive.ends_with(']') && directive.split_once('=').is_none_or(|(_, level)| level.trim().is_empty())
 }
 
 /// Starts the log. Returns it with its level.
@@ -65,6 +83,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     let filter = filter(level)?;
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
     let dropped = writer.error_counter();
+    let writer = Lines { writers: writer, json: format == LogFormat::Json };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // A handle fails only when the log is gone.
     let (started, level): (_, Arc<dyn Fn(EnvFilter) + Send + Sync>) = match format {
@@ -75,7 +94,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
         }
         LogFormat::Text => {
             let colors = llmux_terminal::colors(&std::io::stderr());
-            let builder = builder.with_ansi(colors).with_filter_reloading();
+            let fields = debug_fn(line::field).delimited(" ");
+            let builder = builder.with_ansi(colors).fmt_fields(fields).with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Arc::new(move |filter| drop(handle.reload(filter))))
         }
@@ -106,6 +126,24 @@ impl Log {
         let lines = self.dropped.dropped_lines();
         if lines > 0 {
             tracing::warn!(lines, "log lines were dropped in all");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused_and_silences_nothing() {
+        for good in
+            ["info", "INFO", "3", "off", "warn,llmux::plugin=debug", "llmux=trace,error", "info,[span]"]
+        {
+            filter(good).unwrap_or_else(|why| panic!("{good}: {why}"));
+        }
+        for wrong in ["infoo", "Warning", "verbose", "", " ", "loud=", "info,debgu", "llmux=loud"] {
+            let refused = filter(wrong).expect_err(wrong).to_string();
+            assert!(refused.contains("one of off, error, warn"), "{refused}");
         }
     }
 }

@@ -3,4 +3,5 @@
 //! Every other folder may use it; it uses nothing of the program. Deliberately absent: tables, JSON and the errors of
 //! commands, which are `llmux-terminal`'s, because `llmux-devtools` prints them too.
 
+mod line;
 pub(crate) mod logging;

@@ -31,6 +31,7 @@ use crate::{
     http::{
         api::{self, Api},
         auth::ApiKeys,
+        connections,
         server::{self, Phase, reached},
     },
     terminal::logging::{self, Level},
@@ -116,10 +117,16 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
             }
         }
     });
-    let api =
-        Api { client: client.clone(), keys: live.keys, phase: phases.clone(), settings: settings.clone() };
+    let api = Api {
+        client: client.clone(),
+        keys: live.keys,
+        phase: phases.clone(),
+        settings: settings.clone(),
+        held: Arc::default(),
+    };
     let router = api::router(Arc::new(api));
-    let served = server::run(listener, router, settings.clone(), phases.clone(), alive.clone());
+    let main = connections::main_listener();
+    let served = server::run((listener, main), router, settings.clone(), phases.clone(), alive.clone());
     let mut listeners = vec![tokio::spawn(served)];
     let mut at = format!("http://{address}");
     if let Some((listener, address)) = admin_listener {
@@ -131,7 +138,8 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
             address,
             settings: settings.clone(),
         }));
-        let served = server::run(listener, router, settings.clone(), phases, alive.clone());
+        let served =
+            server::run((listener, connections::ADMIN), router, settings.clone(), phases, alive.clone());
         listeners.push(tokio::spawn(served));
         at += &format!(", admin API on http://{address}");
     }

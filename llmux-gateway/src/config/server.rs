@@ -1,0 +1,65 @@
+//! The table `[server]` of the configuration file: the listeners and their bounds.
+//!
+//! `file` reads it; `http` and `admin` use it. A reload replaces it, except the addresses.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    pub(crate) listen: String,
+    /// Address of the admin listener, or `off` for no admin API.
+    pub(crate) admin: String,
+    pub(crate) max_body_bytes: usize,
+    /// Largest sum of the bodies that all requests hold, in bytes.
+    pub(crate) max_inflight_bytes: usize,
+    /// Longest time for the head of a request, and longest silence within its body.
+    #[serde(with = "humantime_serde")]
+    pub(crate) read_timeout: Duration,
+    /// Longest time in which a client reads nothing while something is to be written.
+    #[serde(with = "humantime_serde")]
+    pub(crate) write_timeout: Duration,
+    /// Largest number of fallback models that a client may name, 0 to 8.
+    #[serde(deserialize_with = "client_fallbacks")]
+    pub(crate) client_fallbacks: usize,
+    /// Longest time for requests to end at a shutdown.
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_timeout: Duration,
+    /// Time between the first 503 of `/readyz` and the end of the listener, so that load balancers notice it.
+    #[serde(with = "humantime_serde")]
+    pub(crate) shutdown_delay: Duration,
+    /// Silence of a stream after which a comment keeps it open; 0 for no comments.
+    #[serde(with = "humantime_serde")]
+    pub(crate) keep_alive: Duration,
+}
+
+/// Largest number of fallback models that a client may be allowed to name.
+const MAX_CLIENT_FALLBACKS: usize = 8;
+
+fn client_fallbacks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        max if max <= MAX_CLIENT_FALLBACKS => Ok(max),
+        _ => Err(serde::de::Error::custom(format_args!(
+            "`client_fallbacks` is a number from 0 to {MAX_CLIENT_FALLBACKS}"
+        ))),
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            admin: "127.0.0.1:8081".to_owned(),
+            max_body_bytes: 32 * 1024 * 1024,
+            max_inflight_bytes: 1024 * 1024 * 1024,
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            client_fallbacks: MAX_CLIENT_FALLBACKS,
+            drain_timeout: Duration::from_secs(30),
+            shutdown_delay: Duration::ZERO,
+            keep_alive: Duration::from_secs(15),
+        }
+    }
+}
