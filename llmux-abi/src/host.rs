@@ -3,4 +3,6 @@
 //! A host that loads libraries finds manifests and modules through [`raw::entry`](crate::raw::entry). Plugin authors
 //! need nothing from this module: [`export_plugin!`](crate::export_plugin) uses it for them.
 
-pub use crate::sdk::{Compiled, Exported, PluginManifest, compiled, guarded, guarded_or, instance, module};
+pub use crate::sdk::{
+    Compiled, Exported, PluginManifest, compiled, guarded, guarded_or, instance, module, panic_message,
+};

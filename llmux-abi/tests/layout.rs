@@ -18,7 +18,7 @@ macro_rules! pinned {
         #[test]
         fn $name() {
             use $module::$type as Type;
-            #[allow(dead_code)]
+            #[allow(dead_code, reason = "it only has to compile")]
             fn no_field_is_missing(it: &Type) {
                 let Type { $($field: _),* } = it;
             }

@@ -44,7 +44,7 @@ pub fn guarded_or<R>(neutral: impl FnOnce() -> R, body: impl FnOnce() -> R) -> R
 }
 
 /// Returns the message of a panic.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(a payload that is no text)")

@@ -27,7 +27,7 @@ mod tracing;
 pub(crate) mod value;
 
 pub use chunk::Chunk;
-pub use contain::{guarded, guarded_or};
+pub use contain::{guarded, guarded_or, panic_message};
 pub use context::{Context, REDACTED_HEADERS};
 pub use error::{Error, Result};
 pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow};

@@ -7,10 +7,12 @@ use abi_stable::{
     sabi_types::{RMut, RRef},
     std_types::{RNone, ROption, RSome, RStr},
 };
-use llmux_abi::host::guarded;
-use llmux_abi::raw::{
-    context::{self as field, ContextObject, ContextTable, ContextTableRef, RawContext, StateObject},
-    value::{self, RawValue},
+use llmux_abi::{
+    host::guarded,
+    raw::{
+        context::{self as field, ContextObject, ContextTable, ContextTableRef, RawContext, StateObject},
+        value::{self, RawValue},
+    },
 };
 
 use crate::pipeline::{

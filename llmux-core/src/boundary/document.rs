@@ -5,8 +5,10 @@ use abi_stable::{
     sabi_types::{RMut, RRef},
     std_types::{RNone, ROption, RStr},
 };
-use llmux_abi::host::guarded;
-use llmux_abi::raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument};
+use llmux_abi::{
+    host::guarded,
+    raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument},
+};
 
 use crate::pipeline::body::{Body, EditRefused};
 

@@ -14,13 +14,15 @@ use abi_stable::{
 };
 use async_ffi::{FfiFuture, FutureExt};
 use futures_util::future::join_all;
-use llmux_abi::host::{guarded, guarded_or};
-use llmux_abi::raw::{
-    host::{
-        self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
-        RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
+use llmux_abi::{
+    host::{guarded, guarded_or},
+    raw::{
+        host::{
+            self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE,
+            METRIC_HISTOGRAM, RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
+        },
+        value::{self, RawField, RawValue},
     },
-    value::{self, RawField, RawValue},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 

@@ -11,9 +11,11 @@ use async_ffi::{FfiFuture, FutureExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
-use llmux_abi::host::guarded;
-use llmux_abi::raw::host::{
-    HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpRequest, RawHttpResponse,
+use llmux_abi::{
+    host::guarded,
+    raw::host::{
+        HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpRequest, RawHttpResponse,
+    },
 };
 use tokio::runtime::Handle;
 

@@ -6,12 +6,14 @@ use abi_stable::{
     std_types::{RNone, ROption, RStr},
 };
 use bytes::Bytes;
-use llmux_abi::host::guarded;
-use llmux_abi::raw::{
-    document::{self as code, RawDocument},
-    outcome::{
-        self as field, OutcomeObject, OutcomeTable, OutcomeTableRef, RawOutcome, RawReport, ReportObject,
-        ReportTable, ReportTableRef,
+use llmux_abi::{
+    host::guarded,
+    raw::{
+        document::{self as code, RawDocument},
+        outcome::{
+            self as field, OutcomeObject, OutcomeTable, OutcomeTableRef, RawOutcome, RawReport, ReportObject,
+            ReportTable, ReportTableRef,
+        },
     },
 };
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut, std_types::RStr};
 use bytes::Bytes;
-use llmux_abi::host::guarded;
-use llmux_abi::raw::{
-    flow::{AnswerObject, AnswerTable, AnswerTableRef, FAILURE_PANIC, RawAnswer},
-    stream::RawStream,
-    value::RawValue,
+use llmux_abi::{
+    host::guarded,
+    raw::{
+        flow::{AnswerObject, AnswerTable, AnswerTableRef, FAILURE_PANIC, RawAnswer},
+        stream::RawStream,
+        value::RawValue,
+    },
 };
 
 use super::{context::owned, stream::PluginStream};

@@ -22,8 +22,8 @@ pub(super) struct Members {
     /// A removed member leaves a hole, until there are more holes than members.
     slots: Vec<Option<Member>>,
     count: usize,
-    /// The slot of each key, by the hash of its content. Keys of one hash have one entry.
-    index: OnceCell<HashMap<u64, u32>>,
+    /// The slot of each key, by the hash of its content; `None` if two keys have the same hash.
+    index: OnceCell<Option<HashMap<u64, u32>>>,
 }
 
 /// The hasher of all indices has random keys, so that a client cannot choose keys of one hash.
@@ -56,9 +56,11 @@ impl Members {
 
     /// Adds a member whose key no other member has.
     pub(super) fn push(&mut self, member: Member, raw: &[u8]) {
-        let slot = self.slots.len();
         if let Some(index) = self.index.get_mut() {
-            index.entry(hash(&member.key.content(raw))).or_insert(slot as u32);
+            let slot = self.slots.len() as u32;
+            let is_free =
+                |index: &mut HashMap<u64, u32>| index.insert(hash(&member.key.content(raw)), slot).is_none();
+            index.take_if(|index| !is_free(index));
         }
         self.slots.push(Some(member));
         self.count += 1;
@@ -69,6 +71,9 @@ impl Members {
         let slot = self.slot(key, raw)?;
         let member = self.slots[slot].take();
         self.count -= 1;
+        if let Some(Some(index)) = self.index.get_mut() {
+            index.remove(&hash(key.as_bytes()));
+        }
         if self.slots.len() > FEW + 2 * self.count {
             self.slots.retain(Option::is_some);
             self.index = OnceCell::new();
@@ -77,27 +82,29 @@ impl Members {
     }
 
     fn slot(&self, key: &str, raw: &[u8]) -> Option<usize> {
-        let is =
-            |slot: &Option<Member>| slot.as_ref().is_some_and(|member| member.key.is(key.as_bytes(), raw));
-        if self.slots.len() > FEW {
-            let index = self.index.get_or_init(|| self.index(raw));
+        let is = |slot: &Option<Member>| {
+            slot.as_ref().is_some_and(|member| *member.key.content(raw) == *key.as_bytes())
+        };
+        if self.slots.len() > FEW
+            && let Some(index) = self.index.get_or_init(|| self.index(raw))
+        {
             let slot = *index.get(&hash(key.as_bytes()))? as usize;
-            if self.slots.get(slot).is_some_and(&is) {
-                return Some(slot);
-            }
-            // Two keys have this hash, or the member was removed.
+            // Another key may have the hash of one that is not there.
+            return self.slots.get(slot).is_some_and(is).then_some(slot);
         }
         self.slots.iter().position(is)
     }
 
-    fn index(&self, raw: &[u8]) -> HashMap<u64, u32> {
+    fn index(&self, raw: &[u8]) -> Option<HashMap<u64, u32>> {
         let mut index = HashMap::with_capacity(self.slots.len());
         for (slot, member) in self.slots.iter().enumerate() {
-            if let Some(member) = member {
-                index.insert(hash(&member.key.content(raw)), slot as u32);
+            if let Some(member) = member
+                && index.insert(hash(&member.key.content(raw)), slot as u32).is_some()
+            {
+                return None;
             }
         }
-        index
+        Some(index)
     }
 }
 
@@ -110,15 +117,6 @@ impl Key {
     fn content<'a>(&'a self, raw: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
         let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
         duplicates::unescape(self.json(raw), escaped)
-    }
-
-    fn is(&self, content: &[u8], raw: &[u8]) -> bool {
-        let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
-        let json = self.json(raw);
-        match escaped {
-            false => &json[1..json.len() - 1] == content,
-            true => *duplicates::unescape(json, true) == *content,
-        }
     }
 }
 
@@ -147,6 +145,7 @@ mod tests {
             }
             assert_eq!(document.len(""), Some(2));
             document.set("/key0", "\"again\"").expect("set");
+            assert_eq!(document.len(""), Some(3));
             assert_eq!(document.get_str("/key0"), Some("again"));
             let text = String::from_utf8(document.to_bytes().to_vec()).expect("text");
             assert_eq!(

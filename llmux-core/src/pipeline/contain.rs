@@ -3,9 +3,10 @@
 //! Each stage of a request runs inside [`contained`], so that the stages after it still run: hooks see the error, and
 //! `on_complete` is called once. Deliberately absent: panics of plugins, which `boundary` contains.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe};
+use std::{future::Future, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt;
+use llmux_abi::host::panic_message;
 
 use crate::error::Error;
 
@@ -15,15 +16,9 @@ pub(super) async fn contained<T>(
     stage: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     AssertUnwindSafe(stage).catch_unwind().await.unwrap_or_else(|payload| {
-        tracing::error!(request_id, "panicked while it handled a request: {}", message(&*payload));
+        tracing::error!(request_id, "panicked while it handled a request: {}", panic_message(&*payload));
         // A payload may panic when it is dropped.
         std::mem::forget(payload);
         Err(Error::internal())
     })
-}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(a payload that is no text)")
 }
