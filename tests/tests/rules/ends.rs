@@ -53,6 +53,18 @@ both! {
         }
     }
 
+    async fn l3_a_second_shutdown_says_the_truth_too(world: World) {
+        let hangs = json!({"pre": [{"do": "sleep", "ms": 3_600_000}]});
+        let client = client(&world, hangs).await;
+        let asking = client.clone();
+        let asking = tokio::spawn(async move { drop(asking.send(chat("m")).await) });
+        world.wait_for("a.pre", 1).await;
+        let drain = Duration::from_millis(20);
+        let (first, second) = tokio::join!(client.shutdown(drain), client.shutdown(drain));
+        assert!(!first.drained && !second.drained, "the request runs: {first:?} {second:?}");
+        asking.await.expect("no panic");
+    }
+
     async fn c2_a_cleanup_has_the_post_hook_timeout_of_the_configuration_that_counts_when_it_begins(world: World) {
         let hangs = json!({"cleanup": [{"do": "sleep", "ms": 3_600_000}]});
         let (provider, instances) = (scripted([]), ["a", "b"].map(|name| world.probe(name, 1, hangs.clone())));

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::{
-    Open, Queue, Registry,
+    Queue, Registry,
     change::Change,
     desired::{Desired, Running},
     instance::{Instance, events},
@@ -63,7 +65,7 @@ impl Registry {
         desired: Desired,
         settings: Arc<RegistrySettings>,
     ) -> Result<Changed, PluginError> {
-        if self.open().is_none() {
+        if self.alive().is_none() {
             return Err(PluginError::PipelineClosed);
         }
         let before = self.instances().clone();
@@ -99,11 +101,11 @@ impl Registry {
         }
         queue.stage.place(&mut staged.instances);
         let after = {
-            let open = self.open();
-            let Some(open) = &*open else { return Err(PluginError::PipelineClosed) };
+            let alive = self.alive();
+            let Some(alive) = &*alive else { return Err(PluginError::PipelineClosed) };
             let after = staged.publish();
             self.settings.store(settings);
-            changed.plugins = self.publish(open, before, &after);
+            changed.plugins = self.publish(alive, before, &after);
             after
         };
         queue.desired = desired.settled(&running(&after));
@@ -191,12 +193,16 @@ impl Registry {
     }
 
     /// Publishes the list as one snapshot, and reports each difference. Returns the instances that are new or changed.
-    fn publish(&self, open: &Open, before: Vec<Instance>, after: &[Instance]) -> Vec<PluginInfo> {
+    fn publish(
+        &self,
+        alive: &mpsc::Sender<()>,
+        before: Vec<Instance>,
+        after: &[Instance],
+    ) -> Vec<PluginInfo> {
         let entries =
             after.iter().filter(|instance| instance.enabled).map(|instance| instance.entry.clone()).collect();
         *self.instances() = after.to_vec();
-        self.snapshot
-            .store(Arc::new(Snapshot { _alive: Some(open.alive.clone()), ..Snapshot::new(entries) }));
+        self.snapshot.store(Arc::new(Snapshot { _alive: Some(alive.clone()), ..Snapshot::new(entries) }));
         // A new image was made from the file as it is; other changes say nothing about the file.
         let had =
             |new: &LoadedLibrary| Instance::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));

@@ -70,9 +70,11 @@ pub struct Registry {
     refused: AtomicU64,
     events: broadcast::Sender<PluginEvent>,
     stuck: Stuck,
-    /// `None` once the pipeline is closed. Locked for moments only, and apart from the queue: a change that hangs must not
-    /// hold up the end.
-    open: Mutex<Option<Open>>,
+    /// Held by every snapshot; `None` once the pipeline is closed. Locked for moments only, and apart from the queue: a
+    /// change that hangs must not hold up the end.
+    alive: Mutex<Option<mpsc::Sender<()>>>,
+    /// Closes when the pipeline is closed and nothing holds a snapshot any more.
+    all_gone: AsyncMutex<mpsc::Receiver<()>>,
     /// Held for the length of a change.
     queue: AsyncMutex<Queue>,
     settings: Arc<ArcSwap<RegistrySettings>>,
@@ -86,14 +88,6 @@ struct Queue {
     stage: Stage,
     /// The desired state that the running instances were made by.
     desired: Desired,
-}
-
-/// An open pipeline.
-struct Open {
-    /// Held by every snapshot.
-    alive: mpsc::Sender<()>,
-    /// Closes when nothing holds a snapshot any more.
-    all_gone: mpsc::Receiver<()>,
 }
 
 impl Registry {
@@ -118,7 +112,8 @@ impl Registry {
             refused: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
             stuck: stage.loader.stuck.clone(),
-            open: Mutex::new(Some(Open { alive, all_gone })),
+            alive: Mutex::new(Some(alive)),
+            all_gone: AsyncMutex::new(all_gone),
             queue: AsyncMutex::new(Queue { stage, desired: Desired::default() }),
             settings: shared_settings,
         })
@@ -214,7 +209,7 @@ impl Registry {
     /// The first change that was refused; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
-        if self.open().is_none() {
+        if self.alive().is_none() {
             return Err(PluginError::PipelineClosed);
         }
         let settings = self.settings.load_full();
@@ -304,12 +299,11 @@ impl Registry {
     /// Refuses new requests, waits for those under way, and cleans up every instance in descending order (rule L3).
     pub async fn shutdown(&self, drain: Duration) -> ShutdownReport {
         // A change under way finds the pipeline closed when it would publish.
-        let open = self.open().take();
+        self.alive().take();
         let mut instances = std::mem::take(&mut *self.instances());
         self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
         instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
-        let all_gone = open.map(|open| open.all_gone);
-        let report = self.retirement.shut_down(instances, all_gone, drain).await;
+        let report = self.retirement.shut_down(instances, &self.all_gone, drain).await;
         // Nothing is loaded after this, even if the registry is kept.
         if let Ok(queue) = timeout(LAST_CHANGE, self.queue.lock()).await {
             queue.stage.loader.remove_copies();
@@ -317,8 +311,8 @@ impl Registry {
         report
     }
 
-    fn open(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn instances(&self) -> MutexGuard<'_, Vec<Instance>> {

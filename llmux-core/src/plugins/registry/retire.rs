@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{Mutex as AsyncMutex, mpsc, watch},
     task::{JoinError, JoinHandle, spawn_blocking},
     time::{Instant, timeout, timeout_at},
 };
@@ -130,7 +130,7 @@ impl Retirement {
     pub(super) async fn shut_down(
         &self,
         instances: Vec<Instance>,
-        all_gone: Option<mpsc::Receiver<()>>,
+        all_gone: &AsyncMutex<mpsc::Receiver<()>>,
         drain: Duration,
     ) -> ShutdownReport {
         let homes: Vec<_> = instances
@@ -138,10 +138,8 @@ impl Retirement {
             .map(|instance| (instance.name().to_owned(), instance.home.take()))
             .collect();
         let deadline = Instant::now() + drain;
-        let drained = match all_gone {
-            Some(mut all_gone) => timeout_at(deadline, all_gone.recv()).await.is_ok(),
-            None => true,
-        };
+        let gone = async { all_gone.lock().await.recv().await };
+        let drained = timeout_at(deadline, gone).await.is_ok();
         let mut report = ShutdownReport { drained, errors: Vec::new() };
         for (name, home) in homes.into_iter().rev() {
             let Some(home) = home else { continue };
