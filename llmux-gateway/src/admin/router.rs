@@ -7,7 +7,7 @@
 //! Loading a file runs its code, so [`refuse_web_pages`] refuses every request that a web page could have caused. Changes
 //! run to their end even if the client disconnects.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
@@ -16,7 +16,7 @@ use axum::{
     response::Response,
     routing::{get, patch, post},
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority};
+use http::{HeaderValue, Method, StatusCode, header};
 use llmux_terminal::visible;
 
 use super::{
@@ -24,10 +24,11 @@ use super::{
     state::{Admin, Who},
     tokens::Denied,
 };
-use crate::http::{api::metrics_of, body, reply};
+use crate::{
+    config::names::HostName,
+    http::{api::metrics_of, body, reply, web_pages},
+};
 
-/// Header by which a browser says that it acts for a web page (Fetch Metadata Request Headers, W3C).
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Largest number of characters of a refused path in the log.
 const MOST_OF_A_PATH: usize = 256;
 
@@ -50,7 +51,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
 /// Handles each request first: refuses web pages, checks the token, and checks the type of a body.
 async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let refused = match refuse_web_pages(&request, admin.address) {
+    let refused = match refuse_web_pages(&request, &admin.settings.load().hosts) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
         Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
             Ok(who) => match body::check_type(request.headers(), true) {
@@ -89,47 +90,21 @@ fn deny(denied: Denied) -> Response {
     }
 }
 
-/// Refuses requests that a web page could have caused, and requests with a query.
-///
-/// A web page can reach loopback through the browser of a user of this machine. A script sends its page's address in
-/// `Origin`. For other requests of a page, such as those for images, a browser sends `Sec-Fetch-Site`. If a stranger points
-/// a name at this address (DNS rebinding), that name is in `Host`. A query is refused because queries, and tokens in them,
-/// get into logs and histories.
-fn refuse_web_pages(request: &Request, address: SocketAddr) -> Result<(), (&'static str, &'static str)> {
-    let headers = request.headers();
-    if headers.contains_key(header::ORIGIN) {
-        return Err(("origin_refused", "the admin API refuses requests from web pages (header `origin`)"));
+/// Refuses requests that a web page could have caused, also a page that `[server] cors` names, and requests with a query.
+/// Queries, and tokens in them, get into logs and histories.
+fn refuse_web_pages(request: &Request, hosts: &[HostName]) -> Result<(), (&'static str, String)> {
+    if let Some(header) = web_pages::cause(request.headers(), &[]) {
+        let message = format!("the admin API refuses requests from web pages (header `{header}`)");
+        return Err(("origin_refused", message));
     }
-    // `none` means that a person typed the address.
-    if headers.get_all(FETCH_SITE).iter().any(|site| site != "none") {
-        return Err((
-            "origin_refused",
-            "the admin API refuses requests from web pages (header `sec-fetch-site`)",
-        ));
-    }
-    // Every place where a request names its host counts, because it is unknown which of several is meant.
-    let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok()?.parse().ok());
-    let hosts: Option<Vec<Authority>> = named.chain(request.uri().authority().cloned().map(Some)).collect();
-    if !hosts.is_some_and(|hosts| !hosts.is_empty() && hosts.iter().all(|it| is_own(it.host(), address))) {
-        return Err(("wrong_host", "the header `host` is not the admin listener's own address"));
+    if web_pages::names_foreign_host(request, hosts) {
+        return Err(("wrong_host", web_pages::FOREIGN_HOST.to_owned()));
     }
     if request.uri().query().is_some() {
-        return Err(("query_refused", "the admin API refuses queries; a token belongs into a header"));
+        let message = "the admin API refuses queries; a token belongs into a header";
+        return Err(("query_refused", message.to_owned()));
     }
     Ok(())
-}
-
-/// Returns true if the host is the listener's own address, or `localhost` for a listener on loopback. The port may differ,
-/// as a forwarded one does. For a listener on all addresses, every numeric address is its own: only a name can be pointed
-/// at this machine by a stranger.
-fn is_own(host: &str, address: SocketAddr) -> bool {
-    let ip = address.ip();
-    let number = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    let local = ip.is_loopback() || ip.is_unspecified();
-    match number {
-        Ok(number) => number == ip || ip.is_unspecified() || (local && number.is_loopback()),
-        Err(_) => local && host.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 /// Reads the configuration file again, and applies it.
@@ -144,39 +119,5 @@ async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>)
             "internal_error",
             "the reload panicked; the log has the details",
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_listeners_own_names_are_its_host() {
-        let cases = [
-            ("127.0.0.1:8081", "127.0.0.1", true),
-            ("127.0.0.1:8081", "localhost", true),
-            ("127.0.0.1:8081", "[::1]", true),
-            ("127.0.0.1:8081", "evil.example", false),
-            ("127.0.0.1:8081", "10.0.0.1", false),
-            ("127.0.0.1:8081", "LocalHost", true),
-            ("127.0.0.1:8081", "localhost.", false),
-            ("127.0.0.1:8081", "0.0.0.0", false),
-            ("127.0.0.1:8081", "127.1", false),
-            ("[::1]:8081", "[::1]", true),
-            ("[::1]:8081", "localhost", true),
-            ("[::1]:8081", "[::2]", false),
-            ("[::]:8081", "[fe80::1]", true),
-            ("[::]:8081", "evil.example", false),
-            ("127.0.0.1:8081", "127.0.0.1.evil.example", false),
-            ("10.0.0.1:8081", "10.0.0.1", true),
-            ("10.0.0.1:8081", "localhost", false),
-            ("0.0.0.0:8081", "192.168.1.7", true),
-            ("0.0.0.0:8081", "evil.example", false),
-        ];
-        for (address, host, expected) in cases {
-            let address = address.parse().expect("an address");
-            assert_eq!(is_own(host, address), expected, "{host} at {address}");
-        }
     }
 }

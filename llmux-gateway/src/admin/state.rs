@@ -2,7 +2,7 @@
 //!
 //! `router` and `plugins` read it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use llmux_core::Client;
@@ -16,8 +16,6 @@ pub(crate) struct Admin {
     /// Replaced by a reload of the configuration.
     pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
     pub(crate) reloader: Arc<Reloader>,
-    /// The listener's address.
-    pub(crate) address: SocketAddr,
     /// Replaced by a reload of the configuration.
     pub(crate) settings: Arc<ArcSwap<Server>>,
 }

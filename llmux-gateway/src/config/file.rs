@@ -304,6 +304,11 @@ mod tests {
             ("[[provider]]\nname = \"a\"", "/llmux.toml:1:1: missing field"),
             ("[server", "/llmux.toml:1:8: "),
             (
+                "[server]\ncors = [\"*\"]",
+                "/llmux.toml:2:9: `*` is no origin of a web page: it would let every",
+            ),
+            ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:10: `a:80` is no name of a host"),
+            (
                 "[[provider]]\nname='a'\ntype='echo'\nmodels=[1]",
                 "/llmux.toml:4:8: a model is a string, or a table",
             ),

@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod file;
 pub(crate) mod folder_watcher;
 pub(crate) mod hash;
+pub(crate) mod names;
 pub(crate) mod overrides;
 #[cfg(test)]
 mod reference;

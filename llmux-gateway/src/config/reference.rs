@@ -96,6 +96,8 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     BTreeMap::from([
         (("server", "listen"), text(&server.listen)),
         (("server", "admin"), text(&server.admin)),
+        (("server", "cors"), format!("{:?}", server.cors)),
+        (("server", "hosts"), format!("{:?}", server.hosts)),
         (("server", "max_body_bytes"), server.max_body_bytes.to_string()),
         (("server", "max_inflight_bytes"), server.max_inflight_bytes.to_string()),
         (("server", "read_timeout"), time(server.read_timeout)),

@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::names::{HostName, Origin};
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Server {
     pub(crate) listen: String,
     /// Address of the admin listener, or `off` for no admin API.
     pub(crate) admin: String,
+    /// Origins of the web pages that may use the API.
+    pub(crate) cors: Vec<Origin>,
+    /// DNS names by which clients reach this server.
+    pub(crate) hosts: Vec<HostName>,
     pub(crate) max_body_bytes: usize,
     /// Largest sum of the bodies that all requests hold, in bytes.
     pub(crate) max_inflight_bytes: usize,
@@ -52,6 +58,8 @@ impl Default for Server {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             admin: "127.0.0.1:8081".to_owned(),
+            cors: Vec::new(),
+            hosts: Vec::new(),
             max_body_bytes: 32 * 1024 * 1024,
             max_inflight_bytes: 1024 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),

@@ -1,7 +1,7 @@
 //! The main listener: the OpenAI API, health and metrics.
 //!
 //! ```text
-//! enter (request id, client key, log line) ──► complete (body ──► client ──► JSON or events) │ models │ health
+//! enter (request id, web page, client key, log line) ──► complete (body ──► client ──► JSON or events) │ models │ health
 //! ```
 //!
 //! `commands::serve` serves its router. Deliberately absent: the way of a request through the pipeline, which is
@@ -30,6 +30,7 @@ use super::{
     reply::{self, Name},
     server::Phase,
     sse::Events,
+    web_pages,
 };
 use crate::config::server::Server;
 
@@ -39,6 +40,8 @@ const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
 /// State that every route shares.
 pub(crate) struct Api {
     pub(crate) client: Client,
+    /// True if only this machine reaches the listener.
+    pub(crate) is_loopback: bool,
     /// Replaced by a reload of the configuration.
     pub(crate) keys: Arc<ArcSwap<ApiKeys>>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -77,27 +80,30 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Handles each request first: gives it an id, checks its client key if keys are configured, and logs one line.
+/// Handles each request first: gives it an id, checks who sends it, and logs one line.
 async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_id(id));
     let client_id: Option<Arc<str>> = given.map(Into::into);
     let request_id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
-    let is_health = matches!(request.uri().path(), "/healthz" | "/readyz");
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match api.keys.load().identify(request.headers()) {
-        Err(()) if !is_health => {
+    let settings = api.settings.load_full();
+    let origin = web_pages::named_origin(request.headers(), &settings.cors).cloned();
+    let mut response = match admit(&api, &settings, &request) {
+        Err(response) => {
             let (parts, body) = request.into_parts();
             body::discard(&parts.headers, body).await;
-            unidentified(&parts.headers)
+            response
         }
-        identity => {
-            let identity = identity.unwrap_or_default();
+        Ok(identity) => {
             let (request_id, client_id) = (request_id.clone(), client_id.clone());
             request.extensions_mut().insert(Entered { request_id, client_id, identity });
             next.run(request).await
         }
     };
+    if !settings.cors.is_empty() {
+        web_pages::permit(response.headers_mut(), origin);
+    }
     // The client gets its own id back.
     if let Ok(id) = HeaderValue::from_str(client_id.as_ref().unwrap_or(&request_id)) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -110,6 +116,33 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         "{method} {path}"
     );
     response
+}
+
+/// Returns the identity of the sender, or the response to a request that goes no further.
+///
+/// A web page has no key. While no key is configured, the requests of web pages are therefore refused instead.
+fn admit(api: &Api, settings: &Server, request: &Request) -> Result<Option<Arc<Identity>>, Response> {
+    let keys = api.keys.load();
+    let headers = request.headers();
+    let refuse = |code, message| Err(reply::refuse(StatusCode::FORBIDDEN, code, message));
+    if keys.is_empty() {
+        if let Some(header) = web_pages::cause(headers, &settings.cors) {
+            let message = format!(
+                "requests from web pages are refused (header `{header}`) while no API key is configured; name the page's origin in `[server] cors`, or configure an [[api_key]]"
+            );
+            return refuse("origin_refused", message);
+        }
+        if api.is_loopback && web_pages::names_foreign_host(request, &settings.hosts) {
+            return refuse("wrong_host", web_pages::FOREIGN_HOST.to_owned());
+        }
+    }
+    if let Some(permission) = web_pages::preflight(request, &settings.cors) {
+        return Err(permission);
+    }
+    match keys.identify(headers) {
+        Err(()) if !matches!(request.uri().path(), "/healthz" | "/readyz") => Err(unidentified(headers)),
+        identity => Ok(identity.unwrap_or_default()),
+    }
 }
 
 /// Returns true if a client's request id may go into headers and to the provider as it is: 1 to 128 visible ASCII characters.

@@ -51,6 +51,11 @@ impl ApiKeys {
         Ok(Self { keys })
     }
 
+    /// Returns true if no keys are configured: then everybody who reaches the listener may use it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Returns the identity of the sender; `None` if no keys are configured.
     ///
     /// # Errors

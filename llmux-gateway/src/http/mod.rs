@@ -12,3 +12,4 @@ mod progress;
 pub(crate) mod reply;
 pub(crate) mod server;
 pub(crate) mod sse;
+pub(crate) mod web_pages;

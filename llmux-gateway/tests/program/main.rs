@@ -16,6 +16,7 @@ mod foreign;
 mod hostile;
 mod kills;
 mod local_tokens;
+mod origins;
 mod owners;
 mod plugin_commands;
 mod reloads;

@@ -68,8 +68,10 @@ async fn a_silent_stream_is_kept_open_by_comments_and_closed_upstream_when_its_c
     let server = Server::with(&provider(&upstream), &[]).await;
     let body = r#"{"model":"m","stream":true}"#;
     let mut client = server.connect().await;
-    let head =
-        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     client.write_all((head + body).as_bytes()).await.expect("sent");
     let mut text = String::new();
     while text.matches(": keep-alive\n\n").count() < 2 {

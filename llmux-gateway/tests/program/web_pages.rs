@@ -1,5 +1,5 @@
-//! Requests that a web page in a browser on the same machine can send to the admin listener: Chromium 156 sent them,
-//! and the tests replay them byte for byte (`tests/web_pages`).
+//! Requests that a web page in a browser on the same machine can send to both listeners: Chromium 156 sent them to the
+//! admin listener, and the tests replay them byte for byte (`tests/web_pages`).
 //!
 //! The recording has pages of another origin (a form in both of its encodings, `fetch` of text, `fetch` of JSON with
 //! its preflight and the requests that follow an answered preflight, an image, a frame, `fetch` for reading) and a
@@ -31,9 +31,9 @@ const PAGES: [(&str, &[u8], &str); 10] = [
     ("a rebound page's read", include_bytes!("../web_pages/rebound-read.http"), "wrong_host"),
 ];
 
-/// Sends bytes to the admin listener. Returns the head of the answer and its JSON.
-async fn send(server: &Server, request: &[u8]) -> (String, Value) {
-    let address = server.admin.strip_prefix("http://").expect("a URL");
+/// Sends bytes to a listener. Returns the head of the answer and its JSON.
+async fn send(listener: &str, request: &[u8]) -> (String, Value) {
+    let address = listener.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(address).await.expect("connected");
     stream.write_all(request).await.expect("sent");
     let mut answer = Vec::new();
@@ -57,7 +57,7 @@ async fn what_chromium_sends_for_a_web_page_is_refused_and_logged_without_secret
         // The page may even have got hold of the token.
         let right = String::from_utf8_lossy(request).replace("guessed-secret", &token);
         for request in [request, right.as_bytes()] {
-            let (head, body) = send(&server, request).await;
+            let (head, body) = send(&server.admin, request).await;
             assert!(head.starts_with("HTTP/1.1 403 "), "{what}: {head}");
             assert_eq!(body["error"]["code"], code, "{what}: {body}");
             assert!(!head.to_ascii_lowercase().contains("access-control"), "{what}: no permission: {head}");
@@ -76,6 +76,18 @@ async fn what_chromium_sends_for_a_web_page_is_refused_and_logged_without_secret
 }
 
 #[tokio::test]
+async fn what_chromium_sends_for_a_web_page_is_refused_at_the_main_listener_without_a_key() {
+    let server = Server::start().await;
+    for (what, request, code) in PAGES {
+        let request = String::from_utf8_lossy(request).replace("/admin/plugins", "/v1/chat/completions");
+        let (head, body) = send(&server.api, request.as_bytes()).await;
+        assert!(head.starts_with("HTTP/1.1 403 "), "{what}: {head}");
+        assert_eq!(body["error"]["code"], code, "{what}: {body}");
+        assert!(!head.to_ascii_lowercase().contains("access-control"), "{what}: no permission: {head}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_bytes_without_the_pages_headers_would_do_what_they_ask() {
     let server = Server::start().await;
     let library = server.folder.path().join("libedition.so");
@@ -90,7 +102,7 @@ async fn the_same_bytes_without_the_pages_headers_would_do_what_they_ask() {
     let head: Vec<_> = head.split("\r\n").filter(own).collect();
     let body = json!({"path": library}).to_string();
     let request = format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len());
-    let (head, info) = send(&server, request.as_bytes()).await;
+    let (head, info) = send(&server.admin, request.as_bytes()).await;
     assert!(
         head.starts_with("HTTP/1.1 201 "),
         "the headers `Origin` and `Sec-Fetch-Site` make the difference: {head} {info}"

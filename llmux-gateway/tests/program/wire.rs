@@ -49,8 +49,10 @@ async fn small_writes_wait_for_no_acknowledgement_on_either_side() {
     let server = Server::with(&configuration(&upstream), &[]).await;
     let mut client = server.connect().await;
     let body = json!({"model": "m", "stream": true, "messages": []}).to_string();
-    let head =
-        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     client.write_all((head + &body).as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\n\n\r\n") {

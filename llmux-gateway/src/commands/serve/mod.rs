@@ -119,6 +119,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     });
     let api = Api {
         client: client.clone(),
+        is_loopback: address.ip().to_canonical().is_loopback(),
         keys: live.keys,
         phase: phases.clone(),
         settings: settings.clone(),
@@ -135,7 +136,6 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
             client: client.clone(),
             tokens,
             reloader,
-            address,
             settings: settings.clone(),
         }));
         let served =
