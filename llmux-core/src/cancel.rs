@@ -1,4 +1,4 @@
-//! The flag that a caller's departure raises.
+//! The flag that ends a request early: its caller has gone away, or the time of its snapshot is over.
 //!
 //! `pipeline::detached` raises it; whatever waits on behalf of a request is guarded by it. Deliberately absent: a
 //! waker. The task that raises the flag also polls the whole request again.
@@ -8,34 +8,60 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::Poll,
 };
 
-/// A flag that is raised once, when the caller of a request goes away. Clones share it.
+use crate::error::Error;
+
+/// A flag that is raised once, when a request must end early. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Cancel(Arc<AtomicBool>);
+pub(crate) struct Cancel(Arc<AtomicU8>);
+
+/// Reason for which a request ends early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reason {
+    /// The caller went away.
+    Left = 1,
+    /// The request still holds instances that were retired `max_drain` ago (rule O2).
+    Retired = 2,
+}
 
 impl Cancel {
-    /// Raises the flag. The caller of this function must then poll the request again.
-    pub(crate) fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Raises the flag, unless it is raised. The caller of this function must then poll the request again.
+    pub(crate) fn raise(&self, reason: Reason) {
+        let _ = self.0.compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Returns true once the caller has gone away.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Returns true once the request must end.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Waits for a future; returns `None` once the caller has gone away.
-    pub(crate) async fn guard<F: Future>(&self, future: F) -> Option<F::Output> {
+    /// Returns true once the request must end for this reason.
+    pub(crate) fn is(&self, reason: Reason) -> bool {
+        self.0.load(Ordering::Relaxed) == reason as u8
+    }
+
+    /// Returns the error that ends the request. It is meant for a flag that is raised.
+    pub(crate) fn error(&self) -> Error {
+        if self.is(Reason::Retired) { Error::retired() } else { Error::cancelled() }
+    }
+
+    /// Waits for a future.
+    ///
+    /// # Errors
+    ///
+    /// The error that ends the request, once the flag is raised.
+    pub(crate) async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         let mut future = pin!(future);
         poll_fn(|cx| {
-            if self.is_cancelled() {
-                return Poll::Ready(None);
+            if self.is_raised() {
+                return Poll::Ready(Err(self.error()));
             }
-            future.as_mut().poll(cx).map(Some)
+            future.as_mut().poll(cx).map(Ok)
         })
         .await
     }

@@ -37,7 +37,8 @@ pub enum ErrorKind {
     BadGateway,
     /// The caller dropped the request. Status 499. Made by the pipeline for the hooks that run after it.
     Cancelled,
-    /// The client has been shut down. Status 503. Made by the client.
+    /// The client has been shut down, or the request held instances for too long after they were retired. Status 503. Made
+    /// by the client and the pipeline.
     PipelineClosed,
     /// The host, or a provider of the embedder, panicked while it handled the request. Status 500. Made by the pipeline.
     Internal,
@@ -154,6 +155,12 @@ impl Error {
     /// The error of a request whose caller went away.
     pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "the caller went away")
+    }
+
+    /// The error of a request that holds instances which were retired `max_drain` ago (rule O2).
+    pub(crate) fn retired() -> Self {
+        let message = "the plugins of this request were replaced or unloaded too long ago; send it again";
+        Self::new(ErrorKind::PipelineClosed, message).with_code("pipeline_replaced")
     }
 
     /// Sets the error's `code`.

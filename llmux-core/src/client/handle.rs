@@ -73,7 +73,8 @@ impl Client {
         match self.enter(request, false) {
             Ok((in_flight, snapshot)) => {
                 let cancel = in_flight.cancel.clone();
-                let (head, result) = Detached::new(cancel, pipeline::run(in_flight, snapshot)).await;
+                let over = snapshot.over.clone();
+                let (head, result) = Detached::new(cancel, over, pipeline::run(in_flight, snapshot)).await;
                 Reply::new(result, head)
             }
             Err(error) => Reply::new(Err(error), Head::default()),
@@ -88,10 +89,10 @@ impl Client {
             Ok(entered) => entered,
             Err(error) => return StreamReply::new(Err(error), Head::default()),
         };
-        let cancel = in_flight.cancel.clone();
+        let (cancel, over) = (in_flight.cancel.clone(), snapshot.over.clone());
         // A few places: a slow reader slows the upstream (rule S6).
         let (reader, chunks) = mpsc::channel(8);
-        let driver = Detached::new(cancel, pipeline::run_stream(in_flight, snapshot, reader));
+        let driver = Detached::new(cancel, over, pipeline::run_stream(in_flight, snapshot, reader));
         let mut stream = ReplyStream::new(driver, chunks);
         match stream.first().await {
             Some(StreamItem::Start(head)) => StreamReply::new(Ok(stream), head),

@@ -46,7 +46,8 @@ impl ReplyStream {
                 Ok(sent) => return Poll::Ready(Some(sent)),
                 Err(TryRecvError::Disconnected) => return Poll::Ready(None),
                 Err(TryRecvError::Empty) if self.driver.is_done() => return Poll::Ready(None),
-                // The request runs in this task, so nothing else fills the channel: no waker is needed.
+                // The request runs in this task, so no waker is needed. If its rest has moved to another task, the driver
+                // wakes this one at the end, when the last item is there.
                 Err(TryRecvError::Empty) => {}
             }
             if Pin::new(&mut self.driver).poll(cx).is_pending() {

@@ -34,7 +34,7 @@ pub(crate) struct Calls {
     /// Time at which the last call ended.
     clock: Clock,
     timeout: Duration,
-    /// If set, hooks are dropped when the caller goes away.
+    /// If set, hooks are dropped when the request must end.
     cancel: Option<Cancel>,
 }
 
@@ -44,7 +44,7 @@ impl Calls {
         Self { reply: HookReply::default(), clock: Clock::start(), timeout, cancel: None }
     }
 
-    /// Makes calls that end when the caller goes away.
+    /// Makes calls that end when the request must end.
     pub(crate) fn until(self, cancel: &Cancel) -> Self {
         Self { cancel: Some(cancel.clone()), ..self }
     }
@@ -107,7 +107,7 @@ impl Calls {
 fn message(kind: FailureKind, timeout: Duration) -> String {
     match kind {
         FailureKind::Timeout => format!("ran past its timeout of {timeout:?}"),
-        _ => "the caller went away".to_owned(),
+        _ => "the request ended early".to_owned(),
     }
 }
 
@@ -149,7 +149,7 @@ impl<'f> Future for Polled<'f> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.cancel.is_some_and(Cancel::is_cancelled) {
+        if this.cancel.is_some_and(Cancel::is_raised) {
             this.state = State::Done;
             return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
         }

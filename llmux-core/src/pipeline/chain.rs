@@ -16,7 +16,7 @@ pub(crate) enum PreChain {
     Continue,
     /// An instance answered.
     ShortCircuit(ShortCircuit),
-    /// The request ends with this error: a plugin's failure, or the caller went away.
+    /// The request ends with this error: a plugin's failure, or the request must end.
     Fail(Error),
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             Ok(_) if request.body.edits() != edits => request.follow_model(),
             Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Cancelled => {
-                return PreChain::Fail(Error::cancelled());
+                return PreChain::Fail(request.cancel.error());
             }
             Err(_) if entry.fails_request => return PreChain::Fail(Error::plugin_failure()),
             Err(_) => {}

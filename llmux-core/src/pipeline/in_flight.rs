@@ -64,7 +64,8 @@ impl InFlight {
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
     pub(super) fn fall_back(&mut self, error: &Error) -> bool {
-        if matches!(error.kind(), ErrorKind::PluginFailure | ErrorKind::Cancelled) {
+        let is_final = matches!(error.kind(), ErrorKind::PluginFailure | ErrorKind::Cancelled);
+        if is_final || self.cancel.is_raised() {
             return false;
         }
         match self.fallbacks.next() {

@@ -15,7 +15,7 @@ use super::{
     snapshot::Snapshot,
     stream::{self, StreamItem},
 };
-use crate::{document::Document, error::Error};
+use crate::{cancel::Reason, document::Document, error::Error};
 
 /// Runs a request that does not stream, from its beginning to its end.
 pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head, Result<Document, Error>) {
@@ -41,7 +41,7 @@ async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Documen
     let request_id = request.context.request_id.clone();
     let result = contained(&request_id, ask(request, snapshot, &mut may_fall_back)).await;
     // If the caller left before the first post hook, it has not seen the answer (rule Q3).
-    let result = if request.cancel.is_cancelled() { Err(Error::cancelled()) } else { result };
+    let result = if request.cancel.is(Reason::Left) { Err(Error::cancelled()) } else { result };
     (contained(&request_id, chain::post(request, snapshot, result)).await, may_fall_back)
 }
 
@@ -73,16 +73,18 @@ pub(crate) async fn run_stream(
     loop {
         request.begin_attempt();
         let attempt = stream::attempt(&mut request, &snapshot, &reader).await;
-        match &attempt.result {
+        let last = match &attempt.result {
             Err(error) if attempt.may_fall_back && !attempt.begun && request.fall_back(error) => continue,
-            Err(error) => {
-                let last = StreamItem::Failed(request.head(), error.clone());
-                let _ = request.cancel.guard(reader.send(last)).await;
-            }
-            Ok(()) => {}
-        }
+            Err(error) => Some(StreamItem::Failed(request.head(), error.clone())),
+            Ok(()) => None,
+        };
         let outcome = attempt.result.as_ref().map(|()| None);
         let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
-        return complete(request, snapshot, attempt.describe(report));
+        complete(request, snapshot, attempt.describe(report));
+        // The request has released its instances: a reader that does not read holds only this item.
+        if let Some(last) = last {
+            let _ = reader.send(last).await;
+        }
+        return;
     }
 }

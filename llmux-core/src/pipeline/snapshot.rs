@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     hook::Hooks,
@@ -17,6 +17,8 @@ pub(crate) struct Snapshot {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// True once the pipeline has been shut down: new requests are refused.
     pub(crate) closed: bool,
+    /// Raised when the requests that still use this version must end (rule O2).
+    pub(crate) over: Arc<watch::Sender<bool>>,
     /// Dropped with the last request that uses this version: a shutdown waits for it.
     pub(crate) _alive: Option<mpsc::Sender<()>>,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
-        Self { entries, closed: false, _alive: None }
+        Self { entries, ..Self::default() }
     }
 
     /// Returns those of the first `ran` instances that have a hook, with their places.

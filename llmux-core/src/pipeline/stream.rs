@@ -111,7 +111,7 @@ impl<'r> Streaming<'r> {
         }
     }
 
-    /// Passes chunks on until they end, a hook ends the stream, or the client goes away.
+    /// Passes chunks on until they end, a hook ends the stream, or the request must end.
     async fn forward(&mut self, mut chunks: Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
         let mut idle = Idle::new(self.request.shared.config.stream_idle_timeout);
@@ -121,13 +121,9 @@ impl<'r> Streaming<'r> {
             consume_budget().await;
             let left = idle.left(&chunks, self.attempt.chunks)?;
             let next = chunks.next(self.request.context.endpoint, left);
-            let event = match cancel.guard(next).await {
-                None => return Err(Error::cancelled()),
-                Some(None) => return Ok(()),
-                Some(Some(event)) => event?,
-            };
+            let Some(event) = cancel.guard(next).await? else { return Ok(()) };
             self.calls.restart();
-            self.accept(event).await?;
+            self.accept(event?).await?;
         }
     }
 
@@ -187,7 +183,7 @@ impl<'r> Streaming<'r> {
                 _ => Err(Error::plugin_failure()),
             },
             Ok(_) => Ok(Passed::Forwarded),
-            Err(failure) if failure.kind == FailureKind::Cancelled => Err(Error::cancelled()),
+            Err(failure) if failure.kind == FailureKind::Cancelled => Err(self.request.cancel.error()),
             Err(_) if entry.fails_request => Err(Error::plugin_failure()),
             Err(_) => Ok(Passed::Forwarded),
         }
@@ -217,8 +213,8 @@ impl<'r> Streaming<'r> {
     }
 
     async fn give(&mut self, item: StreamItem) -> Result<(), Error> {
-        let given = self.request.cancel.guard(self.reader.send(item)).await;
-        given.and_then(Result::ok).ok_or_else(Error::cancelled)
+        let given = self.request.cancel.guard(self.reader.send(item)).await?;
+        given.map_err(|_| Error::cancelled())
     }
 
     /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other

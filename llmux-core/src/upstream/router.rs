@@ -1,6 +1,6 @@
 //! The upstream of a client: tries the deployments of a model in turn, each as often as [`RetryConfig`] allows.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
@@ -11,7 +11,6 @@ use super::{
     retry::RetryConfig,
 };
 use crate::{
-    cancel::Cancel,
     document::Document,
     error::Error,
     provider::{Call, Events, Provider},
@@ -56,7 +55,7 @@ impl Router {
             *sent = Some(document);
             for retry in 0.. {
                 let call = Call { endpoint, body: body.clone(), request_id: request_id.clone() };
-                let answered = unless_cancelled(cancel, send(&*deployment.provider, call)).await?;
+                let answered = cancel.guard(send(&*deployment.provider, call)).await?;
                 let error = match answered {
                     Ok(answer) => return Ok(answer),
                     Err(error) if error.is_retryable() => error,
@@ -71,15 +70,11 @@ impl Router {
                 let delay = self.retry.delay(retry, &error);
                 last = Some(error);
                 match delay {
-                    Some(delay) => unless_cancelled(cancel, tokio::time::sleep(delay)).await?,
+                    Some(delay) => cancel.guard(tokio::time::sleep(delay)).await?,
                     None => break,
                 }
             }
         }
         Err(last.unwrap_or_else(|| Error::model_not_found(model)))
     }
-}
-
-async fn unless_cancelled<F: Future>(cancel: &Cancel, future: F) -> Result<F::Output, Error> {
-    cancel.guard(future).await.ok_or_else(Error::cancelled)
 }

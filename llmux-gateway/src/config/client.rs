@@ -135,7 +135,8 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_trusted_keys(trusted_keys)
         .with_require_signature(settings.require_signature)
         .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
-        .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout)))
+        .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
+        .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))
 }
 
 fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {

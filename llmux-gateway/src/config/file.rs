@@ -164,6 +164,8 @@ pub(crate) struct Plugins {
     pub(crate) max_retired_images: Option<u64>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) max_drain: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -134,6 +134,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugin", "enabled"), "true".to_owned()),
+        (("plugins", "max_drain"), time(folders.max_drain)),
         (("plugin", "config"), "{}".to_owned()),
     ])
 }

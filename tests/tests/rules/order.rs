@@ -1,11 +1,32 @@
 //! Rules O1 to O5: the order of instances, and the version of the pipeline that a request uses.
 
-use llmux_core::plugins::{Change, Unloaded};
+use std::time::Duration;
+
+use llmux_core::{
+    Client,
+    plugins::{Change, PluginsConfig, Unloaded},
+};
 use llmux_tests::{
-    Turn, both, scripted,
-    world::{all, chat, read, said, text},
+    Turn, World, both, scripted,
+    world::{all, builder, built, chat, read, said, text},
 };
 use serde_json::json;
+use tokio::time::Instant;
+
+/// Longest time for which a retired instance is held, in seconds.
+const MAX_DRAIN: u64 = 420;
+const ENDED: &str =
+    "!503 pipeline_closed: the plugins of this request were replaced or unloaded too long ago; send it again";
+
+/// Returns a client with the plugins `a` and `b`, and the fallback `o` of the model `m`.
+async fn drained(world: &World, turns: Vec<Turn>) -> (llmux_testing::ScriptedProvider, Client) {
+    let provider = scripted(turns);
+    let config = PluginsConfig::default().with_max_drain(Duration::from_secs(MAX_DRAIN));
+    let builder = builder(&provider).plugins(config).fallbacks("m", ["o"]);
+    let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
+    let client = built(builder, plugins).await;
+    (provider, client)
+}
 
 both! {
     async fn o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse(world: World) {
@@ -43,6 +64,52 @@ both! {
         assert_eq!(world.of("post_stream"), ["a"], "the end is told to the snapshot's instances alone");
         client.send(chat("m")).await;
         assert_eq!(world.of("pre"), ["b"], "a request after the change");
+    }
+
+    async fn o2_a_plain_request_that_holds_a_retired_instance_for_too_long_is_ended(world: World) {
+        let (provider, client) = drained(&world, vec![Turn::hang(), Turn::hang()]).await;
+        let send = |model: &'static str| {
+            let client = client.clone();
+            tokio::spawn(async move { said(&client.send(chat(model)).await) })
+        };
+        let old = send("m");
+        world.wait_for("b.pre", 1).await;
+        let begun = Instant::now();
+        assert_eq!(client.plugins().unload("a").await.expect("an instance"), Unloaded::Draining);
+        let new = send("n");
+        assert_eq!(old.await.expect("no panic"), ENDED);
+        assert_eq!(begun.elapsed().as_secs(), MAX_DRAIN, "seconds of a clock that is held");
+        world.wait_for("a.drop", 1).await;
+        assert_eq!(world.of("post"), ["b", "a"], "the post hooks see the error");
+        let (of_a, end) = (world.of("complete"), world.of("cleanup"));
+        assert_eq!((of_a, end), (vec!["b".to_owned(), "a".to_owned()], vec!["a".to_owned()]));
+        assert_eq!(provider.calls().len(), 2, "no fallback follows");
+        assert!(!new.is_finished(), "a request without the instance goes on");
+        assert_eq!(PluginsConfig::default().max_drain.as_secs(), 3600, "the default");
+    }
+
+    async fn o2_a_stream_that_nobody_reads_is_ended_and_says_so(world: World) {
+        let (_, client) = drained(&world, vec![Turn::many(100)]).await;
+        let mut stream = client.stream(chat("m")).await.result.expect("a stream");
+        stream.next().await.expect("a chunk").expect("a chunk");
+        assert_eq!(client.plugins().unload("a").await.expect("an instance"), Unloaded::Draining);
+        tokio::time::sleep(Duration::from_secs(MAX_DRAIN)).await;
+        world.wait_for("a.drop", 1).await;
+        assert_eq!(world.of("post_stream"), ["b", "a"], "each has seen the end");
+        assert_eq!(world.count("a.cleanup"), 1);
+        let rest = read(&mut stream).await;
+        let (last, before) = rest.split_last().expect("an item");
+        assert_eq!(last, ENDED);
+        assert!(before.len() < 20, "only what was waiting for the reader: {before:?}");
+    }
+
+    async fn o2_a_stream_whose_provider_is_silent_is_ended_with_an_error_event(world: World) {
+        let (_, client) = drained(&world, vec![Turn::stall(vec![json!("one")])]).await;
+        let stream = client.stream(chat("m")).await;
+        let reading = tokio::spawn(async move { all(stream).await });
+        assert_eq!(client.plugins().unload("a").await.expect("an instance"), Unloaded::Draining);
+        assert_eq!(reading.await.expect("no panic"), ["one", ENDED]);
+        world.wait_for("a.drop", 1).await;
     }
 
     async fn o2_a_request_that_waits_in_a_hook_is_not_changed_by_a_load(world: World) {

@@ -202,7 +202,9 @@ impl Registry {
         let entries =
             after.iter().filter(|instance| instance.enabled).map(|instance| instance.entry.clone()).collect();
         *self.instances() = after.to_vec();
-        self.snapshot.store(Arc::new(Snapshot { _alive: Some(alive.clone()), ..Snapshot::new(entries) }));
+        let snapshot = Arc::new(Snapshot { _alive: Some(alive.clone()), ..Snapshot::new(entries) });
+        self.retirement.follow(&snapshot);
+        self.snapshot.store(snapshot);
         // A new image was made from the file as it is; other changes say nothing about the file.
         let had =
             |new: &LoadedLibrary| Instance::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,7 +19,11 @@ use tokio::{
 
 use super::{instance::Instance, settings::RegistrySettings};
 use crate::{
-    pipeline::{hook::Hooks, stats::Stats},
+    pipeline::{
+        hook::Hooks,
+        snapshot::{Lease, Snapshot},
+        stats::Stats,
+    },
     plugins::report::info::{PluginInfo, PluginState, hooks},
 };
 
@@ -45,6 +49,8 @@ pub struct ShutdownReport {
 /// The instances that are draining.
 pub(super) struct Retirement {
     draining: Mutex<Vec<Draining>>,
+    /// The snapshots that requests may hold.
+    snapshots: Mutex<Vec<Weak<Snapshot>>>,
     /// Number of instances so far.
     begun: AtomicU64,
     /// Raised whenever an instance is gone.
@@ -66,6 +72,7 @@ impl Retirement {
     pub(super) fn new(runtime: Handle, settings: Arc<ArcSwap<RegistrySettings>>) -> Self {
         Self {
             draining: Mutex::default(),
+            snapshots: Mutex::default(),
             begun: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             settings,
@@ -80,9 +87,27 @@ impl Retirement {
         infos.collect()
     }
 
+    /// Keeps track of a snapshot that is published.
+    pub(super) fn follow(&self, snapshot: &Arc<Snapshot>) {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots.retain(|it| it.strong_count() > 0);
+        snapshots.push(Arc::downgrade(snapshot));
+    }
+
+    /// Ends the requests that hold this instance.
+    fn end_requests(&self, lease: &Weak<Lease>) {
+        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for snapshot in snapshots.iter().filter_map(Weak::upgrade) {
+            if snapshot.entries.iter().any(|entry| std::ptr::eq(Arc::as_ptr(&entry.lease), lease.as_ptr())) {
+                snapshot.over.send_replace(true);
+            }
+        }
+    }
+
     /// Releases an instance, and cleans it up in a task of its own.
     pub(super) fn begin(self: &Arc<Self>, instance: Instance) {
-        let Some(home) = instance.home.take() else { return };
+        let Some(mut home) = instance.home.take() else { return };
+        let lease = Arc::downgrade(&instance.entry.lease);
         let info = PluginInfo { state: PluginState::Draining, ..instance.info() };
         let (name, stats) = (info.name.clone(), instance.entry.stats.clone());
         let number = self.begun.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +115,19 @@ impl Retirement {
         drop(instance);
         let this = self.clone();
         self.runtime.spawn(async move {
-            if let Ok(instance) = home.await {
+            let max_drain = this.settings.load().plugins.max_drain;
+            let returned = match timeout(max_drain, &mut home).await {
+                Ok(returned) => returned,
+                Err(_) => {
+                    tracing::warn!(
+                        instance = name,
+                        "requests still use it after {max_drain:?}, and are ended"
+                    );
+                    this.end_requests(&lease);
+                    home.await
+                }
+            };
+            if let Ok(instance) = returned {
                 let mut ending = this.clean_up(instance);
                 let result = match ending.within_bound().await {
                     Some(result) => result,

@@ -28,6 +28,8 @@ pub struct PluginsConfig {
     pub max_retired_images: u64,
     /// Time that an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
+    /// Time after which requests that still hold an instance which has left the pipeline are ended (rule O2). Default 1 h.
+    pub max_drain: Duration,
 }
 
 impl Default for PluginsConfig {
@@ -40,6 +42,7 @@ impl Default for PluginsConfig {
             require_signature: false,
             max_retired_images: 1000,
             drain_timeout: Duration::from_secs(30),
+            max_drain: Duration::from_secs(3600),
         }
     }
 }
@@ -59,6 +62,8 @@ setters! { PluginsConfig:
     with_max_retired_images: max_retired_images: u64;
     /// Sets the time that an unload waits before it answers that the instance is still draining.
     with_drain_timeout: drain_timeout: Duration;
+    /// Sets the time after which requests that still hold an instance which has left the pipeline are ended.
+    with_max_drain: max_drain: Duration;
 }
 
 impl PluginsConfig {
