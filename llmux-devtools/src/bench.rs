@@ -14,7 +14,7 @@ use llmux_core::{
     provider::Echo,
 };
 use llmux_terminal::{
-    CliError, Result as CliResult, Tone, colors, duration, paint, print, print_json, print_table,
+    CliError, Result as CliResult, Tone, colors, duration, paint, print, print_error, print_json, print_table,
 };
 use serde_json::{Value, json};
 
@@ -282,13 +282,13 @@ impl Progress {
 
     fn show(&self, done: u32) {
         if self.is_shown && done.is_multiple_of((self.total / 100).max(1)) {
-            eprint!("\r{done} of {} requests", self.total);
+            print_error(&format!("\r{done} of {} requests", self.total));
         }
     }
 
     fn end(&self) {
         if self.is_shown {
-            eprint!("\r\u{1b}[K");
+            print_error("\r\u{1b}[K");
         }
     }
 }

@@ -12,6 +12,8 @@
 //!
 //! Deliberately absent: a server, and any way into the pipeline that plugins and clients do not have.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod bench;
 mod layout;

@@ -11,6 +11,8 @@
 //! Each folder uses only those below it. Everything that requests go through is `llmux-core`'s; only this crate knows
 //! HTTP serving, the configuration file and the terminal.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod admin;
 mod commands;
 mod config;
@@ -25,14 +27,28 @@ use llmux_terminal::{CliError, Result};
 use self::commands::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    // Usage errors end here, with exit code 2.
-    match run(Cli::parse().command) {
+    let result = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        // Usage errors end here, with exit code 2.
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(asked) => print_help(&asked),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("llmux: {error}");
+            llmux_terminal::print_error(&format!("llmux: {error}\n"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the help or the version that was asked for. clap would ignore an output that cannot be written to.
+fn print_help(asked: &clap::Error) -> Result<()> {
+    let text = asked.render();
+    llmux_terminal::print(&match llmux_terminal::colors(&std::io::stdout()) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    })
 }
 
 fn run(command: Command) -> Result<()> {

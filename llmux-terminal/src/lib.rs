@@ -4,6 +4,8 @@
 //! and word errors alike. It uses nothing of the project. Deliberately absent: the log, which is `llmux-gateway`'s, and
 //! the commands themselves.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod argument;
 mod error;
 mod escape;
@@ -12,4 +14,6 @@ mod output;
 pub use argument::json_object;
 pub use error::{CliError, Result};
 pub use escape::visible;
-pub use output::{Tone, colors, duration, paint, print, print_json, print_table, short, utc_time};
+pub use output::{
+    Tone, colors, duration, paint, print, print_error, print_json, print_table, short, utc_time,
+};

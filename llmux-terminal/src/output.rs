@@ -1,6 +1,8 @@
-//! Output of commands on standard output: text, tables and JSON. Terminals get colors; pipes get plain text.
+//! Output of commands: text, tables and JSON on standard output, and errors on standard error. Terminals get colors; pipes
+//! get plain text. Everything that a command prints goes through here, because the macros of std panic if the output is
+//! closed or full.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 
@@ -16,15 +18,16 @@ const MAX_SHORT: usize = 120;
 ///
 /// # Errors
 ///
-/// If standard output cannot be written to. A closed pipe (`| head`) is no error.
+/// If standard output cannot be written to, also if it is a pipe whose reader has ended (`| head`).
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::new(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| CliError::new(format!("cannot write to standard output: {error}")))
+}
+
+/// Prints text to standard error as it is. If that fails, there is no other place to report it.
+pub fn print_error(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints a value as JSON, with the characters that a terminal interprets escaped as in JSON.

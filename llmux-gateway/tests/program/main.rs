@@ -18,6 +18,7 @@ mod kills;
 mod local_tokens;
 mod origins;
 mod owners;
+mod output;
 mod plugin_commands;
 mod reloads;
 mod second_tries;

@@ -147,10 +147,12 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let list = client.plugins().list();
     let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
-    llmux_terminal::print(&format!(
-        "llmux {} listens on {at}, {count} {plugins}\n",
-        env!("CARGO_PKG_VERSION")
-    ))?;
+    let line = format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION"));
+    if let Err(error) = llmux_terminal::print(&line) {
+        clean_up(&client).await;
+        reloader.close();
+        return Err(error);
+    }
 
     let signal = loop {
         tokio::select! {
