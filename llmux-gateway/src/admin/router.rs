@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::names::HostName,
-    http::{api::metrics_of, body, reply, web_pages},
+    http::{api::metrics_of, body, client_address::client_address, reply, web_pages},
 };
 
 /// Largest number of characters of a refused path in the log.
@@ -50,8 +50,10 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
 
 /// Handles each request first: refuses web pages, checks the token, and checks the type of a body.
 async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let settings = admin.settings.load_full();
+    let client = client_address(request.extensions(), request.headers(), &settings.trusted_proxies);
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let refused = match refuse_web_pages(&request, &admin.settings.load().hosts) {
+    let refused = match refuse_web_pages(&request, &settings.hosts) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
         Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
             Ok(who) => match body::check_type(request.headers(), true) {
@@ -67,7 +69,12 @@ async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next
     // The query is not logged, because it may hold a token.
     let (method, path) = (request.method(), request.uri().path());
     let path: String = path.chars().take(MOST_OF_A_PATH).collect();
-    tracing::warn!(status = refused.status().as_u16(), "the admin API refused {method} {}", visible(&path));
+    tracing::warn!(
+        status = refused.status().as_u16(),
+        client = client.map(tracing::field::display),
+        "the admin API refused {method} {}",
+        visible(&path)
+    );
     refused
 }
 

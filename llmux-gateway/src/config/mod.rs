@@ -8,6 +8,7 @@ pub(crate) mod file;
 pub(crate) mod folder_watcher;
 pub(crate) mod hash;
 pub(crate) mod names;
+pub(crate) mod network;
 pub(crate) mod overrides;
 #[cfg(test)]
 mod reference;

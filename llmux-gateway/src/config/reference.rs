@@ -98,6 +98,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("server", "admin"), text(&server.admin)),
         (("server", "cors"), format!("{:?}", server.cors)),
         (("server", "hosts"), format!("{:?}", server.hosts)),
+        (("server", "trusted_proxies"), format!("{:?}", server.trusted_proxies)),
         (("server", "max_body_bytes"), server.max_body_bytes.to_string()),
         (("server", "max_inflight_bytes"), server.max_inflight_bytes.to_string()),
         (("server", "read_timeout"), time(server.read_timeout)),
@@ -133,8 +134,8 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "require_signature"), plugins.require_signature.to_string()),
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
-        (("plugin", "enabled"), "true".to_owned()),
         (("plugins", "max_drain"), time(folders.max_drain)),
+        (("plugin", "enabled"), "true".to_owned()),
         (("plugin", "config"), "{}".to_owned()),
     ])
 }

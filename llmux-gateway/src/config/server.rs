@@ -2,11 +2,14 @@
 //!
 //! `file` reads it; `http` and `admin` use it. A reload replaces it, except the addresses.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use serde::Deserialize;
 
-use super::names::{HostName, Origin};
+use super::{
+    names::{HostName, Origin},
+    network::Network,
+};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +21,10 @@ pub(crate) struct Server {
     pub(crate) cors: Vec<Origin>,
     /// DNS names by which clients reach this server.
     pub(crate) hosts: Vec<HostName>,
+    /// Proxies that name the address of their client in `x-forwarded-for`.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Largest number of connections of one address, except trusted proxies.
+    pub(crate) max_connections_per_address: Option<NonZeroUsize>,
     pub(crate) max_body_bytes: usize,
     /// Largest sum of the bodies that all requests hold, in bytes.
     pub(crate) max_inflight_bytes: usize,
@@ -60,6 +67,8 @@ impl Default for Server {
             admin: "127.0.0.1:8081".to_owned(),
             cors: Vec::new(),
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            max_connections_per_address: None,
             max_body_bytes: 32 * 1024 * 1024,
             max_inflight_bytes: 1024 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),

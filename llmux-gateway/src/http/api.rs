@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use super::{
     auth::ApiKeys,
     body,
+    client_address::client_address,
     held_bytes::HeldBytes,
     reply::{self, Name},
     server::Phase,
@@ -88,6 +89,7 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     let request_id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let settings = api.settings.load_full();
+    let client = client_address(request.extensions(), request.headers(), &settings.trusted_proxies);
     let origin = web_pages::named_origin(request.headers(), &settings.cors).cloned();
     let mut response = match admit(&api, &settings, &request) {
         Err(response) => {
@@ -111,6 +113,7 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     tracing::debug!(
         request_id = &*request_id,
         client_request_id = client_id.as_deref(),
+        client = client.map(tracing::field::display),
         status = response.status().as_u16(),
         ms = started.elapsed().as_secs_f64() * 1000.0,
         "{method} {path}"

@@ -6,6 +6,7 @@
 pub(crate) mod api;
 pub(crate) mod auth;
 pub(crate) mod body;
+pub(crate) mod client_address;
 pub(crate) mod connections;
 pub(crate) mod held_bytes;
 mod progress;

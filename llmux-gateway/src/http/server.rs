@@ -13,7 +13,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use hyper::server::conn::{http1, http2};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
@@ -26,7 +30,11 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::progress::Progress;
+use super::{
+    client_address::{Peer, is_trusted},
+    connections::Addresses,
+    progress::Progress,
+};
 use crate::config::server::Server;
 
 /// Phase of the program, from its start to its end.
@@ -90,35 +98,49 @@ pub(crate) async fn run(
     mut phase: watch::Receiver<Phase>,
     alive: mpsc::Sender<()>,
 ) {
-    let places = Arc::new(Semaphore::new(max));
+    let (places, addresses) = (Arc::new(Semaphore::new(max)), Arc::<Addresses>::default());
     let mut warned: Option<Instant> = None;
+    let mut may_warn = move || {
+        let may = warned.is_none_or(|last| last.elapsed() > WARN_EVERY);
+        if may {
+            warned = Some(Instant::now());
+        }
+        may
+    };
     loop {
         let accepted = async {
             // The semaphore is never closed.
             let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, place))
+            listener.accept().await.map(|(stream, peer)| (stream, peer.ip().to_canonical(), place))
         };
         let accepted = tokio::select! {
             accepted = accepted => accepted,
             () = reached(&mut phase, Phase::Draining) => return,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 // Otherwise small writes of a stream wait for acknowledgements.
                 let _ = stream.set_nodelay(true);
                 let (router, phase, alive) = (router.clone(), phase.clone(), alive.clone());
                 let settings = settings.load();
+                let max = settings.max_connections_per_address;
+                let max = max.filter(|_| !is_trusted(peer, &settings.trusted_proxies));
+                let Some(own_place) = addresses.enter(peer, max) else {
+                    if may_warn() {
+                        tracing::warn!(client = %peer, "closed a connection: the address has `max_connections_per_address`");
+                    }
+                    continue;
+                };
                 let (read_timeout, write_timeout) = (settings.read_timeout, settings.write_timeout);
                 tokio::spawn(async move {
-                    connection(stream, router, (read_timeout, write_timeout), phase).await;
-                    drop((alive, place));
+                    connection(stream, peer, router, (read_timeout, write_timeout), phase).await;
+                    drop((alive, place, own_place));
                 });
             }
             // Usually no file descriptors are left, for a while.
             Err(error) => {
-                if warned.is_none_or(|last| last.elapsed() > WARN_EVERY) {
+                if may_warn() {
                     tracing::warn!("cannot accept a connection: {error}");
-                    warned = Some(Instant::now());
                 }
                 sleep(Duration::from_millis(50)).await;
             }
@@ -134,6 +156,7 @@ pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
 
 async fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     router: Router,
     (read_timeout, write_timeout): (Duration, Duration),
     mut phase: watch::Receiver<Phase>,
@@ -143,8 +166,11 @@ async fn connection(
         () = reached(&mut phase, Phase::Draining) => return,
     };
     let Some(is_http2) = is_http2 else { return };
-    let (io, service) =
-        (TokioIo::new(Progress::new(stream, write_timeout)), TowerToHyperService::new(router));
+    let (io, routes) = (TokioIo::new(Progress::new(stream, write_timeout)), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        routes.call(request)
+    });
     if is_http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

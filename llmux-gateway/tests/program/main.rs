@@ -2,6 +2,7 @@
 //!
 //! Each file tests one part of the program. `support` starts servers on free ports.
 
+mod addresses;
 mod admin;
 mod api;
 mod at_once;
@@ -17,8 +18,8 @@ mod hostile;
 mod kills;
 mod local_tokens;
 mod origins;
-mod owners;
 mod output;
+mod owners;
 mod plugin_commands;
 mod reloads;
 mod second_tries;
