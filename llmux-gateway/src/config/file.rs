@@ -307,14 +307,14 @@ mod tests {
             ("[server", "/llmux.toml:1:8: "),
             (
                 "[server]\ncors = [\"*\"]",
-                "/llmux.toml:2:9: `*` is no origin of a web page: it would let every",
+                "/llmux.toml:2:8: `*` is no origin of a web page: it would let every",
             ),
             (
                 "[server]\ntrusted_proxies = [\"10/8\"]",
-                "/llmux.toml:2:20: `10/8` is no IP address and no network",
+                "/llmux.toml:2:19: `10/8` is no IP address and no network",
             ),
             ("[server]\nmax_connections_per_address = 0", "/llmux.toml:2:31: invalid value: integer `0`, "),
-            ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:10: `a:80` is no name of a host"),
+            ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:9: `a:80` is no name of a host"),
             (
                 "[[provider]]\nname='a'\ntype='echo'\nmodels=[1]",
                 "/llmux.toml:4:8: a model is a string, or a table",

@@ -38,7 +38,9 @@ async fn every_command_says_that_its_output_is_closed_or_full() {
         for (why, output) in outputs() {
             let mut command = llmux(server.folder.path());
             command.args(arguments).env("LLMUX_ADMIN", &server.admin).stdout(output);
-            let ended = timeout(LONG, command.output()).await.expect("in time").expect("llmux runs");
+            // Unlike `output`, this keeps the standard output that was set.
+            let ended = command.spawn().expect("llmux starts").wait_with_output();
+            let ended = timeout(LONG, ended).await.expect("in time").expect("llmux runs");
             let said = text(&ended.stderr);
             assert_eq!(ended.status.code(), Some(1), "{arguments:?}, {why}: {said}");
             // The log of a server is on standard error, too.
