@@ -7,7 +7,7 @@
 //! `commands::serve` serves its router. Deliberately absent: the way of a request through the pipeline, which is
 //! `llmux-core`'s.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -92,12 +92,12 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
     let client = client_address(request.extensions(), request.headers(), &settings.trusted_proxies);
     let origin = web_pages::named_origin(request.headers(), &settings.cors).cloned();
     let mut response = match admit(&api, &settings, &request) {
-        Err(response) => {
+        ControlFlow::Break(response) => {
             let (parts, body) = request.into_parts();
             body::discard(&parts.headers, body).await;
             response
         }
-        Ok(identity) => {
+        ControlFlow::Continue(identity) => {
             let (request_id, client_id) = (request_id.clone(), client_id.clone());
             request.extensions_mut().insert(Entered { request_id, client_id, identity });
             next.run(request).await
@@ -124,10 +124,10 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
 /// Returns the identity of the sender, or the response to a request that goes no further.
 ///
 /// A web page has no key. While no key is configured, the requests of web pages are therefore refused instead.
-fn admit(api: &Api, settings: &Server, request: &Request) -> Result<Option<Arc<Identity>>, Response> {
+fn admit(api: &Api, settings: &Server, request: &Request) -> ControlFlow<Response, Option<Arc<Identity>>> {
     let keys = api.keys.load();
     let headers = request.headers();
-    let refuse = |code, message| Err(reply::refuse(StatusCode::FORBIDDEN, code, message));
+    let refuse = |code, message| ControlFlow::Break(reply::refuse(StatusCode::FORBIDDEN, code, message));
     if keys.is_empty() {
         if let Some(header) = web_pages::cause(headers, &settings.cors) {
             let message = format!(
@@ -140,11 +140,13 @@ fn admit(api: &Api, settings: &Server, request: &Request) -> Result<Option<Arc<I
         }
     }
     if let Some(permission) = web_pages::preflight(request, &settings.cors) {
-        return Err(permission);
+        return ControlFlow::Break(permission);
     }
     match keys.identify(headers) {
-        Err(()) if !matches!(request.uri().path(), "/healthz" | "/readyz") => Err(unidentified(headers)),
-        identity => Ok(identity.unwrap_or_default()),
+        Err(()) if !matches!(request.uri().path(), "/healthz" | "/readyz") => {
+            ControlFlow::Break(unidentified(headers))
+        }
+        identity => ControlFlow::Continue(identity.unwrap_or_default()),
     }
 }
 
