@@ -5,7 +5,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -55,14 +55,16 @@ impl Cancel {
     /// # Errors
     ///
     /// The error that ends the request, once the flag is raised.
-    pub(crate) async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
+    pub(crate) fn guard<F: Future + Unpin>(
+        &self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Error>> {
+        // Not an `async fn`, which would hold the future twice: as its argument, and pinned.
+        poll_fn(move |cx| {
             if self.is_raised() {
                 return Poll::Ready(Err(self.error()));
             }
-            future.as_mut().poll(cx).map(Ok)
+            Pin::new(&mut future).poll(cx).map(Ok)
         })
-        .await
     }
 }

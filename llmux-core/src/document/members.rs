@@ -82,9 +82,7 @@ impl Members {
     }
 
     fn slot(&self, key: &str, raw: &[u8]) -> Option<usize> {
-        let is = |slot: &Option<Member>| {
-            slot.as_ref().is_some_and(|member| *member.key.content(raw) == *key.as_bytes())
-        };
+        let is = |slot: &Option<Member>| slot.as_ref().is_some_and(|member| member.key.is(key, raw));
         if self.slots.len() > FEW
             && let Some(index) = self.index.get_or_init(|| self.index(raw))
         {
@@ -113,6 +111,18 @@ fn hash(content: &[u8]) -> u64 {
 }
 
 impl Key {
+    /// Returns true if this is the key with the content `name`; `raw` is the object's raw text.
+    fn is(&self, name: &str, raw: &[u8]) -> bool {
+        match *self {
+            // The quotes are two bytes.
+            Key::Raw { start, end, escaped: false } => {
+                let (start, end) = (start as usize + 1, end as usize - 1);
+                end - start == name.len() && raw[start..end] == *name.as_bytes()
+            }
+            _ => *self.content(raw) == *name.as_bytes(),
+        }
+    }
+
     /// Returns the key without quotes and escapes; `raw` is the object's raw text.
     fn content<'a>(&'a self, raw: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
         let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     chain::{self, PreChain, ShortCircuit},
     completion::complete,
-    contain::contained,
+    contain::{caught, settled},
     head::Head,
     in_flight::InFlight,
     kind::HookKind,
@@ -38,11 +38,12 @@ pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head
 /// Runs one attempt: pre chain, provider, post chain. Also returns whether a fallback may follow.
 async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Document, Error>, bool) {
     let mut may_fall_back = true;
-    let request_id = request.context.request_id.clone();
-    let result = contained(&request_id, ask(request, snapshot, &mut may_fall_back)).await;
+    let asked = caught(ask(request, snapshot, &mut may_fall_back)).await;
+    let result = settled(&request.context.request_id, asked);
     // If the caller left before the first post hook, it has not seen the answer (rule Q3).
     let result = if request.cancel.is(Reason::Left) { Err(Error::cancelled()) } else { result };
-    (contained(&request_id, chain::post(request, snapshot, result)).await, may_fall_back)
+    let result = caught(chain::post(request, snapshot, result)).await;
+    (settled(&request.context.request_id, result), may_fall_back)
 }
 
 /// Runs the pre chain, and calls the provider if no hook has answered.

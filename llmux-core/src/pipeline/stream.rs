@@ -3,7 +3,7 @@
 //! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{pin::pin, sync::LazyLock, time::Duration};
 
 use llmux_abi::Usage;
 use memchr::memmem::Finder;
@@ -14,7 +14,7 @@ use super::{
     call::Calls,
     chain::{self, PreChain, ShortCircuit},
     chunks::{Chunks, too_slow},
-    contain::contained,
+    contain::{caught, settled},
     head::Head,
     hook::{Answer, Decision, HookInput},
     in_flight::InFlight,
@@ -68,14 +68,15 @@ pub(crate) async fn attempt(
     snapshot: &Snapshot,
     reader: &mpsc::Sender<StreamItem>,
 ) -> Attempt {
-    let request_id = request.context.request_id.clone();
     let mut streaming = Streaming::new(request, snapshot, reader);
-    let result = contained(&request_id, async {
+    let forwarded = caught(async {
         let chunks = streaming.open().await?;
         streaming.forward(chunks).await
     });
-    streaming.attempt.result = result.await;
-    let ended = contained(&request_id, streaming.end()).await;
+    let forwarded = forwarded.await;
+    streaming.attempt.result = settled(&streaming.request.context.request_id, forwarded);
+    let ended = caught(streaming.end()).await;
+    let ended = settled(&streaming.request.context.request_id, ended);
     streaming.attempt.result = ended.and(streaming.attempt.result);
     streaming.attempt
 }
@@ -121,7 +122,7 @@ impl<'r> Streaming<'r> {
             consume_budget().await;
             let left = idle.left(&chunks, self.attempt.chunks)?;
             let next = chunks.next(self.request.context.endpoint, left);
-            let Some(event) = cancel.guard(next).await? else { return Ok(()) };
+            let Some(event) = cancel.guard(pin!(next)).await? else { return Ok(()) };
             self.calls.restart();
             self.accept(event?).await?;
         }
@@ -213,7 +214,7 @@ impl<'r> Streaming<'r> {
     }
 
     async fn give(&mut self, item: StreamItem) -> Result<(), Error> {
-        let given = self.request.cancel.guard(self.reader.send(item)).await?;
+        let given = self.request.cancel.guard(pin!(self.reader.send(item))).await?;
         given.map_err(|_| Error::cancelled())
     }
 

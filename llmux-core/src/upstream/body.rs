@@ -29,8 +29,8 @@ fn edit(
     if document.get_str("/model") != Some(upstream_model) {
         document.set("/model", &serde_json::json!(upstream_model).to_string())?;
     }
-    let asks = document.get("/stream_options/include_usage") == Some("true");
-    if ask_usage && endpoint.ends_with_done() && !asks {
+    if ask_usage && endpoint.ends_with_done() && document.get("/stream_options/include_usage") != Some("true")
+    {
         match document.len("/stream_options") {
             Some(_) => document.set("/stream_options/include_usage", "true")?,
             None => document.set("/stream_options", r#"{"include_usage":true}"#)?,

@@ -69,10 +69,9 @@ impl Router {
                 );
                 let delay = self.retry.delay(retry, &error);
                 last = Some(error);
-                match delay {
-                    Some(delay) => cancel.guard(tokio::time::sleep(delay)).await?,
-                    None => break,
-                }
+                let Some(delay) = delay else { break };
+                // Boxed, so that a call without a retry has no timer in its future.
+                cancel.guard(Box::pin(tokio::time::sleep(delay))).await?;
             }
         }
         Err(last.unwrap_or_else(|| Error::model_not_found(model)))

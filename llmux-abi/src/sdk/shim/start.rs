@@ -11,8 +11,8 @@ use async_ffi::{BorrowingFfiFuture, FfiContext};
 use crate::{
     raw::flow::{HOOK_FAILED, HookPoll, RawAnswer},
     sdk::{
-        contain::{Contained, caught, guarded},
-        handle::{Answer, HostHandle, log::scope},
+        contain::{Contained, guarded},
+        handle::{Answer, HostHandle},
     },
 };
 
@@ -43,8 +43,8 @@ impl<F: Future> Future for Guarded<'_, F> {
 
 /// Makes the future of a hook and polls it once. If the hook is not ready, returns it to the host as a future.
 ///
-/// This is the whole body of a function of the contract: nothing unwinds out of it. `hook` is the plugin's code, as is the
-/// future that it returns.
+/// This is the whole body of a function of the contract: nothing unwinds out of it. The plugin's own code runs in the
+/// future that `hook` returns. So a panic is reported with its message, also one of a hook that is no `async fn`.
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,
@@ -56,15 +56,8 @@ where
     F: Future + Send + 'a,
 {
     guarded(HookPoll::Ready(HOOK_FAILED), || {
-        let mut answer = Answer::new(answer);
-        let hook = match caught(|| scope(host, hook)) {
-            Ok(hook) => Contained::new(hook, host),
-            Err(panic) => {
-                answer.panicked(&panic);
-                return HookPoll::Ready(HOOK_FAILED);
-            }
-        };
-        let mut guarded = Box::pin(Guarded { hook, answer, finish });
+        let answer = Answer::new(answer);
+        let mut guarded = Box::pin(Guarded { hook: Contained::new(hook(), host), answer, finish });
         match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
             Poll::Ready(code) => HookPoll::Ready(code),
             Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
