@@ -1,5 +1,5 @@
 //! The manifest reader (rule D1) on bytes of all kinds: it reads a valid manifest as it was written, and refuses everything
-//! else. `fuzz/` checks the same, guided by coverage.
+//! else. `tests/fuzz` checks the same, guided by coverage.
 
 use llmux_core::plugins::{Check, Manifest, VerifyOptions, inspect};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};

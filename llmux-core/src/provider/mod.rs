@@ -8,6 +8,8 @@ mod call;
 mod echo;
 mod end_of_stream;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod openai;
 mod retry_after;
 mod secret;

@@ -1,8 +1,8 @@
 //! The manifest reader on any bytes: it ends within its memory, and every manifest that it accepts is valid.
 //!
 //! ```sh
-//! cd llmux-core/fuzz
-//! cargo run --bin seeds -- corpus/manifest
+//! cd tests/fuzz
+//! cargo run --bin seeds
 //! cargo fuzz run --fuzz-dir . --sanitizer none manifest corpus/manifest -- -max_len=65536
 //! ```
 //!

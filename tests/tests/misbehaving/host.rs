@@ -1,28 +1,21 @@
-//! The two kinds of host: a client of this process, and a program.
+//! A host that an instance of the fixture can be loaded into, and the program as one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use llmux_core::{
-    Client, Endpoint, PluginSpec, Request,
-    pipeline::PipelineConfig,
-    plugins::{PluginsConfig, Unloaded},
-    provider::Echo,
-};
-use llmux_misbehaving::Misbehaving;
 use llmux_testing::{Server, http::http};
 use llmux_tests::Fixtures;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 /// Limit of each hook call, and of a stream's silence.
-const LIMIT: Duration = Duration::from_millis(700);
+pub(crate) const LIMIT: Duration = Duration::from_millis(700);
 
 /// A host with instances of the fixture.
 pub(crate) trait Host {
     /// Makes an instance of a mode.
-    async fn load(&self, mode: &str) -> Result<(), String>;
-    /// Unloads it. Returns true if it left the pipeline.
-    async fn unload(&self, mode: &str) -> bool;
+    async fn load_as(&self, instance: &str, mode: &str) -> Result<(), String>;
+    /// Unloads an instance. Returns true if it left the pipeline.
+    async fn unload(&self, instance: &str) -> bool;
     /// Begins a request in a task.
     fn start(&self, body: &Value, stream: bool) -> JoinHandle<String>;
     /// Returns every metric.
@@ -36,74 +29,7 @@ pub(crate) trait Host {
     }
 }
 
-/// Returns the name of the instance of a mode.
-fn instance(mode: &str) -> String {
-    mode.replace('_', "-")
-}
-
-pub(crate) struct InProcess(Client);
-
-impl InProcess {
-    pub(crate) async fn start() -> Self {
-        let pipeline = PipelineConfig::default()
-            .with_pre_hook_timeout(LIMIT)
-            .with_post_hook_timeout(LIMIT)
-            .with_stream_idle_timeout(LIMIT);
-        let client = Client::builder()
-            .provider("echo", Arc::new(Echo::new()), ["echo"])
-            .pipeline(pipeline)
-            .plugins(PluginsConfig::default().with_drain_timeout(LIMIT));
-        Self(client.build().await.expect("a client"))
-    }
-}
-
-impl Host for InProcess {
-    async fn load(&self, mode: &str) -> Result<(), String> {
-        let spec = PluginSpec::compiled::<Misbehaving>().with_name(instance(mode));
-        let loaded = self.0.plugins().load(spec.with_config(json!({"mode": mode}))).await;
-        loaded.map(drop).map_err(|error| error.to_string())
-    }
-
-    async fn unload(&self, mode: &str) -> bool {
-        matches!(self.0.plugins().unload(&instance(mode)).await, Ok(Unloaded::Gone | Unloaded::Draining))
-    }
-
-    fn start(&self, body: &Value, stream: bool) -> JoinHandle<String> {
-        let (client, request) =
-            (self.0.clone(), Request::of(Endpoint::ChatCompletions, body).expect("a request"));
-        tokio::spawn(async move {
-            if !stream {
-                return match client.send(request).await.result {
-                    Ok(_) => "200".to_owned(),
-                    Err(error) => error.status().to_string(),
-                };
-            }
-            match client.stream(request).await.result {
-                Err(error) => error.status().to_string(),
-                Ok(mut chunks) => {
-                    let mut end = "200 done";
-                    while let Some(chunk) = chunks.next().await {
-                        if chunk.is_err() {
-                            end = "200 error";
-                        }
-                    }
-                    end.to_owned()
-                }
-            }
-        })
-    }
-
-    async fn metrics(&self) -> String {
-        self.0.render_metrics()
-    }
-
-    async fn end(self) {
-        let report = self.0.shutdown(Duration::from_secs(30)).await;
-        assert!(report.drained, "{report:?}");
-    }
-}
-
-pub(crate) struct Program(Server);
+pub(crate) struct Program(pub(crate) Server);
 
 impl Program {
     pub(crate) async fn start() -> Self {
@@ -123,17 +49,17 @@ impl Program {
 }
 
 impl Host for Program {
-    async fn load(&self, mode: &str) -> Result<(), String> {
+    async fn load_as(&self, instance: &str, mode: &str) -> Result<(), String> {
         let library = Fixtures::get().misbehaving();
-        let load = json!({"path": library, "name": instance(mode), "config": {"mode": mode}});
+        let load = json!({"path": library, "name": instance, "config": {"mode": mode}});
         match self.0.call("POST", "/admin/plugins", Some(&load)).await {
             (201, _) => Ok(()),
             (_, refused) => Err(refused["error"]["message"].as_str().unwrap_or_default().to_owned()),
         }
     }
 
-    async fn unload(&self, mode: &str) -> bool {
-        let path = format!("/admin/plugins/{}", instance(mode));
+    async fn unload(&self, instance: &str) -> bool {
+        let path = format!("/admin/plugins/{instance}");
         matches!(self.0.call("DELETE", &path, None).await.0, 202 | 204)
     }
 

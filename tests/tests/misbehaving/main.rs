@@ -2,31 +2,24 @@
 //!
 //! Each mode of the fixture `misbehaving` is an instance of one pipeline, one after the other. While an instance
 //! misbehaves, every other request is answered, and a request that starts after the misbehavior finishes before it
-//! does. A mode says what becomes of its own request. `modes` has the table, `host` the two kinds of host.
+//! does. A mode says what becomes of its own request. `modes` has the table, `host` and `in_process` the two
+//! kinds of host, and `requests` the bodies. The example `misbehave` is a soak test with the same modes.
 
 mod host;
+mod in_process;
 mod modes;
-
-use serde_json::{Value, json};
+mod requests;
 
 use self::{
-    host::{Host, InProcess, Program},
+    host::{Host, Program},
+    in_process::InProcess,
     modes::{MODES, Mode, When},
+    requests::{body, other},
 };
 
-/// Body of a request in which a mode acts. It has many members, and many messages.
-fn body(mode: &str) -> Value {
-    let mut metadata = json!({"mode": mode});
-    for at in 0..3000 {
-        metadata[format!("k{at}")] = "v".into();
-    }
-    let messages = vec![json!({"role": "user", "content": "Hello there"}); 300];
-    json!({"model": "echo", "messages": messages, "metadata": metadata})
-}
-
-/// Body of a request of somebody else.
-fn other() -> Value {
-    json!({"model": "echo", "messages": [{"role": "user", "content": "Hello there"}]})
+/// Returns the name of the instance of a mode.
+fn instance(mode: &str) -> String {
+    mode.replace('_', "-")
 }
 
 /// Sends the requests of others, and requires the answers.
@@ -41,7 +34,7 @@ async fn others_are_answered(host: &impl Host, during: &str) {
 /// Runs a mode. Returns the outcome of its own request, if that is another than the table says.
 async fn misbehave(host: &impl Host, mode: &Mode) -> Option<String> {
     let Mode { name, when, .. } = mode;
-    let loaded = host.load(name).await;
+    let loaded = host.load_as(&instance(name), name).await;
     if let When::Refused(why) = when {
         let refused = loaded.expect_err(name);
         assert!(refused.contains(why), "{name} is refused otherwise: {refused}");
@@ -64,7 +57,7 @@ async fn misbehave(host: &impl Host, mode: &Mode) -> Option<String> {
         let outcome = asking.await.expect("no panic here");
         unexpected = (outcome != *expected).then(|| format!("{name}: {outcome} instead of {expected}"));
     }
-    let unloaded = host.unload(name).await;
+    let unloaded = host.unload(&instance(name)).await;
     assert!(unloaded, "{name} is unloaded");
     others_are_answered(host, &format!("after {name} is unloaded")).await;
     unexpected
