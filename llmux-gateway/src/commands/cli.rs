@@ -50,9 +50,10 @@ pub(crate) enum Command {
   llmux serve
   llmux serve --plugin-dir target/release
   llmux serve --config /etc/llmux/llmux.toml --log-format json
-  llmux serve --listen 0.0.0.0:8080 --admin-listen off
+  llmux serve --listen 127.0.0.1:9080 --admin-listen off
 
-Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline.
+Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline. A file needs a
+provider. An address that other machines reach needs an API key, or `open = true` in the file.
 SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reloads the configuration.")]
 pub(crate) struct Serve {
     /// The configuration file
@@ -103,8 +104,9 @@ pub(crate) struct Chat {
 #[command(after_help = "Examples:
   llmux reload
   llmux reload --admin http://127.0.0.1:9081
+  llmux reload --force
 
-The differences are applied as one change, or not at all. SIGHUP does the same, and logs the result.")]
+The differences are applied as one change, or not at all. SIGHUP does the same without --force, and logs the result.")]
 pub(crate) struct Reload {
     /// The admin API of the server
     #[arg(long, env = "LLMUX_ADMIN", value_name = "URL")]
@@ -113,6 +115,9 @@ pub(crate) struct Reload {
     /// A file that holds the admin token
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Apply the file even if it removes the last API key, or weakens an instance that fails closed
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -251,13 +256,18 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// A setting to reset to the plugin's default; for the configuration, to `{}` (repeatable)
         #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
         defaults: Vec<SettingArg>,
+        #[command(flatten)]
+        force: Force,
     },
     /// Remove an instance from the server
     #[command(after_help = "Examples:
-  llmux plugin unload mine")]
+  llmux plugin unload mine
+  llmux plugin unload guard --force")]
     Unload {
         /// The instance
         name: String,
+        #[command(flatten)]
+        force: Force,
     },
     /// Put a disabled instance back into the pipeline
     #[command(after_help = "Examples:
@@ -272,7 +282,16 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     Disable {
         /// The instance
         name: String,
+        #[command(flatten)]
+        force: Force,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Force {
+    /// Make the change even if the instance fails closed and would not do so any more
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args)]

@@ -12,6 +12,8 @@ pub(crate) struct Server {
     pub(crate) listen: String,
     /// Address of the admin listener, or `off` for no admin API.
     pub(crate) admin: String,
+    /// True if an address that other machines reach is served without any API key.
+    pub(crate) open: bool,
     pub(crate) max_body_bytes: usize,
     /// Largest sum of the bodies that all requests hold, in bytes.
     pub(crate) max_inflight_bytes: usize,
@@ -52,6 +54,7 @@ impl Default for Server {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             admin: "127.0.0.1:8081".to_owned(),
+            open: false,
             max_body_bytes: 32 * 1024 * 1024,
             max_inflight_bytes: 1024 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),

@@ -18,7 +18,7 @@ fn plugin(name: &str, prompt: &str, rest: &str) -> String {
 const ECHO: &str = "[[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"echo\", \"echo-request\"]\n";
 
 fn write(server: &Server, configuration: &str) {
-    std::fs::write(server.folder.path().join("llmux.toml"), configuration).expect("written");
+    server.configure(configuration);
 }
 
 async fn prompts(server: &Server) -> Vec<String> {
