@@ -11,7 +11,7 @@ fn a_change_of_an_operator_weakens_a_guard() {
         ("start; operator load a:fail; operator set a on_error=-", "a set to `continue`"),
         ("start propagate; operator load a:fail; operator set a on_error=-", ""),
         ("start; operator load a:fail; operator set a prio=5 config=1", ""),
-        ("start; operator load a:fail b:fail; operator load c:fail", ""),
+        ("start; operator load a:fail; operator load b:fail", ""),
         ("start; operator load a:fail, load b:fail; operator unload a, disable b", "a removed; b disabled"),
         ("start; operator load a; operator unload a", ""),
         ("start; operator load a:continue; operator disable a", ""),

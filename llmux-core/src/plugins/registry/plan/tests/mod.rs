@@ -98,7 +98,7 @@ impl World {
                 let look = Look { files: self.files.clone(), bytes: Bytes::AsInFile };
                 let mut desired = self.desired.clone();
                 desired.look = Some(look);
-                return self.apply(desired);
+                return self.apply(desired, self.propagates_errors);
             }
             // Changes by an operator, separated by `,`: all in one batch.
             ("operator", _) => return self.edit(rest, Origin::Operator),
@@ -149,7 +149,7 @@ impl World {
             desired.configure(specs.collect());
         }
         desired.autoload = flags.contains(&"autoload");
-        self.propagates_errors = flags.contains(&"propagate");
+        let propagates_errors = flags.contains(&"propagate");
         self.required =
             flags.iter().filter_map(|flag| flag.strip_prefix("required=")).map(str::to_owned).collect();
         let dirs: Vec<_> =
@@ -161,7 +161,7 @@ impl World {
             let files = self.files.iter().filter(|file| is_in(file)).cloned().collect();
             desired.look = Some(Look { files, bytes: Bytes::AsLoaded });
         }
-        self.apply(desired)
+        self.apply(desired, propagates_errors)
     }
 
     fn edit(&mut self, changes: &str, origin: Origin) -> String {
@@ -173,7 +173,7 @@ impl World {
                 return format!("error: {}", shown_error(&error));
             }
         }
-        self.apply(desired)
+        self.apply(desired, self.propagates_errors)
     }
 
     /// The running instances, with the state of their files.
@@ -191,8 +191,9 @@ impl World {
     }
 
     /// Plans, makes the changes on the list in memory, and settles the desired state.
-    fn apply(&mut self, desired: Desired) -> String {
+    fn apply(&mut self, desired: Desired, propagates_errors: bool) -> String {
         let before = self.present();
+        self.propagates_errors = propagates_errors;
         if let Some(look) = &desired.look {
             self.refusals.retain(|path| look.files.iter().any(|file| file.path == path));
         }
