@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use llmux_devtools::{BenchArgs, TryArgs};
 use llmux_terminal::json_object;
 use serde_json::Value;
 
+use super::instance_args::{Force, OnErrorArg, SettingArg};
 use crate::terminal::logging::LogFormat;
 
 /// A server for language models with a pipeline of plugins around every call.
@@ -288,53 +289,10 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
 }
 
 #[derive(Args)]
-pub(crate) struct Force {
-    /// Make the change even if the instance fails closed and would not do so any more
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Args)]
 pub(crate) struct Keys {
     /// A trusted public key of minisign: the line that begins with RW, or the file (repeatable)
     #[arg(long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum OnErrorArg {
-    /// The request continues without the hook's changes
-    Continue,
-    /// The request fails
-    Fail,
-}
-
-/// A setting of an instance.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SettingArg {
-    Priority,
-    OnError,
-    Config,
-}
-
-impl SettingArg {
-    /// Returns the setting's name in the admin API.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            SettingArg::Priority => "priority",
-            SettingArg::OnError => "on_error",
-            SettingArg::Config => "config",
-        }
-    }
-}
-
-impl OnErrorArg {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            OnErrorArg::Continue => "continue",
-            OnErrorArg::Fail => "fail",
-        }
-    }
 }
 
 /// Parses `FILE` or `FILE={…}`. A `=` without a following `{` is part of the file's name.
