@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use llmux_testing::program::with_provider;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -55,7 +56,7 @@ async fn main() -> Result<()> {
 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("llmux.toml"), "[plugins]\nmax_retired_images = 1000000\n")?;
+    fs::write(folder.path().join("llmux.toml"), with_provider("[plugins]\nmax_retired_images = 1000000\n"))?;
     let mut server = Command::new(program)
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .current_dir(folder.path())

@@ -45,7 +45,19 @@ pub fn llmux(folder: &Path) -> Command {
     command
 }
 
-/// Returns a command `llmux serve` with this configuration, on free ports. An empty configuration is not written.
+/// Returns a configuration with a provider: the configuration's own, or else `echo` with its usual models.
+pub fn with_provider(configuration: &str) -> String {
+    let has_one = configuration.contains("[[provider]]");
+    let statuses = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529];
+    let errors: String = statuses.iter().map(|status| format!(", \"echo-error-{status}\"")).collect();
+    let echo = format!(
+        "\n[[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"echo\", \"echo-request\"{errors}]\n"
+    );
+    format!("{configuration}{}", if has_one { "" } else { &echo })
+}
+
+/// Returns a command `llmux serve` with this configuration, on free ports. An empty configuration is not written, and one
+/// without a provider gets one ([`with_provider`]).
 pub fn serve(folder: &TempDir, configuration: &str) -> Command {
     let mut command = llmux(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0"]);
@@ -53,7 +65,7 @@ pub fn serve(folder: &TempDir, configuration: &str) -> Command {
         command.args(["--admin-listen", "127.0.0.1:0"]);
     }
     if !configuration.is_empty() {
-        std::fs::write(folder.path().join("llmux.toml"), configuration).expect("written");
+        std::fs::write(folder.path().join("llmux.toml"), with_provider(configuration)).expect("written");
     }
     command
 }
@@ -173,9 +185,19 @@ impl Server {
         })
     }
 
+    /// Writes another configuration, as [`serve`] does.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be written.
+    pub fn configure(&self, configuration: &str) {
+        let file = self.folder.path().join("llmux.toml");
+        std::fs::write(file, with_provider(configuration)).expect("written");
+    }
+
     /// Writes another configuration and reloads it; returns the status.
     pub async fn reconfigure(&self, configuration: &str) -> u16 {
-        std::fs::write(self.folder.path().join("llmux.toml"), configuration).expect("written");
+        self.configure(configuration);
         self.call("POST", "/admin/reload", None).await.0
     }
 

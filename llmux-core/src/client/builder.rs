@@ -15,7 +15,7 @@ use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
     pipeline::{Completions, PipelineConfig, Shared},
-    plugins::{Changed, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
+    plugins::{Changed, Guards, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
     provider::Provider,
     upstream::{RetryConfig, Router},
 };
@@ -47,10 +47,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The first plugin that is refused; everything is then as it was.
-    pub async fn reconfigure(&self, builder: ClientBuilder) -> Result<Changed, PluginError> {
+    /// The first plugin that is refused, or [`PluginError::Weakens`] if `guards` is [`Guards::Keep`]; everything is then
+    /// as it was.
+    pub async fn reconfigure(&self, builder: ClientBuilder, guards: Guards) -> Result<Changed, PluginError> {
         let (of_registry, specs, settings) = builder.into_parts();
-        let changed = self.plugins.configure(of_registry, specs).await?;
+        let changed = self.plugins.configure(of_registry, specs, guards).await?;
         let completions = self.settings.load().shared.completions.clone();
         self.settings.store(Arc::new(settings(completions)));
         Ok(changed)

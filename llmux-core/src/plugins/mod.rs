@@ -24,6 +24,7 @@ pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{
     Registry,
     change::{Change, Setting},
+    guards::Guards,
     retire::{ShutdownReport, Unloaded},
     settings::PluginsConfig,
     spec::{PluginSource, PluginSpec},

@@ -9,6 +9,9 @@ use llmux_core::plugins::{LibraryError, PluginError};
 
 use crate::http::reply;
 
+/// Code of a change that is made only with `force`.
+pub(crate) const NEEDS_FORCE: &str = "needs_force";
+
 /// Returns the response to a change that was refused.
 pub(crate) fn refused(error: &PluginError) -> Response {
     let (status, code) = match error {
@@ -25,6 +28,7 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
         PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
+        PluginError::Weakens { .. } => (StatusCode::CONFLICT, NEEDS_FORCE),
         PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),
         PluginError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
         PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),

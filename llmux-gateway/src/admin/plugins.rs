@@ -10,10 +10,11 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use bytes::Bytes;
 use http::StatusCode;
 use llmux_core::{
     PluginSpec,
-    plugins::{Change, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
+    plugins::{Change, Guards, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -33,8 +34,12 @@ const MAX_BODY: usize = 1024 * 1024;
 
 pub(crate) async fn list(State(admin): State<Arc<Admin>>) -> Response {
     let plugins = admin.client.plugins();
-    let value =
-        json!({"plugins": plugins.list(), "retired": plugins.retired(), "refused": plugins.refused()});
+    let value = json!({
+        "plugins": plugins.list(),
+        "retired": plugins.retired(),
+        "refused": plugins.refused(),
+        "inactive": *plugins.inactive(),
+    });
     reply::json_value(StatusCode::OK, &value)
 }
 
@@ -109,9 +114,14 @@ pub(crate) async fn unload(
     State(admin): State<Arc<Admin>>,
     Extension(who): Extension<Who>,
     Name(name): Name,
+    request: Request,
 ) -> Response {
+    let guards = match read_force(&admin, request).await {
+        Ok(guards) => guards,
+        Err(response) => return response,
+    };
     let client = admin.client.clone();
-    match to_the_end(who, async move { client.plugins().unload(&name).await }).await {
+    match to_the_end(who, async move { client.plugins().unload_with(&name, guards).await }).await {
         Ok(Unloaded::Gone) => {
             let mut response = Response::default();
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -129,6 +139,19 @@ struct Update {
     priority: Setting<i32>,
     on_error: Setting<OnError>,
     config: Setting<Value>,
+    force: bool,
+}
+
+/// Body of a change that has no other members.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Force {
+    force: bool,
+}
+
+/// Returns the decision of the operator: only a forced change may weaken instances that fail closed.
+pub(super) fn guards(force: bool) -> Guards {
+    if force { Guards::Weaken } else { Guards::Keep }
 }
 
 pub(crate) async fn update(
@@ -137,12 +160,12 @@ pub(crate) async fn update(
     Name(name): Name,
     request: Request,
 ) -> Response {
-    let Update { priority, on_error, config } = match read(&admin, request).await {
+    let Update { priority, on_error, config, force } = match read(&admin, request).await {
         Ok(update) => update,
         Err(response) => return response,
     };
     let change = Change::Update { name: name.clone(), priority, on_error, config };
-    make(&admin, who, &name, change).await
+    make(&admin, who, &name, change, guards(force)).await
 }
 
 pub(crate) async fn reload_library(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
@@ -153,8 +176,16 @@ pub(crate) async fn enable(admin: State<Arc<Admin>>, who: Extension<Who>, name: 
     make_bare(admin, who, name, Change::Enable).await
 }
 
-pub(crate) async fn disable(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
-    make_bare(admin, who, name, Change::Disable).await
+pub(crate) async fn disable(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    Name(name): Name,
+    request: Request,
+) -> Response {
+    match read_force(&admin, request).await {
+        Ok(guards) => make(&admin, who, &name, Change::Disable(name.clone()), guards).await,
+        Err(response) => response,
+    }
 }
 
 async fn make_bare(
@@ -163,12 +194,12 @@ async fn make_bare(
     Name(name): Name,
     change: fn(String) -> Change,
 ) -> Response {
-    make(&admin, who, &name, change(name.clone())).await
+    make(&admin, who, &name, change(name.clone()), Guards::Keep).await
 }
 
-async fn make(admin: &Admin, who: Who, name: &str, change: Change) -> Response {
+async fn make(admin: &Admin, who: Who, name: &str, change: Change, guards: Guards) -> Response {
     let client = admin.client.clone();
-    match to_the_end(who, async move { client.plugins().change(vec![change]).await }).await {
+    match to_the_end(who, async move { client.plugins().change_with(vec![change], guards).await }).await {
         Ok(_) => describe(admin, name),
         Err(error) => refused(&error),
     }
@@ -184,15 +215,29 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Reads the body as JSON of the shape `T`.
 async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T, Response> {
+    parse(&read_text(admin, request, false).await?)
+}
+
+/// Reads whether a change is forced, from a body that may be absent.
+pub(super) async fn read_force(admin: &Admin, request: Request) -> Result<Guards, Response> {
+    let text = read_text(admin, request, true).await?;
+    let Force { force } = if text.is_empty() { Force::default() } else { parse(&text)? };
+    Ok(guards(force))
+}
+
+async fn read_text(admin: &Admin, request: Request, lenient: bool) -> Result<Bytes, Response> {
     let (parts, body) = request.into_parts();
     let text = async {
-        body::check_type(&parts.headers, false)?;
+        body::check_type(&parts.headers, lenient)?;
         // These bodies are small, and nobody without a token sends one.
         let mut held = Arc::<HeldBytes>::default().share(usize::MAX);
         body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout, &mut held).await
     };
-    let text = text.await.map_err(|error| reply::error(&error))?;
-    serde_json::from_slice(&text).map_err(|error| {
+    text.await.map_err(|error| reply::error(&error))
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(text).map_err(|error| {
         let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
         reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body is not valid: {error}"))
     })

@@ -4,6 +4,7 @@
 //! without the plugins is refused first; `Client::reconfigure` may still refuse a plugin; nothing after it can fail.
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -12,9 +13,9 @@ use std::{
 use arc_swap::ArcSwap;
 use llmux_core::{
     Client,
-    plugins::{Changed, PluginInfo, Undone, acting_as},
+    plugins::{Changed, Guards, PluginError, PluginInfo, Undone, acting_as},
 };
-use llmux_terminal::Result;
+use llmux_terminal::{CliError, Result};
 use serde::Serialize;
 use tokio::sync::watch;
 use toml::Table;
@@ -45,6 +46,32 @@ pub(crate) struct Reloaded {
     plugins: Vec<PluginInfo>,
 }
 
+/// The reason for which a reload was refused; everything is as it was.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The file is wrong.
+    Wrong(CliError),
+    /// The change removes protection, and is made only with force.
+    NeedsForce(CliError),
+}
+
+impl From<CliError> for Refused {
+    fn from(problem: CliError) -> Self {
+        Refused::Wrong(problem)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Refused::Wrong(problem) | Refused::NeedsForce(problem)) = self;
+        problem.fmt(f)
+    }
+}
+
+/// Error of a reload that removes the last API key.
+const LAST_KEY: &str = "the file has no [[api_key]] any more, so every client would be served; to make this change, \
+    repeat it with `--force` (`\"force\": true` in the admin API)";
+
 /// Settings of the program itself that a reload replaces, each as a whole.
 #[derive(Clone)]
 pub(crate) struct Live {
@@ -61,6 +88,8 @@ pub(crate) struct Reloader {
     pub(crate) client: Client,
     pub(crate) live: Live,
     overrides: Overrides,
+    /// Address of the main listener.
+    listen: SocketAddr,
     /// Address of the admin listener.
     address: Option<SocketAddr>,
     local_token: Mutex<Option<LocalToken>>,
@@ -83,13 +112,14 @@ impl Reloader {
         live: Live,
         overrides: Overrides,
         loaded: Loaded,
-        address: Option<SocketAddr>,
+        (listen, address): (SocketAddr, Option<SocketAddr>),
         local_token: Option<LocalToken>,
     ) -> Result<Self> {
         Ok(Self {
             client,
             live,
             overrides,
+            listen,
             address,
             local_token: Mutex::new(local_token),
             started: loaded.table()?,
@@ -97,13 +127,13 @@ impl Reloader {
         })
     }
 
-    /// Reads the file again and applies it, in the name of `who`.
+    /// Reads the file again and applies it, in the name of `who`. With [`Guards::Keep`], the last API key stays, too.
     ///
     /// # Errors
     ///
     /// The first problem of the file; everything is then as it was.
-    pub(crate) async fn reload(&self, who: &str) -> Result<Reloaded> {
-        let result = acting_as(who, self.apply()).await;
+    pub(crate) async fn reload(&self, who: &str, guards: Guards) -> Result<Reloaded, Refused> {
+        let result = acting_as(who, self.apply(who, guards)).await;
         match &result {
             Ok(Reloaded { changed, undone, needs_restart, .. }) => {
                 let changed = changed.iter().map(Line::to_string);
@@ -113,13 +143,13 @@ impl Reloader {
                 tracing::info!(target: "llmux::audit", who, what = "configuration", needs_restart, "configuration reloaded: {lines}");
             }
             Err(problem) => {
-                tracing::warn!(target: "llmux::audit", who, what = "configuration", "configuration refused, everything is as it was: {problem}");
+                tracing::error!(target: "llmux::audit", who, what = "configuration", "configuration refused, everything is as it was: {problem}");
             }
         }
         result
     }
 
-    async fn apply(&self) -> Result<Reloaded> {
+    async fn apply(&self, who: &str, guards: Guards) -> Result<Reloaded, Refused> {
         let mut current = self.current.lock().await;
         let named = current.path.as_deref().or(self.overrides.file.as_deref());
         let mut new = Loaded::read(named)?;
@@ -128,17 +158,27 @@ impl Reloader {
         // Everything that can be refused.
         let builder = client::client(&new, Vec::new())?;
         let keys = ApiKeys::of(&new)?;
+        keys.check_listener(self.listen, new.config.server.open)?;
+        let opens = keys.is_empty() && !self.live.keys.load().is_empty();
+        if opens && guards == Guards::Keep {
+            return Err(Refused::NeedsForce(CliError::new(LAST_KEY)));
+        }
         let tokens = self.tokens(&new)?;
         let filter = logging::filter(new.config.log.level())?;
         let watched = watched(&new)?;
-        let changed = self.client.reconfigure(builder).await;
-        let Changed { plugins, undone, refused, .. } =
-            changed.map_err(|error| client::plugin_problem(&new, &error))?;
+        let changed = self.client.reconfigure(builder, guards).await;
+        let Changed { plugins, undone, refused, .. } = changed.map_err(|error| match error {
+            PluginError::Weakens { .. } => Refused::NeedsForce(CliError::new(error)),
+            error => client::plugin_problem(&new, &error).into(),
+        })?;
         // From here on nothing fails.
         for error in refused {
             tracing::warn!("not loaded: {error}");
         }
         client::warn_of_fallbacks(&new, &self.client);
+        if opens {
+            tracing::warn!(target: "llmux::audit", who, what = "configuration", "the last API key is removed: every client is served");
+        }
         self.live.keys.store(Arc::new(keys));
         if let Some((tokens, local_token)) = tokens {
             self.live.tokens.store(Arc::new(tokens));

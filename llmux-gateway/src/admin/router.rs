@@ -20,7 +20,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use llmux_terminal::visible;
 
 use super::{
-    plugins::{disable, enable, list, load, reload_library, show, unload, update},
+    error::NEEDS_FORCE,
+    plugins::{disable, enable, list, load, read_force, reload_library, show, unload, update},
+    reload::Refused,
     state::{Admin, Who},
     tokens::Denied,
 };
@@ -115,12 +117,23 @@ fn refuse_web_pages(request: &Request, hosts: &[HostName]) -> Result<(), (&'stat
 }
 
 /// Reads the configuration file again, and applies it.
-async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Who>) -> Response {
+async fn reload(
+    State(admin): State<Arc<Admin>>,
+    Extension(who): Extension<Who>,
+    request: Request,
+) -> Response {
+    let guards = match read_force(&admin, request).await {
+        Ok(guards) => guards,
+        Err(response) => return response,
+    };
     // In a task of its own, so that it is completed even if the client disconnects.
-    let reloaded = tokio::spawn(async move { admin.reloader.reload(&who.0).await }).await;
+    let reloaded = tokio::spawn(async move { admin.reloader.reload(&who.0, guards).await }).await;
     match reloaded {
         Ok(Ok(reloaded)) => reply::json_value(StatusCode::OK, &reloaded),
-        Ok(Err(problem)) => reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", problem),
+        Ok(Err(Refused::Wrong(problem))) => {
+            reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", problem)
+        }
+        Ok(Err(Refused::NeedsForce(problem))) => reply::refuse(StatusCode::CONFLICT, NEEDS_FORCE, problem),
         Err(_) => reply::refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",

@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use llmux_devtools::{BenchArgs, TryArgs};
 use llmux_terminal::json_object;
 use serde_json::Value;
 
+use super::instance_args::{Force, OnErrorArg, SettingArg};
 use crate::terminal::logging::LogFormat;
 
 /// A server for language models with a pipeline of plugins around every call.
@@ -50,9 +51,10 @@ pub(crate) enum Command {
   llmux serve
   llmux serve --plugin-dir target/release
   llmux serve --config /etc/llmux/llmux.toml --log-format json
-  llmux serve --listen 0.0.0.0:8080 --admin-listen off
+  llmux serve --listen 127.0.0.1:9080 --admin-listen off
 
-Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline.
+Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline. A file needs a
+provider. An address that other machines reach needs an API key, or `open = true` in the file.
 SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reloads the configuration.")]
 pub(crate) struct Serve {
     /// The configuration file
@@ -103,8 +105,9 @@ pub(crate) struct Chat {
 #[command(after_help = "Examples:
   llmux reload
   llmux reload --admin http://127.0.0.1:9081
+  llmux reload --force
 
-The differences are applied as one change, or not at all. SIGHUP does the same, and logs the result.")]
+The differences are applied as one change, or not at all. SIGHUP does the same without --force, and logs the result.")]
 pub(crate) struct Reload {
     /// The admin API of the server
     #[arg(long, env = "LLMUX_ADMIN", value_name = "URL")]
@@ -113,6 +116,9 @@ pub(crate) struct Reload {
     /// A file that holds the admin token
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Apply the file even if it removes the last API key, or weakens an instance that fails closed
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -251,13 +257,18 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// A setting to reset to the plugin's default; for the configuration, to `{}` (repeatable)
         #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
         defaults: Vec<SettingArg>,
+        #[command(flatten)]
+        force: Force,
     },
     /// Remove an instance from the server
     #[command(after_help = "Examples:
-  llmux plugin unload mine")]
+  llmux plugin unload mine
+  llmux plugin unload guard --force")]
     Unload {
         /// The instance
         name: String,
+        #[command(flatten)]
+        force: Force,
     },
     /// Put a disabled instance back into the pipeline
     #[command(after_help = "Examples:
@@ -272,6 +283,8 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     Disable {
         /// The instance
         name: String,
+        #[command(flatten)]
+        force: Force,
     },
 }
 
@@ -280,42 +293,6 @@ pub(crate) struct Keys {
     /// A trusted public key of minisign: the line that begins with RW, or the file (repeatable)
     #[arg(long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum OnErrorArg {
-    /// The request continues without the hook's changes
-    Continue,
-    /// The request fails
-    Fail,
-}
-
-/// A setting of an instance.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SettingArg {
-    Priority,
-    OnError,
-    Config,
-}
-
-impl SettingArg {
-    /// Returns the setting's name in the admin API.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            SettingArg::Priority => "priority",
-            SettingArg::OnError => "on_error",
-            SettingArg::Config => "config",
-        }
-    }
-}
-
-impl OnErrorArg {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            OnErrorArg::Continue => "continue",
-            OnErrorArg::Fail => "fail",
-        }
-    }
 }
 
 /// Parses `FILE` or `FILE={…}`. A `=` without a following `{` is part of the file's name.

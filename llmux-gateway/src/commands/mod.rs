@@ -5,6 +5,7 @@
 mod admin_client;
 mod chat;
 pub(crate) mod cli;
+mod instance_args;
 mod plugin;
 mod plugin_files;
 mod reload;

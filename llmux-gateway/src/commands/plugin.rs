@@ -50,10 +50,12 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
             let (_, info) = admin()?.send(Method::POST, &[], Some(&body.into())).await?;
             print_change("loaded", &info)
         }
-        PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded").await,
-        PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled").await,
-        PluginCommand::Disable { name } => change(&admin()?, &name, "disable", "disabled").await,
-        PluginCommand::Set { name, priority, on_error, config, defaults } => {
+        PluginCommand::Reload { name } => change(&admin()?, &name, "reload", "reloaded", None).await,
+        PluginCommand::Enable { name } => change(&admin()?, &name, "enable", "enabled", None).await,
+        PluginCommand::Disable { name, force } => {
+            change(&admin()?, &name, "disable", "disabled", forced(force.force)).await
+        }
+        PluginCommand::Set { name, priority, on_error, config, defaults, force } => {
             let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
             let settings =
                 [("priority", priority.map(Value::from)), ("on_error", on_error), ("config", config)];
@@ -67,12 +69,16 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
                     )));
                 }
             }
+            if force.force {
+                body.insert("force".to_owned(), Value::Bool(true));
+            }
             let body = Value::Object(body);
             let (_, info) = admin()?.send(Method::PATCH, &[&name], Some(&body)).await?;
             print_change("changed", &info)
         }
-        PluginCommand::Unload { name } => {
-            let (status, _) = admin()?.send(Method::DELETE, &[&name], None).await?;
+        PluginCommand::Unload { name, force } => {
+            let body = forced(force.force);
+            let (status, _) = admin()?.send(Method::DELETE, &[&name], body.as_ref()).await?;
             match status {
                 StatusCode::ACCEPTED => llmux_terminal::print(&format!(
                     "unloaded {name}: removed from the pipeline and draining; earlier requests still use it\n"
@@ -98,8 +104,13 @@ fn absolute(file: &str) -> Result<String> {
     })
 }
 
-async fn change(admin: &AdminClient, name: &str, what: &str, done: &str) -> Result<()> {
-    let (_, info) = admin.send(Method::POST, &[name, what], None).await?;
+/// Returns the body of a change that is forced.
+pub(super) fn forced(force: bool) -> Option<Value> {
+    force.then(|| json!({"force": true}))
+}
+
+async fn change(admin: &AdminClient, name: &str, what: &str, done: &str, body: Option<Value>) -> Result<()> {
+    let (_, info) = admin.send(Method::POST, &[name, what], body.as_ref()).await?;
     print_change(done, &info)
 }
 
@@ -151,6 +162,12 @@ async fn list(admin: &AdminClient, json: bool) -> Result<()> {
     }
     if let Some(refused) = value["refused"].as_u64().filter(|refused| *refused > 0) {
         llmux_terminal::print(&format!("refused loads and reloads: {refused}\n"))?;
+    }
+    let inactive = value["inactive"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let inactive: Vec<_> = inactive.iter().filter_map(Value::as_str).collect();
+    if !inactive.is_empty() {
+        let names = inactive.join(", ");
+        llmux_terminal::print(&format!("not ready: required instances are not active: {names}\n"))?;
     }
     Ok(())
 }

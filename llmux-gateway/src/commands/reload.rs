@@ -3,12 +3,13 @@
 use llmux_terminal::Result;
 use reqwest::Method;
 
-use super::{admin_client::AdminClient, cli::Reload};
+use super::{admin_client::AdminClient, cli::Reload, plugin::forced};
 
 /// Runs the command.
 pub(crate) async fn run(options: Reload) -> Result<()> {
     let admin = AdminClient::new(&options.admin, options.token_file.as_deref())?;
-    let (_, answer) = admin.send_to(Method::POST, &["admin", "reload"], None).await?;
+    let (_, answer) =
+        admin.send_to(Method::POST, &["admin", "reload"], forced(options.force).as_ref()).await?;
     if options.json {
         return llmux_terminal::print_json(&answer);
     }

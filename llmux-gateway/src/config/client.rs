@@ -134,6 +134,7 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
         .with_trusted_keys(trusted_keys)
         .with_require_signature(settings.require_signature)
+        .with_required(settings.required.clone())
         .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
         .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
         .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))

@@ -20,6 +20,10 @@ use crate::terminal::logging::LogFormat;
 /// The file that is used if it exists and no other is named.
 pub(crate) const DEFAULT_FILE: &str = "llmux.toml";
 
+/// Error of a file without a provider.
+const NO_PROVIDER: &str = "the file has no [[provider]], so it serves no model; add one. To try llmux out, add the \
+    offline provider: [[provider]] with name = \"echo\", type = \"echo\" and models = [\"echo\"]";
+
 /// All tables of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -161,6 +165,8 @@ pub(crate) struct Plugins {
     /// Public keys of the minisign tool.
     pub(crate) trusted_keys: Vec<Spanned<String>>,
     pub(crate) require_signature: bool,
+    /// Instances without which the server is not ready.
+    pub(crate) required: Vec<String>,
     pub(crate) max_retired_images: Option<u64>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
@@ -221,7 +227,8 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is not a valid configuration.
+    /// If the file cannot be read, is not a valid configuration, or has no provider: an empty or truncated file must not
+    /// open the server.
     pub(crate) fn read(named: Option<&Path>) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_owned(),
@@ -234,6 +241,9 @@ impl Loaded {
         match toml::from_str(&loaded.text) {
             Ok(config) => loaded.config = config,
             Err(error) => return Err(loaded.problem(error.span(), error.message())),
+        }
+        if loaded.config.providers.is_empty() {
+            return Err(loaded.problem(None, NO_PROVIDER));
         }
         Ok(loaded)
     }
@@ -305,6 +315,8 @@ mod tests {
             ("[pipeline]\npre_hook_timeout = \"soon\"", "/llmux.toml:2:20: "),
             ("[[provider]]\nname = \"a\"", "/llmux.toml:1:1: missing field"),
             ("[server", "/llmux.toml:1:8: "),
+            ("", "/llmux.toml: the file has no [[provider]]"),
+            ("[[api_key]]\nid='a'\nsha256='b'", "/llmux.toml: the file has no [[provider]]"),
             (
                 "[server]\ncors = [\"*\"]",
                 "/llmux.toml:2:8: `*` is no origin of a web page: it would let every",

@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) trusted_proxies: Vec<Network>,
     /// Largest number of connections of one address, except trusted proxies.
     pub(crate) max_connections_per_address: Option<NonZeroUsize>,
+    /// True if an address that other machines reach is served without any API key.
+    pub(crate) open: bool,
     pub(crate) max_body_bytes: usize,
     /// Largest sum of the bodies that all requests hold, in bytes.
     pub(crate) max_inflight_bytes: usize,
@@ -69,6 +71,7 @@ impl Default for Server {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections_per_address: None,
+            open: false,
             max_body_bytes: 32 * 1024 * 1024,
             max_inflight_bytes: 1024 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),

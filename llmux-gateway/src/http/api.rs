@@ -257,10 +257,15 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    match *api.phase.borrow() {
-        Phase::Running => reply::json_text(StatusCode::OK, r#"{"status":"ready"}"#),
-        _ => reply::error(&Error::shutting_down()),
+    if *api.phase.borrow() != Phase::Running {
+        return reply::error(&Error::shutting_down());
     }
+    if api.client.plugins().inactive().is_empty() {
+        return reply::json_text(StatusCode::OK, r#"{"status":"ready"}"#);
+    }
+    // This path needs no key, so the body has no names.
+    let message = "a required plugin is not active; the log and the admin API name it";
+    reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {

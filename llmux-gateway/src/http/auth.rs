@@ -3,11 +3,11 @@
 //! `api` checks every request with it; `admin::tokens` reads the header with it. Only SHA-256 hashes are kept. Deliberately
 //! absent: HTTP responses, which `api` makes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, header};
 use llmux_core::pipeline::Identity;
-use llmux_terminal::Result;
+use llmux_terminal::{CliError, Result};
 
 use crate::config::{
     file::Loaded,
@@ -51,9 +51,19 @@ impl ApiKeys {
         Ok(Self { keys })
     }
 
-    /// Returns true if no keys are configured: then everybody who reaches the listener may use it.
+    /// Returns true if no key is configured. Then every client is served.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Refuses a listener that other machines can reach, if no key is configured, unless it is `open`.
+    pub(crate) fn check_listener(&self, address: SocketAddr, open: bool) -> Result<()> {
+        if self.is_empty() && !open && !address.ip().is_loopback() {
+            return Err(CliError::new(format!(
+                "the listener {address} can be reached from other machines, so it needs an API key: add an [[api_key]], listen on 127.0.0.1, or set `open = true` in [server] to serve every client"
+            )));
+        }
+        Ok(())
     }
 
     /// Returns the identity of the sender; `None` if no keys are configured.
@@ -62,7 +72,7 @@ impl ApiKeys {
     ///
     /// If the key is missing or wrong.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, ()> {
-        if self.keys.is_empty() {
+        if self.is_empty() {
             return Ok(None);
         }
         let identity = bearer(headers).and_then(|key| self.keys.get(&hash::of(key)));

@@ -110,7 +110,7 @@ async fn x3_a_plugin_that_sets_a_header_of_the_servers_fails_and_the_header_is_n
     for name in
         ["content-encoding", "content-type", "content-length", "Transfer-Encoding", "TE", "x-request-id"]
     {
-        let update = json!({"config": {"header": name}, "on_error": "continue"});
+        let update = json!({"config": {"header": name}, "on_error": "continue", "force": true});
         plugins(Method::PATCH, "/admin/plugins/stumble", update).await;
         let response = send(server.post(CHAT, &hello).header("x-request-id", "mine-1")).await;
         assert_eq!(response.headers()["x-request-id"], "mine-1", "{name}");

@@ -18,7 +18,7 @@ fn table(name: &str, more: &str) -> String {
 }
 
 async fn reconfigure(server: &Server, configuration: &str) -> Value {
-    std::fs::write(server.folder.path().join("llmux.toml"), configuration).expect("written");
+    server.configure(configuration);
     let (status, answer) = read(server.admin(Method::POST, "/admin/reload")).await;
     assert_eq!(status, 200, "{answer}");
     answer

@@ -1,6 +1,6 @@
 //! Configurations that a start refuses: the error is one line with the place and the allowed values.
 
-use crate::support::{Server, copy_of_system_prompt, read, serve, system_prompt, text};
+use crate::support::{Server, copy_of_system_prompt, drop_in, edition, read, serve, system_prompt, text};
 
 async fn refused(configuration: &str, arguments: &[&str]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -59,6 +59,12 @@ async fn a_wrong_configuration_is_refused_with_file_line_and_what_is_allowed() {
         let line = refused(&configuration, &[]).await;
         assert!(line.starts_with(expected), "{configuration}\n{line}");
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = drop_in(folder.path(), "libedition", &edition("one")[..4000]);
+    let by_name = format!("[plugins]\ndirs = [{:?}]\n[[plugin]]\nname = \"edition\"\n", folder.path());
+    let line = refused(&by_name, &[]).await;
+    let files = format!("the manifest of these files cannot be read: {} (is not a", library.display());
+    assert!(line.starts_with("no plugin named `edition` was found") && line.contains(&files), "{line}");
     let line = refused("", &["--config", "missing.toml"]).await;
     assert!(line.starts_with("configuration missing.toml: No such file"), "{line}");
 }

@@ -38,10 +38,12 @@ async fn a_plugin_is_loaded_shown_and_unloaded_with_nothing_to_set_up() {
     assert_eq!(json["plugins"][0]["on_error"], "fail");
 
     for (command, said) in [("disable", "disabled"), ("enable", "active"), ("reload", "generation 2")] {
-        let output = server.llmux(&["plugin", command, "mine"]).await;
+        let force: &[&str] = if command == "disable" { &["--force"] } else { &[] };
+        let output = server.llmux(&[&["plugin", command, "mine"], force].concat()).await;
         assert!(text(&output.stdout).contains(said), "{}{}", text(&output.stdout), text(&output.stderr));
     }
-    assert_eq!(text(&server.llmux(&["plugin", "unload", "mine"]).await.stdout), "unloaded mine\n");
+    let unloaded = server.llmux(&["plugin", "unload", "mine", "--force"]).await;
+    assert_eq!(text(&unloaded.stdout), "unloaded mine\n");
     let again = server.llmux(&["plugin", "unload", "mine"]).await;
     assert_eq!(again.status.code(), Some(1));
     assert_eq!(text(&again.stderr), "llmux: there is no instance named `mine`\n");

@@ -18,7 +18,7 @@ fn plugin(name: &str, prompt: &str, rest: &str) -> String {
 const ECHO: &str = "[[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"echo\", \"echo-request\"]\n";
 
 fn write(server: &Server, configuration: &str) {
-    std::fs::write(server.folder.path().join("llmux.toml"), configuration).expect("written");
+    server.configure(configuration);
 }
 
 async fn prompts(server: &Server) -> Vec<String> {
@@ -224,19 +224,20 @@ async fn d4_a_setting_that_goes_from_the_file_or_is_null_is_the_plugins_own_agai
     assert_eq!(prompts(&server).await, ["A", "Hello"]);
     assert_eq!(settings(&server).await, json!([4, "fail", 1, 1]));
     write(&server, &own);
-    let reloaded = server.llmux(&["reload"]).await;
+    let reloaded = server.llmux(&["reload", "--force"]).await;
     assert_eq!(text(&reloaded.stdout), "plugin `a` changed (on_error, priority)\n");
     assert_eq!(settings(&server).await, json!([50, "continue", 1, 1]), "by the file");
 
     write(&server, &set);
     assert!(server.llmux(&["reload"]).await.status.success());
-    let clear = json!({"priority": null, "on_error": null});
+    let clear = json!({"priority": null, "on_error": null, "force": true});
     assert_eq!(read(server.admin(Method::PATCH, "/admin/plugins/a").json(&clear)).await.0, 200);
     assert_eq!(settings(&server).await, json!([50, "continue", 1, 1]), "by null");
 
     let on = ["plugin", "set", "a", "--priority", "9", "--on-error", "fail"];
     assert!(server.llmux(&on).await.status.success());
-    let off = server.llmux(&["plugin", "set", "a", "--default", "priority", "--default", "on-error"]).await;
+    let off = ["plugin", "set", "a", "--default", "priority", "--default", "on-error", "--force"];
+    let off = server.llmux(&off).await;
     assert_eq!(
         text(&off.stdout),
         concat!(

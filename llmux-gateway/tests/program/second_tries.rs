@@ -98,8 +98,7 @@ async fn a_checksum_that_comes_after_its_file_brings_it_in() {
     // The folder moves, and the refusal is the same: it is not told again.
     copy_of_system_prompt(folder.path());
     mode(folder.path(), 0o711);
-    let path = server.folder.path().join("llmux.toml");
-    std::fs::write(path, configuration(&edition("two"))).expect("written");
+    server.configure(&configuration(&edition("two")));
     assert_eq!(read(server.admin(Method::POST, "/admin/reload")).await.0, 200);
     is_active(&server, "0.2.0").await;
     assert!(server.plugin("edition").await["error"].is_null());

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use llmux_testing::program::with_provider;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ fn configuration(folder: &Path, priority: usize) -> String {
 /// Replaces the configuration in one step, so that a reader never sees a part of it.
 fn configure(server: &Server, text: &str) {
     let new = server.folder.path().join(format!("{}.new", another()));
-    std::fs::write(&new, text).expect("written");
+    std::fs::write(&new, with_provider(text)).expect("written");
     std::fs::rename(new, server.folder.path().join("llmux.toml")).expect("renamed");
 }
 

@@ -53,6 +53,13 @@ pub(crate) fn edition(which: &str) -> Vec<u8> {
     }
 }
 
+/// Returns an edition whose manifest says `on_error = "fail"`.
+pub(crate) fn guard(which: &str) -> Vec<u8> {
+    let from = format!("\"description\":\"{}\"", env!("CARGO_PKG_DESCRIPTION"));
+    let to = format!("{:width$}", "\"description\":\"\",\"on_error\":\"fail\"", width = from.len());
+    replaced(&edition(which), from.as_bytes(), to.as_bytes())
+}
+
 /// Returns a library whose manifest has another version. JSON allows spaces after a value, so that the length does
 /// not change.
 fn with_version(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {

@@ -18,7 +18,7 @@ use crate::{
 const ECHO: &str = "[[provider]]\nname = \"echo\"\ntype = \"echo\"\nmodels = [\"echo\"]\n";
 
 fn write(server: &Server, configuration: &str) {
-    std::fs::write(server.folder.path().join("llmux.toml"), configuration).expect("written");
+    server.configure(configuration);
 }
 
 /// Returns the status of a reload with this token, and the status of a read without any token.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use llmux_core::{
     Client,
     pipeline::PipelineConfig,
-    plugins::{PluginState, PluginsConfig, ShutdownReport, Unloaded},
+    plugins::{Guards, PluginState, PluginsConfig, ShutdownReport, Unloaded},
 };
 use llmux_tests::{
     Kind, World, both, scripted,
@@ -72,7 +72,7 @@ both! {
         for (name, seconds) in [("a", 3), ("b", 20)] {
             let pipeline =
                 PipelineConfig::default().with_post_hook_timeout(Duration::from_secs(seconds));
-            client.reconfigure(builder(&provider).pipeline(pipeline)).await.expect("no plugin is refused");
+            client.reconfigure(builder(&provider).pipeline(pipeline), Guards::Keep).await.expect("no plugin is refused");
             let begun = tokio::time::Instant::now();
             assert_eq!(client.plugins().unload(name).await.expect("unloaded"), Unloaded::Gone);
             assert_eq!(begun.elapsed().as_secs(), seconds, "seconds of a clock that is held");

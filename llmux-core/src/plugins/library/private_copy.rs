@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::verify::VerifiedLibrary;
+use super::{error::shown, verify::VerifiedLibrary};
 
 /// Beginning of the names of the folders, among the temporary files.
 const PREFIX: &str = "llmux-copies-";
@@ -32,8 +32,25 @@ struct Folder {
 }
 
 impl Copies {
-    /// Writes a copy to a path that was never used before.
+    /// Writes a copy to a path that was never used before. An error names the folder for temporary files.
     pub(super) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
+        let temporary = std::env::temp_dir();
+        let written = check_execution(&temporary).and_then(|()| self.write_below(&temporary, library));
+        written.map_err(|error| {
+            // The text of another kind has the folder's random name: the same refusal would read differently each time.
+            let why = match error.kind() {
+                io::ErrorKind::Unsupported => error.to_string(),
+                kind => kind.to_string(),
+            };
+            let why = format!(
+                "{}: {why}; TMPDIR must name a writable folder that permits execution",
+                shown(&temporary)
+            );
+            io::Error::new(error.kind(), why)
+        })
+    }
+
+    fn write_below(&mut self, temporary: &Path, library: &VerifiedLibrary) -> io::Result<PathBuf> {
         // A cleaner of temporary files may have removed the folder; another user could then have made one of this name.
         if let Some(lost) = self.folder.take_if(|folder| !is_ours(folder.folder.path())) {
             let _ = lost.folder.keep();
@@ -41,9 +58,8 @@ impl Copies {
         let folder = match &self.folder {
             Some(folder) => folder,
             None => {
-                let temporary = std::env::temp_dir();
-                sweep(&temporary);
-                self.folder.insert(Folder::new(&temporary)?)
+                sweep(temporary);
+                self.folder.insert(Folder::new(temporary)?)
             }
         };
         self.made += 1;
@@ -75,6 +91,22 @@ impl Folder {
         }
         Ok(Self { folder, _lock: lock })
     }
+}
+
+/// Refuses a folder whose file system permits no execution: the system's loader would refuse a copy there, and would not
+/// name the reason.
+#[cfg(target_os = "linux")]
+fn check_execution(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    match statvfs(folder)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        true => Err(io::Error::new(io::ErrorKind::Unsupported, "it is mounted noexec")),
+        false => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_execution(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Removes the folders that killed processes of this user left behind.

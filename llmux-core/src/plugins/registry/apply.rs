@@ -11,6 +11,7 @@ use super::{
     Queue, Registry,
     change::Change,
     desired::{Desired, Running},
+    guards::{Guards, inactive, weakened},
     instance::{Instance, events},
     plan::{Attempt, Plan, RefusedFile, plan},
     retire::Retirement,
@@ -64,6 +65,7 @@ impl Registry {
         queue: &mut Queue,
         desired: Desired,
         settings: Arc<RegistrySettings>,
+        guards: Guards,
     ) -> Result<Changed, PluginError> {
         if self.alive().is_none() {
             return Err(PluginError::PipelineClosed);
@@ -89,8 +91,9 @@ impl Registry {
         for file in sound {
             self.refusals().retain(|path| path != file.path);
         }
-        for Attempt { file, change, undoes } in attempts {
+        for Attempt { file, change, replaces, undoes } in attempts {
             let mut alone = Staged::new(&self.retirement, &staged.instances);
+            alone.instances.retain(|it| replaces.as_deref() != Some(it.name()));
             match self.attempt(queue, &mut alone.instances, change, &file, &before).await {
                 Ok(()) => {
                     staged.instances = alone.publish();
@@ -100,6 +103,14 @@ impl Registry {
             }
         }
         queue.stage.place(&mut staged.instances);
+        if guards == Guards::Keep
+            && let Some(error) = self.weakens(&before, &staged.instances)
+        {
+            queue.stage.settings = self.settings.load_full();
+            // Files may have been refused on the way.
+            self.check_required(&queue.desired);
+            return Err(error);
+        }
         let after = {
             let alive = self.alive();
             let Some(alive) = &*alive else { return Err(PluginError::PipelineClosed) };
@@ -109,8 +120,38 @@ impl Registry {
             after
         };
         queue.desired = desired.settled(&running(&after));
+        self.check_required(&queue.desired);
         changed.undone.iter().for_each(Undone::audit);
         Ok(changed)
+    }
+
+    /// Returns the error of a change after which instances do not fail closed any more, and reports each of them.
+    fn weakens(&self, before: &[Instance], after: &[Instance]) -> Option<PluginError> {
+        let weakened = weakened(&running(before), &running(after));
+        let guards = weakened.iter().map(|(name, state)| format!("`{name}` would be {state}"));
+        let error = PluginError::Weakens { guards: guards.collect::<Vec<_>>().join(", ") };
+        for (name, _) in &weakened {
+            let running = before.iter().find(|instance| instance.name() == name);
+            self.tell_refused("weaken", name.clone(), running, None, &error);
+        }
+        (!weakened.is_empty()).then_some(error)
+    }
+
+    /// Keeps the required instances that are not active, and reports them if they differ from those before.
+    fn check_required(&self, desired: &Desired) {
+        let settings = self.settings.load();
+        let instances = self.instances().clone();
+        let infos: Vec<_> = instances.iter().map(Instance::info).collect();
+        let rows = self.refusals().rows(&infos);
+        let inactive = inactive(&settings.plugins.required, desired, &running(&instances), &rows);
+        if **self.inactive.load() == inactive {
+            return;
+        }
+        match inactive.join(", ") {
+            names if names.is_empty() => tracing::info!("ready: every required instance is active"),
+            names => tracing::warn!("not ready: required instances are not active: {names}"),
+        }
+        self.inactive.store(Arc::new(inactive));
     }
 
     /// Makes a change of the plan, or reports why it was refused.

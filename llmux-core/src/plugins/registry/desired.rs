@@ -38,6 +38,8 @@ pub(super) struct Desired {
     pub(super) remade: BTreeSet<String>,
     /// Changes by operators of instances of the configuration and of the folders, by the instances' names.
     pub(super) overrides: BTreeMap<String, Override>,
+    /// Instances of the configuration that failed closed when they ran last.
+    pub(super) guards: BTreeSet<String>,
     /// Libraries that an operator unloaded, with the SHA-256 of their bytes: not autoloaded until the bytes change.
     pub(super) kept_out: BTreeMap<PathBuf, String>,
     /// Number of the next spec.
@@ -89,6 +91,8 @@ pub(super) struct Running {
     pub(super) enabled: bool,
     pub(super) priority: Option<i32>,
     pub(super) on_error: Option<OnError>,
+    /// True if it fails closed: by its own setting, the manifest's or the pipeline's.
+    pub(super) fails_closed: bool,
     pub(super) config: Value,
 }
 
@@ -104,6 +108,11 @@ pub(super) struct RunningLibrary {
 impl Running {
     pub(super) fn path(&self) -> Option<&Path> {
         self.library.as_ref().map(|library| library.path.as_path())
+    }
+
+    /// True if the file of its library is gone.
+    pub(super) fn is_missing(&self) -> bool {
+        self.library.as_ref().is_some_and(|library| library.missing)
     }
 }
 
@@ -192,6 +201,15 @@ impl Desired {
                 self.overrides.insert(name, change);
             }
         }
+        for instance in running.iter().filter(|it| it.origin == Origin::Config) {
+            match instance.fails_closed {
+                true => self.guards.insert(instance.name.clone()),
+                false => self.guards.remove(&instance.name),
+            };
+        }
+        let mut guards = std::mem::take(&mut self.guards);
+        guards.retain(|name| self.configured(name).is_some());
+        self.guards = guards;
         self.kept_out.retain(|path, _| !running.iter().any(|it| it.path() == Some(path)));
         self.look = None;
         self.anew.clear();

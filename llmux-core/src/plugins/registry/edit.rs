@@ -105,6 +105,7 @@ impl Edit<'_> {
             enabled: true,
             priority: None,
             on_error: None,
+            fails_closed: false,
             config: serde_json::Value::Null,
         });
         Ok(())

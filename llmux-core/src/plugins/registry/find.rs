@@ -8,16 +8,22 @@ use tokio::task::spawn_blocking;
 
 use super::{plan::ambiguous, settings::PluginsConfig};
 use crate::plugins::{
-    library::{discover::discover, inspect::InspectedLibrary, verify::VerifyOptions},
+    library::{discover::discover, error::shown, inspect::InspectedLibrary, verify::VerifyOptions},
     report::error::PluginError,
 };
 
-/// Returns the library of this name in the folders: one that passed the checks, or else one that was refused, whose
-/// loading reports the reason. `None` if there is none.
-pub(super) async fn find(
-    config: &PluginsConfig,
-    name: &str,
-) -> Result<Option<Result<PathBuf, PathBuf>>, PluginError> {
+/// A library in the plugin folders.
+pub(super) enum Found {
+    /// It passed the checks.
+    Good(PathBuf),
+    /// It was refused; loading it reports the reason.
+    Refused(PathBuf),
+    /// No library has the name. The files whose manifest cannot be read may hold it: each with the reason.
+    Nothing(Vec<String>),
+}
+
+/// Returns the library of this name in the folders.
+pub(super) async fn find(config: &PluginsConfig, name: &str) -> Result<Found, PluginError> {
     let found = discover_blocking(config).await?;
     if let Some(error) = ambiguous(found.iter(), name) {
         return Err(error);
@@ -26,8 +32,16 @@ pub(super) async fn find(
         |found: &&InspectedLibrary| found.manifest.as_ref().is_some_and(|manifest| manifest.name == name);
     let (good, refused): (Vec<_>, Vec<_>) =
         found.iter().filter(is_named).partition(|found| found.refused.is_none());
-    let path = |found: &&InspectedLibrary| found.path.clone();
-    Ok(good.first().map(|found| Ok(path(found))).or(refused.first().map(|found| Err(path(found)))))
+    if let Some(found) = good.first() {
+        return Ok(Found::Good(found.path.clone()));
+    }
+    if let Some(found) = refused.first() {
+        return Ok(Found::Refused(found.path.clone()));
+    }
+    let unreadable = found.iter().filter(|found| found.manifest.is_none());
+    let unreadable = unreadable
+        .filter_map(|found| found.refused.as_ref().map(|error| format!("{} ({error})", shown(&found.path))));
+    Ok(Found::Nothing(unreadable.collect()))
 }
 
 pub(super) async fn discover_blocking(config: &PluginsConfig) -> Result<Vec<InspectedLibrary>, PluginError> {

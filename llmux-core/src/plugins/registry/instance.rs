@@ -138,6 +138,7 @@ impl Instance {
             enabled: self.enabled,
             priority: self.priority,
             on_error: self.on_error,
+            fails_closed: self.entry.fails_request,
             config: Value::clone(&self.config),
         }
     }

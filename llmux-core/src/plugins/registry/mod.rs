@@ -9,6 +9,7 @@ pub(super) mod change;
 mod desired;
 mod edit;
 mod find;
+pub(super) mod guards;
 mod instance;
 mod plan;
 mod refusals;
@@ -38,6 +39,7 @@ use self::{
     desired::{Bytes, Desired, Look},
     edit::Edit,
     find::{discover_blocking, discover_in},
+    guards::Guards,
     instance::Instance,
     refusals::Refusals,
     retire::{Retirement, ShutdownReport, Unloaded},
@@ -68,6 +70,8 @@ pub struct Registry {
     retired: Arc<Retired>,
     refusals: Mutex<Refusals>,
     refused: AtomicU64,
+    /// The required instances that are not active.
+    inactive: ArcSwap<Vec<String>>,
     events: broadcast::Sender<PluginEvent>,
     stuck: Stuck,
     /// Held by every snapshot; `None` once the pipeline is closed. Locked for moments only, and apart from the queue: a
@@ -110,6 +114,7 @@ impl Registry {
             retired,
             refusals: Mutex::default(),
             refused: AtomicU64::new(0),
+            inactive: ArcSwap::default(),
             events: broadcast::Sender::new(256),
             stuck: stage.loader.stuck.clone(),
             alive: Mutex::new(Some(alive)),
@@ -131,7 +136,7 @@ impl Registry {
         let mut desired = queue.desired.clone();
         specs.into_iter().for_each(|spec| desired.add(spec));
         self.follow(&mut desired, &settings).await;
-        self.apply(&mut queue, desired, settings).await
+        self.apply(&mut queue, desired, settings, Guards::Weaken).await
     }
 
     /// Applies other settings, and the specs of the configuration ([`Origin::Config`]) in place of those before: all of
@@ -140,6 +145,7 @@ impl Registry {
         &self,
         settings: RegistrySettings,
         mut specs: Vec<PluginSpec>,
+        guards: Guards,
     ) -> Result<Changed, PluginError> {
         let mut queue = self.queue.lock().await;
         let settings = Arc::new(settings.distinct());
@@ -147,7 +153,7 @@ impl Registry {
         specs.retain(|spec| spec.origin == Origin::Config);
         desired.configure(specs);
         self.follow(&mut desired, &settings).await;
-        self.apply(&mut queue, desired, settings).await
+        self.apply(&mut queue, desired, settings, guards).await
     }
 
     /// Takes the settings of the folders, and looks for libraries to autoload.
@@ -163,8 +169,8 @@ impl Registry {
     }
 
     /// Looks at the plugin folders again: reloads libraries whose bytes changed, autoloads new ones (with
-    /// [`autoload`](PluginsConfig::autoload)), and unloads autoloaded instances whose file is gone (rules D6, D8). A file or
-    /// folder that is refused is reported and hinders no other.
+    /// [`autoload`](PluginsConfig::autoload)), and unloads autoloaded instances whose file is gone, unless they fail closed
+    /// (rules D6, D8). A file or folder that is refused is reported and hinders no other.
     ///
     /// # Errors
     ///
@@ -175,7 +181,7 @@ impl Registry {
         let mut desired = queue.desired.clone();
         let files = self.look(&settings.plugins).await?;
         desired.look = Some(Look { files, bytes: Bytes::AsInFile });
-        self.apply(&mut queue, desired, settings).await
+        self.apply(&mut queue, desired, settings, Guards::Weaken).await
     }
 
     /// Makes an instance and puts it into the pipeline.
@@ -198,7 +204,16 @@ impl Registry {
     ///
     /// [`PluginError::PluginNotFound`], [`PluginError::PipelineClosed`].
     pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
-        self.change(vec![Change::Unload(name.to_owned())]).await?;
+        self.unload_with(name, Guards::Weaken).await
+    }
+
+    /// As [`unload`](Self::unload), with a decision about instances that fail closed.
+    ///
+    /// # Errors
+    ///
+    /// Also [`PluginError::Weakens`].
+    pub async fn unload_with(&self, name: &str, guards: Guards) -> Result<Unloaded, PluginError> {
+        self.change_with(vec![Change::Unload(name.to_owned())], guards).await?;
         Ok(self.retirement.gone(name, self.settings.load().plugins.drain_timeout).await)
     }
 
@@ -208,6 +223,19 @@ impl Registry {
     ///
     /// The first change that was refused; the pipeline is then as it was.
     pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
+        self.change_with(changes, Guards::Weaken).await
+    }
+
+    /// As [`change`](Self::change), with a decision about instances that fail closed.
+    ///
+    /// # Errors
+    ///
+    /// Also [`PluginError::Weakens`].
+    pub async fn change_with(
+        &self,
+        changes: Vec<Change>,
+        guards: Guards,
+    ) -> Result<Vec<PluginInfo>, PluginError> {
         let mut queue = self.queue.lock().await;
         if self.alive().is_none() {
             return Err(PluginError::PipelineClosed);
@@ -224,7 +252,7 @@ impl Registry {
                 return Err(error);
             }
         }
-        Ok(self.apply(&mut queue, desired, settings).await?.plugins)
+        Ok(self.apply(&mut queue, desired, settings, guards).await?.plugins)
     }
 
     /// Subscribes to all changes from now on, in their order. A reader that is more than 256 behind misses the oldest and
@@ -236,6 +264,13 @@ impl Registry {
     /// Returns the number of loads and reloads of libraries that were refused.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns the required instances that are not active: those that [`PluginsConfig::required`] names, those of the
+    /// configuration that fail closed, and the refused files of the folders whose manifest says `fail`. An instance that
+    /// the operator disabled is not required.
+    pub fn inactive(&self) -> Arc<Vec<String>> {
+        self.inactive.load_full()
     }
 
     /// Reports an event to the audit log and the subscribers.

@@ -39,6 +39,8 @@ pub(super) struct Plan {
 pub(super) struct Attempt {
     pub(super) file: Arc<InspectedLibrary>,
     pub(super) change: Change,
+    /// An instance that leaves when the change is made: its file is gone, and this file holds its plugin.
+    pub(super) replaces: Option<String>,
     /// The change of an operator that it reverts.
     pub(super) undoes: Option<Undone>,
 }
@@ -78,7 +80,9 @@ pub(super) fn plan(running: &[Running], before: &Desired, desired: &Desired, ref
         for file in &look.files {
             match stays.iter().find(|it| it.path() == Some(&file.path)) {
                 Some(user) => changed(&mut plan, file, user, look, refusals),
-                None if desired.autoload => autoload(&mut plan, file, &comes, before, desired, refusals),
+                None if desired.autoload => {
+                    autoload(&mut plan, file, (&stays, &comes), before, desired, refusals)
+                }
                 None => {}
             }
         }
@@ -122,7 +126,7 @@ fn gives_way(spec: &PluginSpec, desired: &Desired) -> bool {
 fn keeps_autoloaded(instance: &Running, desired: &Desired) -> bool {
     let Some(library) = &instance.library else { return false };
     desired.autoload
-        && !library.missing
+        && (!library.missing || instance.fails_closed)
         && !desired.displaces(instance)
         && library.path.parent().is_some_and(|folder| desired.dirs.iter().any(|dir| dir == folder))
 }
@@ -185,6 +189,7 @@ fn changed(plan: &mut Plan, file: &Arc<InspectedLibrary>, user: &Running, look: 
         Ok(_) => plan.attempts.push(Attempt {
             file: file.clone(),
             change: Change::Reload(user.name.clone()),
+            replaces: None,
             undoes: None,
         }),
     }
@@ -194,7 +199,7 @@ fn changed(plan: &mut Plan, file: &Arc<InspectedLibrary>, user: &Running, look: 
 fn autoload(
     plan: &mut Plan,
     file: &Arc<InspectedLibrary>,
-    comes: &[PluginSpec],
+    (stays, comes): (&[&Running], &[PluginSpec]),
     before: &Desired,
     desired: &Desired,
     refusals: &Refusals,
@@ -220,11 +225,14 @@ fn autoload(
     if is_used || (left.is_some() && left == file.sha256.as_ref()) || refusals.would_fail_again(file) {
         return;
     }
+    let orphan =
+        stays.iter().find(|it| it.origin == Origin::Folder && it.is_missing() && it.plugin == manifest.name);
     let mut spec = PluginSpec::path(&file.path).with_name(&manifest.name);
     spec.origin = Origin::Folder;
     plan.attempts.push(Attempt {
         file: file.clone(),
         change: Change::Load(spec),
+        replaces: orphan.map(|it| it.name.clone()),
         undoes: left.map(|_| Undone::new(&manifest.name, UndoneChange::Unloaded)),
     });
 }

@@ -24,6 +24,8 @@ pub struct PluginsConfig {
     pub trusted_keys: Vec<TrustedKey>,
     /// Refuse libraries that no trusted key has signed. Default `false`.
     pub require_signature: bool,
+    /// Instances that must be active ([`Registry::inactive`](super::Registry::inactive)).
+    pub required: Vec<String>,
     /// Number of images that no instance uses from which on loading is refused. Default 1,000.
     pub max_retired_images: u64,
     /// Time that an unload waits before it answers that the instance is still draining. Default 30 s.
@@ -40,6 +42,7 @@ impl Default for PluginsConfig {
             allow_insecure_permissions: false,
             trusted_keys: Vec::new(),
             require_signature: false,
+            required: Vec::new(),
             max_retired_images: 1000,
             drain_timeout: Duration::from_secs(30),
             max_drain: Duration::from_secs(3600),
@@ -58,6 +61,8 @@ setters! { PluginsConfig:
     with_trusted_keys: trusted_keys: Vec<TrustedKey>;
     /// Sets whether libraries that no trusted key has signed are refused.
     with_require_signature: require_signature: bool;
+    /// Sets the instances that must be active.
+    with_required: required: Vec<String>;
     /// Sets the number of retired images from which on loading is refused.
     with_max_retired_images: max_retired_images: u64;
     /// Sets the time that an unload waits before it answers that the instance is still draining.

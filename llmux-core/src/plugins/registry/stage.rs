@@ -14,7 +14,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     change::Change,
-    find::find,
+    find::{Found, find},
     instance::{Home, Instance},
     schema::check,
     settings::RegistrySettings,
@@ -286,11 +286,11 @@ impl Stage {
             PluginSource::Plugin(plugin) => {
                 // A library wins over a compiled-in plugin of its name (rule D8), unless it was refused.
                 match (find(&self.settings.plugins, &plugin).await?, self.compiled.get(&plugin)) {
-                    (Some(Ok(path)), _) | (Some(Err(path)), None) => {
+                    (Found::Good(path), _) | (Found::Refused(path), None) => {
                         Box::pin(self.find(instances, PluginSource::Path(path), name, sha256)).await
                     }
                     (_, Some((compiled, manifest))) => Ok(compiled_plugin(compiled, manifest.clone())),
-                    (None, None) => Err(PluginError::UnknownPlugin { plugin }),
+                    (Found::Nothing(files), None) => Err(PluginError::UnknownPlugin { plugin, files }),
                 }
             }
             PluginSource::Compiled(compiled) => {

@@ -30,10 +30,20 @@ pub enum PluginError {
         name: String,
     },
     /// No library in the plugin folders and no compiled-in plugin has this name.
-    #[error("no plugin named `{plugin}` was found in the plugin folders or in the host")]
+    #[error("no plugin named `{plugin}` was found in the plugin folders or in the host{}", unreadable(files))]
     UnknownPlugin {
         /// The plugin's name.
         plugin: String,
+        /// Libraries in the folders whose manifest could not be read, each with the reason.
+        files: Vec<String>,
+    },
+    /// Instances that fail closed would not do so after the change.
+    #[error(
+        "this change weakens instances that fail closed (`on_error = \"fail\"`): {guards}; to make it, repeat it with `--force` (`\"force\": true` in the admin API)"
+    )]
+    Weakens {
+        /// The instances, each with its state after the change.
+        guards: String,
     },
     /// Two libraries say that they are this plugin.
     #[error("two libraries are named `{plugin}`: {} and {}; remove one of them", shown(first), shown(second))]
@@ -129,6 +139,14 @@ pub enum PluginError {
         /// Message of the plugin.
         message: String,
     },
+}
+
+/// Names the files that may hold a plugin that was not found.
+fn unreadable(files: &[String]) -> String {
+    match files {
+        [] => String::new(),
+        files => format!("; the manifest of these files cannot be read: {}", files.join(", ")),
+    }
 }
 
 impl From<LoadError> for PluginError {

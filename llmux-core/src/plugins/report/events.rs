@@ -21,7 +21,7 @@ pub struct PluginEvent {
     pub old: Option<Edition>,
     /// Edition that runs now; after a refusal, the edition that was refused, if it could be read.
     pub new: Option<Edition>,
-    /// Change that was refused: `load`, `reload`, `unload`, `enable`, `disable` or `update`.
+    /// Change that was refused: `load`, `reload`, `unload`, `enable`, `disable`, `update` or `weaken`.
     pub attempted: Option<&'static str>,
     /// Reason of the refusal.
     pub error: Option<String>,

@@ -102,6 +102,13 @@ pub(crate) fn families(
         "Loads and reloads of libraries that were refused",
         vec![counter(&[], refused as f64)],
     );
+    let refused_files = plugins.iter().filter(|plugin| plugin.error.is_some()).count();
+    add(
+        MetricType::GAUGE,
+        "llmux_plugin_refused_files",
+        "Files of plugins that are refused now",
+        vec![gauge(&[], refused_files as f64)],
+    );
     add(
         MetricType::COUNTER,
         "llmux_dropped_completions_total",

@@ -9,7 +9,10 @@ mod signals;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use llmux_core::{Client, plugins::PluginState};
+use llmux_core::{
+    Client,
+    plugins::{Guards, PluginState},
+};
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,
@@ -40,6 +43,9 @@ use crate::{
 /// Longest time to wait, after the last request, for the hooks that report how requests ended.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// End of the start line if there is no configuration file.
+const NO_FILE: &str = "; no configuration file: the model `echo` answers, for trying out";
+
 /// Runs the command.
 pub(crate) async fn run(options: Serve) -> Result<()> {
     let overrides = Overrides {
@@ -68,6 +74,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let tokens = AdminTokens::of(&loaded)?;
     let listener = server::bind(&config.server.listen, "--listen", "listen").await?;
     let address = server::address(&listener)?;
+    keys.check_listener(address, config.server.open)?;
     let admin = match &*config.server.admin {
         "off" => None,
         admin => Some(guarded(admin, tokens).await?),
@@ -81,6 +88,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         Some(path) => tracing::info!("configuration: {}", path.display()),
         None => tracing::info!("no configuration file: the offline provider `echo` answers"),
     }
+    let note = if loaded.path.is_some() { "" } else { NO_FILE };
     let (admin_listener, tokens, local_token) = match admin {
         Some(Guarded { listener, address, tokens, local_token }) => {
             (Some((listener, address)), tokens, local_token)
@@ -91,8 +99,14 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let settings = share(config.server.clone());
     let (watched, mut dirs) = watch::channel(reload::watched(&loaded)?);
     let live = Live { keys: share(keys), tokens: share(tokens), server: settings.clone(), level, watched };
-    let reloader =
-        Reloader::new(client.clone(), live.clone(), overrides, loaded, admin_address, local_token)?;
+    let reloader = Reloader::new(
+        client.clone(),
+        live.clone(),
+        overrides,
+        loaded,
+        (address, admin_address),
+        local_token,
+    )?;
     let reloader = Arc::new(reloader);
 
     let (phase, phases) = watch::channel(Phase::Running);
@@ -147,7 +161,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let list = client.plugins().list();
     let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
-    let line = format!("llmux {} listens on {at}, {count} {plugins}\n", env!("CARGO_PKG_VERSION"));
+    let line = format!("llmux {} listens on {at}, {count} {plugins}{note}\n", env!("CARGO_PKG_VERSION"));
     if let Err(error) = llmux_terminal::print(&line) {
         clean_up(&client).await;
         reloader.close();
@@ -160,7 +174,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
             () = hangups.next() => {
                 // The log reports the result.
                 let reloader = reloader.clone();
-                tokio::spawn(async move { reloader.reload("config").await });
+                tokio::spawn(async move { reloader.reload("config", Guards::Keep).await });
             }
         }
     };

@@ -84,6 +84,32 @@ fn d6_an_autoloaded_instance_goes_with_its_file() {
 }
 
 #[test]
+fn d6_an_autoloaded_instance_that_fails_closed_outlives_its_file() {
+    check(&[
+        ("file a.so 1 a!; start autoload; remove a.so; look", ""),
+        ("file a.so 1 a!; start autoload; remove a.so; configure autoload", ""),
+        ("file a.so 1; start autoload; operator set a on_error=fail; remove a.so; look", ""),
+        ("file a.so 1; start autoload propagate; remove a.so; look", ""),
+        ("file a.so 1 a!; start autoload; operator set a on_error=continue; remove a.so; look", "unload a"),
+        ("file a.so 1 a!; start autoload; operator disable a; remove a.so; look", ""),
+        ("file a.so 1 a!; start autoload; remove a.so; configure", "unload a"),
+        ("file a.so 1 a!; start autoload; remove a.so; configure autoload dir=/q", "unload a"),
+        ("file a.so 1 a!; start autoload; remove a.so; look; file a.so 1 a!; look", "sound a.so"),
+        ("file a.so 1 a!; start autoload; remove a.so; look; file a.so 2 a!; look", "try reload a"),
+        (
+            "file a.so 1 a!; start autoload; remove a.so; file b.so 2 a!; look",
+            "try load a (folder) in place of a",
+        ),
+        ("file a.so 1 a!; start autoload; remove a.so; file b.so 2 a!; look; look", "sound b.so"),
+        (
+            "file a.so 1 a!; start autoload; remove a.so; fails b.so; file b.so 2 a!; look; file a.so 1 a!; look",
+            "refuse b.so; sound a.so",
+        ),
+        ("file a.so 1 a!; start autoload; remove a.so; bad-file b.so 2 a!; look", "refuse b.so"),
+    ]);
+}
+
+#[test]
 fn d6_other_bytes_reload_an_autoloaded_instance() {
     check(&[
         ("file a.so 1; start autoload; touch a.so; look", "sound a.so"),

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{super::*, FOLDER};
-use crate::plugins::library::manifest::Manifest;
+use crate::plugins::library::manifest::{Manifest, OnError};
 
 pub(super) fn path(file: &str) -> PathBuf {
     Path::new(FOLDER).join(file)
 }
 
+/// Returns the manifest of a plugin. A `!` after the name stands for `on_error = "fail"`.
 pub(super) fn manifest(name: &str) -> Manifest {
+    let on_error = name.ends_with('!').then_some("fail");
     let json = json!({
-        "name": name, "version": "1.0.0", "description": "", "authors": "", "license": "", "abi": "0.2.0", "sdk": "",
+        "name": name.trim_end_matches('!'), "on_error": on_error, "version": "1.0.0", "description": "", "authors": "", "license": "", "abi": "0.2.0", "sdk": "",
         "rustc": "", "target": "", "panic": "unwind", "entry": "llmux_plugin_it", "priority": 100,
     });
     Manifest::parse(json.to_string().as_bytes()).expect("a manifest")
 }
 
-/// Reads a spec: `NAME`, `NAME=PLUGIN` or `NAME=FILE.so`, then settings: `:off`, `:prio=5`, `:config=1`, `:sha=1`. The
-/// name `?` stands for a spec without one.
+/// Reads a spec: `NAME`, `NAME=PLUGIN` or `NAME=FILE.so`, then settings: `:off`, `:fail`, `:continue`, `:prio=5`,
+/// `:config=1`, `:sha=1`. The name `?` stands for a spec without one.
 pub(super) fn spec(text: &str, origin: Origin) -> PluginSpec {
     let mut parts = text.split(':');
     let head = parts.next().unwrap_or_default();
@@ -32,6 +34,8 @@ pub(super) fn spec(text: &str, origin: Origin) -> PluginSpec {
     let spec = if name == "?" { spec } else { spec.with_name(name) };
     parts.fold(spec.with_origin(origin), |spec, setting| match setting.split_once('=') {
         None if setting == "off" => spec.with_enabled(false),
+        None if setting == "fail" => spec.with_on_error(OnError::Fail),
+        None if setting == "continue" => spec.with_on_error(OnError::Continue),
         Some(("prio", value)) => spec.with_priority(value.parse().expect("a number")),
         Some(("config", value)) => spec.with_config(json!({ "value": value })),
         Some(("sha", value)) => spec.with_sha256(value),
@@ -71,9 +75,10 @@ pub(super) fn change(text: &str, origin: Origin) -> Change {
 /// Shows a plan: its changes, attempts (`try`), refused files, sound files, and the changes of operators it reverts.
 pub(super) fn shown(plan: &Plan) -> String {
     let mut lines: Vec<String> = plan.changes.iter().map(shown_change).collect();
-    for Attempt { change, undoes, .. } in &plan.attempts {
+    for Attempt { change, replaces, undoes, .. } in &plan.attempts {
+        let replaces = replaces.iter().map(|name| format!(" in place of {name}"));
         let undoes = undoes.iter().map(|undone| format!(" ({})", shown_undone(undone)));
-        lines.push(format!("try {}{}", shown_change(change), undoes.collect::<String>()));
+        lines.push(format!("try {}{}", shown_change(change), replaces.chain(undoes).collect::<String>()));
     }
     let name = |file: &InspectedLibrary| {
         file.path.strip_prefix(FOLDER).unwrap_or(&file.path).to_string_lossy().into_owned()

@@ -1,0 +1,65 @@
+//! Guards, which are instances that fail closed: the guards that a change would weaken, and required instances that do
+//! not run.
+//!
+//! `apply` asks both before and after it publishes what `plan` leads to. Pure functions over lists; nothing is changed
+//! here.
+
+use std::collections::BTreeSet;
+
+use super::desired::{Desired, InstanceSettings, Running};
+use crate::plugins::{library::manifest::OnError, report::info::PluginInfo};
+
+/// Effect that a change may have on instances that fail closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guards {
+    /// The change is refused if an instance that fails closed would be gone, disabled or set to `continue`.
+    Keep,
+    /// The change is made in any case.
+    Weaken,
+}
+
+/// Returns each instance that fails closed before a change and not after it, with its state after the change.
+pub(super) fn weakened(before: &[Running], after: &[Running]) -> Vec<(String, &'static str)> {
+    let guards = before.iter().filter(|it| it.enabled && it.fails_closed);
+    let weakened = guards.filter_map(|guard| {
+        let state = match after.iter().find(|it| it.name == guard.name) {
+            None => "removed",
+            Some(it) if !it.enabled => "disabled",
+            Some(it) if !it.fails_closed && !is_reload(guard, it) => "set to `continue`",
+            Some(_) => return None,
+        };
+        Some((guard.name.clone(), state))
+    });
+    weakened.collect()
+}
+
+/// True if only the bytes of the library differ: their own manifest decides then.
+fn is_reload(before: &Running, after: &Running) -> bool {
+    let bytes = |it: &Running| it.library.as_ref().map(|library| library.sha256.clone());
+    (before.id, before.origin, before.on_error) == (after.id, after.origin, after.on_error)
+        && bytes(before) != bytes(after)
+}
+
+/// Returns the required instances that are not active. Required are the `named` ones, those of the configuration that
+/// fail closed, and the refused files whose manifest says `fail`. An instance that the operator disabled does not count.
+pub(super) fn inactive(
+    named: &[String],
+    desired: &Desired,
+    running: &[Running],
+    refused: &[PluginInfo],
+) -> Vec<String> {
+    let is_inactive = |name: &&String| {
+        let runs = running.iter().any(|it| it.name == **name);
+        let own = desired.configured(name).map(InstanceSettings::of);
+        let own = own.and_then(|own| own.with(desired.overrides.get(*name)));
+        !runs && own.is_none_or(|own| own.enabled)
+    };
+    let files = refused.iter().filter(|file| {
+        desired.autoload
+            && file.on_error == OnError::Fail
+            && !running.iter().any(|it| it.plugin == file.plugin)
+    });
+    let instances = named.iter().chain(&desired.guards).filter(is_inactive);
+    instances.chain(files.map(|file| &file.plugin)).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}

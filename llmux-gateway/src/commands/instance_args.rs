@@ -1,0 +1,48 @@
+//! Arguments of the commands that change one instance of a running server.
+//!
+//! `cli` parses them.
+
+use clap::{Args, ValueEnum};
+
+#[derive(Args)]
+pub(crate) struct Force {
+    /// Make the change even if the instance fails closed and would not do so any more
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum OnErrorArg {
+    /// The request continues without the hook's changes
+    Continue,
+    /// The request fails
+    Fail,
+}
+
+/// A setting of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SettingArg {
+    Priority,
+    OnError,
+    Config,
+}
+
+impl SettingArg {
+    /// Returns the setting's name in the admin API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            SettingArg::Priority => "priority",
+            SettingArg::OnError => "on_error",
+            SettingArg::Config => "config",
+        }
+    }
+}
+
+impl OnErrorArg {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            OnErrorArg::Continue => "continue",
+            OnErrorArg::Fail => "fail",
+        }
+    }
+}
