@@ -12,6 +12,7 @@ mod library;
 mod registry;
 mod report;
 
+pub use crate::boundary::crash::report_crashes;
 pub use library::{
     discover::{discover, inspect, inspect_folders},
     error::{FolderError, LibraryError},

@@ -10,7 +10,7 @@ mod signals;
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use llmux_core::plugins::PluginState;
+use llmux_core::plugins::{PluginState, report_crashes};
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,
@@ -74,6 +74,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         admin => Some(guarded(admin, tokens).await?),
     };
     let mut signals = Signals::start()?;
+    report_crashes();
     let client = tokio::select! {
         client = client::build(&loaded, builder) => client?,
         signal = signals.end() => return Err(CliError::new(format!("{signal} during the start"))),
