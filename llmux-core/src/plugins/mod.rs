@@ -17,8 +17,10 @@ pub use library::{
     discover::{discover, inspect, inspect_folders},
     error::{FolderError, LibraryError},
     inspect::{Check, InspectedLibrary},
+    load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy},
     signature::{SignatureState, TrustedKey},
+    trial::{TrialProgram, trial_load},
     verify::{VerifiedLibrary, VerifyOptions, verify},
 };
 pub(crate) use registry::settings::RegistrySettings;

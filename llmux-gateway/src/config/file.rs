@@ -162,6 +162,8 @@ pub(crate) struct Plugins {
     pub(crate) trusted_keys: Vec<Spanned<String>>,
     pub(crate) require_signature: bool,
     pub(crate) max_retired_images: Option<u64>,
+    /// Whether each library is first loaded in a child process. Default: true.
+    pub(crate) trial: Option<bool>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
 }

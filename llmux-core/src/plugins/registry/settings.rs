@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     pipeline::PipelineConfig,
-    plugins::library::{discover::distinct, signature::TrustedKey, verify::VerifyOptions},
+    plugins::library::{
+        discover::distinct, signature::TrustedKey, trial::TrialProgram, verify::VerifyOptions,
+    },
     setters::setters,
 };
 
@@ -28,6 +30,8 @@ pub struct PluginsConfig {
     pub max_retired_images: u64,
     /// Time that an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
+    /// Program that loads each library on trial before the host does. Default `None`: no trial.
+    pub trial: Option<TrialProgram>,
 }
 
 impl Default for PluginsConfig {
@@ -40,6 +44,7 @@ impl Default for PluginsConfig {
             require_signature: false,
             max_retired_images: 1000,
             drain_timeout: Duration::from_secs(30),
+            trial: None,
         }
     }
 }
@@ -59,6 +64,8 @@ setters! { PluginsConfig:
     with_max_retired_images: max_retired_images: u64;
     /// Sets the time that an unload waits before it answers that the instance is still draining.
     with_drain_timeout: drain_timeout: Duration;
+    /// Sets the program that loads each library on trial before the host does; `None` for no trial.
+    with_trial: trial: Option<TrialProgram>;
 }
 
 impl PluginsConfig {
