@@ -110,7 +110,7 @@ impl AdminClient {
             if error.is_timeout() && !error.is_connect() {
                 return CliError::new(format!(
                     "{base} did not answer within {:?}; the server may still complete the change, as `llmux plugin list` shows; \
-                     --timeout SECONDS waits longer",
+                     --admin-timeout SECONDS waits longer",
                     self.timeout
                 ));
             }

@@ -127,7 +127,7 @@ pub(crate) struct Reload {
     pub(crate) token_file: Option<PathBuf>,
     /// Seconds to wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
-    pub(crate) timeout: u64,
+    pub(crate) admin_timeout: u64,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -156,7 +156,7 @@ pub(crate) struct Plugin {
     pub(crate) token_file: Option<PathBuf>,
     /// Seconds to wait for the answer of the server
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
-    pub(crate) timeout: u64,
+    pub(crate) admin_timeout: u64,
     #[command(subcommand)]
     pub(crate) command: PluginCommand,
 }

@@ -7,7 +7,7 @@ use super::{admin_client::AdminClient, cli::Reload};
 
 /// Runs the command.
 pub(crate) async fn run(options: Reload) -> Result<()> {
-    let admin = AdminClient::new(&options.admin, options.token_file.as_deref(), options.timeout)?;
+    let admin = AdminClient::new(&options.admin, options.token_file.as_deref(), options.admin_timeout)?;
     let (_, answer) = admin.send_to(Method::POST, &["admin", "reload"], None).await?;
     if options.json {
         return llmux_terminal::print_json(&answer);
