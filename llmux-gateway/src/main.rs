@@ -50,9 +50,17 @@ fn print_help(asked: &clap::Error) -> Result<()> {
         false => text.to_string(),
     })
 }
+/// Smallest number of workers, so that a plugin that blocks one stops nothing, on one processor, too.
+const MIN_WORKERS: usize = 4;
 
 fn run(command: Command) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // The runtime reads the variable itself.
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        builder.worker_threads(processors.max(MIN_WORKERS));
+    }
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;

@@ -12,8 +12,10 @@ const FOLDERS: [&str; 2] = ["llmux-abi/src/sdk/", "llmux-core/src/boundary/"];
 /// Functions that guard their whole body.
 const GUARDS: [&str; 3] = ["guarded", "guarded_or", "start"];
 
-/// Functions without a neutral value: they only cast a pointer.
-const CASTS: [&str; 3] = ["context.rs: state", "outcome.rs: body", "outcome.rs: request"];
+/// Functions without a neutral value: they only cast a pointer. The last one handles fatal signals: a plugin calls none of
+/// its parts, and the process ends after it.
+const CASTS: [&str; 4] =
+    ["crash.rs: on_signal", "context.rs: state", "outcome.rs: body", "outcome.rs: request"];
 
 /// Functions of a file, each with the reason for which it may unwind.
 #[derive(Default)]

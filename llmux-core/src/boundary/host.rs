@@ -4,6 +4,7 @@
 //! reference-counted, so a plugin's clone stays valid for as long as the plugin keeps it.
 
 use std::{
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use abi_stable::{
     std_types::{RSlice, RStr},
 };
 use async_ffi::{FfiFuture, FutureExt};
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use llmux_abi::{
     host::{guarded, guarded_or},
     raw::{
@@ -26,6 +27,7 @@ use llmux_abi::{
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
+use super::crash::Running;
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
 /// The services that all instances of a host share.
@@ -96,11 +98,15 @@ impl HostServices {
 
     /// Starts a task. The lock is never held while a future is dropped: a destructor is the plugin's code, and may call
     /// the host.
-    fn spawn(&self, future: FfiFuture<()>) -> bool {
+    fn spawn(&self, mut future: FfiFuture<()>) -> bool {
         if self.tasks().is_none() {
             return false;
         }
-        let task = self.shared.runtime.spawn(future);
+        let name = self.name.clone();
+        let task = self.shared.runtime.spawn(poll_fn(move |cx| {
+            let _running = Running::mark(&name);
+            future.poll_unpin(cx)
+        }));
         let mut tasks = self.tasks();
         let Some(tasks) = tasks.as_mut() else {
             task.abort();

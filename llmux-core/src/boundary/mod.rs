@@ -2,7 +2,8 @@
 //!
 //! One half is the host's tables, which plugins call: `document`, `context`, `outcome`, `reply`, `host`, `http`. The other half
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
-//! hooks, `stream` reads chunks that a plugin produces, `decision` decodes their codes.
+//! hooks, `stream` reads chunks that a plugin produces, `decision` decodes their codes. `crash` names the instance that a fatal
+//! signal interrupts.
 //!
 //! # Soundness
 //!
@@ -23,6 +24,7 @@
 #![allow(unsafe_code)]
 
 mod context;
+pub(crate) mod crash;
 mod decision;
 mod document;
 pub(crate) mod host;

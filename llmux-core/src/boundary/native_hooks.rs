@@ -1,6 +1,6 @@
 //! The hooks of an instance whose code is in this process, compiled in or loaded.
 
-use std::{ptr, sync::Arc, task, time::Duration};
+use std::{future::poll_fn, ptr, sync::Arc, task, time::Duration};
 
 use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::{ContextExt, FfiContext};
@@ -14,6 +14,7 @@ use llmux_abi::raw::{
 
 use super::{
     context,
+    crash::Running,
     decision::{FAILED, decode},
     document,
     host::HostServices,
@@ -54,9 +55,11 @@ impl NativeHooks {
     ) -> Result<Self, Failure> {
         let mut reply = HookReply::default();
         let name = RStr::from_str(host.name());
+        let running = Running::mark(host.name());
         // SAFETY: the module is of this ABI (checked when it was loaded, or compiled in).
         let made =
             unsafe { module.create()(name, RStr::from_str(config), host.raw(), reply::handle(&mut reply)) };
+        drop(running);
         match made.into_option() {
             Some(raw) => Ok(Self { raw, host, _image: image }),
             None => Err(reply.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
@@ -95,6 +98,7 @@ impl Hooks for NativeHooks {
         let object = self.object();
         let context = context::handle(context);
         let answer = reply::handle(reply);
+        let running = Running::mark(self.host.name());
         let polled = cx.with_ffi_context(|waker| {
             // SAFETY: every hook is called with the object that stands beside its table, and with handles
             // on parts of the request that stay borrowed for `'f` (see the head of `boundary`).
@@ -129,12 +133,17 @@ impl Hooks for NativeHooks {
                 }
             }
         });
+        drop(running);
         match polled {
             None => FirstPoll::Ready(Decision::Continue),
             Some(HookPoll::Ready(code)) => FirstPoll::Ready(decode(code)),
             Some(HookPoll::Pending(future)) => {
                 // Futures of the SDK never report a panic of their `poll`; those of another SDK might.
-                let future = std::panic::AssertUnwindSafe(future).catch_unwind();
+                let mut future = std::panic::AssertUnwindSafe(future).catch_unwind();
+                let future = poll_fn(move |cx| {
+                    let _running = Running::mark(self.host.name());
+                    future.poll_unpin(cx)
+                });
                 FirstPoll::Pending(future.map(|code| code.map_or(FAILED, decode)).boxed())
             }
         }
@@ -182,7 +191,11 @@ impl NativeHooks {
         let answer = reply::handle(&mut reply);
         // SAFETY: the object stands beside its table, and lives as long as `self`.
         let call = Calling::Start(|waker: &mut FfiContext<'_>| unsafe { cleanup(object, answer, waker) });
-        let call = std::panic::AssertUnwindSafe(call).catch_unwind();
+        let mut call = std::panic::AssertUnwindSafe(call).catch_unwind();
+        let call = poll_fn(move |cx| {
+            let _running = Running::mark(self.host.name());
+            call.poll_unpin(cx)
+        });
         match tokio::time::timeout(timeout, call).await.map(|code| code.unwrap_or(HOOK_FAILED)) {
             Ok(HOOK_CONTINUE) if reply.failure.is_none() => Ok(()),
             Ok(_) => Err(reply.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
@@ -197,6 +210,7 @@ impl NativeHooks {
 impl Drop for NativeHooks {
     fn drop(&mut self) {
         self.host.close();
+        let _running = Running::mark(self.host.name());
         // SAFETY: the host owns the instance and gives it back here, once; no hook is under way, since a
         // hook borrows the instance.
         unsafe { self.raw.table.drop()(self.raw.object) }

@@ -12,12 +12,15 @@ mod library;
 mod registry;
 mod report;
 
+pub use crate::boundary::crash::report_crashes;
 pub use library::{
     discover::{discover, inspect, inspect_folders},
     error::{FolderError, LibraryError},
     inspect::{Check, InspectedLibrary},
+    load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy},
     signature::{SignatureState, TrustedKey},
+    trial::{TrialProgram, trial_load},
     verify::{VerifiedLibrary, VerifyOptions, verify},
 };
 pub(crate) use registry::settings::RegistrySettings;

@@ -23,16 +23,18 @@ pub(crate) struct AdminClient {
     token: Option<String>,
     /// True if the file or the variable named the token; false if it was found on this machine.
     is_named: bool,
+    timeout: Duration,
     http: reqwest::Client,
 }
 
 impl AdminClient {
-    /// Returns a client for the server at this URL.
+    /// Returns a client for the server at this URL, which waits for an answer for this number of seconds.
     ///
     /// # Errors
     ///
     /// If the URL is wrong or holds a password, or a token cannot be read.
-    pub(crate) fn new(base: &str, token_file: Option<&Path>) -> Result<Self> {
+    pub(crate) fn new(base: &str, token_file: Option<&Path>, timeout: u64) -> Result<Self> {
+        let timeout = Duration::from_secs(timeout);
         let wrong = |why: &dyn std::fmt::Display| {
             CliError::new(format!("--admin {base}: {why}; a URL is like http://127.0.0.1:8081"))
         };
@@ -60,11 +62,10 @@ impl AdminClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
-            // An unload waits for requests to end, and a load for the construction of a plugin.
-            .timeout(Duration::from_secs(600))
+            .timeout(timeout)
             .build()
             .map_err(|error| CliError::new(format!("cannot make an HTTP client: {error}")))?;
-        Ok(Self { base: url, token, is_named, http })
+        Ok(Self { base: url, token, is_named, timeout, http })
     }
 
     /// Sends a request below `/admin/plugins`, and returns the status and the body (`null` if there is none).
@@ -104,7 +105,15 @@ impl AdminClient {
             request = request.json(body);
         }
         let base = self.base.as_str().trim_end_matches('/');
-        let response = request.send().await.map_err(|error| {
+        let failed = |error: reqwest::Error| {
+            // A connection that times out has no server behind it.
+            if error.is_timeout() && !error.is_connect() {
+                return CliError::new(format!(
+                    "{base} did not answer within {:?}; the server may still complete the change, as `llmux plugin list` shows; \
+                     --admin-timeout SECONDS waits longer",
+                    self.timeout
+                ));
+            }
             if error.is_connect() {
                 return CliError::new(format!(
                     "no server answers at {base} ({}); start one with `llmux serve`, or name its address with --admin",
@@ -112,9 +121,10 @@ impl AdminClient {
                 ));
             }
             CliError::new(format!("{base}: {}", innermost(&error)))
-        })?;
+        };
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let text = response.text().await.map_err(|error| CliError::new(format!("{base}: {error}")))?;
+        let text = response.text().await.map_err(failed)?;
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() {
             return Ok((status, body));

@@ -13,6 +13,9 @@ use serde_json::Value;
 use super::instance_args::{Force, OnErrorArg, SettingArg};
 use crate::terminal::logging::LogFormat;
 
+/// Longest wait for a server, in seconds: more than the time limits of a load, or of an unload, together.
+const DEFAULT_TIMEOUT: u64 = 60;
+
 /// A server for language models with a pipeline of plugins around every call.
 #[derive(Parser)]
 #[command(name = "llmux", version, propagate_version = true, arg_required_else_help = true)]
@@ -34,6 +37,14 @@ pub(crate) enum Command {
     Chat(Chat),
     Plugin(Plugin),
     Reload(Reload),
+    /// Load a library on trial, as a child process of a server (not for people)
+    #[command(hide = true)]
+    TrialLoad {
+        /// The private copy
+        copy: PathBuf,
+        /// Name of its entry
+        entry: String,
+    },
     /// Write a completion script for a shell
     #[command(after_help = "Examples:
   llmux completions bash > ~/.local/share/bash-completion/completions/llmux
@@ -55,7 +66,8 @@ pub(crate) enum Command {
 
 Without --config, ./llmux.toml is used if it exists. Without a file, the `echo` provider answers offline. A file needs a
 provider. An address that other machines reach needs an API key, or `open = true` in the file.
-SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reloads the configuration.")]
+SIGTERM and SIGINT drain and clean up; a second signal ends the process at once. SIGHUP reloads the configuration.
+SIGUSR1 and SIGUSR2 are ignored.")]
 pub(crate) struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -119,6 +131,9 @@ pub(crate) struct Reload {
     /// Apply the file even if it removes the last API key, or weakens an instance that fails closed
     #[arg(long)]
     pub(crate) force: bool,
+    /// Seconds to wait for the answer
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
+    pub(crate) admin_timeout: u64,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -145,6 +160,9 @@ pub(crate) struct Plugin {
     /// A file that holds the admin token
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Seconds to wait for the answer of the server
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
+    pub(crate) admin_timeout: u64,
     #[command(subcommand)]
     pub(crate) command: PluginCommand,
 }
@@ -183,11 +201,12 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Check whether this host would load a library, without running its code
+    /// Check whether this host would load a library, without running its code unless --trial asks for it
     #[command(after_help = "Examples:
   llmux plugin verify ./libmine.so
   llmux plugin verify ./libmine.so --sha256 4f0c…
   llmux plugin verify ./libmine.so --key minisign.pub
+  llmux plugin verify ./libmine.so --trial     runs code of the library, in a child process
 
 With --key, the library must be signed by one of the keys (NAME.so.minisig beside it).")]
     Verify {
@@ -198,6 +217,9 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         sha256: Option<String>,
         #[command(flatten)]
         keys: Keys,
+        /// Also load the library on trial: runs its initializers in a child process
+        #[arg(long)]
+        trial: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -304,61 +326,4 @@ fn library_and_config(text: &str) -> Result<(PathBuf, Value), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_library_may_bring_its_configuration() {
-        let parsed = library_and_config(r#"a=b.so={"x": 1}"#).expect("parsed");
-        assert_eq!(parsed, ("a=b.so".into(), serde_json::json!({"x": 1})));
-        assert!(library_and_config("a.so={x").is_err());
-    }
-
-    /// The words of a command, as a shell splits them; of several commands, the first.
-    fn words(command: &str) -> Vec<String> {
-        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-        for c in command.chars() {
-            match c {
-                _ if quote == Some(c) => quote = None,
-                '\'' | '"' if quote.is_none() => {
-                    quote = Some(c);
-                    word.get_or_insert_default();
-                }
-                ' ' if quote.is_none() => words.extend(word.take()),
-                _ => word.get_or_insert_default().push(c),
-            }
-        }
-        words.extend(word);
-        let end = words.iter().position(|word| matches!(&**word, "|" | "&&" | "&" | ">" | "#"));
-        words.truncate(end.unwrap_or(words.len()));
-        words
-    }
-
-    #[test]
-    fn every_command_that_the_documents_show_is_one() {
-        let mut shown = 0;
-        for block in llmux_testing::blocks::blocks(&["sh", "console", "text"]) {
-            for line in block.text.lines() {
-                let line = line.strip_prefix("$ ").unwrap_or(line);
-                let starts = ["llmux ", "target/release/llmux "];
-                let Some(at) = starts.iter().filter_map(|start| line.find(start)).min() else { continue };
-                // A line of output may begin with the program's name, too: `llmux: …`, `llmux 0.1.0 listens`.
-                let is_command = at == 0 || line[..at].ends_with("&& ");
-                if !is_command || line.contains(" listens on ") {
-                    continue;
-                }
-                let parsed = Cli::try_parse_from(words(&line[at..]));
-                assert!(parsed.is_ok(), "{block}: {line}\n{}", parsed.err().expect("wrong"));
-                shown += 1;
-            }
-        }
-        assert!(shown > 10, "only {shown} commands were found");
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ mod plugin;
 mod plugin_files;
 mod reload;
 mod serve;
+mod trial_load;
 
 use clap::CommandFactory;
 use llmux_terminal::Result;
@@ -23,6 +24,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Chat(options) => chat::run(options).await,
         Command::Plugin(options) => plugin::run(options).await,
         Command::Reload(options) => reload::run(options).await,
+        Command::TrialLoad { copy, entry } => trial_load::run(&copy, &entry),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llmux", &mut script);

@@ -18,15 +18,15 @@ use super::{
 
 /// Runs the command.
 pub(crate) async fn run(options: Plugin) -> Result<()> {
-    let admin = || AdminClient::new(&options.admin, options.token_file.as_deref());
+    let admin = || AdminClient::new(&options.admin, options.token_file.as_deref(), options.admin_timeout);
     match options.command {
         PluginCommand::List { dir, long, keys, json } if !dir.is_empty() => {
             plugin_files::list(&dir, &keys, long, json)
         }
         PluginCommand::List { json, .. } => list(&admin()?, json).await,
         PluginCommand::Inspect { file, keys, json } => plugin_files::inspect(&file, &keys, json),
-        PluginCommand::Verify { file, sha256, keys, json } => {
-            plugin_files::verify(&file, sha256, &keys, json)
+        PluginCommand::Verify { file, sha256, keys, trial, json } => {
+            plugin_files::verify(&file, sha256, &keys, trial, json).await
         }
         PluginCommand::Try(options) => try_plugin(options).await,
         PluginCommand::Bench(options) => bench_plugin(options).await,

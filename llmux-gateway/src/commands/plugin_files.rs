@@ -1,5 +1,5 @@
 //! `llmux plugin list --dir`, `inspect` and `verify`: show and check libraries without a server and without running
-//! their code (rule D1).
+//! their code (rule D1), unless `verify --trial` asks for it.
 //!
 //! `plugin` calls it.
 
@@ -13,7 +13,7 @@ use llmux_terminal::{CliError, Result, Tone};
 use serde_json::{Value, json};
 
 use super::cli::Keys;
-use crate::admin::error::library_code;
+use crate::{admin::error::library_code, config::client::trial_program};
 
 /// Lists the libraries in folders.
 pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> Result<()> {
@@ -129,12 +129,26 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
     llmux_terminal::print_table(&[], rows)
 }
 
-/// Runs every check of a library that needs no loading, and prints each result.
-pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: bool) -> Result<()> {
+/// Runs every check of a library that needs no loading, and with `trial` loads it in a child process. Prints each result.
+pub(crate) async fn verify(
+    file: &Path,
+    sha256: Option<String>,
+    keys: &Keys,
+    trial: bool,
+    json: bool,
+) -> Result<()> {
     let options = options(keys)?;
     // If keys are named, a signature by one of them is required.
     let require_signature = !options.trusted_keys.is_empty();
-    let seen = look(file, &options.with_sha256(sha256.clone()).with_require_signature(require_signature));
+    let options = options.with_sha256(sha256.clone()).with_require_signature(require_signature);
+    let mut seen = look(file, &options);
+    if trial && !json {
+        llmux_terminal::print("--trial runs code of the library, in a child process\n")?;
+    }
+    if trial && seen.refused.is_none() {
+        seen.refused = trial_program()?.verify(file, &options).await.err();
+    }
+    let shown: Vec<Check> = Check::ALL.into_iter().chain(trial.then_some(Check::Loading)).collect();
     let failed = seen.refused.as_ref().map(LibraryError::check);
     let state = |check: Check| match failed {
         Some(failed) if check == failed => "failed",
@@ -150,14 +164,15 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
         None => Ok(()),
     };
     if json {
-        let checks = Check::ALL.map(|check| json!({"check": check, "result": state(check)}));
+        let checks: Vec<_> =
+            shown.iter().map(|check| json!({"check": check, "result": state(*check)})).collect();
         llmux_terminal::print_json(&json!({
             "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
             "sha256": seen.sha256, "manifest": seen.manifest,
         }))?;
         return verdict;
     }
-    let rows = Check::ALL.map(|check| {
+    let rows = shown.into_iter().map(|check| {
         let (state, error) = (state(check), seen.refused.as_ref().filter(|_| Some(check) == failed));
         let tone = match state {
             "passed" => Tone::Good,
@@ -167,7 +182,7 @@ pub(crate) fn verify(file: &Path, sha256: Option<String>, keys: &Keys, json: boo
         let why = error.map(ToString::to_string).unwrap_or_default();
         vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
     });
-    llmux_terminal::print_table(&[], rows.to_vec())?;
+    llmux_terminal::print_table(&[], rows.collect())?;
     if let (Ok(()), Some(manifest)) = (&verdict, &seen.manifest) {
         llmux_terminal::print(&format!(
             "{}: {} {} may be loaded here, SHA-256 {}\n",

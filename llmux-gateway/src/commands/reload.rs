@@ -7,7 +7,7 @@ use super::{admin_client::AdminClient, cli::Reload, plugin::forced};
 
 /// Runs the command.
 pub(crate) async fn run(options: Reload) -> Result<()> {
-    let admin = AdminClient::new(&options.admin, options.token_file.as_deref())?;
+    let admin = AdminClient::new(&options.admin, options.token_file.as_deref(), options.admin_timeout)?;
     let (_, answer) =
         admin.send_to(Method::POST, &["admin", "reload"], forced(options.force).as_ref()).await?;
     if options.json {

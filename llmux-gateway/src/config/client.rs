@@ -8,7 +8,7 @@ use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
-    plugins::{Origin, PluginError, PluginsConfig, TrustedKey, acting_as},
+    plugins::{Origin, PluginError, PluginsConfig, TrialProgram, TrustedKey, acting_as},
     provider::{self, Echo, ProviderSettings, Secret},
 };
 use llmux_terminal::{CliError, Result};
@@ -128,8 +128,10 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     });
     let trusted_keys = keys.collect::<Result<_>>()?;
     let default = PluginsConfig::default();
+    let trial = settings.trial.unwrap_or(true).then(trial_program).transpose()?;
     Ok(PluginsConfig::default()
         .with_dirs(dirs)
+        .with_trial(trial)
         .with_autoload(settings.autoload)
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
         .with_trusted_keys(trusted_keys)
@@ -138,6 +140,17 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
         .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
         .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))
+}
+
+/// The program itself, as the child process of a trial load.
+pub(crate) fn trial_program() -> Result<TrialProgram> {
+    // On Linux, this is the running program, also after another version took its place.
+    let program = match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => std::env::current_exe()
+            .map_err(|error| CliError::new(format!("the path of this program: {error}")))?,
+    };
+    Ok(TrialProgram::new(program, ["trial-load"]))
 }
 
 fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {

@@ -133,6 +133,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "trusted_keys"), format!("{:?}", plugins.trusted_keys)),
         (("plugins", "require_signature"), plugins.require_signature.to_string()),
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
+        (("plugins", "trial"), "true".to_owned()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugins", "max_drain"), time(folders.max_drain)),
         (("plugin", "enabled"), "true".to_owned()),

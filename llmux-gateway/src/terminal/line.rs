@@ -9,10 +9,13 @@ use std::{
     io::{self, Write},
 };
 
+use llmux_core::plugins::LOADING;
 use llmux_terminal::visible;
 use serde_json::Value;
-use tracing::field::Field;
+use tracing::{Level, Metadata, field::Field};
 use tracing_subscriber::fmt::{MakeWriter, format::Writer};
+
+use super::urgent;
 
 /// Largest line, in bytes.
 const MAX_LINE: usize = 16 * 1024;
@@ -41,7 +44,13 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Lines<M> {
     type Writer = Line<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { writer: self.writers.make_writer(), json: self.json }
+        Line { writer: self.writers.make_writer(), json: self.json, is_urgent: false }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Self::Writer {
+        // A panic may be followed by an abort, and the load of a library by a crash.
+        let is_urgent = *event.level() == Level::ERROR || event.target() == LOADING;
+        Line { is_urgent, ..self.make_writer() }
     }
 }
 
@@ -49,12 +58,15 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for Lines<M> {
 pub(super) struct Line<W> {
     writer: W,
     json: bool,
+    /// Whether the line is written before the program goes on, if standard error takes it.
+    is_urgent: bool,
 }
 
 impl<W: Write> Write for Line<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match line.len() > MAX_LINE {
             true => self.writer.write_all(&shorter(line, self.json))?,
+            false if self.is_urgent && urgent::write(line) => {}
             false => self.writer.write_all(line)?,
         }
         Ok(line.len())
@@ -99,7 +111,7 @@ mod tests {
 
     fn written(line: &str, json: bool) -> String {
         let mut out = Vec::new();
-        Line { writer: &mut out, json }.write_all(line.as_bytes()).expect("written");
+        Line { writer: &mut out, json, is_urgent: false }.write_all(line.as_bytes()).expect("written");
         String::from_utf8(out).expect("text")
     }
 

@@ -1,11 +1,12 @@
 //! Log: text or JSON on standard error, written by a thread of its own, so that a full pipe delays no request.
 //!
-//! `serve` and `chat` start it. If the thread cannot keep up, lines are dropped; the log reports their number while the
+//! `serve` and `chat` start it. Errors are written at once, where standard error takes them (`urgent`). If the thread cannot keep up, lines are dropped; the log reports their number while the
 //! program runs and when it ends.
 
 use std::{sync::Arc, time::Duration};
 
 use clap::ValueEnum;
+use llmux_core::plugins::LOADING;
 use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
@@ -65,8 +66,10 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
     if directives.trim().is_empty() {
         return Err(refused(&"it is empty"));
     }
-    // The audit log is written at every level, unless the directives name it themselves.
-    EnvFilter::try_new(format!("llmux::audit=info,{directives}")).map_err(|error| refused(&error))
+    // The audit log, and the line before the load of a library, are written at every level, unless the directives name
+    // them themselves.
+    let directives = format!("llmux::audit=info,{LOADING}=info,{directives}");
+    EnvFilter::try_new(directives).map_err(|error| refused(&error))
 }
 
 /// Returns true if a directive has no level of its own: neither `target=level` nor a span in brackets.

@@ -5,3 +5,4 @@
 
 mod line;
 pub(crate) mod logging;
+pub(crate) mod urgent;

@@ -115,7 +115,8 @@ async fn without_a_key_loopback_is_reached_by_an_address_or_a_known_name_only() 
 #[tokio::test]
 async fn a_listener_that_others_reach_has_names_of_its_own() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("llmux.toml"), ECHO).expect("written");
+    let file = format!("[server]\nopen = true\n{ECHO}");
+    std::fs::write(folder.path().join("llmux.toml"), file).expect("written");
     let mut command = llmux(folder.path());
     command.args(["serve", "--listen", "0.0.0.0:0", "--admin-listen", "off"]);
     let server = Server::of(command, folder).await;

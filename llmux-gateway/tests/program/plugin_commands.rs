@@ -171,3 +171,16 @@ async fn every_shell_gets_its_completions() {
         assert!(out.contains("llmux"), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn a_command_waits_for_a_server_for_a_bounded_time() {
+    // Connections are accepted by the system, and nobody reads.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let admin = format!("http://{}", silent.local_addr().expect("an address"));
+    for command in [&["plugin", "load", "mine"][..], &["plugin", "list"], &["reload"]] {
+        let (code, _, error) = run(&[command, &["--admin", &admin, "--admin-timeout", "1"]].concat()).await;
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.starts_with(&format!("llmux: {admin} did not answer within 1s; ")), "{error}");
+        assert!(error.contains("--admin-timeout SECONDS"), "{error}");
+    }
+}

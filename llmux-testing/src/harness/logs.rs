@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use llmux_core::plugins::LOADING;
 use tracing::{Level, Metadata};
 
 use crate::logs::{Capture, Record};
@@ -29,8 +30,19 @@ impl fmt::Display for Log {
 /// Target of the records that a host logs for a loaded plugin.
 const FORWARDED: &str = "llmux::plugin";
 /// Targets of the host itself, and of the libraries that it uses.
-const HOST: [&str; 10] =
-    ["llmux_core", "llmux::audit", "hyper", "hyper_util", "reqwest", "rustls", "h2", "mio", "tokio", "want"];
+const HOST: [&str; 11] = [
+    "llmux_core",
+    LOADING,
+    "llmux::audit",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "h2",
+    "mio",
+    "tokio",
+    "want",
+];
 
 fn is_of(target: &str, root: &str) -> bool {
     target.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

@@ -62,7 +62,7 @@ async fn d5_every_image_that_stays_mapped_is_counted_whatever_it_was_refused_for
     let (part, by) = (b"\"entry\":\"llmux_plugin_llmux_guard", b"\"entry\":\"llmux_plugin_llmux_gnome");
     let at = bytes.windows(part.len()).position(|window| window == part).expect("its manifest");
     fs::write(&no_entry, [&bytes[..at], by, &bytes[at + by.len()..]].concat()).expect("written");
-    refused("no entry", PluginSpec::path(&no_entry), size(&no_entry)).await;
+    refused("a missing entry is found before", PluginSpec::path(&no_entry), 0).await;
     let guard_size = size(&guard);
     refused("its configuration", PluginSpec::path(guard).with_config(json!({"deny": 7})), guard_size).await;
     let probe_size = size(&Fixtures::get().probe());

@@ -194,7 +194,10 @@ async fn e4_an_initializer_that_never_returns_holds_up_no_later_change() {
     fs::remove_file(&hold).expect("let go");
     match refused {
         Err(PluginError::Library { error: LibraryError::Dlopen(why), .. }) => {
-            assert_eq!(why, "its initializers ran past the timeout of 10s");
+            assert!(
+                why.starts_with("its initializers ran past the timeout of 10s; restart the host"),
+                "{why}"
+            );
         }
         other => panic!("{other:?}"),
     }

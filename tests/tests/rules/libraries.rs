@@ -13,7 +13,7 @@ use llmux_core::{
     plugins::{LibraryError, PluginError, PluginState, PluginsConfig},
 };
 use llmux_tests::{
-    Fixtures, Kind, World, scripted,
+    Capture, Fixtures, Kind, World, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -354,4 +354,19 @@ async fn d8_a_library_wins_over_a_compiled_in_plugin_of_its_name() {
         refused.contains("guard.so") && refused.contains("signature"),
         "why it is, and not that there is none: {refused}"
     );
+}
+
+#[tokio::test]
+async fn d2_a_library_of_an_sdk_that_may_end_the_process_is_loaded_with_a_warning() {
+    let world = world();
+    let sdk = |version: &str| format!("\"sdk\":\"{version}\"").into_bytes();
+    let path = patched(&world, "old.so", &sdk("0.2.0-dev"), &sdk("0.1.9-dev"));
+    let client = built(builder(&scripted([])), []).await;
+    let logs = Capture::llmux();
+    let warnings = || logs.with(&["build it with llmux-abi 0.2 or newer"]);
+    client.plugins().load(PluginSpec::path(Fixtures::get().guard()).with_name("new")).await.expect("loaded");
+    assert_eq!(warnings(), [""; 0]);
+    client.plugins().load(PluginSpec::path(&path)).await.expect("loaded");
+    let [warning] = &warnings()[..] else { panic!("{:?}", logs.lines()) };
+    assert!(warning.starts_with("WARN ") && warning.ends_with(" plugin=guard sdk=0.1.9-dev"), "{warning}");
 }

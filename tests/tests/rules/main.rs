@@ -20,5 +20,7 @@ mod pipeline;
 mod post_hooks;
 mod pre_hooks;
 mod seen;
+mod segments;
 mod services;
 mod streams;
+mod trials;

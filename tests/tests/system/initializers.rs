@@ -38,6 +38,12 @@ async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
         assert!(said.contains("initializer"), "it was looked at: {arguments:?}: {said}");
         assert!(!log.exists(), "the initializer ran: {arguments:?}");
     }
+    let verify = ["plugin", "verify", "--trial", file];
+    let output = llmux(root.path()).args(verify).output().await.expect("llmux runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("loading      passed"), "{said}");
+    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once, in the child");
+    fs::remove_file(&log).expect("removed");
     let chat =
         llmux(root.path()).args(["chat", "--plugin", file, "Hello"]).output().await.expect("llmux runs");
     assert!(chat.status.success() && log.exists(), "loaded, it runs: {chat:?}");
@@ -70,5 +76,5 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
     quiet("a reload that leaves it off");
     let on = folders("autoload = true\nwatch = true") + &plugin("");
     assert_eq!(server.reconfigure(&configuration(&on)).await, 200);
-    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once it is on");
+    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\nran\n", "on trial, and then here");
 }

@@ -1,8 +1,10 @@
 //! The whole system, as its users have it: a plugin built outside of this workspace, a running `llmux`, a third-party
 //! OpenAI client, and the admin API.
 
+mod ends;
 mod hangs;
 mod initializers;
+mod trials;
 mod visitor;
 
 use async_openai::{

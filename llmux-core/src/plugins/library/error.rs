@@ -81,9 +81,21 @@ pub enum LibraryError {
         /// Version of the plugin.
         plugin: Version,
     },
+    /// The parts that the system's loader reads are false.
+    #[error("its segments are damaged: {}", brief(.0))]
+    Segments(String),
     /// The private copy could not be made.
     #[error("cannot be copied to the host's private folder: {0}")]
     Copy(#[source] io::Error),
+    /// No child process could load the library on trial.
+    #[error(
+        "cannot be loaded on trial, because no child process could be started: {0}; `trial = false` in `[plugins]` loads it \
+         without a trial"
+    )]
+    NoTrial(String),
+    /// The library crashed a child process, or did not return there.
+    #[error("failed in a child process, and is not loaded here: {0}")]
+    Trial(String),
     /// The system's loader refuses the library.
     #[error("cannot be loaded: {0}")]
     Dlopen(String),
@@ -122,7 +134,7 @@ fn brief(text: &str) -> String {
 }
 
 /// Returns the text without control characters and without characters that change its direction, cut to a length.
-fn escaped(text: &str, most: usize) -> String {
+pub(super) fn escaped(text: &str, most: usize) -> String {
     let is_obeyed = |it: char| {
         it.is_control()
             || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -77,13 +77,17 @@ pub enum Check {
     Panic,
     /// The library is built for this host's contract.
     Abi,
-    /// The entry and the layout of the types, which only loading shows.
+    /// The program headers, the dynamic table and the relocations lie within the file.
+    Segments,
+    /// The library exports the symbol that its manifest names.
+    Entry,
+    /// The trial load and the layout of the types, which only loading shows.
     Loading,
 }
 
 impl Check {
     /// Checks that need no loading, in their order.
-    pub const ALL: [Check; 9] = [
+    pub const ALL: [Check; 11] = [
         Check::File,
         Check::Permissions,
         Check::Size,
@@ -93,6 +97,8 @@ impl Check {
         Check::Manifest,
         Check::Panic,
         Check::Abi,
+        Check::Segments,
+        Check::Entry,
     ];
 
     /// Returns the name of the check.
@@ -107,6 +113,8 @@ impl Check {
             Check::Manifest => "manifest",
             Check::Panic => "panic",
             Check::Abi => "abi",
+            Check::Segments => "segments",
+            Check::Entry => "entry",
             Check::Loading => "loading",
         }
     }
@@ -127,9 +135,12 @@ impl LibraryError {
             }
             LibraryError::PanicAborts => Check::Panic,
             LibraryError::AbiMismatch { .. } => Check::Abi,
+            LibraryError::Segments(_) => Check::Segments,
+            LibraryError::NoEntry { .. } => Check::Entry,
             LibraryError::Copy(_)
+            | LibraryError::NoTrial(_)
+            | LibraryError::Trial(_)
             | LibraryError::Dlopen(_)
-            | LibraryError::NoEntry { .. }
             | LibraryError::Layout(_) => Check::Loading,
         }
     }

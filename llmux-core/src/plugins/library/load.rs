@@ -1,33 +1,36 @@
-//! Loads a library: the checks of its file, a private copy of the bytes that passed, the system's loader, the layout
-//! check. `stage` calls it; making instances of what is loaded is there.
-//!
-//! The copy is removed once it is mapped: a mapped file needs no name.
+//! Loads a library: the checks of its file, a private copy of the bytes that passed, the trial load, the system's loader,
+//! the layout check. `stage` calls it; making instances of what is loaded is there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
 };
 
 use llmux_abi::raw::plugin::PluginModuleRef;
+use semver::Version;
 use tokio::{
     task::{AbortHandle, spawn_blocking},
     time::timeout,
 };
 
 use super::{
-    error::LibraryError,
+    error::{LibraryError, shown},
     inspect::InspectedLibrary,
     manifest::Manifest,
     private_copy::Copies,
+    trial::{INITIALIZERS_TIMEOUT, TrialProgram},
     verify::{VerifiedLibrary, VerifyOptions, examine},
 };
 use crate::boundary::{
     host::{HostServices, HostShared},
     library::{self, Image, OpenError, Retired},
 };
+
+/// Target of the event that names a library before its code runs. A log should write it at once: if the library ends the
+/// process, this event is the last one.
+pub const LOADING: &str = "llmux::loading";
 
 /// A library whose image is mapped. The image counts as retired when the last instance and the last clone of this value
 /// are dropped.
@@ -63,10 +66,19 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) plugin: Option<&'a str>,
     /// The number of retired images from which on loading is refused.
     pub(in crate::plugins) max_retired_images: u64,
+    /// Program of the trial load; `None` for no trial.
+    pub(in crate::plugins) trial: Option<&'a TrialProgram>,
 }
 
-/// Time limit of the initializers of a library (rule E4).
-const INITIALIZERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// A private copy, which is removed with this value: a mapped file needs no name. Where the system insists on a name
+/// (Windows), it stays until the process ends.
+struct PrivateCopy(PathBuf);
+
+impl Drop for PrivateCopy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
 
 /// The library whose initializers ran past their timeout. Until they return, the system's loader loads no other, and
 /// no new thread gets beyond its first thread-local value (glibc registers its destructor under the loader's lock).
@@ -94,6 +106,8 @@ pub(in crate::plugins) struct Loader {
     retired: Arc<Retired>,
     copies: Arc<Mutex<Copies>>,
     generations: HashMap<PathBuf, u64>,
+    /// SHA-256 of the libraries that passed a trial load.
+    passed: HashSet<String>,
     pub(in crate::plugins) stuck: Stuck,
     /// The file that was opened last; the registry clears it before a change and reads it when the change is refused.
     pub(in crate::plugins) tried: Option<InspectedLibrary>,
@@ -101,8 +115,8 @@ pub(in crate::plugins) struct Loader {
 
 impl Loader {
     pub(in crate::plugins) fn new(shared: Arc<HostShared>, retired: Arc<Retired>) -> Self {
-        let (generations, copies) = (HashMap::new(), Arc::default());
-        Self { shared, retired, copies, generations, stuck: Stuck::default(), tried: None }
+        let (generations, copies, passed) = (HashMap::new(), Arc::default(), HashSet::new());
+        Self { shared, retired, copies, generations, passed, stuck: Stuck::default(), tried: None }
     }
 
     /// Removes the folder of private copies.
@@ -115,7 +129,7 @@ impl Loader {
         &mut self,
         request: LoadRequest<'_>,
     ) -> Result<LoadedLibrary, LoadError> {
-        let LoadRequest { path, options, plugin, max_retired_images: max } = request;
+        let LoadRequest { path, options, plugin, max_retired_images: max, trial } = request;
         if self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(LoadError::TooManyRetired { max });
         }
@@ -138,15 +152,34 @@ impl Loader {
             let (expected, found) = (expected.to_owned(), found.clone());
             return Err(LoadError::OtherPlugin { path, expected, found });
         }
-        let (copies, shared, retired) = (self.copies.clone(), self.shared.clone(), self.retired.clone());
-        let opened = spawn_blocking(move || load(library, generation, &copies, &shared, &retired));
+        let copies = self.copies.clone();
+        let copied = spawn_blocking(move || {
+            let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
+            (library, copy.map(PrivateCopy))
+        });
+        let (library, copy) = copied.await.map_err(|_| panicked())?;
+        let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
+        if let Some(program) = trial
+            && !self.passed.contains(&library.sha256)
+        {
+            program.run(&copy.0, &library.manifest.entry).await.map_err(refused)?;
+            self.passed.insert(library.sha256.clone());
+        }
+        let (plugin, sha256) = (&library.manifest.name, &library.sha256);
+        tracing::info!(target: LOADING, path = %shown(&path), plugin, sha256, "loading a library");
+        warn_of_sdk(&library.manifest);
+        let (shared, retired) = (self.shared.clone(), self.retired.clone());
+        let opened = spawn_blocking(move || load(library, copy, generation, &shared, &retired));
         let handle = opened.abort_handle();
         // An initializer that never returns must not block every later change.
         let library = match timeout(INITIALIZERS_TIMEOUT, opened).await {
             Ok(opened) => opened.map_err(|_| panicked())??,
             Err(_) => {
                 self.stuck.set(&path, handle);
-                let why = format!("its initializers ran past the timeout of {INITIALIZERS_TIMEOUT:?}");
+                let why = format!(
+                    "its initializers ran past the timeout of {INITIALIZERS_TIMEOUT:?}; restart the host, because they hold \
+                     the lock of the system's loader"
+                );
                 return Err(refused(LibraryError::Dlopen(why)));
             }
         };
@@ -158,18 +191,15 @@ impl Loader {
 /// Loads a library and runs its initializers. Not called on the request path.
 fn load(
     library: VerifiedLibrary,
+    copy: PrivateCopy,
     generation: u64,
-    copies: &Mutex<Copies>,
     shared: &Arc<HostShared>,
     retired: &Arc<Retired>,
 ) -> Result<LoadedLibrary, LoadError> {
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
-    let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
-    let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
-    let opened = library::open(&copy, &library.manifest.entry, library.bytes.len() as u64, retired);
-    // Where the system insists on a name (Windows), it stays until the process ends.
-    let _ = fs::remove_file(&copy);
+    let opened = library::open(&copy.0, &library.manifest.entry, library.bytes.len() as u64, retired);
+    drop(copy);
     let (module, image) = opened.map_err(|error| {
         refused(match error {
             OpenError::Dlopen(message) => LibraryError::Dlopen(message),
@@ -188,4 +218,18 @@ fn load(
         module,
         generation,
     })
+}
+
+/// Reports an SDK whose shim aborts the process if the plugin panics in a place that the shim does not guard: in a
+/// cleanup that is a plain function, in the iterator of a stream, or in the drop of a task before its first poll. The shim
+/// is compiled into the plugin, so that no host can repair it.
+fn warn_of_sdk(Manifest { name, sdk, .. }: &Manifest) {
+    let is_old = Version::parse(sdk).is_ok_and(|sdk| (sdk.major, sdk.minor) < (0, 2));
+    if is_old {
+        tracing::warn!(
+            plugin = name,
+            sdk,
+            "the plugin is built with an SDK whose panics can end the process; build it with llmux-abi 0.2 or newer"
+        );
+    }
 }

@@ -11,5 +11,7 @@ pub(super) mod load;
 pub(super) mod manifest;
 mod object_file;
 mod private_copy;
+mod segments;
 pub(super) mod signature;
+pub(super) mod trial;
 pub(super) mod verify;

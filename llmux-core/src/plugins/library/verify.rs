@@ -12,7 +12,7 @@ use super::{
     file,
     inspect::InspectedLibrary,
     manifest::{Manifest, PanicStrategy},
-    object_file,
+    object_file, segments,
     signature::{self, SignatureState, TrustedKey},
 };
 use crate::setters::setters;
@@ -149,6 +149,8 @@ fn check_bytes(
     check_machine(bytes)?;
     let manifest = Manifest::read(bytes)?;
     check_manifest(&manifest)?;
+    segments::check(bytes)?;
+    segments::check_entry(bytes, &manifest.entry)?;
     Ok((manifest, signature))
 }
 

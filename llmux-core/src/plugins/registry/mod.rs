@@ -346,6 +346,22 @@ impl Registry {
         report
     }
 
+    /// Returns the longest time that a shutdown with this `drain` takes, as long as the runtime has a free worker. Never
+    /// waits, so that another thread can bound an end in which plugins block every worker.
+    pub fn shutdown_bound(&self, drain: Duration) -> Duration {
+        let instances = self.instances.try_lock().map_or(0, |instances| instances.len());
+        let count = instances.max(self.retirement.unfinished().len());
+        let cleanups = self.retirement.bound().saturating_mul(count as u32);
+        [cleanups, LAST_CHANGE].into_iter().fold(drain, Duration::saturating_add)
+    }
+
+    /// Returns the names of the instances that are not cleaned up. Never waits.
+    pub fn unfinished(&self) -> Vec<String> {
+        let instances = self.instances.try_lock();
+        let instances = instances.iter().flat_map(|list| list.iter().map(|it| it.name().to_owned()));
+        self.retirement.unfinished().into_iter().chain(instances).collect()
+    }
+
     fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
         self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -51,6 +51,8 @@ pub(super) struct Retirement {
     draining: Mutex<Vec<Draining>>,
     /// The snapshots that requests may hold.
     snapshots: Mutex<Vec<Weak<Snapshot>>>,
+    /// Names of the instances that a shutdown has not cleaned up yet.
+    ending: Mutex<Vec<String>>,
     /// Number of instances so far.
     begun: AtomicU64,
     /// Raised whenever an instance is gone.
@@ -73,6 +75,7 @@ impl Retirement {
         Self {
             draining: Mutex::default(),
             snapshots: Mutex::default(),
+            ending: Mutex::default(),
             begun: AtomicU64::new(0),
             changed: watch::Sender::new(0),
             settings,
@@ -174,6 +177,8 @@ impl Retirement {
             .into_iter()
             .map(|instance| (instance.name().to_owned(), instance.home.take()))
             .collect();
+        let names = homes.iter().map(|(name, _)| name.clone()).collect();
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = names;
         let deadline = Instant::now() + drain;
         let gone = async { all_gone.lock().await.recv().await };
         let drained = timeout_at(deadline, gone).await.is_ok();
@@ -188,8 +193,12 @@ impl Retirement {
                 Ok(Err(_)) => Ok(()),
                 Err(_) => Err("requests still use it".to_owned()),
             };
-            if let Err(error) = result {
-                report.errors.push((name, error));
+            match result {
+                Err(error) => report.errors.push((name, error)),
+                Ok(()) => {
+                    let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+                    ending.retain(|it| *it != name);
+                }
             }
         }
         // Waits for the instances that were unloaded just before.
@@ -198,12 +207,25 @@ impl Retirement {
         report
     }
 
+    /// Returns the names of the instances whose end has begun and is not over. Never waits for a lock.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        let ending = self.ending.try_lock().map(|names| names.clone()).unwrap_or_default();
+        let draining = self.draining.try_lock();
+        let draining = draining.iter().flat_map(|list| list.iter().map(|it| it.info.name.clone()));
+        ending.into_iter().chain(draining).collect()
+    }
+
+    /// Returns the longest time for the end of one instance.
+    pub(super) fn bound(&self) -> Duration {
+        // The hook has its bound, and its tasks and its drop have the same time again. An instance is not dropped while a
+        // task of its own runs.
+        self.settings.load().pipeline.post_hook_timeout.saturating_mul(2)
+    }
+
     /// Begins to clean an instance up, in a task of its own.
     fn clean_up(&self, instance: Box<dyn Hooks>) -> Ending {
-        let bound = self.settings.load().pipeline.post_hook_timeout;
-        // The hook has this bound, and its tasks and its drop have the same time again. An instance is not dropped while
-        // a task of its own runs.
-        Ending { cleaning: self.runtime.spawn(clean_up(instance, bound)), bound: bound * 2 }
+        let bound = self.bound();
+        Ending { cleaning: self.runtime.spawn(clean_up(instance, bound / 2)), bound }
     }
 
     fn draining(&self) -> MutexGuard<'_, Vec<Draining>> {

@@ -4,7 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     pipeline::PipelineConfig,
-    plugins::library::{discover::distinct, signature::TrustedKey, verify::VerifyOptions},
+    plugins::library::{
+        discover::distinct, signature::TrustedKey, trial::TrialProgram, verify::VerifyOptions,
+    },
     setters::setters,
 };
 
@@ -32,6 +34,8 @@ pub struct PluginsConfig {
     pub drain_timeout: Duration,
     /// Time after which requests that still hold an instance which has left the pipeline are ended (rule O2). Default 1 h.
     pub max_drain: Duration,
+    /// Program that loads each library on trial before the host does. Default `None`: no trial.
+    pub trial: Option<TrialProgram>,
 }
 
 impl Default for PluginsConfig {
@@ -46,6 +50,7 @@ impl Default for PluginsConfig {
             max_retired_images: 1000,
             drain_timeout: Duration::from_secs(30),
             max_drain: Duration::from_secs(3600),
+            trial: None,
         }
     }
 }
@@ -69,6 +74,8 @@ setters! { PluginsConfig:
     with_drain_timeout: drain_timeout: Duration;
     /// Sets the time after which requests that still hold an instance which has left the pipeline are ended.
     with_max_drain: max_drain: Duration;
+    /// Sets the program that loads each library on trial before the host does; `None` for no trial.
+    with_trial: trial: Option<TrialProgram>;
 }
 
 impl PluginsConfig {

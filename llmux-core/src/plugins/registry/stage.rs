@@ -17,7 +17,7 @@ use super::{
     find::{Found, find},
     instance::{Home, Instance},
     schema::check,
-    settings::RegistrySettings,
+    settings::{PluginsConfig, RegistrySettings},
     spec::{ByHand, PluginSource, PluginSpec, no_config},
 };
 use crate::{
@@ -45,7 +45,7 @@ use crate::{
 /// Time limit of the construction of an instance (rule E4).
 const CONSTRUCTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The parts that make instances.
+/// Makes instances.
 pub(super) struct Stage {
     shared: Arc<HostShared>,
     compiled: BTreeMap<String, (Compiled, Arc<Manifest>)>,
@@ -181,8 +181,9 @@ impl Stage {
     ) -> Result<LoadedLibrary, PluginError> {
         let options =
             VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
-        let max_retired_images = self.settings.plugins.max_retired_images;
-        Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images }).await?)
+        let PluginsConfig { max_retired_images, ref trial, .. } = self.settings.plugins;
+        let trial = trial.as_ref();
+        Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images, trial }).await?)
     }
 
     /// Loads a new generation of a library, for all its instances (rule D4).

@@ -173,10 +173,7 @@ impl PluginError {
     pub(in crate::plugins) fn is_of_its_code(&self) -> bool {
         match self {
             PluginError::Library { error, .. } => {
-                matches!(
-                    error,
-                    LibraryError::Dlopen(_) | LibraryError::NoEntry { .. } | LibraryError::Layout(_)
-                )
+                matches!(error, LibraryError::Trial(_) | LibraryError::Dlopen(_) | LibraryError::Layout(_))
             }
             PluginError::Config { .. } | PluginError::Construction { .. } => true,
             _ => false,

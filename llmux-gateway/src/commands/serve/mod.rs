@@ -3,16 +3,14 @@
 //! Order of the end: `/readyz` responds with 503, the listeners close, requests end within a bound, plugins are cleaned up.
 //! Deliberately absent: what the listeners serve (`http::api`, `admin::router`).
 
+mod ending;
 mod runtime_waker;
 mod signals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use llmux_core::{
-    Client,
-    plugins::{Guards, PluginState},
-};
+use llmux_core::plugins::{Guards, PluginState, report_crashes};
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,
@@ -20,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use self::signals::{Hangups, Signals};
+use self::{
+    ending::Ending,
+    signals::{Signal, Signals},
+};
 use super::cli::Serve;
 use crate::{
     admin::{
@@ -39,9 +40,6 @@ use crate::{
     },
     terminal::logging::{self, Level},
 };
-
-/// Longest time to wait, after the last request, for the hooks that report how requests ended.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// End of the start line if there is no configuration file.
 const NO_FILE: &str = "; no configuration file: the model `echo` answers, for trying out";
@@ -79,10 +77,11 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         "off" => None,
         admin => Some(guarded(admin, tokens).await?),
     };
-    let (mut signals, mut hangups) = (Signals::new()?, Hangups::new()?);
+    let mut signals = Signals::start()?;
+    report_crashes();
     let client = tokio::select! {
         client = client::build(&loaded, builder) => client?,
-        signal = signals.next() => return Err(CliError::new(format!("{signal} during the start"))),
+        signal = signals.end() => return Err(CliError::new(format!("{signal} during the start"))),
     };
     match &loaded.path {
         Some(path) => tracing::info!("configuration: {}", path.display()),
@@ -158,20 +157,21 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         at += &format!(", admin API on http://{address}");
     }
     drop(alive);
+    signals.serve(Ending { client: client.clone(), settings: settings.clone() });
     let list = client.plugins().list();
     let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
     let line = format!("llmux {} listens on {at}, {count} {plugins}{note}\n", env!("CARGO_PKG_VERSION"));
     if let Err(error) = llmux_terminal::print(&line) {
-        clean_up(&client).await;
+        Ending { client, settings }.clean_up().await;
         reloader.close();
         return Err(error);
     }
 
     let signal = loop {
-        tokio::select! {
-            signal = signals.next() => break signal,
-            () = hangups.next() => {
+        match signals.next().await {
+            Signal::End(name) => break name,
+            Signal::Reload => {
                 // The log reports the result.
                 let reloader = reloader.clone();
                 tokio::spawn(async move { reloader.reload("config", Guards::Keep).await });
@@ -180,25 +180,19 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     };
     tracing::info!("{signal}: shutting down; a second signal ends the process at once");
     let (delay, drain) = (settings.load().shutdown_delay, settings.load().drain_timeout);
-    let end = async {
-        let _ = phase.send(Phase::Leaving);
-        tokio::time::sleep(delay).await;
-        let _ = phase.send(Phase::Draining);
-        for listener in listeners {
-            let _ = listener.await;
-        }
-        if timeout(drain, all_gone.recv()).await.is_err() {
-            tracing::warn!("requests did not end within {drain:?}, and are dropped");
-        }
-        let _ = phase.send(Phase::Over);
-        clean_up(&client).await;
-    };
-    let result = tokio::select! {
-        () = end => Ok(()),
-        signal = signals.next() => Err(CliError::new(format!("{signal} again: ended before everything was cleaned up"))),
-    };
+    let _ = phase.send(Phase::Leaving);
+    tokio::time::sleep(delay).await;
+    let _ = phase.send(Phase::Draining);
+    for listener in listeners {
+        let _ = listener.await;
+    }
+    if timeout(drain, all_gone.recv()).await.is_err() {
+        tracing::warn!("requests did not end within {drain:?}, and are dropped");
+    }
+    let _ = phase.send(Phase::Over);
+    Ending { client, settings }.clean_up().await;
     reloader.close();
-    result
+    Ok(())
 }
 
 fn share<T>(value: T) -> Arc<ArcSwap<T>> {
@@ -224,15 +218,4 @@ async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
     let local_token = LocalToken::create(address)?;
     let tokens = AdminTokens::local(local_token.token());
     Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
-}
-
-async fn clean_up(client: &Client) {
-    let report = client.shutdown(LAST_WORDS).await;
-    for (instance, error) in &report.errors {
-        tracing::error!(instance, "cleanup: {error}");
-    }
-    match report.drained {
-        true => tracing::info!("all requests have ended, and all plugins are cleaned up"),
-        false => tracing::warn!("some requests had not ended"),
-    }
 }
