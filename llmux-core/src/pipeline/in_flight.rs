@@ -7,7 +7,9 @@ use super::{
     config::PipelineConfig,
     context::{Collected, RequestContext},
     head::Head,
+    report::{AnsweredBy, AttemptReport},
     states::States,
+    usage::Meter,
     waiting::Completions,
 };
 use crate::{
@@ -41,6 +43,10 @@ pub(crate) struct InFlight {
     /// Number of instances that had their turn in this attempt's pre chain.
     pub(crate) ran: usize,
     pub(crate) cancel: Cancel,
+    /// The party that gave the outcome of this attempt.
+    pub(crate) answered_by: AnsweredBy,
+    /// The attempts so far that called a provider.
+    pub(crate) attempts: Vec<AttemptReport>,
     /// The models to try if this one fails.
     pub(crate) fallbacks: std::vec::IntoIter<Arc<str>>,
 }
@@ -59,7 +65,9 @@ impl InFlight {
         self.body = Body::new(document, self.shared.config.max_body_bytes);
         self.upstream_body = None;
         self.ran = 0;
-        self.resolve();
+        self.answered_by = AnsweredBy::default();
+        // No provider has been called (rule X5).
+        self.context.deployment = None;
     }
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
@@ -82,19 +90,14 @@ impl InFlight {
         }
     }
 
-    /// Resolves the route again if a hook named another model (rule P6).
+    /// Takes the model over that a hook named (rule P6).
     pub(super) fn follow_model(&mut self) {
         let model = self.body.document().and_then(|document| document.get_str("/model"));
         if let Some(model) = model
             && *model != *self.context.model
         {
             self.context.model = model.into();
-            self.resolve();
         }
-    }
-
-    fn resolve(&mut self) {
-        self.context.deployment = self.shared.upstream.first(&self.context.model).cloned();
     }
 
     /// Sends the request to the provider and waits for the whole response.
@@ -107,6 +110,16 @@ impl InFlight {
     pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
         upstream.stream(self.upstream_call()?).await
+    }
+
+    /// Reports the answer of the provider, if this attempt called one. `unread` is the rest of its stream.
+    pub(super) fn report_attempt(&mut self, status: u16, meter: &Meter, unread: Option<Events>) {
+        let Some(deployment) = self.context.deployment.clone() else { return };
+        if matches!(self.answered_by, AnsweredBy::Host) {
+            self.answered_by = AnsweredBy::Provider;
+        }
+        let usage = meter.usage(self.upstream_body.as_ref().unwrap_or(&self.original));
+        self.attempts.push(AttemptReport { deployment, status, usage, unread });
     }
 
     fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {

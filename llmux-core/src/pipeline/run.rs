@@ -14,6 +14,7 @@ use super::{
     report::Report,
     snapshot::Snapshot,
     stream::{self, StreamItem},
+    usage::Meter,
 };
 use crate::{document::Document, error::Error};
 
@@ -40,6 +41,14 @@ async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Documen
     let mut may_fall_back = true;
     let request_id = request.context.request_id.clone();
     let result = contained(&request_id, ask(request, snapshot, &mut may_fall_back)).await;
+    // The provider's answer counts as it came, whatever becomes of it.
+    if request.context.deployment.is_some() {
+        let (status, meter) = match &result {
+            Ok(response) => (200, Meter::of_response(response)),
+            Err(error) => (error.status(), Meter::default()),
+        };
+        request.report_attempt(status, &meter, None);
+    }
     // If the caller left before the first post hook, it has not seen the answer (rule Q3).
     let result = if request.cancel.is_cancelled() { Err(Error::cancelled()) } else { result };
     (contained(&request_id, chain::post(request, snapshot, result)).await, may_fall_back)

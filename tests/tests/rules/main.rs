@@ -22,3 +22,4 @@ mod pre_hooks;
 mod seen;
 mod services;
 mod streams;
+mod usage;
