@@ -131,9 +131,9 @@ in_every_way! {
     anywhere:
     what_cannot_change_the_answer_does_not_count
     what_can_change_the_answer_counts
-    tenants_share_only_where_the_operator_says_so
-    the_parts_that_the_operator_names_tell_answers_apart;
+    tenants_share_only_where_the_operator_says_so;
     in_this_process:
+    the_parts_that_the_operator_names_tell_answers_apart
     a_value_counts_as_it_is_at_the_caches_turn
     the_order_of_members_and_white_space_do_not_count
     another_endpoint_is_another_request
