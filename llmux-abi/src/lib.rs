@@ -29,9 +29,10 @@ pub mod types;
 #[doc(hidden)]
 pub use sdk::export;
 pub use sdk::{
-    Chunk, ChunkFlow, ChunkSource, Completion, Configuration, Context, Counter, Document, Ending, Error,
-    Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Message, NoConfig, OnError, Outcome, Plugin,
-    REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow, Streamed, Value,
+    AnsweredBy, Attempt, Chunk, ChunkFlow, ChunkSource, Completion, Configuration, Context, Counter,
+    Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Message, NoConfig,
+    OnError, Outcome, Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd,
+    StreamFlow, Streamed, Value,
 };
 pub use types::Usage;
 
@@ -44,9 +45,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error, Flow, Host, HttpRequest,
-        NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit, StreamEnd, StreamFlow,
-        Streamed, Usage, Value, export_plugin,
+        AnsweredBy, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error, Flow, Host,
+        HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit, StreamEnd,
+        StreamFlow, Streamed, Usage, Value, export_plugin,
     };
     pub use tracing::{debug, error, info, trace, warn};
 }

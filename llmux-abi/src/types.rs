@@ -3,6 +3,8 @@
 //! Members that a struct does not name are kept in `extra`, so parsing a body and writing it again loses nothing.
 //! The structs follow OpenAI's API reference ("Create chat completion").
 
+use std::ops::Add;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -134,6 +136,23 @@ pub struct Usage {
     /// Number of all tokens.
     #[serde(default)]
     pub total_tokens: u64,
+    /// True if the host estimated the numbers, or some of them, because a provider reported none. Never part of the JSON.
+    #[serde(skip)]
+    pub is_estimated: bool,
+}
+
+/// Adds two usages. The sum is estimated if one of them is.
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.saturating_add(other.completion_tokens),
+            total_tokens: self.total_tokens.saturating_add(other.total_tokens),
+            is_estimated: self.is_estimated || other.is_estimated,
+        }
+    }
 }
 
 impl Usage {
@@ -143,6 +162,7 @@ impl Usage {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
+            is_estimated: false,
         }
     }
 }

@@ -141,10 +141,13 @@ pinned!(raw_report, outcome::RawReport, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(report_table, outcome::ReportTable, size 24, align 8, {
+pinned!(report_table, outcome::ReportTable, size 48, align 8, {
     kind 0
     number 8
     document 16
+    text 24
+    attempt_text 32
+    attempt_number 40
 });
 pinned!(raw_stream, stream::RawStream, size 16, align 8, {
     object 0
@@ -158,7 +161,7 @@ pinned!(raw_answer, flow::RawAnswer, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(answer_table, flow::AnswerTable, size 56, align 8, {
+pinned!(answer_table, flow::AnswerTable, size 64, align 8, {
     respond 0
     respond_stream 8
     reject 16
@@ -166,6 +169,7 @@ pinned!(answer_table, flow::AnswerTable, size 56, align 8, {
     emit 32
     end_stream 40
     failed 48
+    cached 56
 });
 pinned!(raw_value, value::RawValue, size 32, align 8, {
     kind 0
@@ -237,6 +241,21 @@ fn codes_keep_their_numbers() {
         ("outcome::REPORT_TOTAL_TOKENS", outcome::REPORT_TOTAL_TOKENS, 4),
         ("outcome::REPORT_STATUS", outcome::REPORT_STATUS, 5),
         ("outcome::REPORT_CHUNKS", outcome::REPORT_CHUNKS, 6),
+        ("outcome::REPORT_IS_ESTIMATED", outcome::REPORT_IS_ESTIMATED, 7),
+        ("outcome::REPORT_ANSWERED_BY", outcome::REPORT_ANSWERED_BY, 8),
+        ("outcome::REPORT_ATTEMPTS", outcome::REPORT_ATTEMPTS, 9),
+        ("outcome::REPORT_ANSWERER", outcome::REPORT_ANSWERER, 0),
+        ("outcome::ANSWERED_BY_HOST", outcome::ANSWERED_BY_HOST, 0),
+        ("outcome::ANSWERED_BY_PROVIDER", outcome::ANSWERED_BY_PROVIDER, 1),
+        ("outcome::ANSWERED_BY_PLUGIN", outcome::ANSWERED_BY_PLUGIN, 2),
+        ("outcome::ANSWERED_BY_CACHE", outcome::ANSWERED_BY_CACHE, 3),
+        ("outcome::ATTEMPT_PROVIDER", outcome::ATTEMPT_PROVIDER, 0),
+        ("outcome::ATTEMPT_DEPLOYMENT", outcome::ATTEMPT_DEPLOYMENT, 1),
+        ("outcome::ATTEMPT_STATUS", outcome::ATTEMPT_STATUS, 0),
+        ("outcome::ATTEMPT_PROMPT_TOKENS", outcome::ATTEMPT_PROMPT_TOKENS, 1),
+        ("outcome::ATTEMPT_COMPLETION_TOKENS", outcome::ATTEMPT_COMPLETION_TOKENS, 2),
+        ("outcome::ATTEMPT_TOTAL_TOKENS", outcome::ATTEMPT_TOTAL_TOKENS, 3),
+        ("outcome::ATTEMPT_IS_ESTIMATED", outcome::ATTEMPT_IS_ESTIMATED, 4),
         ("value::VALUE_STRING", value::VALUE_STRING, 0),
         ("value::VALUE_INTEGER", value::VALUE_INTEGER, 1),
         ("value::VALUE_FLOAT", value::VALUE_FLOAT, 2),

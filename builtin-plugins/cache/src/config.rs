@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use llmux_abi::{Error, Result};
+use llmux_request_part::Part;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct Config {
     pub max_entry_bytes: usize,
     /// `true`: requests with different API keys share answers.
     pub shared: bool,
+    /// Further parts of a request that tell answers apart: `header:NAME`, `user`, `value:NAME` (a value of the context at
+    /// the cache's turn), `api_key`, `model`. Name here what later plugins or providers decide by, beyond the body.
+    pub vary: Vec<String>,
     /// `true`: identical plain requests that miss at the same time wait for one call. Streams never wait.
     pub coalesce: bool,
     /// The Redis server, as `redis://[user:password@]host[:port][/database]`. Required for `redis`.
@@ -51,6 +55,7 @@ impl Default for Config {
             max_bytes: 256 << 20,
             max_entry_bytes: 1 << 20,
             shared: false,
+            vary: Vec::new(),
             coalesce: false,
             url: None,
             prefix: "llmux:cache:".to_owned(),
@@ -70,6 +75,14 @@ pub enum Backend {
 }
 
 impl Config {
+    /// Returns the parts of `vary`.
+    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
+        let part = |text: &String| {
+            Part::parse(text).map_err(|error| Error::new(format!("vary {}", error.message())))
+        };
+        self.vary.iter().map(part).collect()
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
         let refuse = |why: &str| Err(Error::new(why));
@@ -85,7 +98,7 @@ impl Config {
         if self.timeout.is_zero() {
             return refuse("`timeout` must be greater than 0");
         }
-        Ok(())
+        self.parts().map(drop)
     }
 }
 
@@ -114,6 +127,8 @@ mod tests {
             (json!({"backend": "redis"}), "url"),
             (json!({"backend": "disk"}), "disk"),
             (json!({"tll": "1h"}), "tll"),
+            (json!({"vary": ["x-tier"]}), "vary `x-tier`"),
+            (json!({"vary": ["header:Authorization"]}), "redacted"),
         ] {
             let error = check(config).expect_err(named);
             assert!(error.contains(named), "{error}");

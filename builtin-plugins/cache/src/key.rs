@@ -1,12 +1,13 @@
 //! The key of a request: requests with equal keys share an answer.
 //!
-//! A key is a SHA-256 over the endpoint, the tenant and the body. The tenant is the id of the API key: two tenants
-//! never share an answer unless the operator sets `shared`. Every member of the body counts, known or not, except
+//! A key is a SHA-256 over the endpoint, the tenant, the parts that the operator names in `vary`, and the body. The
+//! tenant is the id of the API key: two tenants never share an answer unless the operator sets `shared`. Every member of the body counts, known or not, except
 //! the members that cannot change the answer.
 
 use std::{fmt, sync::Arc};
 
 use llmux_abi::{Context, Request};
+use llmux_request_part::Part;
 use sha2::{Digest, Sha256};
 
 use crate::canonical::canonical;
@@ -44,11 +45,12 @@ impl fmt::Display for Key {
 pub(crate) struct KeyMaker {
     closure: Option<KeyClosure>,
     shared: bool,
+    vary: Vec<Part>,
 }
 
 impl KeyMaker {
-    pub(crate) fn new(closure: Option<KeyClosure>, shared: bool) -> Self {
-        Self { closure, shared }
+    pub(crate) fn new(closure: Option<KeyClosure>, shared: bool, vary: Vec<Part>) -> Self {
+        Self { closure, shared, vary }
     }
 
     /// Returns the key of a request, or `None` if the request must not be cached.
@@ -57,27 +59,46 @@ impl KeyMaker {
             Some(closure) => closure(ctx, request)?.into_bytes(),
             None => canonical(request.text("")?, &LEAVE_OUT)?,
         };
-        let tenant = if self.shared { None } else { ctx.key_id() };
-        Some(hash(ctx.endpoint(), tenant, &what))
+        let mut hash = Hash::new(ctx.endpoint());
+        hash.part(if self.shared { None } else { ctx.key_id() });
+        for part in &self.vary {
+            part.with_value(ctx, |value| hash.part(value));
+        }
+        Some(hash.key(&what))
     }
 }
 
-/// Hashes the parts of a key. Endpoint and tenant are preceded by their length, so that different parts never give the
-/// same input.
-fn hash(endpoint: &str, tenant: Option<&str>, what: &[u8]) -> Key {
-    let mut hash = Sha256::new();
-    hash.update((endpoint.len() as u64).to_le_bytes());
-    hash.update(endpoint);
-    // A missing tenant differs from a tenant with an empty name.
-    hash.update(tenant.map_or(u64::MAX, |tenant| tenant.len() as u64).to_le_bytes());
-    hash.update(tenant.unwrap_or_default());
-    hash.update(what);
-    Key(hash.finalize().into())
+/// The hash of a key. Each part is preceded by its length, so that different parts never give the same input.
+struct Hash(Sha256);
+
+impl Hash {
+    fn new(endpoint: &str) -> Self {
+        let mut hash = Self(Sha256::new());
+        hash.part(Some(endpoint));
+        hash
+    }
+
+    /// Adds a part. A missing part differs from an empty one.
+    fn part(&mut self, part: Option<&str>) {
+        self.0.update(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        self.0.update(part.unwrap_or_default());
+    }
+
+    fn key(mut self, what: &[u8]) -> Key {
+        self.0.update(what);
+        Key(self.0.finalize().into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hash(endpoint: &str, tenant: Option<&str>, what: &[u8]) -> Key {
+        let mut hash = Hash::new(endpoint);
+        hash.part(tenant);
+        hash.key(what)
+    }
 
     #[test]
     fn endpoint_tenant_and_body_all_count() {
@@ -110,6 +131,6 @@ pub(crate) mod testing {
     use super::Key;
 
     pub(crate) fn key(number: u64) -> Key {
-        super::hash("test", None, &number.to_le_bytes())
+        super::Hash::new("test").key(&number.to_le_bytes())
     }
 }

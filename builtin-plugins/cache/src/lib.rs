@@ -94,7 +94,7 @@ impl Cache {
         };
         Ok(Self {
             host,
-            keys: KeyMaker::new(closure, config.shared),
+            keys: KeyMaker::new(closure, config.shared, config.parts()?),
             store,
             ttl: config.ttl,
             max_entry_bytes: config.max_entry_bytes,
@@ -189,6 +189,7 @@ impl Plugin for Cache {
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let Some((key, entry)) = self.look_up(ctx, request).await else { return Ok(Flow::Continue) };
         Ok(ShortCircuit::respond_json(entry.response())
+            .with_cached(true)
             .with_metadata("cache_hit", true)
             .with_metadata("cache_key", key.to_string())
             .into())
@@ -199,10 +200,11 @@ impl Plugin for Cache {
         let key = key.to_string();
         if entry.events().is_none() {
             // The host converts the response to a stream.
-            let answer = ShortCircuit::respond_json(entry.response());
+            let answer = ShortCircuit::respond_json(entry.response()).with_cached(true);
             return Ok(answer.with_metadata("cache_hit", true).with_metadata("cache_key", key).into());
         }
         Ok(Streamed::events(entry::replay(entry))
+            .with_cached(true)
             .with_metadata("cache_hit", true)
             .with_metadata("cache_key", key)
             .into())
@@ -294,8 +296,14 @@ impl Builder {
         self
     }
 
+    /// Sets further parts of a request that tell answers apart, as the `vary` of the configuration.
+    pub fn vary(mut self, vary: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.vary = vary.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets the closure that identifies a request. Requests share an answer if the closure returns the same text
-    /// for them and their endpoint is the same; unless `shared` is set, also their API key. If the closure returns
+    /// for them and their endpoint is the same, and their parts of `vary`; unless `shared` is set, also their API key. If the closure returns
     /// `None`, the request is neither looked up nor stored.
     pub fn key(
         mut self,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use llmux_abi::{Completion, Context, Ending, Request, Usage};
+use llmux_abi::{AnsweredBy, Completion, Context, Ending, Request, Usage};
 
 use crate::{body::Bodies, config::Level};
 
@@ -82,6 +82,8 @@ pub(crate) struct Ended {
     latency: Duration,
     first_chunk: Option<Duration>,
     usage: Option<Usage>,
+    /// The name of the provider or of the instance that answered.
+    answered_by: Option<String>,
     cache_hit: bool,
     rate_limited: bool,
     cancelled: bool,
@@ -91,7 +93,7 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) fn of(ctx: &Context<'_>, completion: &Completion<'_>, bodies: &Bodies) -> Self {
-        let ending = completion.ending();
+        let (ending, answered_by) = (completion.ending(), completion.answered_by());
         let cancelled = ending == Ending::Cancelled;
         let error = match ending {
             // The message is redacted: some providers repeat a wrong key in it.
@@ -103,7 +105,13 @@ impl Ended {
             latency: completion.latency(),
             first_chunk: completion.first_chunk(),
             usage: completion.usage(),
-            cache_hit: ctx.get_bool("cache_hit").unwrap_or(false),
+            answered_by: match answered_by {
+                AnsweredBy::Provider(name) | AnsweredBy::Plugin(name) | AnsweredBy::Cache(name) => {
+                    Some(name.to_owned())
+                }
+                _ => None,
+            },
+            cache_hit: matches!(answered_by, AnsweredBy::Cache(_)),
             rate_limited: ctx.get_bool("rate_limited").unwrap_or(false),
             cancelled,
             error,
@@ -122,7 +130,6 @@ pub(crate) fn started(level: Level, who: &Who<'_>, asked: &Asked, body: Option<&
         request_id = who.request_id,
         endpoint = who.endpoint,
         model = who.model,
-        provider = who.provider,
         attempt = who.attempt,
         stream = who.stream,
         messages = asked.messages,
@@ -183,7 +190,9 @@ pub(crate) fn ended(
         prompt_tokens = ended.usage.map(|usage| usage.prompt_tokens),
         completion_tokens = ended.usage.map(|usage| usage.completion_tokens),
         total_tokens = ended.usage.map(|usage| usage.total_tokens),
+        tokens_estimated = ended.usage.filter(|usage| usage.is_estimated).map(|_| true),
         finish_reason,
+        answered_by = ended.answered_by.as_deref(),
         cache_hit = ended.cache_hit,
         rate_limited = ended.rate_limited,
         error_type,

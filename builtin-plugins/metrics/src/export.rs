@@ -75,7 +75,7 @@ impl Export {
         if let (Some(speed), Some(tokens)) = (&self.speed, request.tokens_per_second()) {
             speed.observe(&who, tokens);
         }
-        if let (Some(tokens), Some(usage)) = (&self.tokens, request.tokens_used()) {
+        if let (Some(tokens), Some(usage)) = (&self.tokens, request.usage) {
             tokens.add(&["prompt"], usage.prompt_tokens as f64);
             tokens.add(&["completion"], usage.completion_tokens as f64);
         }

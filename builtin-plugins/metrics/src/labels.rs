@@ -3,6 +3,9 @@
 //! The first names of each label are kept. Once the bound is reached, a new name is replaced by `other`. A name longer
 //! than 128 bytes is always replaced by `other`. Names are never removed, because the metrics reported under them
 //! remain.
+//!
+//! A model's name is kept only once a provider was called for it. Until then it is replaced by `unknown`, so that no
+//! client takes the places of real names with invented ones.
 
 use std::{
     collections::HashSet,
@@ -13,6 +16,8 @@ use crate::request::RequestMetrics;
 
 /// The label value of names beyond the bound.
 pub(crate) const OTHER: &str = "other";
+/// The label value of a model for which no provider was called.
+pub(crate) const UNKNOWN: &str = "unknown";
 /// The label value of an empty or missing name.
 pub(crate) const NONE: &str = "none";
 
@@ -51,7 +56,10 @@ impl Labels {
         let names = &mut *self.names.lock().unwrap_or_else(PoisonError::into_inner);
         Bounded {
             endpoint: self.name(&mut names.endpoints, &request.endpoint),
-            model: self.name(&mut names.models, &request.model),
+            model: match request.provider {
+                Some(_) => self.name(&mut names.models, &request.model),
+                None => names.models.get(&*request.model).cloned().unwrap_or_else(|| UNKNOWN.into()),
+            },
             provider: self.name(&mut names.providers, request.provider.as_deref().unwrap_or_default()),
             outcome: self.name(&mut names.outcomes, request.outcome.as_str()),
         }
@@ -89,6 +97,15 @@ mod tests {
         }
         assert_eq!(&*model(&labels, "one more"), OTHER);
         assert_eq!(&*model(&labels, "m7"), "m7", "known names stay");
+    }
+
+    #[test]
+    fn a_model_has_its_name_once_a_provider_was_called_for_it() {
+        let labels = Labels::new(10);
+        let refused = RequestMetrics { provider: None, ..request("m", RequestOutcome::Success, 1) };
+        assert_eq!(&*labels.bound(&refused).model, UNKNOWN);
+        assert_eq!(&*model(&labels, "m"), "m");
+        assert_eq!(&*labels.bound(&refused).model, "m", "as an answer from a cache");
     }
 
     #[test]

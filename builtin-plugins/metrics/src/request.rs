@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use llmux_abi::{Completion, Context, Ending, Usage};
+use llmux_abi::{AnsweredBy, Completion, Context, Ending, Usage};
 
 /// The end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct RequestMetrics {
     pub endpoint: String,
     /// The model that the request named at the last attempt.
     pub model: String,
-    /// The provider of the last attempt. `None` if a plugin ended the request before a provider was chosen.
+    /// The provider of the last attempt. `None` if that attempt called no provider.
     pub provider: Option<String>,
     /// The id of the API key.
     pub key_id: Option<String>,
@@ -58,7 +58,8 @@ pub struct RequestMetrics {
     pub latency: Duration,
     /// The time from arrival to the first chunk; streams only.
     pub first_token: Option<Duration>,
-    /// The usage that the answer states. An answer from a cache repeats the usage of the original request.
+    /// The tokens that this request used, as providers reported them or as the host estimates them. `None` for an answer
+    /// from a cache.
     pub usage: Option<Usage>,
     /// True if the answer came from a cache.
     pub cache_hit: bool,
@@ -92,20 +93,15 @@ impl RequestMetrics {
             latency: completion.latency(),
             first_token: completion.first_chunk(),
             usage: completion.usage(),
-            cache_hit: ctx.get_bool("cache_hit").unwrap_or(false),
+            cache_hit: matches!(completion.answered_by(), AnsweredBy::Cache(_)),
             rate_limited: ctx.get_bool("rate_limited").unwrap_or(false),
         }
     }
 
-    /// Returns the tokens that this request used; `None` for an answer from a cache.
-    pub fn tokens_used(&self) -> Option<Usage> {
-        self.usage.filter(|_| !self.cache_hit)
-    }
-
     /// Returns the tokens of the answer per second; for a stream, measured from the first chunk. `None` without
-    /// usage, for a duration of zero, for an answer from a cache, and for a request that did not succeed.
+    /// usage, for a duration of zero, and for a request that did not succeed.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        let tokens = self.tokens_used()?.completion_tokens;
+        let tokens = self.usage?.completion_tokens;
         let time = self.latency.saturating_sub(self.first_token.unwrap_or_default()).as_secs_f64();
         (self.outcome == RequestOutcome::Success && tokens > 0 && time > 0.0).then(|| tokens as f64 / time)
     }
@@ -149,8 +145,8 @@ mod tests {
         assert_eq!(one.tokens_per_second(), Some(10.0));
         one.first_token = None;
         assert_eq!(one.tokens_per_second(), Some(5.0));
-        one.cache_hit = true;
-        assert_eq!((one.tokens_per_second(), one.tokens_used()), (None, None));
+        one.usage = None;
+        assert_eq!(one.tokens_per_second(), None);
         assert_eq!(request("m", RequestOutcome::Cancelled, 2_000).tokens_per_second(), None);
         assert_eq!(request("m", RequestOutcome::Success, 0).tokens_per_second(), None);
     }

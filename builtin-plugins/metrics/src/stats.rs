@@ -108,7 +108,7 @@ impl Table {
         }
         counts.cache_hits += u64::from(request.cache_hit);
         counts.rate_limited += u64::from(request.rate_limited);
-        if let Some(usage) = request.tokens_used() {
+        if let Some(usage) = request.usage {
             // A provider may state any number.
             for (count, tokens) in [
                 (&mut counts.prompt_tokens, usage.prompt_tokens),

@@ -17,9 +17,10 @@ pub struct Config {
     /// Size of the bucket: requests that a key may make at once after a pause. Default: one second's worth, at least 1.
     #[schemars(range(min = 1))]
     pub burst: Option<u32>,
-    /// Tokens per minute that each key gets, charged from the usage that answers state. A request is refused while the
-    /// key has no tokens left. If an answer used more tokens than were left, the balance becomes negative. Default: no
-    /// limit.
+    /// Tokens per minute that each key gets. A request is refused while the key has no tokens left. An admitted request
+    /// reserves a quarter of the bytes of its body, and its `max_tokens` as up to 1,024. At its end, the usage that
+    /// providers reported (or the host's estimate) takes the place of the reservation. If more tokens were used than were
+    /// left, the balance becomes negative. Default: no limit.
     #[schemars(range(min = 1))]
     pub tokens_per_minute: Option<u64>,
     /// Key whose limit a request counts against: `global`, `api_key`, `user`, `model`, `header:NAME`, `value:NAME` (a

@@ -14,7 +14,8 @@ use std::{
     sync::Arc,
 };
 
-use llmux_abi::{Context, Error, REDACTED_HEADERS, Result, Value};
+use llmux_abi::{Context, Error, Result};
+use llmux_request_part::Part;
 use sha2::{Digest, Sha256};
 
 use crate::config::KeyConfig;
@@ -36,84 +37,6 @@ enum Source {
     Closure(Closure),
 }
 
-#[derive(Debug, PartialEq)]
-enum Part {
-    Global,
-    ApiKey,
-    User,
-    Model,
-    /// A request header, by its name in lower case. Configured as `header:NAME`.
-    Header(String),
-    Value(String),
-}
-
-impl Part {
-    fn parse(text: &str) -> Result<Self> {
-        match text.split_once(':') {
-            None => match text {
-                "global" => Ok(Part::Global),
-                "api_key" => Ok(Part::ApiKey),
-                "user" => Ok(Part::User),
-                "model" => Ok(Part::Model),
-                _ => Err(unknown(text)),
-            },
-            Some(("header", name)) => {
-                let name = name.to_ascii_lowercase();
-                let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-                if name.is_empty() || !name.bytes().all(is_token) {
-                    return Err(Error::new(format!("key `{text}`: not a valid header name")));
-                }
-                if REDACTED_HEADERS.contains(&name.as_str()) {
-                    let why = "plugins see that header redacted, so all requests would share one limit; use `api_key`";
-                    return Err(Error::new(format!("key `{text}`: {why}")));
-                }
-                Ok(Part::Header(name))
-            }
-            Some(("value", name)) if !name.is_empty() => Ok(Part::Value(name.to_owned())),
-            Some(_) => Err(unknown(text)),
-        }
-    }
-
-    fn name(&self) -> (&'static str, &str) {
-        match self {
-            Part::Global => ("global", ""),
-            Part::ApiKey => ("api_key", ""),
-            Part::User => ("user", ""),
-            Part::Model => ("model", ""),
-            Part::Header(name) => ("header:", name),
-            Part::Value(name) => ("value:", name),
-        }
-    }
-
-    /// Calls `see` with the request's value for this part, or with `None` if the request has no value.
-    fn with_value<R>(&self, ctx: &Context<'_>, see: impl FnOnce(Option<&str>) -> R) -> R {
-        match self {
-            Part::Global => see(None),
-            Part::ApiKey => see(ctx.key_id()),
-            Part::User => see(ctx.user()),
-            Part::Model => see(Some(ctx.model())),
-            Part::Header(name) => see(ctx.header(name)),
-            Part::Value(name) => match ctx.get_str(name) {
-                Some(text) => see(Some(text)),
-                None => match ctx.get(name) {
-                    Some(Value::String(text)) => see(Some(&text)),
-                    Some(Value::Integer(integer)) => see(Some(&integer.to_string())),
-                    Some(Value::Float(float)) => see(Some(&float.to_string())),
-                    Some(Value::Boolean(boolean)) => see(Some(&boolean.to_string())),
-                    Some(Value::Json(json)) => see(Some(&json.to_string())),
-                    // No value, or a value of a kind that this version does not know.
-                    _ => see(None),
-                },
-            },
-        }
-    }
-}
-
-fn unknown(text: &str) -> Error {
-    let known = "`global`, `api_key`, `user`, `model`, `header:NAME` and `value:NAME`";
-    Error::new(format!("key `{text}` is not one of {known}"))
-}
-
 impl Key {
     pub(crate) fn from_config(config: &KeyConfig) -> Result<Self> {
         let parts = match config {
@@ -123,7 +46,9 @@ impl Key {
             }
             KeyConfig::Many(parts) => parts,
         };
-        let parts = parts.iter().map(|part| Part::parse(part)).collect::<Result<_>>()?;
+        let part =
+            |text: &String| Part::parse(text).map_err(|error| Error::new(format!("key {}", error.message())));
+        let parts = parts.iter().map(part).collect::<Result<_>>()?;
         Ok(Self { source: Source::Parts(parts), secret: RandomState::new() })
     }
 
@@ -249,19 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused_by_name() {
-        for key in [
-            "",
-            "apikey",
-            "header:",
-            "header:a b",
-            "value:",
-            "team:x",
-            "header:Authorization",
-            "header:cookie",
-        ] {
-            let error = Part::parse(key).expect_err(key);
-            assert!(error.message().contains(&format!("`{key}`")), "{error}");
-        }
+        let one = Key::from_config(&KeyConfig::One("team:x".to_owned())).err().expect("no such part");
+        assert!(one.message().contains("key `team:x`"), "{one}");
         assert!(Key::from_config(&KeyConfig::Many(Vec::new())).is_err());
     }
 }

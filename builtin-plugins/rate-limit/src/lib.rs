@@ -1,8 +1,10 @@
 //! The rate-limit plugin: refuses requests over the limit of their key, before other plugins and the provider.
 //!
 //! A host loads the plugin as a library or compiles it in. A host that compiles it in can also set a closure for the
-//! key, with `RateLimit::builder()`. The pre hook decides, for plain requests and streams alike. `on_complete` charges
-//! the tokens that an answer used. One decision is made for each request of a client, fallback attempts included.
+//! key, with `RateLimit::builder()`. The pre hook decides, for plain requests and streams alike, and reserves tokens.
+//! `on_complete` settles: it replaces the reservation by the tokens that providers counted, and charges each further
+//! attempt that reached a provider as a request. One decision is made for each request of a client, fallback attempts
+//! included.
 //!
 //! Deliberately absent: queueing (a refusal states the time after which to retry), and limits on the content of a
 //! request.
@@ -27,9 +29,12 @@ pub use self::config::{Backend, Config, KeyConfig, OnBackendError};
 use self::{
     answer::Decision,
     key::Key,
-    local::{Clock, Local},
+    local::{Clock, Local, Settlement},
     remote::Remote,
 };
+
+/// The most tokens that a request reserves for its answer, and the number for a request that names no limit.
+const MAX_ANSWER_TOKENS: u64 = 1_024;
 
 /// The plugin.
 pub struct RateLimit {
@@ -37,7 +42,7 @@ pub struct RateLimit {
     local: Local,
     remote: Option<Remote>,
     on_backend_error: OnBackendError,
-    charges_tokens: bool,
+    tokens_per_minute: Option<u64>,
     /// The size of the bucket as text, for a header of every response.
     limit: String,
 }
@@ -46,8 +51,17 @@ pub struct RateLimit {
 #[derive(Default)]
 struct RequestState {
     decision: Option<Decision>,
-    /// The key to charge for tokens: its hash, and its text if the limit is kept in Redis.
-    charge: Option<(u64, Option<String>)>,
+    admitted: Option<Admitted>,
+}
+
+/// An admitted request, to be settled at its end.
+struct Admitted {
+    /// The hash of its key.
+    key: u64,
+    /// The text of its key, if Redis admitted it.
+    text: Option<String>,
+    /// The reserved tokens.
+    reserved: u64,
 }
 
 impl RateLimit {
@@ -95,27 +109,41 @@ impl RateLimit {
             local,
             remote,
             on_backend_error: config.on_backend_error,
-            charges_tokens: limits.tokens_per_minute.is_some(),
+            tokens_per_minute: limits.tokens_per_minute,
             limit: limits.burst.to_string(),
         })
     }
 
-    /// Returns the decision of the limiter. `None` if Redis is unavailable and `on_backend_error` is `deny`.
-    async fn decide(&self, hash: u64, text: Option<&str>) -> Option<Decision> {
+    /// Returns the decision of the limiter, and whether Redis made it. `None` if Redis is unavailable and
+    /// `on_backend_error` is `deny`.
+    async fn decide(&self, key: u64, text: Option<&str>, reserved: u64) -> Option<(Decision, bool)> {
         let Some(remote) = &self.remote else {
-            return Some(self.local.decide(hash));
+            return Some((self.local.decide(key, reserved), false));
         };
         // Boxed, so that the future of the hook stays small without Redis.
-        match Box::pin(remote.decide(text.unwrap_or_default())).await {
-            Ok(decision) => Some(decision),
+        match Box::pin(remote.decide(text.unwrap_or_default(), reserved)).await {
+            Ok(decision) => Some((decision, true)),
             Err(error) => {
                 debug!(%error, "the shared limit cannot be checked");
                 match self.on_backend_error {
-                    OnBackendError::Allow => Some(self.local.decide(hash)),
+                    OnBackendError::Allow => Some((self.local.decide(key, reserved), false)),
                     OnBackendError::Deny => None,
                 }
             }
         }
+    }
+
+    /// Returns the tokens that a request reserves: a quarter of its bytes and the answer's limit, but no more than a full
+    /// bucket. Zero without a limit of tokens.
+    fn reservation(&self, ctx: &Context<'_>, request: &Request<'_>) -> u64 {
+        let Some(full) = self.tokens_per_minute else { return 0 };
+        let limits = ["/max_tokens", "/max_completion_tokens", "/max_output_tokens"];
+        let answer = match ctx.endpoint() {
+            "embeddings" => 0,
+            _ => limits.into_iter().find_map(|limit| request.get(limit)).unwrap_or(MAX_ANSWER_TOKENS),
+        };
+        let bytes = request.text("").map_or(0, str::len) as u64;
+        (bytes / 4 + answer.min(MAX_ANSWER_TOKENS)).min(full)
     }
 }
 
@@ -127,7 +155,7 @@ impl Plugin for RateLimit {
         Self::with_key(config, key, &host)
     }
 
-    async fn pre_hook(&self, ctx: &mut Context<'_>, _request: &mut Request<'_>) -> Result<Flow> {
+    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         // Response headers are empty again at every attempt; the request was already counted.
         if ctx.attempt() > 1
             && let Some(decision) = ctx.state::<RequestState>().decision
@@ -135,9 +163,10 @@ impl Plugin for RateLimit {
             answer::set_headers(ctx, &self.limit, &decision);
             return Ok(Flow::Continue);
         }
-        let hash = self.key.hash(ctx);
+        let key = self.key.hash(ctx);
         let text = self.remote.is_some().then(|| self.key.text(ctx));
-        let Some(decision) = self.decide(hash, text.as_deref()).await else {
+        let reserved = self.reservation(ctx, request);
+        let Some((decision, is_remote)) = self.decide(key, text.as_deref(), reserved).await else {
             return Ok(answer::unavailable().into());
         };
         answer::set_headers(ctx, &self.limit, &decision);
@@ -145,32 +174,33 @@ impl Plugin for RateLimit {
             let text = text.unwrap_or_else(|| self.key.text(ctx));
             return Ok(answer::refuse(refusal, text).into());
         }
-        let charge = self.charges_tokens.then_some((hash, text));
-        *ctx.state::<RequestState>() = RequestState { decision: Some(decision), charge };
+        let admitted = Admitted { key, text: text.filter(|_| is_remote), reserved };
+        *ctx.state::<RequestState>() = RequestState { decision: Some(decision), admitted: Some(admitted) };
         Ok(Flow::Continue)
     }
 
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
-        if !self.charges_tokens {
-            return;
-        }
-        // An answer from a cache repeats the usage of the original request.
-        let is_hit = ctx.get_bool("cache_hit").unwrap_or(false);
-        let Some((hash, text)) = ctx.state::<RequestState>().charge.take().filter(|_| !is_hit) else {
+        let Some(Admitted { key, text, reserved }) = ctx.state::<RequestState>().admitted.take() else {
             return;
         };
-        let Some(usage) = completion.usage() else { return };
-        let tokens = usage.total_tokens.max(usage.prompt_tokens.saturating_add(usage.completion_tokens));
-        if tokens == 0 {
-            return;
-        }
+        let total = |usage: Usage| {
+            usage.total_tokens.max(usage.prompt_tokens.saturating_add(usage.completion_tokens))
+        };
+        let mut settlement = Settlement {
+            // The first attempt was counted when the request was admitted.
+            requests: completion.attempts().count().saturating_sub(1) as u32,
+            reserved,
+            used: completion.usage().filter(|_| self.tokens_per_minute.is_some()).map_or(0, total),
+        };
+        // The limiter that admitted a request settles it.
         if let (Some(remote), Some(text)) = (&self.remote, text) {
-            match remote.charge(&text, tokens).await {
+            match remote.settle(&text, settlement).await {
                 Ok(()) => return,
-                Err(error) => debug!(%error, "tokens cannot be charged to the shared limit"),
+                Err(error) => debug!(%error, "a request cannot be settled with the shared limit"),
             }
+            settlement.reserved = 0;
         }
-        self.local.charge(hash, tokens);
+        self.local.settle(key, settlement);
     }
 
     async fn cleanup(&self) -> Result<()> {

@@ -6,7 +6,8 @@
 //! instead would let a client clear its own bucket by inventing keys.
 //!
 //! Tokens are counted in a second table of the same kind, without `governor`, because a charge may exceed the tokens
-//! that are left. The state of a bucket is again one number: the time at which the bucket is full.
+//! that are left. The state of a bucket is again one number: the time at which the bucket is full. A request reserves
+//! tokens when it is admitted, and is settled at its end. A reservation that is never settled refills with time.
 
 use std::{
     collections::HashMap,
@@ -202,11 +203,35 @@ impl Tokens {
         nanos.try_into().unwrap_or(u64::MAX)
     }
 
-    /// Returns the time until a bucket has a whole token; `None` if it has one now.
-    fn wait(&self, key: u64) -> Option<Duration> {
-        let wait = self.buckets.until_full(key).saturating_sub(MINUTE - self.worth(1));
-        (wait > 0).then(|| Duration::from_nanos(wait))
+    /// Reserves tokens in a bucket that has a whole token. Otherwise returns the time until it has one.
+    fn reserve(&self, key: u64, tokens: u64) -> Result<(), Duration> {
+        let (worth, most) = (self.worth(tokens), MINUTE - self.worth(1));
+        let mut wait = 0;
+        self.buckets.update(key, |full_at, now| {
+            let full_at = full_at.unwrap_or(0).max(now);
+            wait = (full_at - now).saturating_sub(most);
+            if wait > 0 { full_at } else { full_at.saturating_add(worth) }
+        });
+        if wait > 0 { Err(Duration::from_nanos(wait)) } else { Ok(()) }
     }
+
+    /// Replaces reserved tokens by used ones. The balance may become negative.
+    fn settle(&self, key: u64, reserved: u64, used: u64) {
+        let (reserved, used) = (self.worth(reserved), self.worth(used));
+        self.buckets.update(key, |full_at, now| {
+            full_at.unwrap_or(0).saturating_sub(reserved).max(now).saturating_add(used)
+        });
+    }
+}
+
+/// The costs of a request at its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Settlement {
+    /// Attempts that reached a provider, beyond the first.
+    pub(crate) requests: u32,
+    /// The tokens that were reserved, and the tokens that were used instead.
+    pub(crate) reserved: u64,
+    pub(crate) used: u64,
 }
 
 impl Local {
@@ -227,9 +252,11 @@ impl Local {
         }
     }
 
-    /// Decides about a request of a key. An allowed request is counted.
-    pub(crate) fn decide(&self, key: u64) -> Decision {
-        if let Some(retry_after) = self.tokens.as_ref().and_then(|tokens| tokens.wait(key)) {
+    /// Decides about a request of a key. An allowed request is counted, and its tokens are reserved.
+    pub(crate) fn decide(&self, key: u64, reserved: u64) -> Decision {
+        if let Some(tokens) = &self.tokens
+            && let Err(retry_after) = tokens.reserve(key, reserved)
+        {
             let reset = Duration::from_nanos(self.requests.until_full(key));
             let used = reset.as_nanos().div_ceil(self.interval.as_nanos()) as u32;
             let refused = Some(Refusal { what: Limit::Tokens, retry_after });
@@ -242,6 +269,7 @@ impl Local {
                 Decision { remaining, reset: self.interval * used, refused: None }
             }
             Err(until) => {
+                self.settle(key, Settlement { requests: 0, reserved, used: 0 });
                 let now = clock::Clock::now(&self.clock);
                 // Never zero: a client must not retry at once.
                 let retry_after = until.wait_time_from(now).max(Duration::from_nanos(1));
@@ -255,11 +283,17 @@ impl Local {
         }
     }
 
-    /// Charges tokens to a key. The balance may become negative.
-    pub(crate) fn charge(&self, key: u64, used: u64) {
-        if let Some(tokens) = &self.tokens {
-            let worth = tokens.worth(used);
-            tokens.buckets.update(key, |full_at, now| full_at.unwrap_or(0).max(now).saturating_add(worth));
+    /// Charges a request at its end: the attempts beyond the first, and the used tokens instead of the reserved ones.
+    pub(crate) fn settle(&self, key: u64, Settlement { requests, reserved, used }: Settlement) {
+        if requests > 0 {
+            let worth = nanos(self.interval).saturating_mul(requests.into());
+            let charged = |full_at: Option<u64>, now| full_at.unwrap_or(0).max(now).saturating_add(worth);
+            self.requests.update(key, charged);
+        }
+        if let Some(tokens) = &self.tokens
+            && reserved != used
+        {
+            tokens.settle(key, reserved, used);
         }
     }
 

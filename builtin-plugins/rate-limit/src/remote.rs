@@ -6,10 +6,7 @@
 //!
 //! Names: `PREFIX{KEY}:requests` and `PREFIX{KEY}:tokens`; the braces keep both on one node of a cluster.
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{sync::LazyLock, time::Duration};
 
 use llmux_abi::Result;
 use llmux_redis_link::{Error, Link};
@@ -18,11 +15,12 @@ use redis::Script;
 use crate::{
     answer::{Decision, Limit, Refusal},
     config::{Config, Limits},
+    local::Settlement,
 };
 
 const MINUTE_MICROS: f64 = 60e6;
 
-/// Script that decides about one request. Returns four numbers: the limit that refuses (0: none, 1: requests, 2:
+/// Script that decides about one request, and reserves its tokens. Returns four numbers: the limit that refuses (0: none, 1: requests, 2:
 /// tokens), the remaining requests, the microseconds to wait, and the microseconds until the bucket is full.
 ///
 /// A double resolves a time of this size to a quarter of a microsecond, hence the tolerance of one.
@@ -31,13 +29,18 @@ static DECIDE: LazyLock<Script> = LazyLock::new(|| {
         r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local interval, burst, token = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local interval, burst, token, reserved = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
 local function remaining(at)
   return math.max(0, math.floor(burst - (at - now) / interval + 0.001))
 end
+local function set(key, at)
+  redis.call('SET', key, string.format('%.3f', at), 'PX', math.max(1, math.ceil((at - now) / 1000)))
+end
+local tokens_at = now
 if token > 0 then
-  local wait = tonumber(redis.call('GET', KEYS[2]) or now) - now - (60000000 - token)
+  tokens_at = math.max(tonumber(redis.call('GET', KEYS[2]) or now), now)
+  local wait = tokens_at - now - (60000000 - token)
   if wait > 1 then
     return {2, remaining(full_at), math.ceil(wait), math.ceil(full_at - now)}
   end
@@ -47,20 +50,30 @@ if wait > 1 then
   return {1, 0, math.ceil(wait), math.ceil(full_at - now)}
 end
 full_at = full_at + interval
-redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', math.max(1, math.ceil((full_at - now) / 1000)))
+set(KEYS[1], full_at)
+if reserved > 0 then
+  set(KEYS[2], tokens_at + reserved)
+end
 return {0, remaining(full_at), 0, math.ceil(full_at - now)}
 ",
     )
 });
 
-/// Script that charges tokens. The balance may become negative.
-static CHARGE: LazyLock<Script> = LazyLock::new(|| {
+/// Script that settles a request: charges further attempts, and the used tokens instead of the reserved ones. Both balances
+/// may become negative.
+static SETTLE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + tonumber(ARGV[1])
-redis.call('SET', KEYS[1], string.format('%.3f', full_at), 'PX', math.max(1, math.ceil((full_at - now) / 1000)))
+local function charge(key, released, charged)
+  if released ~= charged then
+    local at = math.max(tonumber(redis.call('GET', key) or now) - released, now) + charged
+    redis.call('SET', key, string.format('%.3f', at), 'PX', math.max(1, math.ceil((at - now) / 1000)))
+  end
+end
+charge(KEYS[1], 0, tonumber(ARGV[1]))
+charge(KEYS[2], tonumber(ARGV[2]), tonumber(ARGV[3]))
 return 1
 ",
     )
@@ -93,17 +106,18 @@ impl Remote {
         format!("{}{{{key}}}:{what}", self.prefix)
     }
 
-    /// Decides about a request of a key. An allowed request is counted.
-    pub(crate) async fn decide(&self, key: &str) -> Result<Decision, Error> {
+    /// Decides about a request of a key. An allowed request is counted, and its tokens are reserved.
+    pub(crate) async fn decide(&self, key: &str, reserved: u64) -> Result<Decision, Error> {
         // An unavailable server is the common error; the names are not built for it.
         if !self.link.is_up() {
             return Err(Error::Away);
         }
         let (requests, tokens) = (self.name(key, "requests"), self.name(key, "tokens"));
         let (interval, burst, token) = (self.interval, self.burst, self.token);
+        let reserved = token * reserved as f64;
         let answer = self.link.call(async move |mut connection| {
             let mut script = DECIDE.key(requests);
-            script.key(tokens).arg(interval).arg(burst).arg(token);
+            script.key(tokens).arg(interval).arg(burst).arg(token).arg(reserved);
             script.invoke_async::<(u8, u32, u64, u64)>(&mut connection).await
         });
         let (refused_by, remaining, wait, reset) = answer.await?;
@@ -116,12 +130,19 @@ impl Remote {
         Ok(Decision { remaining, reset: Duration::from_micros(reset), refused })
     }
 
-    /// Charges tokens to a key.
-    pub(crate) async fn charge(&self, key: &str, tokens: u64) -> Result<(), Error> {
-        let name: Arc<str> = self.name(key, "tokens").into();
-        let worth = self.token * tokens as f64;
+    /// Charges a request at its end: the attempts beyond the first, and the used tokens instead of the reserved ones.
+    pub(crate) async fn settle(&self, key: &str, settlement: Settlement) -> Result<(), Error> {
+        let Settlement { requests, reserved, used } = settlement;
+        if requests == 0 && reserved == used {
+            return Ok(());
+        }
+        let (counted, tokens) = (self.name(key, "requests"), self.name(key, "tokens"));
+        let requests = self.interval * f64::from(requests);
+        let [reserved, used] = [reserved, used].map(|tokens| self.token * tokens as f64);
         let answer = self.link.call(async move |mut connection| {
-            CHARGE.key(&*name).arg(worth).invoke_async::<u8>(&mut connection).await
+            let mut script = SETTLE.key(counted);
+            script.key(tokens).arg(requests).arg(reserved).arg(used);
+            script.invoke_async::<u8>(&mut connection).await
         });
         answer.await.map(drop)
     }

@@ -8,6 +8,7 @@
 //! | `cut…` | a stream breaks off after two chunks, a response is an error |
 //! | `hang…` | a stream stands still after its first two chunks, a response never arrives |
 //! | `hang-once…` | as `hang…`, but only for the first call |
+//! | `late…` | the usage of a stream comes a second after the end of its text |
 //! | `long…` | the text is 5 000 characters long |
 //! | `slow…` | an answer takes two seconds, a stream from its first chunk on |
 //! | `status-X` | a response object with this status; `status-broken` is completed and names an error |
@@ -80,6 +81,7 @@ fn turn(model: &str, asked: &Asked) -> Turn {
         _ if model.starts_with("cut") => {
             answer(None).cut_after(2, Some(Error::new(ErrorKind::BadGateway, "the upstream broke off")))
         }
+        _ if model.starts_with("late") && asked.stream => answer(Some((4, SLOW / 2))),
         _ if model.starts_with("slow") && asked.stream => answer(Some((1, SLOW))),
         _ if model.starts_with("slow") => answer(None).after(SLOW),
         _ => answer(None),

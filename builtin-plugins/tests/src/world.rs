@@ -34,7 +34,7 @@ pub struct Listed {
 }
 
 /// Models that the upstream serves.
-pub(crate) const MODELS: [&str; 18] = [
+pub(crate) const MODELS: [&str; 19] = [
     "m",
     "other",
     "gated",
@@ -44,6 +44,7 @@ pub(crate) const MODELS: [&str; 18] = [
     "fail-once",
     "cut",
     "hang",
+    "late",
     "long",
     "spare",
     "hang-once",

@@ -1,1 +1,5 @@
-//! Empty library. The tests of this package are in `tests/`, one file for each example in `llmux-abi/examples`.
+//! The example that a test runs beside another one. The tests are in `tests/`, one file for each example in
+//! `llmux-abi/examples`. A crate holds one plugin, so two examples of one test are in two crates.
+
+#[path = "../../examples/retry_json.rs"]
+pub mod retry_json;

@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use llmux_core::pipeline::Identity;
+use llmux_example_tests::retry_json::RetryJson;
+use llmux_plugin_cache::Cache;
 use llmux_testing::{Harness, HarnessReply};
 use serde_json::json;
 
@@ -48,4 +50,40 @@ async fn what_fails_is_not_charged() {
     spend(&harness, "ann", false).await.assert_rejected(500);
     spend(&harness, "ann", false).await.assert_ok();
     spend(&harness, "ann", false).await.assert_rejected(429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bill_is_exact_beside_a_cache_and_a_plugin_that_replaces_answers() {
+    let json = json!({"messages": [{"role": "user", "content": "as JSON"}], "response_format": {"type": "json_object"}});
+    for streams in [false, true] {
+        let harness = Harness::builder()
+            .plugin::<Budget>(json!({"tokens": 1_000}))
+            .plugin::<Cache>(json!({}))
+            .plugin::<RetryJson>(json!({}))
+            .build()
+            .await;
+        let ask = async |body: &serde_json::Value| {
+            let reply = if streams { harness.chat_stream(body).await } else { harness.chat(body).await };
+            harness.completed().await;
+            (reply, harness.metric("budget_tokens_charged_total", &[]))
+        };
+        // Tokens are words: the prompt has two.
+        let plain = json!("two words");
+        harness.respond_text("three more words").respond_text("Sure! No JSON").respond_text("{\"a\": 1}");
+        let (first, charged) = ask(&plain).await;
+        first.assert_ok().assert_header("x-cache", "miss");
+        assert_eq!(charged, Some(5.0), "streams: {streams}");
+        let (again, charged) = ask(&plain).await;
+        again.assert_ok().assert_header("x-cache", "hit");
+        assert_eq!(charged, Some(5.0), "an answer from the cache costs nothing");
+        let (replaced, charged) = ask(&json).await;
+        assert_eq!(replaced.error().and_then(llmux_core::Error::code), Some("not_the_json_asked_for"));
+        assert_eq!(charged, Some(10.0), "the provider counted the answer that the client did not get");
+        let (accepted, charged) = ask(&json).await;
+        accepted.assert_ok().assert_header("x-cache", "miss");
+        assert_eq!(charged, Some(14.0));
+        let (_, charged) = ask(&json).await;
+        assert_eq!(charged, Some(14.0));
+        assert_eq!(harness.sent().len(), 3);
+    }
 }

@@ -1,12 +1,8 @@
 //! `retry_json`: the client receives the requested JSON, or an error that fallbacks and clients can retry.
 
+use llmux_example_tests::retry_json::RetryJson;
 use llmux_testing::Harness;
 use serde_json::{Value, json};
-
-#[path = "../../examples/retry_json.rs"]
-pub mod retry_json;
-
-use retry_json::RetryJson;
 
 fn ask(format: Value) -> Value {
     json!({"messages": [{"role": "user", "content": "as JSON"}], "response_format": format})

@@ -17,9 +17,9 @@ pub const CONTEXT_REQUEST_ID: u32 = 0;
 pub const CONTEXT_ENDPOINT: u32 = 1;
 /// The model that the request names at this moment.
 pub const CONTEXT_MODEL: u32 = 2;
-/// The provider chosen for this attempt; absent until one is chosen.
+/// The provider that this attempt called last; absent while no provider was called.
 pub const CONTEXT_PROVIDER: u32 = 3;
-/// The deployment chosen for this attempt; absent until one is chosen.
+/// The deployment that this attempt called last; absent while no provider was called.
 pub const CONTEXT_DEPLOYMENT: u32 = 4;
 /// The id of the API key that authenticated the request, never the key; absent without authentication.
 pub const CONTEXT_KEY_ID: u32 = 5;

@@ -80,6 +80,9 @@ pub struct AnswerTable {
     /// States the reason of a failure: a kind ([`FAILURE_ERROR`], [`FAILURE_PANIC`]) and a message for the host's log.
     #[sabi(last_prefix_field)]
     pub failed: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>),
+    /// States that the response or the stream of a short circuit is a copy of an earlier answer. If absent, the host
+    /// cannot tell it from another answer of a plugin.
+    pub cached: unsafe extern "C" fn(object: RMut<'_, AnswerObject>),
 }
 
 /// A list of texts.

@@ -30,9 +30,11 @@ pub const REPORT_ERROR: u32 = 2;
 pub const REPORT_LATENCY: u32 = 0;
 /// Number: microseconds from the request's arrival to the first chunk for the client; streams only.
 pub const REPORT_FIRST_CHUNK: u32 = 1;
-/// Number: tokens of the prompt, as the provider counted them.
+/// Number: tokens of the prompts, as providers reported them, or as the host estimates them
+/// ([`REPORT_IS_ESTIMATED`]): at the end of a stream those of this attempt, otherwise those of all attempts. Absent, as
+/// the next two: no provider was called, or nothing of its answer has arrived.
 pub const REPORT_PROMPT_TOKENS: u32 = 2;
-/// Number: tokens of the answer.
+/// Number: tokens of the answers.
 pub const REPORT_COMPLETION_TOKENS: u32 = 3;
 /// Number: all tokens.
 pub const REPORT_TOTAL_TOKENS: u32 = 4;
@@ -40,6 +42,40 @@ pub const REPORT_TOTAL_TOKENS: u32 = 4;
 pub const REPORT_STATUS: u32 = 5;
 /// Number: the count of chunks that were sent to the client; streams only.
 pub const REPORT_CHUNKS: u32 = 6;
+/// Number: 1 if the numbers of tokens, or some of them, are an estimate of the host, 0 otherwise.
+pub const REPORT_IS_ESTIMATED: u32 = 7;
+/// Number: the party that gave the outcome ([`ANSWERED_BY_HOST`] to [`ANSWERED_BY_CACHE`]); in `on_complete` only.
+pub const REPORT_ANSWERED_BY: u32 = 8;
+/// Number: the count of attempts that called a provider; in `on_complete` only.
+pub const REPORT_ATTEMPTS: u32 = 9;
+
+/// Text: the name of the provider or of the instance that gave the outcome; absent for the host.
+pub const REPORT_ANSWERER: u32 = 0;
+
+/// The host gave the outcome: an error of its own.
+pub const ANSWERED_BY_HOST: u32 = 0;
+/// A provider gave the outcome.
+pub const ANSWERED_BY_PROVIDER: u32 = 1;
+/// An instance gave the outcome, by a short circuit or in the place of the provider's answer.
+pub const ANSWERED_BY_PLUGIN: u32 = 2;
+/// An instance gave the outcome, with a copy of an earlier answer (`AnswerTable::cached`).
+pub const ANSWERED_BY_CACHE: u32 = 3;
+
+/// Text of an attempt: the provider's name.
+pub const ATTEMPT_PROVIDER: u32 = 0;
+/// Text of an attempt: the deployment that was called last.
+pub const ATTEMPT_DEPLOYMENT: u32 = 1;
+
+/// Number of an attempt: the status of the provider's answer, or of the error in its place.
+pub const ATTEMPT_STATUS: u32 = 0;
+/// Number of an attempt: tokens of the prompt. Absent, as the next two: nothing of an answer has arrived.
+pub const ATTEMPT_PROMPT_TOKENS: u32 = 1;
+/// Number of an attempt: tokens of the answer.
+pub const ATTEMPT_COMPLETION_TOKENS: u32 = 2;
+/// Number of an attempt: all tokens.
+pub const ATTEMPT_TOTAL_TOKENS: u32 = 3;
+/// Number of an attempt: 1 if the numbers of tokens are an estimate of the host, 0 otherwise.
+pub const ATTEMPT_IS_ESTIMATED: u32 = 4;
 
 /// An outcome inside the host.
 #[repr(C)]
@@ -103,10 +139,25 @@ pub struct RawReport<'a> {
 pub struct ReportTable {
     /// Returns [`OUTCOME_COMPLETED`], [`OUTCOME_FAILED`] or [`OUTCOME_CANCELLED`].
     pub kind: unsafe extern "C" fn(object: RRef<'_, ReportObject>) -> u32,
-    /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_CHUNKS`]). Absent: the number is not known.
+    /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_ATTEMPTS`]). Absent: the number is not known.
     pub number: unsafe extern "C" fn(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64>,
     /// Returns a document by its number ([`REPORT_REQUEST`] to [`REPORT_ERROR`]), read-only. Absent: there is none.
     #[sabi(last_prefix_field)]
     pub document:
         for<'a> unsafe extern "C" fn(object: RRef<'a, ReportObject>, which: u32) -> ROption<RawDocument<'a>>,
+    /// Returns a text by its number ([`REPORT_ANSWERER`]). Host memory, valid until the hook call ends. Absent: the text
+    /// has no value, or the host does not know the number.
+    pub text: for<'a> unsafe extern "C" fn(object: RRef<'a, ReportObject>, which: u32) -> ROption<RStr<'a>>,
+    /// Returns a text of an attempt that called a provider, by its place from 0 and its number ([`ATTEMPT_PROVIDER`],
+    /// [`ATTEMPT_DEPLOYMENT`]). Host memory, valid until the hook call ends. Absent: there is no such attempt, or the host
+    /// does not know the number.
+    pub attempt_text: for<'a> unsafe extern "C" fn(
+        object: RRef<'a, ReportObject>,
+        attempt: u32,
+        which: u32,
+    ) -> ROption<RStr<'a>>,
+    /// Returns a number of an attempt that called a provider, by its place from 0 and its number ([`ATTEMPT_STATUS`] to
+    /// [`ATTEMPT_IS_ESTIMATED`]). Absent: there is no such attempt, or the number is not known.
+    pub attempt_number:
+        unsafe extern "C" fn(object: RRef<'_, ReportObject>, attempt: u32, which: u32) -> ROption<i64>,
 }

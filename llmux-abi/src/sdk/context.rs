@@ -37,7 +37,8 @@ pub const REDACTED_HEADERS: [&str; 22] = [
     "cf-access-jwt-assertion",
 ];
 
-/// Facts, values and state that the hooks of one request share. The host sets all facts before the first hook.
+/// Facts, values and state that the hooks of one request share. The host sets all facts before the first hook,
+/// except the provider and the deployment.
 ///
 /// ```
 /// # use llmux_abi::prelude::*;
@@ -80,12 +81,13 @@ impl<'a> Context<'a> {
         self.text(field::CONTEXT_MODEL)
     }
 
-    /// Returns the configuration's name of the provider chosen for this attempt. `None` until one is chosen.
+    /// Returns the configuration's name of the provider that this attempt called last. `None` while no provider was
+    /// called: in pre hooks, and if a plugin answered instead of a provider.
     pub fn provider(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_PROVIDER)
     }
 
-    /// Returns the deployment chosen for this attempt. `None` until one is chosen.
+    /// Returns the deployment that this attempt called last, as `provider/model`. `None` while no provider was called.
     pub fn deployment(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_DEPLOYMENT)
     }

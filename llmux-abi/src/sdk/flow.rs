@@ -63,7 +63,7 @@ impl From<Streamed> for StreamFlow {
 /// # use llmux_abi::prelude::*;
 /// # fn answer(hit: Option<String>, spent: bool) -> Result<Flow> {
 /// if let Some(json) = hit {
-///     return Ok(ShortCircuit::respond_json(json).with_metadata("cache_hit", true).into());
+///     return Ok(ShortCircuit::respond_json(json).with_cached(true).into());
 /// }
 /// if spent {
 ///     let error = Error::rate_limited("come back later").with_retry_after(1.5);
@@ -80,6 +80,7 @@ impl From<Streamed> for StreamFlow {
 pub struct ShortCircuit {
     pub(crate) reply: Reply,
     pub(crate) metadata: Vec<(Cow<'static, str>, Value)>,
+    pub(crate) cached: bool,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl ShortCircuit {
     }
 
     fn reply(reply: Reply) -> Self {
-        Self { reply, metadata: Vec::new() }
+        Self { reply, metadata: Vec::new(), cached: false }
     }
 
     /// Sets whether a fallback may follow this error. Default `true`; without effect on a response.
@@ -118,6 +119,13 @@ impl ShortCircuit {
         if let Reply::Error { allow_fallback, .. } = &mut self.reply {
             *allow_fallback = allow;
         }
+        self
+    }
+
+    /// Sets whether this is a copy of an earlier answer. [`Completion::answered_by`](crate::Completion::answered_by) then
+    /// names a cache.
+    pub fn with_cached(mut self, cached: bool) -> Self {
+        self.cached = cached;
         self
     }
 

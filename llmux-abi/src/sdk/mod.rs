@@ -34,7 +34,7 @@ pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow};
 pub use handle::Document;
 pub use host::{Counter, Gauge, Histogram, Host, HttpRequest, HttpResponse};
 pub use manifest::{Exported, OnError, PluginManifest};
-pub use outcome::{Completion, Ending, Outcome, StreamEnd};
+pub use outcome::{AnsweredBy, Attempt, Completion, Ending, Outcome, StreamEnd};
 pub use plugin::{Configuration, NoConfig, Plugin};
 pub use request::{Message, Request};
 pub use response::Response;

@@ -114,7 +114,61 @@ fn usage(report: &ReportHandle<'_>) -> Option<Usage> {
         prompt_tokens: tokens(field::REPORT_PROMPT_TOKENS)?,
         completion_tokens: tokens(field::REPORT_COMPLETION_TOKENS)?,
         total_tokens: tokens(field::REPORT_TOTAL_TOKENS)?,
+        is_estimated: tokens(field::REPORT_IS_ESTIMATED).is_some_and(|is| is != 0),
     })
+}
+
+/// The party that gave the outcome of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnsweredBy<'a> {
+    /// The provider with this name, with a response or an error.
+    Provider(&'a str),
+    /// The instance with this name, by a short circuit or in the place of the provider's answer.
+    Plugin(&'a str),
+    /// The instance with this name, with a copy of an earlier answer.
+    Cache(&'a str),
+    /// The host, with an error of its own.
+    Host,
+}
+
+/// One attempt of a request that called a provider.
+pub struct Attempt<'a> {
+    report: &'a ReportHandle<'a>,
+    at: u32,
+}
+
+impl<'a> Attempt<'a> {
+    fn number(&self, which: u32) -> Option<u64> {
+        self.report.attempt_number(self.at, which)?.try_into().ok()
+    }
+
+    /// Returns the name of the provider that was called last.
+    pub fn provider(&self) -> &'a str {
+        self.report.attempt_text(self.at, field::ATTEMPT_PROVIDER).unwrap_or_default()
+    }
+
+    /// Returns the deployment that was called last, as `provider/model`.
+    pub fn deployment(&self) -> &'a str {
+        self.report.attempt_text(self.at, field::ATTEMPT_DEPLOYMENT).unwrap_or_default()
+    }
+
+    /// Returns the HTTP status of the provider's answer, or of the error in its place. A stream that the provider
+    /// accepted and did not break off has 200.
+    pub fn status(&self) -> u16 {
+        self.number(field::ATTEMPT_STATUS).and_then(|status| status.try_into().ok()).unwrap_or_default()
+    }
+
+    /// Returns the usage that the provider reported, or an estimate, see [`Completion::usage`]. `None` if nothing of an
+    /// answer has arrived.
+    pub fn usage(&self) -> Option<Usage> {
+        Some(Usage {
+            prompt_tokens: self.number(field::ATTEMPT_PROMPT_TOKENS)?,
+            completion_tokens: self.number(field::ATTEMPT_COMPLETION_TOKENS)?,
+            total_tokens: self.number(field::ATTEMPT_TOTAL_TOKENS)?,
+            is_estimated: self.number(field::ATTEMPT_IS_ESTIMATED).is_some_and(|is| is != 0),
+        })
+    }
 }
 
 /// The report of a stream's end, for `post_stream_hook`.
@@ -138,7 +192,8 @@ impl<'a> StreamEnd<'a> {
         self.report.kind() == field::OUTCOME_COMPLETED
     }
 
-    /// Returns the number of tokens used. `None` if the provider did not state it.
+    /// Returns the number of tokens used by this attempt, as its provider has reported it until now, or an estimate.
+    /// `None` if a plugin answered, or nothing of an answer has arrived. For billing, see [`Completion::usage`].
     pub fn usage(&self) -> Option<Usage> {
         usage(&self.report)
     }
@@ -219,9 +274,30 @@ impl<'a> Completion<'a> {
         self.report.number(field::REPORT_CHUNKS)?.try_into().ok()
     }
 
-    /// Returns the number of tokens used. `None` if the provider did not state it.
+    /// Returns the number of tokens that providers counted, in all attempts, whatever plugins made of the answers. `None`
+    /// if no provider was called, or nothing of an answer has arrived. An answer from a cache has no usage.
+    ///
+    /// If a provider reported no usage and something of its answer has arrived, the host estimates it: one token for each
+    /// four bytes of the texts of request and answer. [`Usage::is_estimated`] is then true.
     pub fn usage(&self) -> Option<Usage> {
         usage(&self.report)
+    }
+
+    /// Returns the party that gave the outcome of the last attempt: the response, or the error.
+    pub fn answered_by(&self) -> AnsweredBy<'_> {
+        let name = self.report.text(field::REPORT_ANSWERER).unwrap_or_default();
+        match self.report.number(field::REPORT_ANSWERED_BY).and_then(|by| u32::try_from(by).ok()) {
+            Some(field::ANSWERED_BY_PROVIDER) => AnsweredBy::Provider(name),
+            Some(field::ANSWERED_BY_PLUGIN) => AnsweredBy::Plugin(name),
+            Some(field::ANSWERED_BY_CACHE) => AnsweredBy::Cache(name),
+            _ => AnsweredBy::Host,
+        }
+    }
+
+    /// Returns the attempts that called a provider, in order. An attempt that a plugin answered is not among them.
+    pub fn attempts(&self) -> impl Iterator<Item = Attempt<'_>> {
+        let count = self.report.number(field::REPORT_ATTEMPTS).and_then(|count| u32::try_from(count).ok());
+        (0..count.unwrap_or_default()).map(|at| Attempt { report: &self.report, at })
     }
 
     /// Returns the request as it was sent, read-only. If it was not sent, returns it as it would have been sent.

@@ -42,12 +42,13 @@ impl ChunkSource for std::vec::IntoIter<serde_json::Value> {
 pub struct Streamed {
     pub(crate) source: Box<dyn BoxedSource>,
     pub(crate) metadata: Vec<(Cow<'static, str>, Value)>,
+    pub(crate) cached: bool,
 }
 
 impl Streamed {
     /// Returns a stream of the chunks of this source.
     pub fn new(source: impl ChunkSource) -> Self {
-        Self { source: Box::new(source), metadata: Vec::new() }
+        Self::of(Box::new(source))
     }
 
     /// Returns a stream of these chunks.
@@ -63,7 +64,18 @@ impl Streamed {
         D: Into<String>,
     {
         let events = events.into_iter().map(|(name, data)| (name.into(), data.into()));
-        Self { source: Box::new(Events(events)), metadata: Vec::new() }
+        Self::of(Box::new(Events(events)))
+    }
+
+    fn of(source: Box<dyn BoxedSource>) -> Self {
+        Self { source, metadata: Vec::new(), cached: false }
+    }
+
+    /// Sets whether this is a copy of an earlier answer, as [`ShortCircuit::with_cached`](crate::ShortCircuit::with_cached)
+    /// does.
+    pub fn with_cached(mut self, cached: bool) -> Self {
+        self.cached = cached;
+        self
     }
 
     /// Adds a value to the context for the hooks that follow.

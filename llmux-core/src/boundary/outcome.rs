@@ -23,7 +23,7 @@ use crate::{
     error::{Error, ErrorKind},
     pipeline::{
         outcome::Outcome,
-        report::{Ending, Report},
+        report::{AnsweredBy, Ending, Report},
     },
 };
 
@@ -33,8 +33,14 @@ impl Tables {
     abi_stable::staticref! {
         const OUTCOME: WithMetadata<OutcomeTable> =
             WithMetadata::new(OutcomeTable { kind: outcome_kind, body, request, recover, fail });
-        const REPORT: WithMetadata<ReportTable> =
-            WithMetadata::new(ReportTable { kind: report_kind, number, document: report_document });
+        const REPORT: WithMetadata<ReportTable> = WithMetadata::new(ReportTable {
+            kind: report_kind,
+            number,
+            document: report_document,
+            text,
+            attempt_text,
+            attempt_number,
+        });
     }
 }
 
@@ -125,6 +131,9 @@ unsafe extern "C" fn number(object: RRef<'_, ReportObject>, which: u32) -> ROpti
             field::REPORT_TOTAL_TOKENS => report.usage.map(|usage| usage.total_tokens.into()),
             field::REPORT_STATUS => Some(report.status.into()),
             field::REPORT_CHUNKS => report.chunks.map(Into::into),
+            field::REPORT_IS_ESTIMATED => report.usage.map(|usage| usage.is_estimated.into()),
+            field::REPORT_ANSWERED_BY => Some(answered_by(report).into()),
+            field::REPORT_ATTEMPTS => Some(report.attempts.len() as u128),
             _ => None,
         };
         number.and_then(|number| i64::try_from(number).ok()).into()
@@ -144,5 +153,65 @@ unsafe extern "C" fn report_document<'a>(
             _ => None,
         };
         body.map(document::read_only_handle).into()
+    })
+}
+
+fn answered_by(report: &Report) -> u32 {
+    match report.answered_by {
+        AnsweredBy::Host => field::ANSWERED_BY_HOST,
+        AnsweredBy::Provider => field::ANSWERED_BY_PROVIDER,
+        AnsweredBy::Instance { cached: false, .. } => field::ANSWERED_BY_PLUGIN,
+        AnsweredBy::Instance { cached: true, .. } => field::ANSWERED_BY_CACHE,
+    }
+}
+
+unsafe extern "C" fn text<'a>(object: RRef<'a, ReportObject>, which: u32) -> ROption<RStr<'a>> {
+    guarded(RNone, || {
+        let report = report(object);
+        let text = match (which, &report.answered_by) {
+            (field::REPORT_ANSWERER, AnsweredBy::Instance { name, .. }) => Some(&**name),
+            // The provider that answered is the one of the last attempt.
+            (field::REPORT_ANSWERER, AnsweredBy::Provider) => {
+                report.attempts.last().map(|attempt| &*attempt.deployment.provider_name)
+            }
+            _ => None,
+        };
+        text.map(RStr::from_str).into()
+    })
+}
+
+unsafe extern "C" fn attempt_text<'a>(
+    object: RRef<'a, ReportObject>,
+    attempt: u32,
+    which: u32,
+) -> ROption<RStr<'a>> {
+    guarded(RNone, || {
+        let deployment = report(object).attempts.get(attempt as usize).map(|attempt| &attempt.deployment);
+        let text = match which {
+            field::ATTEMPT_PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
+            field::ATTEMPT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
+            _ => None,
+        };
+        text.map(RStr::from_str).into()
+    })
+}
+
+unsafe extern "C" fn attempt_number(
+    object: RRef<'_, ReportObject>,
+    attempt: u32,
+    which: u32,
+) -> ROption<i64> {
+    guarded(RNone, || {
+        let attempt = report(object).attempts.get(attempt as usize);
+        let usage = attempt.and_then(|attempt| attempt.usage);
+        let number: Option<u64> = match which {
+            field::ATTEMPT_STATUS => attempt.map(|attempt| attempt.status.into()),
+            field::ATTEMPT_PROMPT_TOKENS => usage.map(|usage| usage.prompt_tokens),
+            field::ATTEMPT_COMPLETION_TOKENS => usage.map(|usage| usage.completion_tokens),
+            field::ATTEMPT_TOTAL_TOKENS => usage.map(|usage| usage.total_tokens),
+            field::ATTEMPT_IS_ESTIMATED => usage.map(|usage| usage.is_estimated.into()),
+            _ => None,
+        };
+        number.and_then(|number| i64::try_from(number).ok()).into()
     })
 }

@@ -36,6 +36,7 @@ impl Table {
             emit,
             end_stream,
             failed,
+            cached,
         });
     }
 }
@@ -150,5 +151,13 @@ unsafe extern "C" fn failed(object: RMut<'_, AnswerObject>, kind: u32, message: 
         let message = message.as_str();
         let end = message.floor_char_boundary(MAX_MESSAGE);
         reply(object).failure = Some(Failure { kind, message: message[..end].to_owned() });
+    })
+}
+
+unsafe extern "C" fn cached(object: RMut<'_, AnswerObject>) {
+    guarded((), || {
+        let reply = reply(object);
+        reply.has_room(0);
+        reply.cached = true;
     })
 }

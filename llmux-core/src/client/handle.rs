@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         self, Head, InFlight, States, StreamItem, body::Body, context::RequestContext, detached::Detached,
-        snapshot::Snapshot,
+        report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
 };
@@ -130,6 +130,8 @@ impl Client {
             upstream_body: None,
             ran: 0,
             cancel: Cancel::default(),
+            answered_by: AnsweredBy::default(),
+            attempts: Vec::new(),
             fallbacks: fallbacks.into_iter(),
             shared,
         };

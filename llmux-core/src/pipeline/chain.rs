@@ -6,6 +6,7 @@ use super::{
     in_flight::InFlight,
     kind::{FailureKind, HookKind},
     outcome::Outcome,
+    report::AnsweredBy,
     snapshot::Snapshot,
 };
 use crate::{document::Document, error::Error};
@@ -54,6 +55,8 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                 if request.body.edits() != edits {
                     request.follow_model();
                 }
+                let cached = calls.reply.cached;
+                request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached };
                 return match std::mem::take(&mut calls.reply.answer) {
                     Answer::Response(response) => PreChain::ShortCircuit(ShortCircuit::Response(response)),
                     Answer::Stream(stream) => {
@@ -96,8 +99,15 @@ pub(crate) async fn post(
     for (at, entry) in entries {
         let input = HookInput::Post(&mut outcome);
         let called = calls.call((at, entry), &mut request.context, &mut request.states, input).await;
-        if called.is_err() && entry.fails_request {
-            outcome.fail(Error::plugin_failure());
+        match called {
+            Ok(_) if outcome.take_replaced() => {
+                request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+            }
+            Err(_) if entry.fails_request => {
+                outcome.fail(Error::plugin_failure());
+                request.answered_by = AnsweredBy::Host;
+            }
+            _ => {}
         }
     }
     outcome.into_result()

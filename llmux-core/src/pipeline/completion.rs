@@ -1,9 +1,16 @@
 //! The end of a request: `on_complete` of every instance, in a task of its own (rule C1).
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use super::{
-    call::Calls, hook::HookInput, in_flight::InFlight, kind::HookKind, report::Report, snapshot::Snapshot,
+    call::Calls,
+    contain::{caught, settled},
+    hook::HookInput,
+    in_flight::InFlight,
+    kind::HookKind,
+    report::{Later, Report},
+    snapshot::Snapshot,
+    usage::{Meter, late_usage},
     waiting::Turn,
 };
 
@@ -15,6 +22,8 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
     if calls == 0 && request.states.is_empty() {
         return;
     }
+    report.answered_by = mem::take(&mut request.answered_by);
+    report.attempts = mem::take(&mut request.attempts);
     let shared = request.shared.clone();
     let bytes = report.size() + request.original.size();
     let Some(place) = shared.completions.enter(bytes, &shared.config) else {
@@ -24,6 +33,19 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
         let max = shared.config.max_waiting_completions.div_ceil(4);
         let mut calls = Calls::new(shared.config.post_hook_timeout);
         request.context.read_only = true;
+        for attempt in &mut report.attempts {
+            let late = match attempt.later.take() {
+                Some(Later::Answer(answer, sent)) => Meter::of_response(&answer).usage(&sent),
+                Some(Later::Stream(events)) => {
+                    let late = caught(async { Ok(late_usage(events).await) }).await;
+                    settled(&request.context.request_id, late).ok().flatten()
+                }
+                None => None,
+            };
+            attempt.usage = late.or(attempt.usage);
+        }
+        let usages = report.attempts.iter().filter_map(|attempt| attempt.usage);
+        report.usage = usages.reduce(|sum, usage| sum + usage);
         for (at, entry) in snapshot.with(HookKind::Complete, all).rev() {
             let Some(_turn) = Turn::take(&entry.stats.completing, max) else {
                 shared.completions.drop_calls(1);

@@ -239,7 +239,7 @@ pub(crate) struct RequestContext {
     pub(crate) model: Arc<str>,
     /// Number of the attempt, from 1.
     pub(crate) attempt: u32,
-    /// The current deployment.
+    /// The deployment that was called last in this attempt; `None` while no provider was called.
     pub(crate) deployment: Option<Arc<Deployment>>,
     pub(crate) collected: Collected,
     /// True once the request is complete: hooks may then only read.

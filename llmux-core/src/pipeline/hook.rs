@@ -164,6 +164,8 @@ impl<'f> HookInput<'f> {
 #[derive(Default)]
 pub(crate) struct HookReply {
     pub(crate) answer: Answer,
+    /// True if the answer is a copy of an earlier one.
+    pub(crate) cached: bool,
     pub(crate) metadata: Vec<(Arc<str>, StoredValue)>,
     pub(crate) emitted: Vec<Event>,
     pub(crate) failure: Option<Failure>,

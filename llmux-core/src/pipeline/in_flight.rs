@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use llmux_abi::Usage;
+
 use super::{
     body::Body,
     config::PipelineConfig,
     context::{Collected, RequestContext},
     head::Head,
+    report::{AnsweredBy, AttemptReport, Later},
     states::States,
     waiting::Completions,
 };
@@ -41,6 +44,10 @@ pub(crate) struct InFlight {
     /// Number of instances that had their turn in this attempt's pre chain.
     pub(crate) ran: usize,
     pub(crate) cancel: Cancel,
+    /// The party that gave the outcome of this attempt.
+    pub(crate) answered_by: AnsweredBy,
+    /// The attempts so far that called a provider.
+    pub(crate) attempts: Vec<AttemptReport>,
     /// The models to try if this one fails.
     pub(crate) fallbacks: std::vec::IntoIter<Arc<str>>,
 }
@@ -59,7 +66,9 @@ impl InFlight {
         self.body = Body::new(document, self.shared.config.max_body_bytes);
         self.upstream_body = None;
         self.ran = 0;
-        self.resolve();
+        self.answered_by = AnsweredBy::default();
+        // No provider has been called (rule X5).
+        self.context.deployment = None;
     }
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
@@ -83,19 +92,14 @@ impl InFlight {
         }
     }
 
-    /// Resolves the route again if a hook named another model (rule P6).
+    /// Takes the model over that a hook named (rule P6).
     pub(super) fn follow_model(&mut self) {
         let model = self.body.document().and_then(|document| document.get_str("/model"));
         if let Some(model) = model
             && *model != *self.context.model
         {
             self.context.model = model.into();
-            self.resolve();
         }
-    }
-
-    fn resolve(&mut self) {
-        self.context.deployment = self.shared.upstream.first(&self.context.model).cloned();
     }
 
     /// Sends the request to the provider and waits for the whole response.
@@ -108,6 +112,20 @@ impl InFlight {
     pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
         upstream.stream(self.upstream_call()?).await
+    }
+
+    /// Reports the answer of the provider, if this attempt called one.
+    pub(super) fn report_attempt(&mut self, status: u16, usage: Option<Usage>, later: Option<Later>) {
+        let Some(deployment) = self.context.deployment.clone() else { return };
+        if matches!(self.answered_by, AnsweredBy::Host) {
+            self.answered_by = AnsweredBy::Provider;
+        }
+        self.attempts.push(AttemptReport { deployment, status, usage, later });
+    }
+
+    /// Returns the body that went to the provider.
+    pub(super) fn upstream_body(&self) -> &Document {
+        self.upstream_body.as_ref().unwrap_or(&self.original)
     }
 
     fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {

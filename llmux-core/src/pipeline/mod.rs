@@ -34,6 +34,7 @@ mod states;
 pub(crate) mod stats;
 mod stream;
 mod traffic;
+mod usage;
 mod waiting;
 
 pub use llmux_abi::Value;

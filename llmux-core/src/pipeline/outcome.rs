@@ -16,6 +16,8 @@ pub(crate) struct Outcome {
     /// The request as it was sent.
     pub(crate) request: Body,
     limit: usize,
+    /// True if the current call has replaced the outcome.
+    replaced: bool,
     /// Bytes of the current call in bodies that were replaced, and in replacements.
     traffic: Traffic,
 }
@@ -47,7 +49,8 @@ impl State {
 impl Outcome {
     pub(crate) fn new(result: Result<Document, Error>, request: Document, limit: usize) -> Self {
         let state = State::of(result, limit);
-        Self { state, saved: None, request: Body::read_only(request), limit, traffic: Traffic::default() }
+        let (request, traffic) = (Body::read_only(request), Traffic::default());
+        Self { state, saved: None, request, limit, replaced: false, traffic }
     }
 
     pub(crate) fn is_error(&self) -> bool {
@@ -68,7 +71,13 @@ impl Outcome {
         self.traffic += self.state.body.take_traffic();
         let before = std::mem::replace(&mut self.state, state);
         self.saved.get_or_insert_with(|| Box::new(before));
+        self.replaced = true;
         Ok(())
+    }
+
+    /// Returns true once if a call has replaced the outcome.
+    pub(crate) fn take_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.replaced)
     }
 
     /// Adds to the bytes that the current call has written.
@@ -95,6 +104,7 @@ impl Outcome {
         if let Some(saved) = self.saved.take() {
             self.state = *saved;
         }
+        self.replaced = false;
         self.state.body.roll_back();
     }
 

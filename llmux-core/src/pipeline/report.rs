@@ -1,14 +1,15 @@
 //! The report of how a request or a stream ended, for `post_stream_hook` and `on_complete`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use llmux_abi::Usage;
-use serde_json::Value;
 
 use super::{body::Body, traffic::Traffic};
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
+    provider::Events,
+    upstream::Deployment,
 };
 
 /// The way in which a request or a stream ended.
@@ -22,6 +23,42 @@ pub(crate) enum Ending {
     Cancelled,
 }
 
+/// The party that gave the outcome of an attempt.
+#[derive(Debug, Default)]
+pub(crate) enum AnsweredBy {
+    /// The host, with an error of its own.
+    #[default]
+    Host,
+    /// The provider that the attempt called.
+    Provider,
+    /// An instance, by a short circuit or in the place of the provider's answer.
+    Instance {
+        name: Arc<str>,
+        /// True if it answered with a copy of an earlier answer.
+        cached: bool,
+    },
+}
+
+/// The report of an attempt that called a provider.
+pub(crate) struct AttemptReport {
+    /// The deployment that was called last.
+    pub(crate) deployment: Arc<Deployment>,
+    /// The status of its answer, or of the error in its place.
+    pub(crate) status: u16,
+    /// The usage that the provider reported, or an estimate. Plugins do not change it.
+    pub(crate) usage: Option<Usage>,
+    /// The place where the usage is still to be read.
+    pub(super) later: Option<Later>,
+}
+
+/// A place where the usage of an attempt is read after the request, because its caller need not wait for it.
+pub(super) enum Later {
+    /// A whole answer, and the request that it answers.
+    Answer(Document, Document),
+    /// The rest of a stream that was left at its end, before it stated its usage.
+    Stream(Events),
+}
+
 /// A report for the hooks at the end of a stream or a request.
 pub(crate) struct Report {
     pub(crate) ending: Ending,
@@ -29,14 +66,18 @@ pub(crate) struct Report {
     pub(crate) latency: Duration,
     pub(crate) first_chunk: Option<Duration>,
     pub(crate) chunks: Option<u64>,
+    /// The usage of one attempt at the end of its stream, and of all attempts at the end of a request.
     pub(crate) usage: Option<Usage>,
+    pub(crate) answered_by: AnsweredBy,
+    /// The attempts that called a provider. Empty at the end of a stream.
+    pub(crate) attempts: Vec<AttemptReport>,
     pub(crate) request: Body,
     pub(crate) response: Option<Body>,
     pub(crate) error: Option<Body>,
 }
 
 impl Report {
-    /// Makes the report of a result, without the numbers of a stream. A stream has no response.
+    /// Makes the report of a result, without the numbers of a stream and of the provider. A stream has no response.
     pub(crate) fn of(
         result: Result<Option<&Document>, &Error>,
         request: Document,
@@ -53,7 +94,9 @@ impl Report {
             latency,
             first_chunk: None,
             chunks: None,
-            usage: result.ok().flatten().and_then(usage_of),
+            usage: None,
+            answered_by: AnsweredBy::default(),
+            attempts: Vec::new(),
             request: Body::read_only(request),
             response: result.ok().flatten().map(|response| Body::read_only(response.clone())),
             error: result.err().map(|error| Body::read_only(error.document().clone())),
@@ -74,19 +117,4 @@ impl Report {
         }
         traffic
     }
-}
-
-/// Returns the usage that a response or chunk states, by the names of either API.
-pub(crate) fn usage_of(document: &Document) -> Option<Usage> {
-    let text = document.get("/usage").or_else(|| document.get("/response/usage"))?;
-    let stated: Value = serde_json::from_str(text).ok()?;
-    let tokens = |names: [&str; 2]| names.iter().find_map(|name| stated[name].as_u64());
-    let prompt_tokens = tokens(["prompt_tokens", "input_tokens"]);
-    let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
-    prompt_tokens.or(completion_tokens)?;
-    let mut usage = Usage::new(prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
-    if let Some(total) = stated["total_tokens"].as_u64() {
-        usage.total_tokens = total;
-    }
-    Some(usage)
 }

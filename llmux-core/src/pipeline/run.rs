@@ -11,7 +11,7 @@ use super::{
     head::Head,
     in_flight::InFlight,
     kind::HookKind,
-    report::Report,
+    report::{Later, Report},
     snapshot::Snapshot,
     stream::{self, StreamItem},
 };
@@ -40,6 +40,11 @@ async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Documen
     let mut may_fall_back = true;
     let asked = caught(ask(request, snapshot, &mut may_fall_back)).await;
     let result = settled(&request.context.request_id, asked);
+    // The provider's answer counts as it came, whatever becomes of it.
+    let status = result.as_ref().map_or_else(Error::status, |_| 200);
+    let answer = result.as_ref().ok().filter(|_| snapshot.has(HookKind::Complete));
+    let later = answer.map(|answer| Later::Answer(answer.clone(), request.upstream_body().clone()));
+    request.report_attempt(status, None, later);
     // If the caller left before the first post hook, it has not seen the answer (rule Q3).
     let result = if request.cancel.is(Reason::Left) { Err(Error::cancelled()) } else { result };
     let result = caught(chain::post(request, snapshot, result)).await;

@@ -29,6 +29,11 @@ impl Snapshot {
         Self { entries, ..Self::default() }
     }
 
+    /// Returns true if any instance has a hook.
+    pub(crate) fn has(&self, hook: HookKind) -> bool {
+        self.entries.iter().any(|entry| entry.lease.hooks.has(hook))
+    }
+
     /// Returns those of the first `ran` instances that have a hook, with their places.
     pub(crate) fn with(
         &self,

@@ -3,10 +3,9 @@
 //! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
 
-use std::{pin::pin, sync::LazyLock, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use llmux_abi::Usage;
-use memchr::memmem::Finder;
 use tokio::{sync::mpsc, task::consume_budget, time::Instant};
 
 use super::{
@@ -19,10 +18,14 @@ use super::{
     hook::{Answer, Decision, HookInput},
     in_flight::InFlight,
     kind::{FailureKind, HookKind},
-    report::{Ending, Report, usage_of},
+    report::{AnsweredBy, Ending, Later, Report},
     snapshot::{Entry, Snapshot},
+    usage::{Meter, states_usage},
 };
-use crate::{document::Document, error::Error, provider::Event};
+use crate::{
+    error::Error,
+    provider::{Event, Events},
+};
 
 /// An item for the reader of a stream.
 pub(crate) enum StreamItem {
@@ -45,6 +48,7 @@ pub(crate) struct Attempt {
     pub(crate) may_fall_back: bool,
     pub(crate) first_chunk: Option<Duration>,
     pub(crate) chunks: u64,
+    /// The usage that the provider reported until now, or an estimate.
     pub(crate) usage: Option<Usage>,
 }
 
@@ -59,6 +63,12 @@ struct Streaming<'r> {
     pending: Vec<(Chunk, usize)>,
     /// True if the caller asked for the usage chunk.
     wants_usage: bool,
+    /// The status of the provider's answer.
+    status: u16,
+    /// `None` if no hook reads the usage.
+    meter: Option<Meter>,
+    /// The rest of the provider's stream, if it was left at its end, before it stated its usage.
+    unread: Option<Events>,
     attempt: Attempt,
 }
 
@@ -70,11 +80,14 @@ pub(crate) async fn attempt(
 ) -> Attempt {
     let mut streaming = Streaming::new(request, snapshot, reader);
     let forwarded = caught(async {
-        let chunks = streaming.open().await?;
-        streaming.forward(chunks).await
+        let mut chunks = streaming.open().await?;
+        let result = streaming.forward(&mut chunks).await;
+        streaming.leave(chunks, &result);
+        result
     });
     let forwarded = forwarded.await;
     streaming.attempt.result = settled(&streaming.request.context.request_id, forwarded);
+    streaming.report_attempt();
     let ended = caught(streaming.end()).await;
     let ended = settled(&streaming.request.context.request_id, ended);
     streaming.attempt.result = ended.and(streaming.attempt.result);
@@ -93,13 +106,30 @@ impl<'r> Streaming<'r> {
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
-        Streaming { request, snapshot, reader, calls, pending: Vec::new(), wants_usage, attempt }
+        let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
+        let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
+        Streaming {
+            request,
+            snapshot,
+            reader,
+            calls,
+            pending,
+            wants_usage,
+            status,
+            meter,
+            unread: None,
+            attempt,
+        }
     }
 
     /// Runs the pre chain and opens the origin of the chunks.
     async fn open(&mut self) -> Result<Chunks, Error> {
         match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
-            PreChain::Continue => self.request.stream_upstream().await.map(Chunks::Provider),
+            PreChain::Continue => {
+                let accepted = self.request.stream_upstream().await;
+                self.status = accepted.as_ref().map_or_else(Error::status, |_| 200);
+                accepted.map(Chunks::Provider)
+            }
             PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),
             PreChain::ShortCircuit(ShortCircuit::Stream(stream, instance)) => {
                 Ok(Chunks::Plugin { stream, instance })
@@ -113,31 +143,52 @@ impl<'r> Streaming<'r> {
     }
 
     /// Passes chunks on until they end, a hook ends the stream, or the request must end.
-    async fn forward(&mut self, mut chunks: Chunks) -> Result<(), Error> {
+    async fn forward(&mut self, chunks: &mut Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
+        let is_provider = matches!(chunks, Chunks::Provider(_));
         let mut idle = Idle::new(self.request.shared.config.stream_idle_timeout);
         loop {
             // A source may be ready for ever while hooks drop its chunks: the task must be left now and then, so that
             // others run, and so that a caller that goes away is noticed.
             consume_budget().await;
-            let left = idle.left(&chunks, self.attempt.chunks)?;
+            let left = idle.left(chunks, self.attempt.chunks)?;
             let next = chunks.next(self.request.context.endpoint, left);
-            let Some(event) = cancel.guard(pin!(next)).await? else { return Ok(()) };
+            let event = match cancel.guard(pin!(next)).await? {
+                None => return Ok(()),
+                Some(Ok(event)) => event,
+                Some(Err(error)) => {
+                    self.status = error.status();
+                    return Err(error);
+                }
+            };
+            if is_provider && let Some(meter) = &mut self.meter {
+                meter.read(self.request.context.endpoint, &event.data);
+            }
             self.calls.restart();
-            self.accept(event?).await?;
+            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+            self.pass(chunk, self.request.ran).await?;
         }
     }
 
-    /// Reads the usage that a new chunk states, and passes the chunk through the hooks.
-    async fn accept(&mut self, event: Event) -> Result<(), Error> {
-        if states_usage(&event.data)
-            && let Ok(document) = Document::parse(event.data.clone())
-            && let Some(usage) = usage_of(&document)
+    /// Ends the provider's stream, unless it runs and was left at its end, before it stated its usage.
+    fn leave(&mut self, chunks: Chunks, result: &Result<(), Error>) {
+        if let Chunks::Provider(events) = chunks
+            && result.is_err()
+            && self.status == 200
+            && self.meter.as_ref().is_some_and(Meter::awaits_usage)
         {
-            self.attempt.usage = Some(usage);
+            self.unread = Some(events);
         }
-        let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
-        self.pass(chunk, self.request.ran).await
+    }
+
+    /// Reports the provider's answer as it came, whatever hooks made of it.
+    fn report_attempt(&mut self) {
+        if self.request.context.deployment.is_some() {
+            self.attempt.usage =
+                self.meter.as_ref().and_then(|meter| meter.usage(self.request.upstream_body()));
+        }
+        let later = self.unread.take().map(Later::Stream);
+        self.request.report_attempt(self.status, self.attempt.usage, later);
     }
 
     /// Passes a chunk through the chunk hooks of the instances before `from`, last one first, and sends the result.
@@ -179,7 +230,11 @@ impl<'r> Streaming<'r> {
             Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new())),
             Ok(Decision::Replace) => Ok(Passed::Replaced(std::mem::take(&mut reply.emitted))),
             Ok(Decision::End) => match std::mem::take(&mut reply.answer) {
-                Answer::End(error) => Err(error),
+                Answer::End(error) => {
+                    let name = entry.name.clone();
+                    self.request.answered_by = AnsweredBy::Instance { name, cached: false };
+                    Err(error)
+                }
                 // `HookReply::check` has refused it.
                 _ => Err(Error::plugin_failure()),
             },
@@ -305,16 +360,6 @@ enum Passed {
     Forwarded,
     /// These chunks take its place; none if the chunk was dropped.
     Replaced(Vec<Event>),
-}
-
-/// Returns true if the text may have a member `usage` that is an object: a cheap test before parsing.
-fn states_usage(data: &[u8]) -> bool {
-    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    let name = NAME.needle();
-    NAME.find_iter(data).any(|at| {
-        let rest = &data[at + name.len()..];
-        rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
-    })
 }
 
 /// Returns true if the chunk only states the usage (rule S8).

@@ -3,8 +3,9 @@
 //! `sse.rs` calls it for every event. Almost every event is forwarded after a search for a few words; only an event that
 //! contains such a word is parsed.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::{failure, secret::Secrets};
@@ -68,7 +69,7 @@ impl EndOfStream {
             let body = serde_json::from_str(data).unwrap_or_else(|_| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
-        self.complete = self.complete || has_finish_reason(data);
+        self.complete = self.complete || has_finish_reason(data.as_bytes());
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Ok(body) = serde_json::from_str::<Value>(data)
@@ -107,11 +108,11 @@ pub(crate) fn broke_off() -> Error {
 
 /// Returns true if a chunk has a `finish_reason` that is a string. Quotes inside a JSON string are escaped, so a match is
 /// a member's name.
-fn has_finish_reason(data: &str) -> bool {
-    data.split("\"finish_reason\"").skip(1).any(|rest| {
-        rest.trim_ascii_start()
-            .strip_prefix(':')
-            .is_some_and(|value| value.trim_ascii_start().starts_with('"'))
+pub(crate) fn has_finish_reason(data: &[u8]) -> bool {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
+    NAME.find_iter(data).any(|at| {
+        let rest = data[at + NAME.needle().len()..].trim_ascii_start();
+        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
     })
 }
 
@@ -129,7 +130,7 @@ mod tests {
             (r#"{"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""}}]}"#, false),
             (r#"{"choices":[]}"#, false),
         ] {
-            assert_eq!(has_finish_reason(data), expected, "{data}");
+            assert_eq!(has_finish_reason(data.as_bytes()), expected, "{data}");
         }
     }
 

@@ -20,6 +20,7 @@ mod types;
 
 pub use call::{Call, Event, Events, Provider};
 pub use echo::Echo;
+pub(crate) use end_of_stream::has_finish_reason;
 pub use openai::{BuildError, OpenAi, OpenAiBuilder};
 pub use secret::Secret;
 pub use settings::ProviderSettings;

@@ -9,9 +9,6 @@ use crate::{cancel::Cancel, document::Document, endpoint::Endpoint, error::Error
 
 /// The destination of requests, as the pipeline sees it.
 pub(crate) trait Upstream: Send + Sync {
-    /// Returns the deployment that is tried first for a model; `None` if no provider serves it.
-    fn first(&self, model: &str) -> Option<&Arc<Deployment>>;
-
     /// Sends a request and waits for the whole response.
     fn send<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Document, Error>>;
 

@@ -1,13 +1,11 @@
 //! The upstream of a client: tries the deployments of a model in turn, each as often as [`RetryConfig`] allows.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 
 use super::{
     body,
     call::{Upstream, UpstreamCall},
-    deployment::{Deployment, Deployments},
+    deployment::Deployments,
     retry::RetryConfig,
 };
 use crate::{
@@ -24,10 +22,6 @@ pub(crate) struct Router {
 }
 
 impl Upstream for Router {
-    fn first(&self, model: &str) -> Option<&Arc<Deployment>> {
-        self.deployments.of(model).first()
-    }
-
     fn send<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Document, Error>> {
         Box::pin(self.try_deployments(call, false, |provider, call| provider.send(call)))
     }
@@ -48,9 +42,9 @@ impl Router {
             call;
         let mut last = None;
         for deployment in self.deployments.of(model) {
-            *chosen = Some(deployment.clone());
             let ask_usage = streams && deployment.provider.stream_usage();
             let document = body::for_deployment(request, endpoint, &deployment.upstream_model, ask_usage)?;
+            *chosen = Some(deployment.clone());
             let body = document.to_bytes();
             *sent = Some(document);
             for retry in 0.. {

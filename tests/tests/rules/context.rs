@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use llmux_core::pipeline::{Identity, Value, is_reserved_header};
 use llmux_tests::{
-    Capture, Turn, both, scripted,
+    Capture, Turn, both, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -17,7 +17,7 @@ fn tell(what: &[&str]) -> Json {
 both! {
     async fn x1_the_context_is_whole_before_the_first_hook_for_streams_too(world: World) {
         let what = [
-            "request_id", "endpoint", "model", "provider", "deployment", "attempt", "streaming", "started",
+            "request_id", "endpoint", "model", "attempt", "streaming", "started",
             "key_id", "user", "team", "header:X-Tenant", "header:authorization", "header:none",
         ];
         for streams in [false, true] {
@@ -40,7 +40,7 @@ both! {
             world.finish(&client).await;
             let streaming = format!("streaming = {streams}");
             let expected = [
-                "request_id = id-7", "endpoint = chat/completions", "model = m", "provider = p", "deployment = p/m",
+                "request_id = id-7", "endpoint = chat/completions", "model = m",
                 "attempt = 1", &streaming, "started = true", "key_id = key-1", "user = ann", "team = red",
                 "header:X-Tenant = acme", "header:authorization = [redacted]", "header:none = -",
             ];
@@ -162,12 +162,39 @@ both! {
         let what = tell(&["provider", "deployment"]);
         let other: Arc<dyn llmux_core::provider::Provider> = Arc::new(second.clone());
         let builder = builder(&first).provider("q", other, [("m", "m-there")]);
-        let client = built(builder, [world.probe("a", 1, json!({"pre": what, "post": what}))]).await;
+        let scripts = json!({"pre": what, "post": what, "complete": what});
+        let client = built(builder, [world.probe("a", 1, scripts)]).await;
         let reply = client.send(chat("m")).await;
         assert_eq!((said(&reply).as_str(), reply.deployment()), ("again", Some("q/m-there")));
-        assert_eq!(world.of("pre"), ["a", "a provider = p", "a deployment = p/m"], "the first choice");
+        assert_eq!(world.of("pre"), ["a", "a provider = -", "a deployment = -"], "no provider was called yet");
         assert_eq!(world.of("post"), ["a", "a provider = q", "a deployment = q/m-there"], "the retry elsewhere");
         client.send(chat("nobody-serves-it")).await;
         assert_eq!(world.of("post").split_off(3), ["a", "a provider = -", "a deployment = -"], "none");
+        world.finish(&client).await;
+    }
+
+    async fn x5_provider_and_deployment_are_empty_after_a_short_circuit_and_anew_in_each_attempt(world: World) {
+        let answer = turn::response(&json!("mine"));
+        for streams in [false, true] {
+            let name = format!("it.{streams}");
+            let pre = json!([{"do": "only", "what": "model", "is": "n"}, {"do": "respond", "body": answer}]);
+            let what = tell(&["provider", "deployment"]);
+            let after = if streams { "post_stream" } else { "post" };
+            let provider = scripted([Turn::error(503, "down")]);
+            let scripts = json!({"pre": pre, after: what, "complete": what});
+            let client = built(builder(&provider).fallbacks("m", ["n"]), [world.probe(&name, 1, scripts)]).await;
+            if streams {
+                assert_eq!(all(client.stream(chat("m")).await).await[0], "mine");
+            } else {
+                assert_eq!(said(&client.send(chat("m")).await), "mine");
+            }
+            world.finish(&client).await;
+            let [called, empty] = ["provider = p", "provider = -"].map(|line| format!("{name} {line}"));
+            let of = |hook: &str| -> Vec<String> {
+                world.of(hook).into_iter().filter(|line| line.starts_with(&format!("{name} provider"))).collect()
+            };
+            assert_eq!(of(after), [called, empty.clone()], "the first attempt called the provider");
+            assert_eq!(of("complete"), [empty], "the last one did not");
+        }
     }
 }

@@ -24,3 +24,4 @@ mod segments;
 mod services;
 mod streams;
 mod trials;
+mod usage;

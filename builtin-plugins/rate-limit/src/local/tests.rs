@@ -24,8 +24,13 @@ impl Held {
         self.millis.fetch_add(millis, Ordering::Relaxed);
     }
 
+    /// Settles a request that has reserved nothing.
+    fn uses(&self, key: u64, used: u64) {
+        self.local.settle(key, Settlement { requests: 0, reserved: 0, used });
+    }
+
     fn allows(&self, key: u64) -> bool {
-        self.local.decide(key).refused.is_none()
+        self.local.decide(key, 0).refused.is_none()
     }
 }
 
@@ -37,12 +42,12 @@ fn millis(millis: u64) -> Duration {
 fn an_empty_bucket_refuses_until_it_fills() {
     let held = Held::new(serde_json::json!({"requests_per_second": 2, "burst": 3}));
     for remaining in [2, 1, 0] {
-        let decision = held.local.decide(1);
+        let decision = held.local.decide(1, 0);
         assert_eq!(decision.refused, None);
         assert_eq!(decision.remaining, remaining);
         assert_eq!(decision.reset, millis(500) * (3 - remaining));
     }
-    let refused = held.local.decide(1);
+    let refused = held.local.decide(1, 0);
     assert_eq!(refused.refused, Some(Refusal { what: Limit::Requests, retry_after: millis(500) }));
     assert_eq!((refused.remaining, refused.reset), (0, millis(1_500)));
     assert!(held.allows(2), "another key has its own bucket");
@@ -56,10 +61,10 @@ fn an_empty_bucket_refuses_until_it_fills() {
 #[test]
 fn tokens_may_go_into_debt_and_are_paid_back() {
     let held = Held::new(serde_json::json!({"requests_per_second": 1000, "tokens_per_minute": 60}));
-    held.local.charge(1, 50);
+    held.uses(1, 50);
     assert!(held.allows(1), "ten are left");
-    held.local.charge(1, 30);
-    let refusal = held.local.decide(1).refused.expect("a refusal at a balance of -20");
+    held.uses(1, 30);
+    let refusal = held.local.decide(1, 0).refused.expect("a refusal at a balance of -20");
     assert_eq!(refusal, Refusal { what: Limit::Tokens, retry_after: millis(21_000) });
     held.advance(20_999);
     assert!(!held.allows(1));
@@ -68,11 +73,35 @@ fn tokens_may_go_into_debt_and_are_paid_back() {
 }
 
 #[test]
+fn tokens_are_reserved_until_the_request_is_settled() {
+    let held =
+        Held::new(serde_json::json!({"requests_per_second": 1000, "burst": 1, "tokens_per_minute": 60}));
+    let reserve = |tokens| held.local.decide(1, tokens).refused.map(|refusal| refusal.what);
+    assert_eq!(reserve(60), None);
+    held.advance(1);
+    assert_eq!(reserve(60), Some(Limit::Tokens), "the first request holds them all");
+    held.local.settle(1, Settlement { requests: 0, reserved: 60, used: 20 });
+    assert_eq!(reserve(39), None);
+    assert_eq!(reserve(1), Some(Limit::Requests), "a refused request reserves nothing");
+    held.advance(1);
+    assert_eq!(reserve(0), None, "one token is left");
+}
+
+#[test]
+fn further_attempts_are_charged_as_requests() {
+    let held = Held::new(serde_json::json!({"requests_per_second": 1, "burst": 2}));
+    assert!(held.allows(1));
+    held.local.settle(1, Settlement { requests: 3, reserved: 0, used: 0 });
+    let refusal = held.local.decide(1, 0).refused.expect("two requests too many");
+    assert_eq!(refusal, Refusal { what: Limit::Requests, retry_after: millis(3_000) });
+}
+
+#[test]
 fn a_million_keys_do_not_stay() {
     let held = Held::new(serde_json::json!({"requests_per_second": 1, "burst": 2, "max_keys": 1600}));
     for key in 0..1_000_000_u64 {
         // The multiplication spreads the keys like hashes.
-        held.local.decide(key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        held.local.decide(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), 0);
         assert!(key % 100_000 != 0 || held.local.requests.len() <= 1600 + SHARDS);
     }
     held.advance(10_000);

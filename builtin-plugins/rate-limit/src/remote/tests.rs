@@ -1,6 +1,6 @@
 //! Tests of the shared limiter with a real Redis server.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use llmux_redis_link::testing::RedisServer;
 
@@ -19,13 +19,13 @@ async fn two_hosts_share_one_limit() {
     let config = serde_json::json!({"requests_per_second": 0.3, "burst": 3});
     let (one, other) = (remote(&server, config.clone()), remote(&server, config));
     for (host, remaining) in [(&one, 2), (&other, 1), (&one, 0)] {
-        let decision = host.decide("k").await.expect("a decision");
+        let decision = host.decide("k", 0).await.expect("a decision");
         assert_eq!((decision.refused, decision.remaining), (None, remaining));
     }
-    let refusal = other.decide("k").await.expect("a decision").refused.expect("a refusal");
+    let refusal = other.decide("k", 0).await.expect("a decision").refused.expect("a refusal");
     assert_eq!(refusal.what, Limit::Requests);
     assert!((3.0..=3.4).contains(&refusal.retry_after.as_secs_f64()), "{refusal:?}");
-    assert_eq!(one.decide("another").await.expect("a decision").refused, None);
+    assert_eq!(one.decide("another", 0).await.expect("a decision").refused, None);
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn concurrent_decisions_never_give_one_place_twice() {
     let remote = Arc::new(remote(&server, config));
     let calls = (0..200).map(|_| {
         let remote = Arc::clone(&remote);
-        tokio::spawn(async move { remote.decide("k").await.expect("a decision").refused.is_none() })
+        tokio::spawn(async move { remote.decide("k", 0).await.expect("a decision").refused.is_none() })
     });
     let mut allowed = 0;
     for call in calls.collect::<Vec<_>>() {
@@ -49,13 +49,13 @@ async fn tokens_are_shared_and_idle_keys_expire() {
     let server = RedisServer::start().expect("redis-server");
     let config = serde_json::json!({"requests_per_second": 1000, "tokens_per_minute": 600});
     let remote = remote(&server, config);
-    remote.charge("k", 605).await.expect("a charge");
+    remote.settle("k", Settlement { requests: 0, reserved: 0, used: 605 }).await.expect("a settlement");
     let refusal =
-        remote.decide("k").await.expect("a decision").refused.expect("a refusal at a negative balance");
+        remote.decide("k", 0).await.expect("a decision").refused.expect("a refusal at a negative balance");
     assert_eq!(refusal.what, Limit::Tokens);
     assert!((0.3..=0.6).contains(&refusal.retry_after.as_secs_f64()), "{refusal:?}");
     tokio::time::sleep(refusal.retry_after + Duration::from_millis(5)).await;
-    assert_eq!(remote.decide("k").await.expect("a decision").refused, None);
+    assert_eq!(remote.decide("k", 0).await.expect("a decision").refused, None);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let expired = remote.link.call(async |mut connection| {
         redis::cmd("EXISTS").arg("llmux:limit:{k}:requests").query_async::<bool>(&mut connection).await
@@ -64,18 +64,35 @@ async fn tokens_are_shared_and_idle_keys_expire() {
 }
 
 #[tokio::test]
+async fn a_request_is_settled_with_what_it_reserved() {
+    let server = RedisServer::start().expect("redis-server");
+    let config = serde_json::json!({"requests_per_second": 0.01, "burst": 5, "tokens_per_minute": 60});
+    let remote = remote(&server, config);
+    let refused = async |reserved| {
+        let decision = remote.decide("k", reserved).await.expect("a decision");
+        decision.refused.map(|refusal| refusal.what)
+    };
+    assert_eq!(refused(60).await, None);
+    assert_eq!(refused(1).await, Some(Limit::Tokens), "the first request holds them all");
+    remote.settle("k", Settlement { requests: 0, reserved: 60, used: 20 }).await.expect("a settlement");
+    assert_eq!(refused(1).await, None);
+    remote.settle("k", Settlement { requests: 4, reserved: 1, used: 0 }).await.expect("a settlement");
+    assert_eq!(refused(1).await, Some(Limit::Requests), "four attempts beyond the first");
+}
+
+#[tokio::test]
 async fn the_limit_works_again_when_the_server_is_back() {
     let mut server = RedisServer::start().expect("redis-server");
     let remote = remote(&server, serde_json::json!({"requests_per_second": 1, "burst": 1}));
-    assert_eq!(remote.decide("k").await.expect("a decision").refused, None);
+    assert_eq!(remote.decide("k", 0).await.expect("a decision").refused, None);
     server.kill();
-    assert!(remote.decide("k").await.is_err());
+    assert!(remote.decide("k", 0).await.is_err());
     server.restart().expect("redis-server");
     let started = Instant::now();
-    while remote.decide("k").await.is_err() {
+    while remote.decide("k", 0).await.is_err() {
         assert!(started.elapsed() < Duration::from_secs(10), "the limit never came back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(remote.decide("k").await.expect("a decision").refused.is_some());
+    assert!(remote.decide("k", 0).await.expect("a decision").refused.is_some());
     remote.close().await;
 }

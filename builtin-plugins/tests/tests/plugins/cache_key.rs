@@ -4,6 +4,8 @@ use llmux_builtin_tests::{Builtin, Way, World, ask};
 use llmux_core::{Endpoint, Request};
 use serde_json::{Value, json};
 
+use crate::neighbors;
+
 async fn world(way: Way, config: Value) -> World {
     World::new([Builtin::Cache.with(way.kind, config)]).await
 }
@@ -86,6 +88,35 @@ async fn tenants_share_only_where_the_operator_says_so(way: Way) {
     }
 }
 
+async fn the_parts_that_the_operator_names_tell_answers_apart(way: Way) {
+    let world = world(way, json!({"vary": ["header:X-Tier", "user"]})).await;
+    let base = || ask(way.stream).key("k");
+    let all = [
+        base(),
+        base().header("x-tier", ""),
+        base().header("x-tier", "gold"),
+        base().user("gold"),
+        base().user("ann").header("x-tier", "gold"),
+    ];
+    for (at, asked) in all.iter().enumerate() {
+        assert!(!world.send(asked.clone()).await.hit, "{at}");
+    }
+    for asked in all {
+        assert!(world.send(asked.clone().header("x-other", "counts not")).await.hit);
+    }
+}
+
+async fn a_value_counts_as_it_is_at_the_caches_turn(way: Way) {
+    let vary = json!({"vary": ["value:seat"]});
+    for (priority, counts) in [(5, true), (20, false)] {
+        let seats = neighbors::seats().with_priority(priority);
+        let world = World::new([seats, Builtin::Cache.spec(way.kind, vary.clone())]).await;
+        assert!(!world.send(ask(way.stream).header("x-seat", "a")).await.hit);
+        let other = world.send(ask(way.stream).header("x-seat", "b")).await;
+        assert_eq!(other.hit, !counts, "set at {priority}");
+    }
+}
+
 async fn another_endpoint_is_another_request(way: Way) {
     let world = world(way, json!({})).await;
     let body = r#"{"model":"m","prompt":"hi","messages":[]}"#;
@@ -102,6 +133,8 @@ in_every_way! {
     what_can_change_the_answer_counts
     tenants_share_only_where_the_operator_says_so;
     in_this_process:
+    the_parts_that_the_operator_names_tell_answers_apart
+    a_value_counts_as_it_is_at_the_caches_turn
     the_order_of_members_and_white_space_do_not_count
     another_endpoint_is_another_request
 }

@@ -21,8 +21,10 @@ async fn a_response_is_cached_counted_and_logged_as_a_chat_is(way: Way) {
     let chat = ask(way.stream).model("echo");
     assert!(!world.send(chat).await.hit);
 
-    let who = [("endpoint", "responses"), ("model", "echo"), ("provider", "echo")];
-    assert_eq!(value(&world, "llmux_requests_total", &who).await, Some(3.0));
+    for (provider, requests) in [("echo", 1.0), ("none", 2.0)] {
+        let who = [("endpoint", "responses"), ("model", "echo"), ("provider", provider)];
+        assert_eq!(value(&world, "llmux_requests_total", &who).await, Some(requests), "{provider}");
+    }
     for kind in ["prompt", "completion"] {
         // Two words of the response's, and one of the chat's; the hits use none.
         assert_eq!(value(&world, "llmux_tokens_total", &[("type", kind)]).await, Some(3.0), "{kind}");

@@ -53,6 +53,8 @@ async fn a_miss_a_hit_and_a_rejection_are_told_apart_by_all(way: Way) {
     assert_eq!(failed[0].field("rate_limited"), Some("true"));
     assert_eq!(failed[0].field("error_type"), Some("rate_limit_exceeded"));
     assert_eq!(failed[0].field("status"), Some("429"));
+    assert_eq!((failed[0].field("provider"), failed[0].field("answered_by")), (None, Some("rate-limit")));
+    assert_eq!((ends[1].field("provider"), ends[1].field("answered_by")), (None, Some("cache")));
 }
 
 async fn a_hit_is_not_charged_for_tokens(way: Way) {

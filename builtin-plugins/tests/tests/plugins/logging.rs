@@ -31,7 +31,6 @@ async fn the_start_says_who_asks_what(way: Way) {
     for (field, expected) in [
         ("endpoint", "chat/completions"),
         ("model", "m"),
-        ("provider", "p"),
         ("attempt", "1"),
         ("messages", "1"),
         ("tools", "1"),
@@ -41,6 +40,7 @@ async fn the_start_says_who_asks_what(way: Way) {
     ] {
         assert_eq!(start.field(field), Some(expected), "{field}: {start:?}");
     }
+    assert_eq!(start.field("provider"), None, "no provider was called yet");
     assert_eq!(start.level, "INFO");
 }
 
@@ -61,6 +61,7 @@ async fn the_end_says_what_came_of_it(way: Way) {
         ("rate_limited", "false"),
         ("messages", "1"),
         ("provider", "p"),
+        ("answered_by", "p"),
     ] {
         assert_eq!(end.field(field), Some(expected), "{field}: {end:?}");
     }

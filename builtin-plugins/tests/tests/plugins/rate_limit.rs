@@ -1,6 +1,6 @@
 //! The rate-limit plugin: the requests that it admits, the answer to a refused client, and the key of each limit.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use llmux_abi::Context;
 use llmux_builtin_tests::{Answer, Builtin, Kind, Way, World, ask};
@@ -108,13 +108,59 @@ async fn tokens_are_charged_from_the_answers(way: Way) {
     assert!(world.send(ask(way.stream)).await.is_ok());
 }
 
-async fn fallback_attempts_are_part_of_one_request(way: Way) {
+async fn p7_every_attempt_that_reaches_a_provider_counts(way: Way) {
     let world = world(way, two_at_once(json!("global"))).await;
-    let answer = world.send(ask(way.stream).model("fail").fallback("spare")).await;
-    assert_eq!((answer.is_ok(), world.upstream.calls()), (true, 2));
+    let answer =
+        world.send(ask(way.stream).model("fail").fallback("nobody serves this").fallback("spare")).await;
+    assert_eq!((answer.is_ok(), world.upstream.calls()), (true, 2), "one decision for all attempts");
     assert_eq!(limits(&answer), [Some("2"), Some("1"), Some("1s")]);
+    let refused = world.send(ask(way.stream)).await;
+    assert_eq!(
+        refused.refusal().retry_after(),
+        Some(Duration::from_secs(1)),
+        "two attempts reached a provider"
+    );
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert!(world.send(ask(way.stream)).await.is_ok());
-    assert!(!world.send(ask(way.stream)).await.is_ok());
+}
+
+async fn tokens_are_reserved_while_a_request_is_under_way(way: Way) {
+    let config = json!({"requests_per_second": 1000, "tokens_per_minute": 100});
+    let world = Arc::new(world(way, config).await);
+    let gated = || ask(way.stream).model("gated").with("max_tokens", json!(1_000_000));
+    let held = tokio::spawn({
+        let (world, asked) = (world.clone(), gated());
+        async move { world.send_only(asked).await }
+    });
+    while world.upstream.calls() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let refused = world.send(ask(way.stream)).await;
+    assert!(refused.refusal().message().contains("token"), "{}", refused.refusal());
+    assert_eq!(
+        refused.refusal().retry_after(),
+        Some(Duration::from_millis(600)),
+        "no more than a full bucket"
+    );
+    assert!(world.send(gated().key("another").model("m")).await.is_ok());
+    world.upstream.gate.add_permits(1);
+    assert!(held.await.expect("a task").is_ok());
+    assert!(world.send(ask(way.stream)).await.is_ok(), "seven tokens were used, and the rest is free again");
+}
+
+async fn a_client_that_leaves_at_the_end_of_a_stream_pays_for_it(kind: Kind) {
+    let config = json!({"requests_per_second": 1000, "tokens_per_minute": 7});
+    let world = world(Way { kind, stream: true }, config).await;
+    let mut chunks = world.client().stream(ask(true).model("late").request()).await.result.expect("a stream");
+    for _ in 0..4 {
+        chunks.next().await.expect("a chunk").expect("a chunk");
+    }
+    drop(chunks);
+    while !world.client().is_idle() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = world.send(ask(true)).await;
+    assert!(refused.refusal().message().contains("token"), "{}", refused.refusal());
 }
 
 async fn a_request_that_names_no_header_shares_with_its_like(way: Way) {
@@ -136,7 +182,8 @@ in_every_way! {
     keys_of_every_kind_have_their_own_limits
     those_without_an_api_key_share_one_limit
     tokens_are_charged_from_the_answers
-    fallback_attempts_are_part_of_one_request
+    p7_every_attempt_that_reaches_a_provider_counts
+    tokens_are_reserved_while_a_request_is_under_way
 }
 
 async fn a_redacted_header_is_no_key(kind: Kind) {
@@ -179,6 +226,7 @@ in_every_kind! {
     anywhere:
     concurrent_requests_never_get_one_place_twice;
     in_this_process:
+    a_client_that_leaves_at_the_end_of_a_stream_pays_for_it
     a_redacted_header_is_no_key
 }
 

@@ -50,6 +50,14 @@ impl<'a> Answer<'a> {
         lend(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
     }
 
+    /// States that the answer is a copy of an earlier one. The host may not have this function.
+    pub(crate) fn cached(&mut self) {
+        if let Some(cached) = self.raw.table.cached() {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { cached(self.object()) }
+        }
+    }
+
     pub(crate) fn emit(&mut self, event: &str, data: &str) {
         let emit = self.raw.table.emit();
         // SAFETY: the host's table and object belong together, see the head.

@@ -68,4 +68,22 @@ impl<'a> ReportHandle<'a> {
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { self.raw.table.document()(self.raw.object, which) }.into_option().map(Document::new)
     }
+
+    /// The host may not have this function, nor the next two.
+    pub(crate) fn text(&self, which: u32) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let text = unsafe { self.raw.table.text()?(self.raw.object, which) };
+        text.into_option().map(|text| text.as_str())
+    }
+
+    pub(crate) fn attempt_text(&self, attempt: u32, which: u32) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let text = unsafe { self.raw.table.attempt_text()?(self.raw.object, attempt, which) };
+        text.into_option().map(|text| text.as_str())
+    }
+
+    pub(crate) fn attempt_number(&self, attempt: u32, which: u32) -> Option<i64> {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.attempt_number()?(self.raw.object, attempt, which) }.into_option()
+    }
 }

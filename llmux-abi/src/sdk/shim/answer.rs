@@ -29,7 +29,10 @@ pub(super) fn stream_flow(flow: StreamFlow, host: &Host, answer: &mut Answer<'_>
     match flow {
         StreamFlow::Continue => HOOK_CONTINUE,
         StreamFlow::ShortCircuit(reply) => short_circuit(reply, answer),
-        StreamFlow::Stream(Streamed { source, metadata }) => {
+        StreamFlow::Stream(Streamed { source, metadata, cached }) => {
+            if cached {
+                answer.cached();
+            }
             for (key, value) in &metadata {
                 answer.metadata(key, value);
             }
@@ -60,6 +63,9 @@ pub(super) fn chunk_flow(flow: ChunkFlow, event: &str, answer: &mut Answer<'_>) 
 fn short_circuit(short_circuit: ShortCircuit, answer: &mut Answer<'_>) -> u32 {
     for (key, value) in &short_circuit.metadata {
         answer.metadata(key, value);
+    }
+    if short_circuit.cached {
+        answer.cached();
     }
     match short_circuit.reply {
         Reply::Response(Ok(json)) => answer.respond(&json),

@@ -1,0 +1,228 @@
+//! The tokens of one attempt: as its provider reported them, or estimated from the texts.
+//!
+//! `run` and `stream` measure what a provider sent, before any hook sees it. So a plugin that replaces an answer changes
+//! nothing here. Deliberately absent: the answers of plugins, which use no tokens of a provider.
+
+use std::{sync::LazyLock, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use llmux_abi::Usage;
+use memchr::{memchr, memchr2, memmem::Finder};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::{
+    Endpoint,
+    document::Document,
+    provider::{Events, has_finish_reason},
+};
+
+/// Time limit and bound in bytes for reading the usage of a stream that its reader left at the end.
+const LATE_USAGE: Duration = Duration::from_secs(2);
+const MAX_LATE_BYTES: usize = 256 * 1024;
+
+/// Bytes of text for each token of an estimate.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The members whose strings are the texts of a request, a response or a chunk, for an estimate.
+const TEXTS: [&[u8]; 11] = [
+    b"arguments",
+    b"content",
+    b"delta",
+    b"input",
+    b"instructions",
+    b"output",
+    b"prompt",
+    b"reasoning",
+    b"reasoning_content",
+    b"refusal",
+    b"text",
+];
+
+/// The measure of one answer of a provider.
+#[derive(Default)]
+pub(super) struct Meter {
+    reported: Option<Usage>,
+    /// Bytes of the answer's texts so far; `None` while nothing of an answer has arrived.
+    text: Option<usize>,
+    /// True once a chunk had a `finish_reason`.
+    finished: bool,
+}
+
+impl Meter {
+    /// Measures a whole response.
+    pub(super) fn of_response(response: &Document) -> Self {
+        let reported = usage_of(response);
+        let text = if reported.is_some() { 0 } else { text_bytes(&response.to_bytes()) };
+        Self { reported, text: Some(text), finished: true }
+    }
+
+    /// Measures a chunk.
+    pub(super) fn read(&mut self, endpoint: Endpoint, data: &Bytes) {
+        self.reported = stated_usage(data).or(self.reported);
+        let text = self.text.get_or_insert(0);
+        *text = text.saturating_add(chunk_text_bytes(endpoint, data));
+        self.finished = self.finished || has_finish_reason(data);
+    }
+
+    /// Returns true if the stream is at its end, and may still state its usage.
+    pub(super) fn awaits_usage(&self) -> bool {
+        self.finished && self.reported.is_none()
+    }
+
+    /// Returns the usage that the provider reported, or an estimate if something of its answer has arrived.
+    pub(super) fn usage(&self, request: &Document) -> Option<Usage> {
+        self.reported.or_else(|| {
+            let tokens = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN) as u64;
+            let mut usage = Usage::new(tokens(text_bytes(&request.to_bytes())), tokens(self.text?));
+            usage.is_estimated = true;
+            Some(usage)
+        })
+    }
+}
+
+/// Reads on in a stream that its reader left at the end, for a bounded time, until a chunk states the usage.
+pub(super) async fn late_usage(mut events: Events) -> Option<Usage> {
+    let read = async {
+        let mut left = MAX_LATE_BYTES;
+        loop {
+            let event = events.next().await?.ok()?;
+            if let Some(usage) = stated_usage(&event.data) {
+                return Some(usage);
+            }
+            left = left.checked_sub(event.data.len())?;
+        }
+    };
+    timeout(LATE_USAGE, read).await.ok().flatten()
+}
+
+/// Returns the usage that a response or chunk states, by the names of either API.
+fn usage_of(document: &Document) -> Option<Usage> {
+    let text = document.get("/usage").or_else(|| document.get("/response/usage"))?;
+    let stated: Value = serde_json::from_str(text).ok()?;
+    let tokens = |names: [&str; 2]| names.iter().find_map(|name| stated[name].as_u64());
+    let prompt_tokens = tokens(["prompt_tokens", "input_tokens"]);
+    let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
+    prompt_tokens.or(completion_tokens)?;
+    let mut usage = Usage::new(prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
+    if let Some(total) = stated["total_tokens"].as_u64() {
+        usage.total_tokens = total;
+    }
+    Some(usage)
+}
+
+fn stated_usage(data: &Bytes) -> Option<Usage> {
+    if !states_usage(data) {
+        return None;
+    }
+    usage_of(&Document::parse(data.clone()).ok()?)
+}
+
+/// Returns true if the text may have a member `usage` that is an object: a cheap test before parsing.
+pub(super) fn states_usage(data: &[u8]) -> bool {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    let name = NAME.needle();
+    NAME.find_iter(data).any(|at| {
+        let rest = &data[at + name.len()..];
+        rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
+    })
+}
+
+/// Returns the bytes of text that a chunk adds. The events of `responses` that repeat a text have no `delta`.
+fn chunk_text_bytes(endpoint: Endpoint, data: &[u8]) -> usize {
+    static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
+    if endpoint == Endpoint::Completions {
+        return text_bytes(data);
+    }
+    DELTA.find(data).map_or(0, |at| text_bytes(&data[at..]))
+}
+
+/// Returns the bytes of the strings that [`TEXTS`] name, in a JSON text or in the rest of one. Elements of a list count
+/// for the member that holds the list.
+fn text_bytes(json: &[u8]) -> usize {
+    let (mut bytes, mut counts, mut at) = (0, false, 0);
+    while let Some(quote) = memchr(b'"', &json[at..]) {
+        let start = at + quote + 1;
+        let Some(length) = string_length(&json[start..]) else { break };
+        let end = start + length;
+        at = end + 1;
+        if json[at..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':') {
+            counts = TEXTS.contains(&&json[start..end]);
+        } else if counts {
+            bytes += length;
+        }
+    }
+    bytes
+}
+
+/// Returns the length of a string's content, from its beginning to the quote that ends it.
+fn string_length(content: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'"', b'\\', content.get(at..)?)?;
+        if content[at] == b'"' {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        Document::parse(text.to_owned()).expect("JSON")
+    }
+
+    #[test]
+    fn c1_texts_are_counted_and_nothing_else() {
+        for (text, expected) in [
+            (r#"{"model":"model","messages":[{"role":"user","content":"12345678"}]}"#, 8),
+            (
+                r#"{"messages":[{"content" : [{"type":"text","text":"1234"},{"image_url":{"url":"data:…"}}]}]}"#,
+                4,
+            ),
+            (r#"{"input":["123","45"],"user":"ann"}"#, 5),
+            (r#"{"content":"a \"quote\" \\","id":"x"}"#, 14),
+            (r#"{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]}"#, 2),
+            (r#"{"content":null,"role":"assistant"}"#, 0),
+            (r#"{"content":"without an end"#, 0),
+            (r#"{"content":"\"#, 0),
+            ("", 0),
+        ] {
+            assert_eq!(text_bytes(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn c1_a_chunk_counts_its_new_text_once() {
+        use Endpoint::{ChatCompletions, Completions, Responses};
+        for (endpoint, chunk, expected) in [
+            (
+                ChatCompletions,
+                r#"{"id":"x","choices":[{"delta":{"content":"1234"},"finish_reason":"stop"}]}"#,
+                4,
+            ),
+            (Completions, r#"{"id":"x","choices":[{"text":"123","index":0}]}"#, 3),
+            (Responses, r#"{"type":"response.output_text.delta","delta":"12"}"#, 2),
+            (Responses, r#"{"type":"response.output_text.done","text":"1234"}"#, 0),
+        ] {
+            assert_eq!(chunk_text_bytes(endpoint, chunk.as_bytes()), expected, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn c1_an_estimate_is_a_quarter_of_the_texts_and_only_of_an_answer_that_arrived() {
+        let request = document(r#"{"model":"m","messages":[{"role":"user","content":"12345"}]}"#);
+        assert_eq!(Meter::default().usage(&request), None);
+        let answer = Meter::of_response(&document(r#"{"choices":[{"message":{"content":"123456789"}}]}"#));
+        let usage = answer.usage(&request).expect("an estimate");
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (2, 3, 5));
+        assert!(usage.is_estimated);
+        let reported =
+            Meter::of_response(&document(r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#));
+        assert_eq!(reported.usage(&request), Some(Usage::new(3, 4)));
+    }
+}
