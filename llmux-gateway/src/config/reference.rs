@@ -96,6 +96,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     BTreeMap::from([
         (("server", "listen"), text(&server.listen)),
         (("server", "admin"), text(&server.admin)),
+        (("server", "open"), server.open.to_string()),
         (("server", "max_body_bytes"), server.max_body_bytes.to_string()),
         (("server", "max_inflight_bytes"), server.max_inflight_bytes.to_string()),
         (("server", "read_timeout"), time(server.read_timeout)),
@@ -129,6 +130,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "allow_insecure_permissions"), plugins.allow_insecure_permissions.to_string()),
         (("plugins", "trusted_keys"), format!("{:?}", plugins.trusted_keys)),
         (("plugins", "require_signature"), plugins.require_signature.to_string()),
+        (("plugins", "required"), format!("{:?}", plugins.required)),
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugin", "enabled"), "true".to_owned()),
