@@ -13,7 +13,7 @@ use axum::{
 use bytes::Bytes;
 use http::StatusCode;
 use llmux_core::{
-    PluginSpec,
+    Error, PluginSpec,
     plugins::{Change, Guards, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -150,7 +150,7 @@ struct Force {
 }
 
 /// Returns the decision of the operator: only a forced change may weaken instances that fail closed.
-pub(super) fn guards(force: bool) -> Guards {
+fn guards(force: bool) -> Guards {
     if force { Guards::Weaken } else { Guards::Keep }
 }
 
@@ -215,30 +215,28 @@ async fn to_the_end<T: Send + 'static>(
 
 /// Reads the body as JSON of the shape `T`.
 async fn read<T: DeserializeOwned>(admin: &Admin, request: Request) -> Result<T, Response> {
-    parse(&read_text(admin, request, false).await?)
+    let text = read_text(admin, request, false).await;
+    text.and_then(|text| parse(&text)).map_err(|error| reply::error(&error))
 }
 
 /// Reads whether a change is forced, from a body that may be absent.
 pub(super) async fn read_force(admin: &Admin, request: Request) -> Result<Guards, Response> {
-    let text = read_text(admin, request, true).await?;
-    let Force { force } = if text.is_empty() { Force::default() } else { parse(&text)? };
-    Ok(guards(force))
+    let text = read_text(admin, request, true).await;
+    let read = text.and_then(|text| if text.is_empty() { Ok(Force::default()) } else { parse(&text) });
+    read.map(|Force { force }| guards(force)).map_err(|error| reply::error(&error))
 }
 
-async fn read_text(admin: &Admin, request: Request, lenient: bool) -> Result<Bytes, Response> {
+async fn read_text(admin: &Admin, request: Request, lenient: bool) -> Result<Bytes, Error> {
     let (parts, body) = request.into_parts();
-    let text = async {
-        body::check_type(&parts.headers, lenient)?;
-        // These bodies are small, and nobody without a token sends one.
-        let mut held = Arc::<HeldBytes>::default().share(usize::MAX);
-        body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout, &mut held).await
-    };
-    text.await.map_err(|error| reply::error(&error))
+    body::check_type(&parts.headers, lenient)?;
+    // These bodies are small, and nobody without a token sends one.
+    let mut held = Arc::<HeldBytes>::default().share(usize::MAX);
+    body::read(&parts.headers, body, MAX_BODY, admin.settings.load().read_timeout, &mut held).await
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Response> {
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(text).map_err(|error| {
         let code = if error.is_data() { "invalid_body" } else { "invalid_json" };
-        reply::refuse(StatusCode::BAD_REQUEST, code, format!("the body is not valid: {error}"))
+        reply::refusal(StatusCode::BAD_REQUEST, code, format!("the body is not valid: {error}"))
     })
 }
