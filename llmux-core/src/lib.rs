@@ -55,6 +55,7 @@ pub mod provider;
 mod setters;
 mod upstream;
 
+pub use boundary::crash::report_crashes;
 pub use client::{Client, ClientBuilder, Reply, ReplyStream, Request, StreamReply};
 pub use document::Document;
 pub use endpoint::Endpoint;

@@ -12,7 +12,6 @@ mod library;
 mod registry;
 mod report;
 
-pub use crate::boundary::crash::report_crashes;
 pub use library::{
     discover::{discover, inspect, inspect_folders},
     error::{FolderError, LibraryError},

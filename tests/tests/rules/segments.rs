@@ -69,11 +69,14 @@ impl Library {
     }
 }
 
+/// A part of the refusal, and the damage that causes it.
+type Case = (&'static str, fn(&mut Library));
+
 const FAR: u64 = 1 << 40;
 
 #[tokio::test]
 async fn d2_intact_sections_with_false_segments_are_refused_before_the_library_is_loaded() {
-    let cases: [(&str, fn(&mut Library)); 16] = [
+    let cases: [Case; 16] = [
         ("goes beyond the end of the file", |it| it.write(it.header(PT_LOAD) + FILE_SIZE, FAR)),
         ("goes beyond the end of the file", |it| it.write(it.header(PT_LOAD) + OFFSET, it.0.len() as u64)),
         ("goes beyond the end of the file", |it| it.write(it.header(PT_DYNAMIC) + OFFSET, FAR)),

@@ -181,8 +181,7 @@ impl Stage {
     ) -> Result<LoadedLibrary, PluginError> {
         let options =
             VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
-        let PluginsConfig { max_retired_images, ref trial, .. } = self.settings.plugins;
-        let trial = trial.as_ref();
+        let PluginsConfig { max_retired_images, trial, .. } = &self.settings.plugins;
         Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images, trial }).await?)
     }
 

@@ -10,7 +10,10 @@ mod signals;
 use std::{net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use llmux_core::plugins::{Guards, PluginState, report_crashes};
+use llmux_core::{
+    plugins::{Guards, PluginState},
+    report_crashes,
+};
 use llmux_terminal::{CliError, Result};
 use tokio::{
     net::TcpListener,

@@ -102,7 +102,7 @@ mod system {
 
     pub(super) fn start(senders: Senders) -> Result<(), Error> {
         let (read, write) = UnixStream::pair()?;
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), TAKEN)?;
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, TAKEN)?;
         let runtime = Handle::current();
         let run = move || {
             // The values of this thread are made here. An initializer of a library may hold the lock of the system's
