@@ -252,14 +252,15 @@ mod tests {
             provider: None,
             ..request("a", RequestOutcome::Failure("rate_limit_exceeded".to_owned()), 0)
         };
-        let hit = RequestMetrics { cache_hit: true, ..request("b", RequestOutcome::Success, 1) };
+        let hit = RequestMetrics { cache_hit: true, usage: None, ..request("b", RequestOutcome::Success, 1) };
         let stats = stats([limited, hit, request("b", RequestOutcome::Cancelled, 1)]);
         let Snapshot { all, models, providers } = stats.snapshot();
         assert_eq!((all.requests, all.successes, all.cancelled), (3, 1, 1));
         assert_eq!((all.cache_hits, all.rate_limited), (1, 1));
         assert_eq!(all.failures["rate_limit_exceeded"], 1);
         assert_eq!(all.total_tokens, 13, "a hit uses none");
-        assert_eq!((models["a"].requests, models["b"].requests), (1, 2));
+        // No provider was called for `a`.
+        assert_eq!((models["unknown"].requests, models["b"].requests), (1, 2));
         assert_eq!((providers["none"].requests, providers["p"].requests), (1, 2));
         stats.reset();
         assert_eq!(stats.snapshot(), Snapshot::default());
