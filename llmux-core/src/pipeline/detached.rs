@@ -23,9 +23,20 @@ use crate::cancel::{Cancel, Reason};
 
 /// A future that runs to its end even if it is dropped.
 pub(crate) struct Detached<T: Send + 'static> {
-    place: Arc<Place<T>>,
-    /// Wakes the place when the snapshot's time is over. Made when the future waits for the first time.
-    watch: Option<BoxFuture<'static, ()>>,
+    stage: Stage<T>,
+    cancel: Cancel,
+    /// True once the snapshot's time is over.
+    over: Arc<watch::Sender<bool>>,
+    runtime: Handle,
+}
+
+enum Stage<T> {
+    /// Has not waited yet. Many requests never do: a plugin answers them, or a provider that is ready at once.
+    New(BoxFuture<'static, T>),
+    /// Has waited. The second part wakes the place when the snapshot's time is over.
+    Placed(Arc<Place<T>>, BoxFuture<'static, ()>),
+    /// Has ended.
+    Done,
 }
 
 /// The place of a future: in its caller's task, or in one of its own.
@@ -33,7 +44,6 @@ struct Place<T> {
     /// Only the end of a snapshot's time contends for it.
     work: Mutex<Work<T>>,
     cancel: Cancel,
-    /// True once the snapshot's time is over.
     over: Arc<watch::Sender<bool>>,
     runtime: Handle,
 }
@@ -54,35 +64,62 @@ impl<T: Send + 'static> Detached<T> {
         over: Arc<watch::Sender<bool>>,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Self {
-        let work = Mutex::new(Work::Here(Box::pin(future), Waker::noop().clone()));
-        Self { place: Arc::new(Place { work, cancel, over, runtime: Handle::current() }), watch: None }
+        Self { stage: Stage::New(Box::pin(future)), cancel, over, runtime: Handle::current() }
     }
 
     /// Returns true once the future has ended.
     pub(crate) fn is_done(&self) -> bool {
-        matches!(*self.place.work(), Work::Taken)
-    }
-
-    /// Waits for the end of the snapshot's time, from now on.
-    fn watch(&mut self) {
-        if self.watch.is_some() {
-            return;
+        match &self.stage {
+            Stage::New(_) => false,
+            Stage::Placed(place, _) => matches!(*place.work(), Work::Taken),
+            Stage::Done => true,
         }
-        let mut over = self.place.over.subscribe();
+    }
+}
+
+impl<T: Send + 'static> Place<T> {
+    /// Waits for the end of the snapshot's time, from now on.
+    fn watch(self: &Arc<Self>) -> BoxFuture<'static, ()> {
+        let mut over = self.over.subscribe();
         // Without a budget: a task that has spent its own would wake the place at once instead of waiting.
         let mut watch = Box::pin(unconstrained(async move {
             // The place keeps the sender.
             let _ = over.wait_for(|over| *over).await;
         }));
-        let waker = Waker::from(self.place.clone());
+        let waker = Waker::from(self.clone());
         if watch.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             waker.wake();
         }
-        self.watch = Some(watch);
+        watch
     }
-}
 
-impl<T: Send + 'static> Place<T> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<T> {
+        loop {
+            match self.take() {
+                Work::Here(mut future, waker) => {
+                    if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                        return Poll::Ready(output);
+                    }
+                    if self.give_back(future, waker, cx) {
+                        return Poll::Pending;
+                    }
+                }
+                Work::Away(mut result) => {
+                    let polled = Pin::new(&mut result).poll(cx);
+                    if polled.is_pending() {
+                        *self.work() = Work::Away(result);
+                    }
+                    // Without a result, the future has panicked.
+                    return match polled {
+                        Poll::Ready(Ok(output)) => Poll::Ready(output),
+                        _ => Poll::Pending,
+                    };
+                }
+                Work::Taken => return Poll::Pending,
+            }
+        }
+    }
+
     fn work(&self) -> MutexGuard<'_, Work<T>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,40 +171,45 @@ impl<T: Send + 'static> Future for Detached<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        loop {
-            match self.place.take() {
-                Work::Here(mut future, waker) => {
-                    // A future that panics is dropped, and is not polled again.
-                    if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                        return Poll::Ready(output);
-                    }
-                    self.watch();
-                    if self.place.give_back(future, waker, cx) {
-                        return Poll::Pending;
-                    }
+        let this = &mut *self;
+        // A future that panics is dropped, and is not polled again.
+        let (place, watch) = match std::mem::replace(&mut this.stage, Stage::Done) {
+            Stage::New(mut future) => {
+                if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                    return Poll::Ready(output);
                 }
-                Work::Away(mut result) => {
-                    let polled = Pin::new(&mut result).poll(cx);
-                    if polled.is_pending() {
-                        *self.place.work() = Work::Away(result);
-                    }
-                    // Without a result, the future has panicked.
-                    return match polled {
-                        Poll::Ready(Ok(output)) => Poll::Ready(output),
-                        _ => Poll::Pending,
-                    };
-                }
-                Work::Taken => return Poll::Pending,
+                let place = Arc::new(Place {
+                    work: Mutex::new(Work::Here(future, cx.waker().clone())),
+                    cancel: this.cancel.clone(),
+                    over: this.over.clone(),
+                    runtime: this.runtime.clone(),
+                });
+                let watch = place.watch();
+                this.stage = Stage::Placed(place, watch);
+                return Poll::Pending;
             }
+            Stage::Placed(place, watch) => (place, watch),
+            Stage::Done => return Poll::Pending,
+        };
+        let polled = place.poll(cx);
+        if polled.is_pending() {
+            this.stage = Stage::Placed(place, watch);
         }
+        polled
     }
 }
 
 impl<T: Send + 'static> Drop for Detached<T> {
     fn drop(&mut self) {
-        if let Work::Here(future, _) = self.place.take() {
-            self.place.cancel.raise(Reason::Left);
-            self.place.runtime.spawn(future);
-        }
+        let future = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::New(future) => future,
+            Stage::Placed(place, _) => match place.take() {
+                Work::Here(future, _) => future,
+                _ => return,
+            },
+            Stage::Done => return,
+        };
+        self.cancel.raise(Reason::Left);
+        self.runtime.spawn(future);
     }
 }
