@@ -4,7 +4,7 @@
 //! selects the method, the second one the token, and the rest is `path, newline, headers, empty line, body`.
 
 #![no_main]
-#![allow(dead_code, reason = "the commands that use the rest of the modules are not here")]
+#![allow(dead_code, unused_imports, reason = "the commands that use the rest of the modules are not here")]
 
 #[path = "../../../llmux-gateway/src/admin/mod.rs"]
 mod admin;
@@ -84,9 +84,10 @@ async fn server() -> (Client, Router) {
         admin_listen: None,
         log_format: None,
     };
-    let reloader = Reloader::new(client.clone(), live, overrides, loaded, None, None).expect("a reloader");
-    let address = "127.0.0.1:8081".parse().expect("an address");
-    let admin = Admin { client: client.clone(), tokens, reloader: Arc::new(reloader), address, settings };
+    let address = "127.0.0.1:8080".parse().expect("an address");
+    let reloader =
+        Reloader::new(client.clone(), live, overrides, loaded, (address, None), None).expect("a reloader");
+    let admin = Admin { client: client.clone(), tokens, reloader: Arc::new(reloader), settings };
     (client, router::router(Arc::new(admin)))
 }
 
