@@ -1,8 +1,8 @@
 //! The key of a request: requests with equal keys share an answer.
 //!
 //! A key is a SHA-256 over the endpoint, the tenant, the parts that the operator names in `vary`, and the body. The
-//! tenant is the id of the API key: two tenants never share an answer unless the operator sets `shared`. Every member of the body counts, known or not, except
-//! the members that cannot change the answer.
+//! tenant is the id of the API key: two tenants never share an answer unless the operator sets `shared`. Every member of
+//! the body counts, known or not, except the members that cannot change the answer.
 
 use std::{fmt, sync::Arc};
 

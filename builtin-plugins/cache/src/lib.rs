@@ -302,9 +302,9 @@ impl Builder {
         self
     }
 
-    /// Sets the closure that identifies a request. Requests share an answer if the closure returns the same text
-    /// for them and their endpoint is the same, and their parts of `vary`; unless `shared` is set, also their API key. If the closure returns
-    /// `None`, the request is neither looked up nor stored.
+    /// Sets the closure that identifies a request. Requests share an answer if the closure returns the same text for them,
+    /// and if their endpoint and their parts of `vary` are the same; unless `shared` is set, also their API key. If the
+    /// closure returns `None`, the request is neither looked up nor stored.
     pub fn key(
         mut self,
         key: impl Fn(&Context<'_>, &Request<'_>) -> Option<String> + Send + Sync + 'static,

@@ -5,8 +5,8 @@
 //!
 //! # Soundness
 //!
-//! The handler reads a thread-local value that has neither an initializer nor a destructor, and calls `write` and
-//! `sigaction`, which may be called there. A name that the value points to is borrowed for as long as it stands there.
+//! The handler reads a thread-local value that has neither an initializer nor a destructor, and calls `write`,
+//! `sigaction` and `raise`, which may be called there. A name that the value points to is borrowed for as long as it stands there.
 
 use std::{cell::Cell, marker::PhantomData, ptr};
 
@@ -86,6 +86,12 @@ mod unix {
                 Some(before) => libc::sigaction(signal, ptr::from_ref(before), ptr::null_mut()),
                 None => libc::signal(signal, libc::SIG_DFL) as libc::c_int,
             };
+        }
+        if signal == libc::SIGABRT {
+            // It may have come from outside, such as a supervisor's watchdog, and then nothing repeats it. It is delivered
+            // when this function returns.
+            // SAFETY: `raise` may be called in a handler.
+            unsafe { libc::raise(signal) };
         }
         let (name, length) = RUNNING.try_with(Cell::get).unwrap_or((ptr::null(), 0));
         if name.is_null() {

@@ -97,6 +97,14 @@ async fn l3_a_second_signal_ends_the_program_while_an_initializer_holds_the_syst
 }
 
 #[tokio::test]
+async fn an_abort_from_outside_ends_the_program() {
+    let server = Server::start().await;
+    server.signal("-ABRT").await;
+    let (code, log) = server.end().await;
+    assert_eq!(code, None, "a signal ended it: {log}");
+}
+
+#[tokio::test]
 async fn the_signals_of_log_rotators_are_ignored() {
     let server = Server::start().await;
     server.signal("-USR1").await;

@@ -65,9 +65,9 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     /// The plugin that the file must hold; `None` for any.
     pub(in crate::plugins) plugin: Option<&'a str>,
     /// The number of retired images from which on loading is refused.
-    pub(in crate::plugins) max_retired_images: &'a u64,
+    pub(in crate::plugins) max_retired_images: u64,
     /// Program of the trial load; `None` for no trial.
-    pub(in crate::plugins) trial: &'a Option<TrialProgram>,
+    pub(in crate::plugins) trial: Option<&'a TrialProgram>,
 }
 
 /// A private copy, which is removed with this value: a mapped file needs no name. Where the system insists on a name
@@ -129,7 +129,7 @@ impl Loader {
         &mut self,
         request: LoadRequest<'_>,
     ) -> Result<LoadedLibrary, LoadError> {
-        let LoadRequest { path, options, plugin, max_retired_images: &max, trial } = request;
+        let LoadRequest { path, options, plugin, max_retired_images: max, trial } = request;
         if self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(LoadError::TooManyRetired { max });
         }

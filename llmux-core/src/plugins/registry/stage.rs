@@ -182,6 +182,7 @@ impl Stage {
         let options =
             VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
         let PluginsConfig { max_retired_images, trial, .. } = &self.settings.plugins;
+        let (max_retired_images, trial) = (*max_retired_images, trial.as_ref());
         Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images, trial }).await?)
     }
 
