@@ -101,6 +101,10 @@ fn edit_value(root: &mut Value, kind: Kind, pointer: &str, new: Value) -> bool {
         }
         return kind != Kind::Remove;
     }
+    // RFC 6901: `~` stands only before `0` or `1`.
+    if pointer.split('~').skip(1).any(|after| !after.starts_with(['0', '1'])) {
+        return false;
+    }
     let Some((parent, token)) = pointer.rsplit_once('/') else { return false };
     let token = token.replace("~1", "/").replace("~0", "~");
     match root.pointer_mut(parent) {

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cd tests/fuzz
-//! cargo run --bin seeds
+//! cargo run --example seeds
 //! cargo fuzz run --fuzz-dir . --sanitizer none manifest corpus/manifest -- -max_len=65536
 //! ```
 //!

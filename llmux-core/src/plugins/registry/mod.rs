@@ -6,6 +6,7 @@
 
 mod apply;
 pub(super) mod change;
+mod construct;
 mod desired;
 mod edit;
 mod find;

@@ -1,33 +1,21 @@
 //! Stages a change on a copy of the list of instances: every step that can fail fails here, before anything is
 //! published.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
 use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
-use serde_json::Value;
-use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     change::Change,
+    construct::Construction,
     find::{Found, find},
-    instance::{Home, Instance},
-    schema::check,
+    instance::Instance,
     settings::{PluginsConfig, RegistrySettings},
     spec::{ByHand, PluginSource, PluginSpec, no_config},
 };
 use crate::{
-    boundary::{
-        NativeHooks,
-        host::{HostServices, HostShared},
-        library::Retired,
-    },
+    boundary::{host::HostShared, library::Retired},
     pipeline::{
-        kind::{Failure, FailureKind},
         snapshot::{Entry, Lease},
         stats::Stats,
     },
@@ -41,9 +29,6 @@ use crate::{
         report::error::PluginError,
     },
 };
-
-/// Time limit of the construction of an instance (rule E4).
-const CONSTRUCTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes instances.
 pub(super) struct Stage {
@@ -139,9 +124,15 @@ impl Stage {
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
         let config = Arc::new(config.unwrap_or_else(no_config));
-        let (lease, home) = self
-            .instance(&name, &plugin.name, plugin.module, &config, &plugin.library, plugin.by_hand)
-            .await?;
+        let construction = Construction {
+            name: &name,
+            plugin: &plugin.name,
+            module: plugin.module,
+            config: &config,
+            library: plugin.library.as_ref(),
+            by_hand: plugin.by_hand,
+        };
+        let (lease, home) = construction.run(&self.shared).await?;
         let entry = Entry {
             name: name.as_str().into(),
             priority: 0,
@@ -220,9 +211,15 @@ impl Stage {
         if instance.module.is_none() {
             return Err(PluginError::MadeByHand { name });
         }
-        let (lease, home) = self
-            .instance(&name, &instance.plugin, instance.module, &instance.config, &instance.library, None)
-            .await?;
+        let construction = Construction {
+            name: &name,
+            plugin: &instance.plugin,
+            module: instance.module,
+            config: &instance.config,
+            library: instance.library.as_ref(),
+            by_hand: None,
+        };
+        let (lease, home) = construction.run(&self.shared).await?;
         instance.entry = Arc::new(self.entry(&instance, lease, instance.entry.stats.clone()));
         instance.home = home;
         instance.loaded_at = SystemTime::now();
@@ -306,76 +303,6 @@ impl Stage {
                 let name = name.unwrap_or_default().into();
                 Ok(Plugin { name, manifest: None, module: None, library: None, by_hand: Some(by_hand) })
             }
-        }
-    }
-
-    /// Makes an instance: checks its configuration against the schema, then runs the plugin's constructor, for a bounded
-    /// time.
-    async fn instance(
-        &self,
-        name: &str,
-        plugin: &str,
-        module: Option<PluginModuleRef>,
-        config: &Value,
-        library: &Option<LoadedLibrary>,
-        by_hand: Option<ByHand>,
-    ) -> Result<(Arc<Lease>, Home), PluginError> {
-        let (name, plugin) = (name.to_owned(), plugin.to_owned());
-        let host = HostServices::new(&name, self.shared.clone());
-        let half_made = HalfMade(Some(host.clone()));
-        let (config, image) = (config.clone(), library.as_ref().map(|library| library.image.clone()));
-        let runtime = self.shared.runtime.clone();
-        let made = spawn_blocking(move || {
-            let _runtime = runtime.enter();
-            match (module, by_hand) {
-                (_, Some(by_hand)) => match by_hand.take() {
-                    Some(make) => NativeHooks::by_hand(make, host),
-                    None => Err(Failure::error("the program that embeds this host makes it only once")),
-                },
-                (Some(module), None) => {
-                    let schema = NativeHooks::config_schema(module)?;
-                    if let Err(message) = check(&schema, &config) {
-                        return Ok(Err(message));
-                    }
-                    NativeHooks::create(module, &config.to_string(), host, image)
-                }
-                (None, None) => Err(Failure::error("there is no way to make it again")),
-            }
-            .map(Ok)
-        });
-        let failure = |message: String| Failure { kind: FailureKind::Timeout, message };
-        let made = match timeout(CONSTRUCTION_TIMEOUT, made).await {
-            Ok(Ok(made)) => made,
-            Ok(Err(_)) => Err(Failure::error("panicked")),
-            Err(_) => Err(failure(format!("ran past its timeout of {CONSTRUCTION_TIMEOUT:?}"))),
-        };
-        match made {
-            Ok(Ok(instance)) => {
-                half_made.keep();
-                let (lease, home) = Lease::new(Box::new(instance));
-                Ok((lease, Home::new(home)))
-            }
-            Ok(Err(message)) => Err(PluginError::Config { name, plugin, message }),
-            Err(Failure { message, .. }) => Err(PluginError::Construction { name, plugin, message }),
-        }
-    }
-}
-
-/// The host services of an instance under construction. If the construction fails or runs past its timeout, everything
-/// that the instance registered or spawned is removed, and it can register and spawn nothing more.
-struct HalfMade(Option<Arc<HostServices>>);
-
-impl HalfMade {
-    /// The instance is made: its own drop closes the services.
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for HalfMade {
-    fn drop(&mut self) {
-        if let Some(host) = self.0.take() {
-            host.close();
         }
     }
 }
