@@ -7,7 +7,7 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use llmux_abi::raw::{context, document, entry, flow, host, outcome, plugin, stream, value, version};
+use llmux_abi::raw::{call, context, document, entry, flow, host, outcome, plugin, stream, value, version};
 
 const ADVICE: &str = "the contract has changed: if a field was appended to a table, add it here and raise the minor \
     of ABI_VERSION (the patch, in 0.x); any other change breaks every existing plugin. See ABI.md";
@@ -57,9 +57,54 @@ pinned!(plugin_table, plugin::PluginTable, size 72, align 8, {
     on_complete 56
     cleanup 64
 });
+pinned!(create_call, call::CreateCall, size 64, align 8, {
+    name 0
+    config 16
+    host 32
+    answer 48
+});
+pinned!(request_call, call::RequestCall, size 64, align 8, {
+    context 0
+    request 16
+    answer 32
+    memory 48
+});
+pinned!(outcome_call, call::OutcomeCall, size 64, align 8, {
+    context 0
+    outcome 16
+    answer 32
+    memory 48
+});
+pinned!(chunk_call, call::ChunkCall, size 80, align 8, {
+    context 0
+    event 16
+    chunk 32
+    answer 48
+    memory 64
+});
+pinned!(report_call, call::ReportCall, size 64, align 8, {
+    context 0
+    report 16
+    answer 32
+    memory 48
+});
+pinned!(cleanup_call, call::CleanupCall, size 32, align 8, {
+    answer 0
+    memory 16
+});
+pinned!(next_call, stream::NextCall, size 32, align 8, {
+    answer 0
+    memory 16
+});
+pinned!(raw_memory, flow::RawMemory, size 16, align 8, {
+    start 0
+    size 8
+    lent 16
+});
 pinned!(raw_document, document::RawDocument, size 16, align 8, {
     object 0
     table 8
+    lent 16
 });
 pinned!(document_table, document::DocumentTable, size 48, align 8, {
     get 0
@@ -72,6 +117,7 @@ pinned!(document_table, document::DocumentTable, size 48, align 8, {
 pinned!(raw_context, context::RawContext, size 16, align 8, {
     object 0
     table 8
+    lent 16
 });
 pinned!(context_table, context::ContextTable, size 56, align 8, {
     text 0
@@ -129,6 +175,7 @@ pinned!(http_response_table, host::HttpResponseTable, size 32, align 8, {
 pinned!(raw_outcome, outcome::RawOutcome, size 16, align 8, {
     object 0
     table 8
+    lent 16
 });
 pinned!(outcome_table, outcome::OutcomeTable, size 40, align 8, {
     kind 0
@@ -160,6 +207,7 @@ pinned!(stream_table, stream::StreamTable, size 16, align 8, {
 pinned!(raw_answer, flow::RawAnswer, size 16, align 8, {
     object 0
     table 8
+    lent 16
 });
 pinned!(answer_table, flow::AnswerTable, size 64, align 8, {
     respond 0

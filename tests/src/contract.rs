@@ -66,7 +66,7 @@ impl Contract {
             }
             Contract::Newer => {
                 sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.3.0\"");
-                let last = "            object: RRef<'a, InstanceObject>,\n            answer: RawAnswer<'a>,\n            \
+                let last = "            object: RRef<'a, InstanceObject>,\n            call: CleanupCallRef<'a>,\n            \
                             waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
                 let field = "\n    /// Once in a while.\n    \
                              pub on_idle: unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32,\n}";

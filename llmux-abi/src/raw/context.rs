@@ -3,6 +3,8 @@
 //! The host implements the table, the SDK's `handle` calls it. All functions are called on the thread that runs the
 //! hook, during the hook call. Fields before `last_prefix_field` are never absent from the table.
 
+use std::marker::PhantomData;
+
 use abi_stable::{
     StableAbi,
     sabi_types::{RMut, RRef},
@@ -62,12 +64,14 @@ pub struct StateObject {
 
 /// A handle on a context: host memory, valid until the hook call that received it ends.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Clone, Copy)]
 pub struct RawContext<'a> {
     /// The context.
-    pub object: RMut<'a, ContextObject>,
+    pub object: *mut ContextObject,
     /// The functions that take this object.
     pub table: ContextTableRef,
+    /// The time for which the object is lent.
+    pub lent: PhantomData<&'a mut ()>,
 }
 
 /// Functions of a context, implemented by the host.

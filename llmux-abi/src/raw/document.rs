@@ -6,6 +6,8 @@
 //! Places are named by JSON Pointer (RFC 6901); the empty pointer is the whole document, and `-` as a last
 //! segment is the place after an array's last element.
 
+use std::marker::PhantomData;
+
 use abi_stable::{
     StableAbi,
     sabi_types::{RMut, RRef},
@@ -32,12 +34,14 @@ pub struct DocumentObject {
 
 /// A handle on a document: host memory, valid until the hook call that received it ends.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Clone, Copy)]
 pub struct RawDocument<'a> {
     /// The document.
-    pub object: RMut<'a, DocumentObject>,
+    pub object: *mut DocumentObject,
     /// The functions that take this object.
     pub table: DocumentTableRef,
+    /// The time for which the object is lent.
+    pub lent: PhantomData<&'a mut ()>,
 }
 
 /// Functions of a document, implemented by the host.

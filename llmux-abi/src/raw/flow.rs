@@ -3,6 +3,8 @@
 //! The host implements the answer table. A plugin calls it during the hook call that was lent the answer, on one thread
 //! at a time. The host copies all text. This file and `stream` import each other, see there.
 
+use std::marker::PhantomData;
+
 use abi_stable::{
     StableAbi,
     sabi_types::RMut,
@@ -36,9 +38,23 @@ pub const FAILURE_PANIC: u32 = 1;
 pub enum HookPoll<'a> {
     /// The hook is done, with this code.
     Ready(u32),
-    /// The hook waits. The future borrows everything that the call was lent, and resolves to the code. Dropping it
-    /// cancels the hook.
+    /// The hook waits. The future borrows everything that the fields of the parameters lend, and resolves to the code.
+    /// Dropping it cancels the hook.
     Pending(BorrowingFfiFuture<'a, u32>),
+}
+
+/// Memory that the host lends for the future of one call, so that a hook which does not wait allocates nothing. A plugin
+/// may put anything there, or nothing. It must have dropped what it put there when the hook is ready, or in the drop of
+/// the future that the hook returned.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct RawMemory<'a> {
+    /// The first byte, aligned to 16 bytes. Null if `size` is 0.
+    pub start: *mut u8,
+    /// The number of bytes.
+    pub size: usize,
+    /// The time for which the memory is lent.
+    pub lent: PhantomData<&'a mut ()>,
 }
 
 /// The answer of one hook call, inside the host.
@@ -50,12 +66,14 @@ pub struct AnswerObject {
 
 /// A handle on an answer: host memory, valid until the hook call that received it ends.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Clone, Copy)]
 pub struct RawAnswer<'a> {
     /// The answer.
-    pub object: RMut<'a, AnswerObject>,
+    pub object: *mut AnswerObject,
     /// The functions that take this object.
     pub table: AnswerTableRef,
+    /// The time for which the object is lent.
+    pub lent: PhantomData<&'a mut ()>,
 }
 
 /// Functions of an answer, implemented by the host. If a text is not the JSON that the function expects, the hook

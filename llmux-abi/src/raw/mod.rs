@@ -30,6 +30,7 @@
 // The derive writes `unsafe` accessors for every table; nothing here calls any.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
+pub mod call;
 pub mod context;
 pub mod document;
 pub mod entry;

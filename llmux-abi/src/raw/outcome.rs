@@ -6,6 +6,8 @@
 //! `"retry_after"` in seconds beside them where known. The client receives the content of `error`.
 
 use super::document::RawDocument;
+use std::marker::PhantomData;
+
 use abi_stable::{
     StableAbi,
     sabi_types::{RMut, RRef},
@@ -86,12 +88,14 @@ pub struct OutcomeObject {
 
 /// A handle on an outcome: host memory, valid until the hook call that received it ends.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Clone, Copy)]
 pub struct RawOutcome<'a> {
     /// The outcome.
-    pub object: RMut<'a, OutcomeObject>,
+    pub object: *mut OutcomeObject,
     /// The functions that take this object.
     pub table: OutcomeTableRef,
+    /// The time for which the object is lent.
+    pub lent: PhantomData<&'a mut ()>,
 }
 
 /// Functions of an outcome, implemented by the host.
@@ -123,7 +127,7 @@ pub struct ReportObject {
 
 /// A handle on the report of a request or a stream: host memory, valid until the hook call ends.
 #[repr(C)]
-#[derive(StableAbi)]
+#[derive(StableAbi, Clone, Copy)]
 pub struct RawReport<'a> {
     /// The report.
     pub object: RRef<'a, ReportObject>,

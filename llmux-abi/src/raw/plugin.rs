@@ -1,18 +1,13 @@
 //! The module and the hook table, which a plugin implements and the host calls.
 
-use abi_stable::{
-    StableAbi,
-    sabi_types::RRef,
-    std_types::{ROption, RStr},
-};
+use abi_stable::{StableAbi, sabi_types::RRef, std_types::ROption};
 use async_ffi::FfiContext;
 
 use super::{
-    context::{RawContext, StateObject},
-    document::RawDocument,
+    call::{ChunkCallRef, CleanupCallRef, CreateCallRef, OutcomeCallRef, ReportCallRef, RequestCallRef},
+    context::StateObject,
     flow::{HookPoll, RawAnswer},
     host::RawHost,
-    outcome::{RawOutcome, RawReport},
 };
 
 /// An instance inside the plugin. The host may call its hooks from several threads at once.
@@ -39,15 +34,9 @@ pub struct RawInstance {
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
 #[sabi(missing_field(option))]
 pub struct PluginModule {
-    /// Makes an instance. Called once for each instance, on a thread that may block. `config` is JSON that fits the
-    /// schema. `host` is borrowed: a plugin that keeps it calls `retain`. The host owns the returned instance. Absent:
-    /// the plugin refuses, with the reason in the answer's `failed`.
-    pub create: unsafe extern "C" fn(
-        name: RStr<'_>,
-        config: RStr<'_>,
-        host: RawHost,
-        answer: RawAnswer<'_>,
-    ) -> ROption<RawInstance>,
+    /// Makes an instance. Called once for each instance, on a thread that may block. The host owns the returned instance.
+    /// Absent: the plugin refuses, with the reason in the answer's `failed`.
+    pub create: for<'a> unsafe extern "C" fn(call: CreateCallRef<'a>) -> ROption<RawInstance>,
     /// Hands out the JSON Schema of the configuration through the answer's `respond`. Called before `create`, on a thread
     /// that may block. Returns a code.
     #[sabi(last_prefix_field)]
@@ -62,8 +51,9 @@ pub struct PluginModule {
 /// instead of an absent `pre_stream_hook` the host calls `pre_hook`.
 ///
 /// The host calls hooks on any of its threads, several at once for different requests. The call itself polls the hook
-/// once, with the host's waker, and returns `Ready` or the rest as a future, which the host owns. Everything that a call
-/// is lent is host memory and stays valid and in place until the hook is ready or that future is dropped.
+/// once, with the host's waker, and returns `Ready` or the rest as a future, which the host owns. The table of parameters is
+/// lent until the call returns. Everything that its fields lend is host memory and stays valid and in place until the hook
+/// is ready or that future is dropped.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginTableRef)))]
@@ -79,9 +69,7 @@ pub struct PluginTable {
     pub pre_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            request: RawDocument<'a>,
-            answer: RawAnswer<'a>,
+            call: RequestCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -89,9 +77,7 @@ pub struct PluginTable {
     pub post_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            outcome: RawOutcome<'a>,
-            answer: RawAnswer<'a>,
+            call: OutcomeCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -99,9 +85,7 @@ pub struct PluginTable {
     pub pre_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            request: RawDocument<'a>,
-            answer: RawAnswer<'a>,
+            call: RequestCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -110,10 +94,7 @@ pub struct PluginTable {
     pub on_stream_chunk: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            event: RStr<'a>,
-            chunk: RawDocument<'a>,
-            answer: RawAnswer<'a>,
+            call: ChunkCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -121,9 +102,7 @@ pub struct PluginTable {
     pub post_stream_hook: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            report: RawReport<'a>,
-            answer: RawAnswer<'a>,
+            call: ReportCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -131,9 +110,7 @@ pub struct PluginTable {
     pub on_complete: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            context: RawContext<'a>,
-            report: RawReport<'a>,
-            answer: RawAnswer<'a>,
+            call: ReportCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
@@ -141,7 +118,7 @@ pub struct PluginTable {
     pub cleanup: Option<
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
-            answer: RawAnswer<'a>,
+            call: CleanupCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,

@@ -6,7 +6,7 @@
 use abi_stable::{StableAbi, sabi_types::RMut};
 use async_ffi::FfiContext;
 
-use super::flow::{HookPoll, RawAnswer};
+use super::flow::{HookPoll, RawAnswer, RawMemory};
 
 /// A producer of chunks inside a plugin.
 #[repr(C)]
@@ -26,6 +26,19 @@ pub struct RawStream {
     pub table: StreamTableRef,
 }
 
+/// Parameters of [`StreamTable::next`].
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = NextCallRef)))]
+#[sabi(missing_field(option))]
+pub struct NextCall<'a> {
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
 /// Functions of a producer, implemented by the plugin.
 #[repr(C)]
 #[derive(StableAbi)]
@@ -37,7 +50,7 @@ pub struct StreamTable {
     /// the answer, or `HOOK_FAILED`.
     pub next: for<'a> unsafe extern "C" fn(
         object: RMut<'a, StreamObject>,
-        answer: RawAnswer<'a>,
+        call: NextCallRef<'a>,
         waker: &mut FfiContext<'_>,
     ) -> HookPoll<'a>,
     /// Frees the producer. Called once, on any thread, when the stream has ended or the client has left.

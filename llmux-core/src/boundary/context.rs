@@ -1,6 +1,6 @@
 //! The context table: a [`CallContext`], which holds a request's context and the instance's state of the request.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use abi_stable::{
     prefix_type::WithMetadata,
@@ -38,9 +38,8 @@ impl Table {
 
 /// Makes a handle on the context of a call.
 pub(super) fn handle<'f>(context: &'f mut CallContext<'f>) -> RawContext<'f> {
-    // SAFETY: a reference is a valid pointer for its lifetime.
-    let object = unsafe { RMut::from_raw(std::ptr::from_mut(context).cast::<ContextObject>()) };
-    RawContext { object, table: ContextTableRef(Table::TABLE.as_prefix()) }
+    let object = std::ptr::from_mut(context).cast::<ContextObject>();
+    RawContext { object, table: ContextTableRef(Table::TABLE.as_prefix()), lent: PhantomData }
 }
 
 fn call<'a>(object: RRef<'a, ContextObject>) -> &'a CallContext<'a> {

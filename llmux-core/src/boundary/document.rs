@@ -1,5 +1,7 @@
 //! The document table: a [`Body`], for plugins to read and edit.
 
+use std::marker::PhantomData;
+
 use abi_stable::{
     prefix_type::WithMetadata,
     sabi_types::{RMut, RRef},
@@ -23,18 +25,16 @@ impl Table {
 
 /// Makes a handle on a body.
 pub(super) fn handle(body: &mut Body) -> RawDocument<'_> {
-    // SAFETY: a reference is a valid pointer for its lifetime.
-    let object = unsafe { RMut::from_raw(std::ptr::from_mut(body).cast::<DocumentObject>()) };
-    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()) }
+    let object = std::ptr::from_mut(body).cast::<DocumentObject>();
+    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()), lent: PhantomData }
 }
 
 /// Makes a handle on a body that may only be read.
 pub(super) fn read_only_handle(body: &Body) -> RawDocument<'_> {
     debug_assert!(body.is_read_only(), "a shared body must not be edited");
-    // SAFETY: a reference is a valid pointer for its lifetime. No function of the table writes through it:
-    // `edit` looks at the body before it takes it mutably.
-    let object = unsafe { RMut::from_raw(std::ptr::from_ref(body).cast_mut().cast::<DocumentObject>()) };
-    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()) }
+    // No function of the table writes through it: `edit` looks at the body before it takes it mutably.
+    let object = std::ptr::from_ref(body).cast_mut().cast::<DocumentObject>();
+    RawDocument { object, table: DocumentTableRef(Table::TABLE.as_prefix()), lent: PhantomData }
 }
 
 fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {

@@ -2,7 +2,7 @@
 //!
 //! One half is the host's tables, which plugins call: `document`, `context`, `outcome`, `reply`, `host`, `http`. The other half
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
-//! hooks, `stream` reads chunks that a plugin produces, `decision` decodes their codes. `crash` names the instance that a fatal
+//! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the codes. `crash` names the instance that a fatal
 //! signal interrupts.
 //!
 //! # Soundness
@@ -32,6 +32,7 @@ mod http;
 pub(crate) mod library;
 pub(crate) mod native_hooks;
 mod outcome;
+mod parameters;
 mod reply;
 mod stream;
 

@@ -6,6 +6,10 @@ use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::{ContextExt, FfiContext};
 use futures_util::{FutureExt, future::BoxFuture};
 use llmux_abi::raw::{
+    call::{
+        ChunkCall, ChunkCallRef, CleanupCall, CleanupCallRef, CreateCall, CreateCallRef, OutcomeCall,
+        OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef,
+    },
     context::StateObject,
     flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
     host::RawHost,
@@ -19,7 +23,9 @@ use super::{
     document,
     host::HostServices,
     library::Image,
-    outcome, reply,
+    outcome,
+    parameters::{self, Parameters},
+    reply,
     stream::Calling,
 };
 use crate::pipeline::{
@@ -54,11 +60,16 @@ impl NativeHooks {
         image: Option<Arc<Image>>,
     ) -> Result<Self, Failure> {
         let mut reply = HookReply::default();
-        let name = RStr::from_str(host.name());
+        let call = Parameters::new(CreateCall {
+            name: RStr::from_str(host.name()),
+            config: RStr::from_str(config),
+            host: host.raw(),
+            answer: reply::handle(&mut reply),
+        });
         let running = Running::mark(host.name());
-        // SAFETY: the module is of this ABI (checked when it was loaded, or compiled in).
-        let made =
-            unsafe { module.create()(name, RStr::from_str(config), host.raw(), reply::handle(&mut reply)) };
+        // SAFETY: the module is of this ABI (checked when it was loaded, or compiled in), and the table of parameters
+        // outlives the call.
+        let made = unsafe { module.create()(CreateCallRef(call.lend())) };
         drop(running);
         match made.into_option() {
             Some(raw) => Ok(Self { raw, host, _image: image }),
@@ -93,43 +104,53 @@ impl NativeHooks {
 
 impl Hooks for NativeHooks {
     fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f> {
-        let HookCall { context, input, reply } = call;
+        let HookCall { context, input, reply, memory } = call;
         let table = self.raw.table;
         let object = self.object();
         let context = context::handle(context);
         let answer = reply::handle(reply);
+        let memory = parameters::memory(memory);
         let running = Running::mark(self.host.name());
         let polled = cx.with_ffi_context(|waker| {
-            // SAFETY: every hook is called with the object that stands beside its table, and with handles
-            // on parts of the request that stay borrowed for `'f` (see the head of `boundary`).
+            // SAFETY: every hook is called with the object that stands beside its table, with a table of parameters that
+            // outlives the call, and with handles on parts of the request that stay borrowed for `'f` (see the head of
+            // `boundary`).
             unsafe {
                 match input {
-                    HookInput::Pre(body) => table
-                        .pre_hook()
-                        .flatten()
-                        .map(|hook| hook(object, context, document::handle(body), answer, waker)),
+                    HookInput::Pre(body) => table.pre_hook().flatten().map(|hook| {
+                        let request = document::handle(body);
+                        let call = Parameters::new(RequestCall { context, request, answer, memory });
+                        hook(object, RequestCallRef(call.lend()), waker)
+                    }),
                     // If it is missing, `pre_hook` is called (rule S1).
-                    HookInput::PreStream(body) => table
-                        .pre_stream_hook()
-                        .flatten()
-                        .or(table.pre_hook().flatten())
-                        .map(|hook| hook(object, context, document::handle(body), answer, waker)),
-                    HookInput::Post(outcome) => table
-                        .post_hook()
-                        .flatten()
-                        .map(|hook| hook(object, context, outcome::handle(outcome), answer, waker)),
+                    HookInput::PreStream(body) => {
+                        table.pre_stream_hook().flatten().or(table.pre_hook().flatten()).map(|hook| {
+                            let request = document::handle(body);
+                            let call = Parameters::new(RequestCall { context, request, answer, memory });
+                            hook(object, RequestCallRef(call.lend()), waker)
+                        })
+                    }
+                    HookInput::Post(outcome) => table.post_hook().flatten().map(|hook| {
+                        let outcome = outcome::handle(outcome);
+                        let call = Parameters::new(OutcomeCall { context, outcome, answer, memory });
+                        hook(object, OutcomeCallRef(call.lend()), waker)
+                    }),
                     HookInput::Chunk(chunk) => table.on_stream_chunk().flatten().map(|hook| {
                         let event = RStr::from_str(chunk.event.as_deref().unwrap_or_default());
-                        hook(object, context, event, document::handle(&mut chunk.body), answer, waker)
+                        let chunk = document::handle(&mut chunk.body);
+                        let call = Parameters::new(ChunkCall { context, event, chunk, answer, memory });
+                        hook(object, ChunkCallRef(call.lend()), waker)
                     }),
-                    HookInput::PostStream(report) => table
-                        .post_stream_hook()
-                        .flatten()
-                        .map(|hook| hook(object, context, outcome::report_handle(report), answer, waker)),
-                    HookInput::Complete(report) => table
-                        .on_complete()
-                        .flatten()
-                        .map(|hook| hook(object, context, outcome::report_handle(report), answer, waker)),
+                    HookInput::PostStream(report) => table.post_stream_hook().flatten().map(|hook| {
+                        let report = outcome::report_handle(report);
+                        let call = Parameters::new(ReportCall { context, report, answer, memory });
+                        hook(object, ReportCallRef(call.lend()), waker)
+                    }),
+                    HookInput::Complete(report) => table.on_complete().flatten().map(|hook| {
+                        let report = outcome::report_handle(report);
+                        let call = Parameters::new(ReportCall { context, report, answer, memory });
+                        hook(object, ReportCallRef(call.lend()), waker)
+                    }),
                 }
             }
         });
@@ -188,9 +209,14 @@ impl NativeHooks {
         let Some(cleanup) = self.raw.table.cleanup().flatten() else { return Ok(()) };
         let mut reply = HookReply::default();
         let object = self.object();
-        let answer = reply::handle(&mut reply);
-        // SAFETY: the object stands beside its table, and lives as long as `self`.
-        let call = Calling::Start(|waker: &mut FfiContext<'_>| unsafe { cleanup(object, answer, waker) });
+        let lent = &mut reply;
+        let call = Calling::new(move |waker: &mut FfiContext<'_>| {
+            let (answer, memory) = (reply::handle(lent), parameters::no_memory());
+            let call = Parameters::new(CleanupCall { answer, memory });
+            // SAFETY: the object stands beside its table, and lives as long as `self`; the table of parameters outlives
+            // the call.
+            unsafe { cleanup(object, CleanupCallRef(call.lend()), waker) }
+        });
         let mut call = std::panic::AssertUnwindSafe(call).catch_unwind();
         let call = poll_fn(move |cx| {
             let _running = Running::mark(self.host.name());

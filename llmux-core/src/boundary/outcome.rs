@@ -1,5 +1,7 @@
 //! The outcome table for post hooks, and the report table for the hooks at the end of a stream or request.
 
+use std::marker::PhantomData;
+
 use abi_stable::{
     prefix_type::WithMetadata,
     sabi_types::{RMut, RRef},
@@ -46,9 +48,8 @@ impl Tables {
 
 /// Makes a handle on an outcome.
 pub(super) fn handle(outcome: &mut Outcome) -> RawOutcome<'_> {
-    // SAFETY: a reference is a valid pointer for its lifetime.
-    let object = unsafe { RMut::from_raw(std::ptr::from_mut(outcome).cast::<OutcomeObject>()) };
-    RawOutcome { object, table: OutcomeTableRef(Tables::OUTCOME.as_prefix()) }
+    let object = std::ptr::from_mut(outcome).cast::<OutcomeObject>();
+    RawOutcome { object, table: OutcomeTableRef(Tables::OUTCOME.as_prefix()), lent: PhantomData }
 }
 
 fn outcome<'a>(object: RRef<'a, OutcomeObject>) -> &'a Outcome {

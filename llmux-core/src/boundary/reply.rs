@@ -1,6 +1,6 @@
 //! The answer table: a [`HookReply`] for plugins to fill. Everything that a plugin gives is copied and checked here.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use abi_stable::{prefix_type::WithMetadata, sabi_types::RMut, std_types::RStr};
 use bytes::Bytes;
@@ -43,9 +43,8 @@ impl Table {
 
 /// Makes a handle on a reply.
 pub(super) fn handle(reply: &mut HookReply) -> RawAnswer<'_> {
-    // SAFETY: a reference is a valid pointer for its lifetime.
-    let object = unsafe { RMut::from_raw(std::ptr::from_mut(reply).cast::<AnswerObject>()) };
-    RawAnswer { object, table: AnswerTableRef(Table::TABLE.as_prefix()) }
+    let object = std::ptr::from_mut(reply).cast::<AnswerObject>();
+    RawAnswer { object, table: AnswerTableRef(Table::TABLE.as_prefix()), lent: PhantomData }
 }
 
 fn reply<'a>(object: RMut<'a, AnswerObject>) -> &'a mut HookReply {

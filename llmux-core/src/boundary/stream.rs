@@ -10,13 +10,21 @@ use std::{
 use abi_stable::sabi_types::RMut;
 use async_ffi::{BorrowingFfiFuture, ContextExt, FfiContext};
 use futures_util::future::BoxFuture;
-use llmux_abi::raw::{flow::HookPoll, stream::RawStream};
+use llmux_abi::raw::{
+    flow::HookPoll,
+    stream::{NextCall, NextCallRef, RawStream},
+};
 
-use super::{decision::decode, reply};
+use super::{
+    decision::decode,
+    parameters::{self, Parameters},
+    reply,
+};
 use crate::{
     pipeline::{
         hook::{Answer, ChunkError, ChunkStream, Decision, HookReply},
         kind::Failure,
+        memory::HookMemory,
     },
     provider::Event,
 };
@@ -26,6 +34,12 @@ pub(super) enum Calling<'f, F> {
     Start(F),
     Waiting(BorrowingFfiFuture<'f, u32>),
     Done,
+}
+
+impl<'f, F: FnOnce(&mut FfiContext<'_>) -> HookPoll<'f>> Calling<'f, F> {
+    pub(super) fn new(call: F) -> Self {
+        Self::Start(call)
+    }
 }
 
 impl<'f, F> Future for Calling<'f, F>
@@ -59,6 +73,8 @@ where
 pub(super) struct PluginStream {
     raw: RawStream,
     ready: VecDeque<Event>,
+    /// The memory for the next call.
+    memory: HookMemory,
     ended: bool,
 }
 
@@ -69,7 +85,7 @@ unsafe impl Sync for PluginStream {}
 
 impl PluginStream {
     pub(super) fn new(raw: RawStream) -> Self {
-        Self { raw, ready: VecDeque::new(), ended: false }
+        Self { raw, ready: VecDeque::new(), memory: HookMemory::default(), ended: false }
     }
 
     async fn next(&mut self) -> Result<Option<Event>, ChunkError> {
@@ -106,9 +122,14 @@ impl PluginStream {
         let next = self.raw.table.next();
         // SAFETY: the plugin's object is live until `drop`, and `&mut self` keeps calls one at a time.
         let object = unsafe { RMut::from_raw(self.raw.object) };
-        let answer = reply::handle(reply);
-        // SAFETY: the object stands beside its table.
-        Calling::Start(|waker: &mut FfiContext<'_>| unsafe { next(object, answer, waker) }).await
+        let memory = &mut self.memory;
+        Calling::new(move |waker: &mut FfiContext<'_>| {
+            let (answer, memory) = (reply::handle(reply), parameters::memory(memory));
+            let call = Parameters::new(NextCall { answer, memory });
+            // SAFETY: the object stands beside its table, and the table of parameters outlives the call.
+            unsafe { next(object, NextCallRef(call.lend()), waker) }
+        })
+        .await
     }
 }
 

@@ -67,8 +67,9 @@ impl Calls {
         let kind = input.kind();
         let limit = Limit { started: *clock, timeout: *timeout };
         reply.reset();
-        let mut lent = CallContext { request: &mut *context, state: states.slot(at), limit };
-        let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply };
+        let (state, memory) = states.lend(at);
+        let mut lent = CallContext { request: &mut *context, state, limit };
+        let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply, memory };
         let cancel = cancel.as_ref();
         let state = State::Start(call);
         let (result, took) = Polled { entry, kind, limit, clock, cancel, state, timer: None }.await;

@@ -15,6 +15,7 @@ use super::{
     clock::Limit,
     context::{RequestContext, StoredValue},
     kind::{Failure, HookKind, HookSet},
+    memory::HookMemory,
     outcome::Outcome,
     report::Report,
     traffic::Traffic,
@@ -70,6 +71,7 @@ pub(crate) struct HookCall<'f> {
     pub(crate) context: &'f mut CallContext<'f>,
     pub(crate) input: HookInput<'f>,
     pub(crate) reply: &'f mut HookReply,
+    pub(crate) memory: &'f mut HookMemory,
 }
 
 /// The context of a request, as one call of one instance sees it.

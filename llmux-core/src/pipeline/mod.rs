@@ -26,6 +26,7 @@ mod head;
 pub(crate) mod hook;
 mod in_flight;
 pub(crate) mod kind;
+pub(crate) mod memory;
 pub(crate) mod outcome;
 pub(crate) mod report;
 mod run;

@@ -1,24 +1,25 @@
-//! The states that the instances of a snapshot keep for one request (rule X4).
+//! The states that the instances of a snapshot keep for one request (rule X4), and the memory for their hooks.
 
 use std::{ptr, sync::Arc};
 
-use super::{hook::StateSlot, snapshot::Snapshot};
+use super::{hook::StateSlot, memory::HookMemory, snapshot::Snapshot};
 
 /// One state slot for each instance of a snapshot, in its order. The states are released when this is dropped.
 pub(crate) struct States {
     snapshot: Arc<Snapshot>,
     slots: Vec<StateSlot>,
+    memory: HookMemory,
 }
 
 impl States {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
         let slots = snapshot.entries.iter().map(|_| StateSlot::new(ptr::null_mut())).collect();
-        Self { snapshot, slots }
+        Self { snapshot, slots, memory: HookMemory::default() }
     }
 
-    /// Returns the slot of the instance at this place.
-    pub(crate) fn slot(&mut self, at: usize) -> &mut StateSlot {
-        &mut self.slots[at]
+    /// Returns the slot of the instance at this place, and the memory for the call of its hook.
+    pub(crate) fn lend(&mut self, at: usize) -> (&mut StateSlot, &mut HookMemory) {
+        (&mut self.slots[at], &mut self.memory)
     }
 
     /// Returns true if no instance keeps a state.

@@ -5,7 +5,7 @@ use abi_stable::sabi_types::RMut;
 use super::value::lend;
 use crate::{
     raw::{
-        flow::{AnswerObject, FAILURE_ERROR, FAILURE_PANIC, RawAnswer},
+        flow::{AnswerObject, AnswerTableRef, FAILURE_ERROR, FAILURE_PANIC, RawAnswer},
         stream::RawStream,
     },
     sdk::value::Value,
@@ -13,59 +13,61 @@ use crate::{
 
 /// The answer of a hook, inside the host.
 pub(crate) struct Answer<'a> {
-    raw: RawAnswer<'a>,
+    object: RMut<'a, AnswerObject>,
+    table: AnswerTableRef,
 }
 
 impl<'a> Answer<'a> {
     pub(crate) fn new(raw: RawAnswer<'a>) -> Self {
-        Self { raw }
+        // SAFETY: the host lends the object for this time, see the head.
+        Self { object: unsafe { RMut::from_raw(raw.object) }, table: raw.table }
     }
 
     fn object(&mut self) -> RMut<'_, AnswerObject> {
-        self.raw.object.reborrow()
+        self.object.reborrow()
     }
 
     pub(crate) fn respond(&mut self, json: &str) {
-        let respond = self.raw.table.respond();
+        let respond = self.table.respond();
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { respond(self.object(), json.into()) }
     }
 
     /// Passes a stream to the host, which then owns it.
     pub(crate) fn respond_stream(&mut self, stream: RawStream) {
-        let respond_stream = self.raw.table.respond_stream();
+        let respond_stream = self.table.respond_stream();
         // SAFETY: the host's table and object belong together, see the head. The stream is passed by value.
         unsafe { respond_stream(self.object(), stream) }
     }
 
     pub(crate) fn reject(&mut self, error: &str, allow_fallback: bool) {
-        let reject = self.raw.table.reject();
+        let reject = self.table.reject();
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { reject(self.object(), error.into(), allow_fallback) }
     }
 
     pub(crate) fn metadata(&mut self, key: &str, value: &Value) {
-        let metadata = self.raw.table.metadata();
+        let metadata = self.table.metadata();
         // SAFETY: the host's table and object belong together, see the head.
         lend(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
     }
 
     /// States that the answer is a copy of an earlier one. The host may not have this function.
     pub(crate) fn cached(&mut self) {
-        if let Some(cached) = self.raw.table.cached() {
+        if let Some(cached) = self.table.cached() {
             // SAFETY: the host's table and object belong together, see the head.
             unsafe { cached(self.object()) }
         }
     }
 
     pub(crate) fn emit(&mut self, event: &str, data: &str) {
-        let emit = self.raw.table.emit();
+        let emit = self.table.emit();
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { emit(self.object(), event.into(), data.into()) }
     }
 
     pub(crate) fn end_stream(&mut self, error: &str) {
-        let end_stream = self.raw.table.end_stream();
+        let end_stream = self.table.end_stream();
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { end_stream(self.object(), error.into()) }
     }
@@ -79,7 +81,7 @@ impl<'a> Answer<'a> {
     }
 
     fn say_failed(&mut self, kind: u32, message: &str) {
-        let failed = self.raw.table.failed();
+        let failed = self.table.failed();
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { failed(self.object(), kind, message.into()) }
     }

@@ -1,9 +1,11 @@
 //! A request's context: its texts, numbers and values, and the state an instance keeps in it.
 
+use abi_stable::sabi_types::RMut;
+
 use super::value::{lend, owned};
 use crate::{
     raw::{
-        context::{self, RawContext, StateObject},
+        context::{self, ContextObject, ContextTableRef, RawContext, StateObject},
         value::{RawValue, VALUE_STRING},
     },
     sdk::{
@@ -15,34 +17,36 @@ use crate::{
 
 /// A context.
 pub(crate) struct ContextHandle<'a> {
-    raw: RawContext<'a>,
+    object: RMut<'a, ContextObject>,
+    table: ContextTableRef,
 }
 
 impl<'a> ContextHandle<'a> {
     pub(crate) fn new(raw: RawContext<'a>) -> Self {
-        Self { raw }
+        // SAFETY: the host lends the object for this time, see the head.
+        Self { object: unsafe { RMut::from_raw(raw.object) }, table: raw.table }
     }
 
     pub(crate) fn text(&self, which: u32) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let text = unsafe { self.raw.table.text()(self.raw.object.as_rref(), which) };
+        let text = unsafe { self.table.text()(self.object.as_rref(), which) };
         text.into_option().map(|text| text.as_str())
     }
 
     pub(crate) fn number(&self, which: u32) -> Option<i64> {
         // SAFETY: the host's table and object belong together, see the head.
-        unsafe { self.raw.table.number()(self.raw.object.as_rref(), which) }.into_option()
+        unsafe { self.table.number()(self.object.as_rref(), which) }.into_option()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let value = unsafe { self.raw.table.header()(self.raw.object.as_rref(), name.into()) };
+        let value = unsafe { self.table.header()(self.object.as_rref(), name.into()) };
         value.into_option().map(|text| text.as_str())
     }
 
     fn raw_value(&self, key: &str) -> Option<RawValue<'_>> {
         // SAFETY: the host's table and object belong together, see the head.
-        unsafe { self.raw.table.value()(self.raw.object.as_rref(), key.into()) }.into_option()
+        unsafe { self.table.value()(self.object.as_rref(), key.into()) }.into_option()
     }
 
     pub(crate) fn string(&self, key: &str) -> Option<&str> {
@@ -56,23 +60,22 @@ impl<'a> ContextHandle<'a> {
     pub(crate) fn set_value(&mut self, key: &str, value: &Value) -> Result<()> {
         let code = lend(value, |raw| {
             // SAFETY: the host's table and object belong together, see the head.
-            unsafe { self.raw.table.set_value()(self.raw.object.reborrow(), key.into(), raw) }
+            unsafe { self.table.set_value()(self.object.reborrow(), key.into(), raw) }
         });
         changed(code, "value", key)
     }
 
     pub(crate) fn set_response_header(&mut self, name: &str, value: &str) -> Result<()> {
         // SAFETY: the host's table and object belong together, see the head.
-        let code = unsafe {
-            self.raw.table.set_response_header()(self.raw.object.reborrow(), name.into(), value.into())
-        };
+        let code =
+            unsafe { self.table.set_response_header()(self.object.reborrow(), name.into(), value.into()) };
         changed(code, "response header", name)
     }
 
     /// Returns the instance's state for this request, made on first use.
     pub(crate) fn state(&mut self) -> &mut State {
         // SAFETY: the host's table and object belong together, see the head.
-        let slot = unsafe { self.raw.table.state()(self.raw.object.reborrow()) }.into_mut();
+        let slot = unsafe { self.table.state()(self.object.reborrow()) }.into_mut();
         if slot.is_null() {
             *slot = Box::into_raw(Box::<State>::default()).cast::<StateObject>();
         }

@@ -1,9 +1,10 @@
 //! A JSON document that the host owns.
 
+use abi_stable::sabi_types::RMut;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    raw::document::{self, RawDocument},
+    raw::document::{self, DocumentObject, DocumentTableRef, RawDocument},
     sdk::{
         error::{Error, Result},
         strings::for_each_string,
@@ -31,25 +32,27 @@ use crate::{
 /// byte for byte. An edit may make the document as large as the host allows (`max_body_bytes`, 32 MiB by default). The
 /// edits of a hook that fails are undone.
 pub struct Document<'a> {
-    raw: RawDocument<'a>,
+    object: RMut<'a, DocumentObject>,
+    table: DocumentTableRef,
 }
 
 impl<'a> Document<'a> {
     pub(crate) fn new(raw: RawDocument<'a>) -> Self {
-        Self { raw }
+        // SAFETY: the host lends the object for this time, see the head.
+        Self { object: unsafe { RMut::from_raw(raw.object) }, table: raw.table }
     }
 
     /// Returns the JSON text of a place as it is written there, or `None` if there is no such place. Nothing is copied.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let text = unsafe { self.raw.table.get()(self.raw.object.as_rref(), pointer.into()) };
+        let text = unsafe { self.table.get()(self.object.as_rref(), pointer.into()) };
         text.into_option().map(|text| text.as_str())
     }
 
     /// Returns the content of a string, or `None` if the place does not exist or holds another kind of value.
     pub fn get_str(&self, pointer: &str) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let text = unsafe { self.raw.table.get_str()(self.raw.object.as_rref(), pointer.into()) };
+        let text = unsafe { self.table.get_str()(self.object.as_rref(), pointer.into()) };
         text.into_option().map(|text| text.as_str())
     }
 
@@ -61,7 +64,7 @@ impl<'a> Document<'a> {
     /// Returns the number of members of an object or elements of an array; `None` for anything else.
     pub fn len(&self, pointer: &str) -> Option<usize> {
         // SAFETY: the host's table and object belong together, see the head.
-        let len = unsafe { self.raw.table.len()(self.raw.object.as_rref(), pointer.into()) };
+        let len = unsafe { self.table.len()(self.object.as_rref(), pointer.into()) };
         len.into_option().and_then(|len| len.try_into().ok())
     }
 
@@ -103,7 +106,7 @@ impl<'a> Document<'a> {
     /// As [`set`](Self::set), and when the text is not JSON.
     pub fn set_text(&mut self, pointer: &str, json: &str) -> Result<()> {
         // SAFETY: the host's table and object belong together, see the head.
-        let code = unsafe { self.raw.table.set()(self.raw.object.reborrow(), pointer.into(), json.into()) };
+        let code = unsafe { self.table.set()(self.object.reborrow(), pointer.into(), json.into()) };
         edited(code, pointer)
     }
 
@@ -116,9 +119,8 @@ impl<'a> Document<'a> {
     pub fn insert(&mut self, pointer: &str, value: impl Serialize) -> Result<()> {
         let json = serde_json::to_string(&value)?;
         // SAFETY: the host's table and object belong together, see the head.
-        let code = unsafe {
-            self.raw.table.insert()(self.raw.object.reborrow(), pointer.into(), json.as_str().into())
-        };
+        let code =
+            unsafe { self.table.insert()(self.object.reborrow(), pointer.into(), json.as_str().into()) };
         edited(code, pointer)
     }
 
@@ -129,7 +131,7 @@ impl<'a> Document<'a> {
     /// If the document is read-only.
     pub fn remove(&mut self, pointer: &str) -> Result<bool> {
         // SAFETY: the host's table and object belong together, see the head.
-        match unsafe { self.raw.table.remove()(self.raw.object.reborrow(), pointer.into()) } {
+        match unsafe { self.table.remove()(self.object.reborrow(), pointer.into()) } {
             document::DOCUMENT_NO_SUCH_PLACE => Ok(false),
             code => edited(code, pointer).map(|()| true),
         }

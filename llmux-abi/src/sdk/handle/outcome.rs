@@ -1,45 +1,49 @@
 //! The outcome of a request, and the report of how it ended.
 
+use abi_stable::sabi_types::RMut;
+
 use super::document::{Document, edited};
 use crate::{
-    raw::outcome::{RawOutcome, RawReport},
+    raw::outcome::{OutcomeObject, OutcomeTableRef, RawOutcome, RawReport},
     sdk::error::Result,
 };
 
 /// An outcome.
 pub(crate) struct OutcomeHandle<'a> {
-    raw: RawOutcome<'a>,
+    object: RMut<'a, OutcomeObject>,
+    table: OutcomeTableRef,
 }
 
 impl<'a> OutcomeHandle<'a> {
     pub(crate) fn new(raw: RawOutcome<'a>) -> Self {
-        Self { raw }
+        // SAFETY: the host lends the object for this time, see the head.
+        Self { object: unsafe { RMut::from_raw(raw.object) }, table: raw.table }
     }
 
     pub(crate) fn kind(&self) -> u32 {
         // SAFETY: the host's table and object belong together, see the head.
-        unsafe { self.raw.table.kind()(self.raw.object.as_rref()) }
+        unsafe { self.table.kind()(self.object.as_rref()) }
     }
 
     pub(crate) fn body(&mut self) -> Document<'_> {
         // SAFETY: the host's table and object belong together, see the head.
-        Document::new(unsafe { self.raw.table.body()(self.raw.object.reborrow()) })
+        Document::new(unsafe { self.table.body()(self.object.reborrow()) })
     }
 
     pub(crate) fn request(&self) -> Document<'_> {
         // SAFETY: the host's table and object belong together, see the head.
-        Document::new(unsafe { self.raw.table.request()(self.raw.object.as_rref()) })
+        Document::new(unsafe { self.table.request()(self.object.as_rref()) })
     }
 
     pub(crate) fn recover(&mut self, response: &str) -> Result<()> {
         // SAFETY: the host's table and object belong together, see the head.
-        let code = unsafe { self.raw.table.recover()(self.raw.object.reborrow(), response.into()) };
+        let code = unsafe { self.table.recover()(self.object.reborrow(), response.into()) };
         edited(code, "")
     }
 
     pub(crate) fn fail(&mut self, error: &str) -> Result<()> {
         // SAFETY: the host's table and object belong together, see the head.
-        let code = unsafe { self.raw.table.fail()(self.raw.object.reborrow(), error.into()) };
+        let code = unsafe { self.table.fail()(self.object.reborrow(), error.into()) };
         edited(code, "")
     }
 }

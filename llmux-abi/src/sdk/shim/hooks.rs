@@ -1,6 +1,6 @@
 //! The hooks of the contract. Each calls one method of the trait.
 
-use abi_stable::{sabi_types::RRef, std_types::RStr};
+use abi_stable::sabi_types::RRef;
 use async_ffi::FfiContext;
 
 use super::{
@@ -9,10 +9,9 @@ use super::{
 };
 use crate::{
     raw::{
-        context::{RawContext, StateObject},
-        document::RawDocument,
-        flow::{HOOK_CONTINUE, HookPoll, RawAnswer},
-        outcome::{RawOutcome, RawReport},
+        call::{ChunkCallRef, CleanupCallRef, OutcomeCallRef, ReportCallRef, RequestCallRef},
+        context::StateObject,
+        flow::{HOOK_CONTINUE, HookPoll},
         plugin::InstanceObject,
     },
     sdk::{
@@ -45,19 +44,20 @@ unsafe fn shell<'a, P>(object: RRef<'a, InstanceObject>) -> &'a Shell<P> {
 
 pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    request: RawDocument<'a>,
-    answer: RawAnswer<'a>,
+    call: RequestCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let mut context = Context::new(ContextHandle::new(context));
-        let mut request = Request::new(Document::new(request));
-        plugin.pre_hook(&mut context, &mut request).await
+    let hook = move || {
+        let (context, request) = (ContextHandle::new(call.context()), Document::new(call.request()));
+        async move {
+            let mut context = Context::new(context);
+            let mut request = Request::new(request);
+            plugin.pre_hook(&mut context, &mut request).await
+        }
     };
-    start(host.handle(), answer, waker, hook, |result, answer| match result {
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |result, answer| match result {
         Ok(reply) => flow(reply, answer),
         Err(error) => failure(&error, answer),
     })
@@ -65,19 +65,20 @@ pub(super) unsafe extern "C" fn pre_hook<'a, P: Plugin>(
 
 pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    request: RawDocument<'a>,
-    answer: RawAnswer<'a>,
+    call: RequestCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let mut context = Context::new(ContextHandle::new(context));
-        let mut request = Request::new(Document::new(request));
-        (host, plugin.pre_stream_hook(&mut context, &mut request).await)
+    let hook = move || {
+        let (context, request) = (ContextHandle::new(call.context()), Document::new(call.request()));
+        async move {
+            let mut context = Context::new(context);
+            let mut request = Request::new(request);
+            (host, plugin.pre_stream_hook(&mut context, &mut request).await)
+        }
     };
-    start(host.handle(), answer, waker, hook, |(host, result), answer| match result {
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(host, result), answer| match result {
         Ok(reply) => stream_flow(reply, host, answer),
         Err(error) => failure(&error, answer),
     })
@@ -85,19 +86,20 @@ pub(super) unsafe extern "C" fn pre_stream_hook<'a, P: Plugin>(
 
 pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    outcome: RawOutcome<'a>,
-    answer: RawAnswer<'a>,
+    call: OutcomeCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let mut context = Context::new(ContextHandle::new(context));
-        let mut outcome = Outcome::new(OutcomeHandle::new(outcome));
-        plugin.post_hook(&mut context, &mut outcome).await
+    let hook = move || {
+        let (context, outcome) = (ContextHandle::new(call.context()), OutcomeHandle::new(call.outcome()));
+        async move {
+            let mut context = Context::new(context);
+            let mut outcome = Outcome::new(outcome);
+            plugin.post_hook(&mut context, &mut outcome).await
+        }
     };
-    start(host.handle(), answer, waker, hook, |done, answer| match done {
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |done, answer| match done {
         Ok(()) => HOOK_CONTINUE,
         Err(error) => failure(&error, answer),
     })
@@ -105,21 +107,21 @@ pub(super) unsafe extern "C" fn post_hook<'a, P: Plugin>(
 
 pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    event: RStr<'a>,
-    chunk: RawDocument<'a>,
-    answer: RawAnswer<'a>,
+    call: ChunkCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let event = event.as_str();
-        let mut context = Context::new(ContextHandle::new(context));
-        let mut chunk = Chunk::new(event, Document::new(chunk));
-        (event, plugin.on_stream_chunk(&mut context, &mut chunk).await)
+    let hook = move || {
+        let event = call.event().as_str();
+        let (context, chunk) = (ContextHandle::new(call.context()), Document::new(call.chunk()));
+        async move {
+            let mut context = Context::new(context);
+            let mut chunk = Chunk::new(event, chunk);
+            (event, plugin.on_stream_chunk(&mut context, &mut chunk).await)
+        }
     };
-    start(host.handle(), answer, waker, hook, |(event, result), answer| match result {
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(event, result), answer| match result {
         Ok(reply) => chunk_flow(reply, event, answer),
         Err(error) => failure(&error, answer),
     })
@@ -127,20 +129,21 @@ pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
 
 pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    report: RawReport<'a>,
-    answer: RawAnswer<'a>,
+    call: ReportCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let mut context = Context::new(ContextHandle::new(context));
-        let mut end = StreamEnd::new(ReportHandle::new(report));
-        let done = plugin.post_stream_hook(&mut context, &mut end).await;
-        (done, end.emitted)
+    let hook = move || {
+        let (context, report) = (ContextHandle::new(call.context()), ReportHandle::new(call.report()));
+        async move {
+            let mut context = Context::new(context);
+            let mut end = StreamEnd::new(report);
+            let done = plugin.post_stream_hook(&mut context, &mut end).await;
+            (done, end.emitted)
+        }
     };
-    start(host.handle(), answer, waker, hook, |(done, emitted), answer| match done {
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(done, emitted), answer| match done {
         Ok(()) => {
             for (event, data) in emitted {
                 answer.emit(&event, &data);
@@ -153,31 +156,33 @@ pub(super) unsafe extern "C" fn post_stream_hook<'a, P: Plugin>(
 
 pub(super) unsafe extern "C" fn on_complete<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    context: RawContext<'a>,
-    report: RawReport<'a>,
-    answer: RawAnswer<'a>,
+    call: ReportCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
-    let hook = move || async move {
-        let mut context = Context::new(ContextHandle::new(context));
-        let completion = Completion::new(ReportHandle::new(report));
-        plugin.on_complete(&mut context, &completion).await;
+    let hook = move || {
+        let (context, report) = (ContextHandle::new(call.context()), ReportHandle::new(call.report()));
+        async move {
+            let mut context = Context::new(context);
+            let completion = Completion::new(report);
+            plugin.on_complete(&mut context, &completion).await;
+        }
     };
-    start(host.handle(), answer, waker, hook, |(), _| HOOK_CONTINUE)
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(), _| HOOK_CONTINUE)
 }
 
 pub(super) unsafe extern "C" fn cleanup<'a, P: Plugin>(
     object: RRef<'a, InstanceObject>,
-    answer: RawAnswer<'a>,
+    call: CleanupCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: this table is used with objects of `P` only.
     let Shell { plugin, host } = unsafe { shell::<P>(object) };
     start(
         host.handle(),
-        answer,
+        call.answer(),
+        call.memory(),
         waker,
         || plugin.cleanup(),
         |done, answer| match done {

@@ -15,6 +15,7 @@
 
 mod answer;
 mod hooks;
+mod place;
 mod start;
 mod stream;
 
@@ -22,7 +23,7 @@ use std::marker::PhantomData;
 
 use abi_stable::{
     prefix_type::WithMetadata,
-    std_types::{RNone, ROption, RSome, RStr},
+    std_types::{RNone, ROption, RSome},
 };
 
 use self::hooks::Shell;
@@ -37,6 +38,7 @@ use super::{
     tracing,
 };
 use crate::raw::{
+    call::CreateCallRef,
     flow::{HOOK_CONTINUE, HOOK_FAILED, RawAnswer},
     host::RawHost,
     plugin::{InstanceObject, PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
@@ -104,22 +106,17 @@ impl<P: Plugin> Tables<P> {
     }
 }
 
-unsafe extern "C" fn create<P: Plugin>(
-    name: RStr<'_>,
-    config: RStr<'_>,
-    host: RawHost,
-    answer: RawAnswer<'_>,
-) -> ROption<RawInstance> {
+unsafe extern "C" fn create<P: Plugin>(call: CreateCallRef<'_>) -> ROption<RawInstance> {
     guarded(RNone, || {
-        let made = instance::<P>(name.as_str(), host, |host| {
-            let config = <P::Config as Configuration>::read(config.as_str())
+        let made = instance::<P>(call.name().as_str(), call.host(), |host| {
+            let config = <P::Config as Configuration>::read(call.config().as_str())
                 .map_err(|error| Error::new(format!("configuration: {error}")))?;
             P::new(config, host)
         });
         match made {
             Ok(instance) => RSome(instance),
             Err(message) => {
-                Answer::new(answer).failed(&message);
+                Answer::new(call.answer()).failed(&message);
                 RNone
             }
         }

@@ -8,8 +8,9 @@ use std::{
 
 use async_ffi::{BorrowingFfiFuture, FfiContext};
 
+use super::place::Placed;
 use crate::{
-    raw::flow::{HOOK_FAILED, HookPoll, RawAnswer},
+    raw::flow::{HOOK_FAILED, HookPoll, RawAnswer, RawMemory},
     sdk::{
         contain::{Contained, guarded},
         handle::{Answer, HostHandle},
@@ -48,6 +49,7 @@ impl<F: Future> Future for Guarded<'_, F> {
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,
+    memory: RawMemory<'a>,
     waker: &mut FfiContext<'_>,
     hook: impl FnOnce() -> F,
     finish: fn(F::Output, &mut Answer<'a>) -> u32,
@@ -57,10 +59,11 @@ where
 {
     guarded(HookPoll::Ready(HOOK_FAILED), || {
         let answer = Answer::new(answer);
-        let mut guarded = Box::pin(Guarded { hook: Contained::new(hook(), host), answer, finish });
-        match waker.with_context(|cx| guarded.as_mut().poll(cx)) {
+        let hook = || Guarded { hook: Contained::new(hook(), host), answer, finish };
+        let mut placed = Placed::new(memory, hook);
+        match waker.with_context(|cx| Pin::new(&mut placed).poll(cx)) {
             Poll::Ready(code) => HookPoll::Ready(code),
-            Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(guarded)),
+            Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(placed)),
         }
     })
 }

@@ -6,8 +6,8 @@ use async_ffi::FfiContext;
 use super::start::start;
 use crate::{
     raw::{
-        flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll, RawAnswer},
-        stream::{RawStream, StreamObject, StreamTable, StreamTableRef},
+        flow::{HOOK_CONTINUE, HOOK_END, HOOK_REPLACE, HookPoll},
+        stream::{NextCallRef, RawStream, StreamObject, StreamTable, StreamTableRef},
     },
     sdk::{
         contain::guarded,
@@ -39,14 +39,15 @@ impl Source {
 
 unsafe extern "C" fn next_chunk<'a>(
     object: RMut<'a, StreamObject>,
-    answer: RawAnswer<'a>,
+    call: NextCallRef<'a>,
     waker: &mut FfiContext<'_>,
 ) -> HookPoll<'a> {
     // SAFETY: made by `stream`, and the host calls `next` one at a time, before `drop`.
     let Source { source, host } = unsafe { object.transmute_into_mut::<Source>() };
     start(
         host,
-        answer,
+        call.answer(),
+        call.memory(),
         waker,
         || source.next_event(),
         |event, answer| match event {

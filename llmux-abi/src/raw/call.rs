@@ -1,0 +1,115 @@
+//! The parameters of the functions that a plugin implements: one table for each kind of function.
+//!
+//! A table of parameters is host memory, lent until the function returns. Its fields are lent for longer: until the hook is
+//! ready, or the future that the hook returned is dropped. A later version appends parameters, and a plugin that does not
+//! know them does not read them.
+
+use abi_stable::{StableAbi, std_types::RStr};
+
+use super::{
+    context::RawContext,
+    document::RawDocument,
+    flow::{RawAnswer, RawMemory},
+    host::RawHost,
+    outcome::{RawOutcome, RawReport},
+};
+
+/// Parameters of [`PluginModule::create`](super::plugin::PluginModule::create).
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = CreateCallRef)))]
+#[sabi(missing_field(option))]
+pub struct CreateCall<'a> {
+    /// The name of the instance.
+    pub name: RStr<'a>,
+    /// The configuration: JSON that fits the schema.
+    pub config: RStr<'a>,
+    /// The host. Borrowed: a plugin that keeps it calls `retain`.
+    pub host: RawHost,
+    /// The answer, for the reason of a refusal.
+    #[sabi(last_prefix_field)]
+    pub answer: RawAnswer<'a>,
+}
+
+/// Parameters of a hook before the provider.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = RequestCallRef)))]
+#[sabi(missing_field(option))]
+pub struct RequestCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The request's body, to read and to edit.
+    pub request: RawDocument<'a>,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
+/// Parameters of a hook after the provider.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = OutcomeCallRef)))]
+#[sabi(missing_field(option))]
+pub struct OutcomeCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The outcome, to read and to edit.
+    pub outcome: RawOutcome<'a>,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
+/// Parameters of a hook for one chunk of a stream.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ChunkCallRef)))]
+#[sabi(missing_field(option))]
+pub struct ChunkCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The name of the event; empty for none.
+    pub event: RStr<'a>,
+    /// The data of the event, to read and to edit.
+    pub chunk: RawDocument<'a>,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
+/// Parameters of a hook at the end of a stream or of a request.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ReportCallRef)))]
+#[sabi(missing_field(option))]
+pub struct ReportCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The report of the end.
+    pub report: RawReport<'a>,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
+/// Parameters of [`PluginTable::cleanup`](super::plugin::PluginTable::cleanup).
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = CleanupCallRef)))]
+#[sabi(missing_field(option))]
+pub struct CleanupCall<'a> {
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
