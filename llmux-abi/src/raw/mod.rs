@@ -13,6 +13,7 @@
 //!
 //! * An *object* (`…Object`) is opaque: only the side that implements the table beside it reads the content.
 //! * Text and bodies are passed as borrowed slices. The receiver copies what it keeps before the call returns.
+//! * A table of parameters (`call`) is lent until the function returns; its fields are lent for longer, see there.
 //! * A borrow `'a` that a getter returns lives until the same object is changed, or the hook call ends.
 //! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by the side that received them last, which returns them
 //!   once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
