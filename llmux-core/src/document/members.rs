@@ -45,6 +45,9 @@ impl Members {
 
     /// Returns the member with a key. `raw` is the object's raw text.
     pub(super) fn get(&self, key: &str, raw: &[u8]) -> Option<&Member> {
+        if self.slots.len() <= FEW {
+            return self.iter().find(|member| member.key.is(key, raw));
+        }
         self.slots[self.slot(key, raw)?].as_ref()
     }
 
