@@ -6,8 +6,14 @@
 
 #![no_main]
 
+use std::{collections::HashSet, fmt};
+
 use libfuzzer_sys::fuzz_target;
 use llmux_core::Document;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,8 +24,16 @@ fuzz_target!(|bytes: &[u8]| {
         (Err(_), Err(_)) => return,
         (ours, theirs) => panic!("ours {ours:?}, theirs {theirs:?}"),
     };
-    assert_eq!(&document.to_bytes()[..], text, "an untouched document is sent as it came");
+    // A document that was read has no key twice, at any depth: the last one counts. One that was not read may have lost
+    // some.
+    let has_repeated = |text: &[u8]| serde_json::from_slice::<Keys>(text).expect("JSON").repeated;
+    let sent = document.to_bytes();
+    match has_repeated(text) {
+        true => assert_eq!(serde_json::from_slice::<Value>(&sent).expect("JSON"), value),
+        false => assert_eq!(&sent[..], text, "an untouched document is sent as it came"),
+    }
     read_everything(&document, &value);
+    assert!(!has_repeated(&document.to_bytes()));
     while let (Some(edit), Some(json)) = (parts.next(), parts.next()) {
         let (Some((kind, pointer)), Ok(json)) = (edit.split_first(), str::from_utf8(json)) else { return };
         let Ok(pointer) = str::from_utf8(pointer) else { return };
@@ -48,6 +62,66 @@ fuzz_target!(|bytes: &[u8]| {
         read_everything(&document, &value);
     }
 });
+
+/// The keys of a text, at every depth.
+#[derive(Default)]
+struct Keys {
+    /// True if an object has a key twice.
+    repeated: bool,
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Keys::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
+        while let Some(Keys { repeated }) = elements.next_element()? {
+            self.repeated |= repeated;
+        }
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some((key, Keys { repeated })) = members.next_entry::<String, _>()? {
+            self.repeated |= repeated | !seen.insert(key);
+        }
+        Ok(self)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
