@@ -18,7 +18,8 @@
 //! shipping, and the limits of what a host can do for a plugin.
 //!
 //! A plugin's crate needs `llmux-abi`, `serde` and `schemars`, and `crate-type = ["cdylib", "rlib"]`. One build
-//! then produces the library that a host loads and the crate that a host compiles in.
+//! then produces the library that a host loads and the crate that a host compiles in. [`schemars`] is exported again here:
+//! its version is the one whose [`JsonSchema`](schemars::JsonSchema) a configuration implements.
 
 pub mod convert;
 pub mod host;
@@ -26,6 +27,7 @@ pub mod raw;
 mod sdk;
 pub mod types;
 
+pub use schemars;
 #[doc(hidden)]
 pub use sdk::export;
 pub use sdk::{

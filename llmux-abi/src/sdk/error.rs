@@ -19,8 +19,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!((error.status(), error.error_type()), (429, "rate_limit_exceeded"));
 /// ```
 ///
-/// Any `std::error::Error` becomes one with `?`, its sources joined by `: `. (For that reason this type is not a
-/// `std::error::Error` itself.)
+/// With `?`, anything becomes one that becomes a `Box<dyn std::error::Error>`: any `std::error::Error`, an
+/// `anyhow::Error`, a text. Its sources are joined by `: `. (For that reason this type is not a `std::error::Error`
+/// itself.)
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     status: u16,
@@ -199,8 +200,9 @@ impl fmt::Display for Error {
     }
 }
 
-impl<E: std::error::Error> From<E> for Error {
+impl<'e, E: Into<Box<dyn std::error::Error + 'e>>> From<E> for Error {
     fn from(error: E) -> Self {
+        let error = error.into();
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -214,6 +216,32 @@ impl<E: std::error::Error> From<E> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_other_crates_and_texts_become_one_with_their_sources() {
+        fn parsed() -> Result<u8> {
+            Ok("x".parse()?)
+        }
+        fn locked(mutex: &std::sync::Mutex<u8>) -> Result<u8> {
+            Ok(*mutex.lock()?)
+        }
+        fn of_anyhow() -> Result<()> {
+            use anyhow::Context;
+            Ok("x".parse::<u8>().map(drop).context("the first").context("the second")?)
+        }
+        fn of_a_text(reason: String) -> Result<()> {
+            Err(reason)?
+        }
+        assert_eq!(
+            parsed().map_err(|error| error.to_string()),
+            Err("invalid digit found in string".to_owned())
+        );
+        assert_eq!(locked(&std::sync::Mutex::new(7)), Ok(7));
+        let error = of_anyhow().expect_err("it fails");
+        assert_eq!(error.message(), "the second: the first: invalid digit found in string");
+        assert_eq!((error.status(), error.error_type()), (500, "plugin_error"));
+        assert_eq!(of_a_text("why".to_owned()), Err(Error::new("why")));
+    }
 
     #[test]
     fn what_was_set_can_be_read_here_and_behind_the_document() {

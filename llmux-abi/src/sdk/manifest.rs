@@ -28,7 +28,7 @@ pub struct PluginManifest {
     pub name: &'static str,
     /// The plugin's version, as semver.
     pub version: &'static str,
-    /// Description of the plugin, in one sentence.
+    /// Description of the plugin, in one sentence. Line breaks and other control characters become spaces.
     pub description: &'static str,
     /// Names of the authors, separated by `:`.
     pub authors: &'static str,
@@ -91,8 +91,8 @@ impl Encoded {
         encoded.push(b'{');
         encoded.text("name", manifest.name);
         encoded.text("version", manifest.version);
-        encoded.text("description", manifest.description);
-        encoded.text("authors", manifest.authors);
+        encoded.line("description", manifest.description);
+        encoded.line("authors", manifest.authors);
         encoded.text("license", manifest.license);
         encoded.text("abi", ABI_VERSION);
         encoded.text("sdk", env!("CARGO_PKG_VERSION"));
@@ -153,30 +153,55 @@ impl Encoded {
         self.string(text);
     }
 
+    /// Writes a text as one line: `Cargo.toml` may have several.
+    const fn line(&mut self, name: &str, text: &str) {
+        self.key(name);
+        self.push(b'"');
+        let bytes = text.as_bytes();
+        let (mut at, mut is_space, mut is_empty) = (0, false, true);
+        while at < bytes.len() {
+            if matches!(bytes[at], 0..=0x20 | 0x7f) {
+                is_space = true;
+            } else {
+                if is_space && !is_empty {
+                    self.push(b' ');
+                }
+                self.character(bytes[at]);
+                (is_space, is_empty) = (false, false);
+            }
+            at += 1;
+        }
+        self.push(b'"');
+    }
+
     const fn string(&mut self, text: &str) {
         self.push(b'"');
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
-            match bytes[at] {
-                byte @ (b'"' | b'\\') => {
-                    self.push(b'\\');
-                    self.push(byte);
-                }
-                byte @ 0..0x20 => {
-                    const HEX: &[u8; 16] = b"0123456789abcdef";
-                    let escape = [b'\\', b'u', b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]];
-                    let mut at = 0;
-                    while at < escape.len() {
-                        self.push(escape[at]);
-                        at += 1;
-                    }
-                }
-                byte => self.push(byte),
-            }
+            self.character(bytes[at]);
             at += 1;
         }
         self.push(b'"');
+    }
+
+    const fn character(&mut self, byte: u8) {
+        match byte {
+            b'"' | b'\\' => {
+                self.push(b'\\');
+                self.push(byte);
+            }
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let escape = [b'\\', b'u', b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]];
+                let mut at = 0;
+                while at < escape.len() {
+                    self.push(escape[at]);
+                    at += 1;
+                }
+            }
+            byte => self.push(byte),
+        }
     }
 
     const fn integer(&mut self, integer: i32) {
@@ -216,7 +241,7 @@ mod tests {
     const MANIFEST: PluginManifest = PluginManifest {
         name: "a-plugin",
         version: "1.2.3",
-        description: "says \"hi\"\n\\o/ ü",
+        description: "\n  says \"hi\"\r\n\t\\o/ \u{7f}ü\n",
         authors: "A:B",
         license: "MIT",
         priority: i32::MIN,
@@ -229,7 +254,7 @@ mod tests {
     fn the_manifest_is_json_that_says_what_it_was_given() {
         let json: serde_json::Value = serde_json::from_str(&MANIFEST.json()).expect("valid JSON");
         assert_eq!(json["name"], "a-plugin");
-        assert_eq!(json["description"], MANIFEST.description);
+        assert_eq!(json["description"], r#"says "hi" \o/ ü"#);
         assert_eq!(json["priority"], i64::from(i32::MIN));
         assert_eq!(json["on_error"], "fail");
         assert_eq!(json["abi"], ABI_VERSION);

@@ -208,7 +208,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin's configuration",
     label = "cannot be read from the operator's configuration, or has no JSON Schema",
-    note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members"
+    note = "write `#[derive(Deserialize, JsonSchema)]` on `{Self}`, and on the types of its members",
+    note = "`JsonSchema` is that of schemars 1, which is exported as `llmux_abi::schemars`"
 )]
 // Without supertraits: the compiler would report a missing supertrait instead of this note.
 pub trait Configuration: Sized {

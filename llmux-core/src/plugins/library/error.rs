@@ -19,7 +19,7 @@ pub enum LibraryError {
     #[error("is not a regular file")]
     NotAFile,
     /// Other users could change the file.
-    #[error("{0}; make it writable by its owner alone, or set `allow_insecure_permissions`")]
+    #[error("{0}, or set `allow_insecure_permissions`")]
     Permissions(String),
     /// The file is larger than the limit.
     #[error("is {size} bytes long, more than the limit of {max}")]

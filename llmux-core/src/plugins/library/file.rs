@@ -94,11 +94,13 @@ fn check_permissions(path: &Path, file: &std::fs::Metadata) -> Result<(), Librar
     let user = rustix::process::geteuid().as_raw();
     let check = |what: &str, metadata: &std::fs::Metadata| {
         if metadata.mode() & 0o002 != 0 {
-            return Err(LibraryError::Permissions(format!("{what} is writable by everyone")));
+            return Err(LibraryError::Permissions(format!(
+                "{what} is writable by everyone; make it writable by its owner alone"
+            )));
         }
         if metadata.uid() != 0 && metadata.uid() != user {
             return Err(LibraryError::Permissions(format!(
-                "{what} belongs to another user ({})",
+                "{what} belongs to another user ({}); make root or this user ({user}) its owner (`chown`)",
                 metadata.uid()
             )));
         }

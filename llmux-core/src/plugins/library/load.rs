@@ -70,9 +70,15 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) trial: Option<&'a TrialProgram>,
 }
 
-/// A private copy, which is removed with this value: a mapped file needs no name. Where the system insists on a name
-/// (Windows), it stays until the process ends.
+/// A private copy, which is removed with this value unless it was mapped. The copy of an image keeps its name until the
+/// process ends: debuggers, profilers and backtraces read symbols from the file.
 struct PrivateCopy(PathBuf);
+
+impl PrivateCopy {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for PrivateCopy {
     fn drop(&mut self) {
@@ -199,7 +205,6 @@ fn load(
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
     let opened = library::open(&copy.0, &library.manifest.entry, library.bytes.len() as u64, retired);
-    drop(copy);
     let (module, image) = opened.map_err(|error| {
         refused(match error {
             OpenError::Dlopen(message) => LibraryError::Dlopen(message),
@@ -209,6 +214,7 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
+    copy.keep();
     library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
     Ok(LoadedLibrary {
         image,

@@ -69,7 +69,9 @@ impl Copies {
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path)?.write_all(&library.bytes)?;
+        let written = options.open(&path).and_then(|mut file| file.write_all(&library.bytes));
+        // A part of a copy would fill the folder for good.
+        written.inspect_err(|_| drop(fs::remove_file(&path)))?;
         Ok(path)
     }
 }
