@@ -32,10 +32,16 @@ macro_rules! pinned {
     };
 }
 
-pinned!(entry, entry::Entry, size 56, align 8, {
+pinned!(entry, entry::Entry, size 40, align 8, {
+    format 0
+    size 4
+    abi 8
+    module 24
+    layout 32
+});
+pinned!(entry_layout, entry::EntryLayout, size 48, align 8, {
     header 0
-    layout 40
-    module 48
+    module 40
 });
 pinned!(raw_instance, plugin::RawInstance, size 16, align 8, {
     object 0
@@ -320,6 +326,7 @@ fn codes_keep_their_numbers() {
 
 #[test]
 fn what_a_host_looks_for_in_a_file_stays() {
+    assert_eq!(entry::ENTRY_FORMAT, 1, "an entry of this format begins with these fields");
     assert_eq!((entry::SECTION, entry::MACHO_SECTION), (".llmux", ("__DATA", "__llmux")));
     assert_eq!(
         (&entry::MAGIC, entry::MAX_MANIFEST, entry::ENTRY_PREFIX),

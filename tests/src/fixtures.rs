@@ -44,12 +44,22 @@ const fn twisted(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "guard", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 15] = [
+const fn of_tables(name: &'static str, twist: Twist) -> Crate {
+    Crate { name, source: "tables", contract: None, twist: Some(twist) }
+}
+
+const CRATES: [Crate; 19] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
     plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-tables", "tables"),
+    of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
+    of_tables("llmux-tables-unread", |source| (swap(source, "AbiHeader::VALUE", "unread()") + UNREAD, "")),
+    of_tables("llmux-tables-format", |source| (swap(source, "format: ENTRY_FORMAT", "format: 2"), "")),
+    of_tables("llmux-tables-other", |source| {
+        (swap(source, "RStr::from_str(version::ABI_VERSION)", "RStr::from_str(\"0.3.0\")"), "")
+    }),
     against("llmux-older", Contract::Older),
     against("llmux-newer", Contract::Newer),
     against("llmux-changed", Contract::Changed),
@@ -61,6 +71,16 @@ const CRATES: [Crate; 15] = [
     twisted("llmux-twin-1", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 1), "")),
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
+
+/// Replaces a part of a source.
+fn swap(source: String, part: &str, by: &str) -> String {
+    assert!(source.contains(part), "the fixture holds `{part}`");
+    source.replacen(part, by, 1)
+}
+
+/// A header of a version of `abi_stable` that no host reads.
+const UNREAD: &str = "\nconst fn unread() -> AbiHeader {\n    let mut header = AbiHeader::VALUE;\n    \
+                      header.abi_minor += 1;\n    header\n}\n";
 
 /// Links another plugin's crate into the library.
 fn link_another(source: String) -> (String, &'static str) {

@@ -6,7 +6,7 @@
 //! `target`, `panic` (`unwind` or `abort`), `entry`, `priority` and `on_error`. Members that a host does not
 //! know are ignored.
 
-use abi_stable::{library::AbiHeader, type_layout::TypeLayout};
+use abi_stable::{library::AbiHeader, std_types::RStr, type_layout::TypeLayout};
 
 use super::plugin::PluginModuleRef;
 
@@ -21,14 +21,33 @@ pub const MAX_MANIFEST: usize = 64 * 1024;
 /// The prefix of the exported static's name; the crate's name follows.
 pub const ENTRY_PREFIX: &str = "llmux_plugin_";
 
-/// The exported static. A host reads `header` first and refuses the library if the header is not the one it knows. It
-/// then compares `layout` with its own, and uses `module` last.
+/// The number of the format that [`Entry`] has.
+pub const ENTRY_FORMAT: u32 = 1;
+
+/// The exported static. A host reads the fields in their order: it refuses a format that it does not know, then another
+/// version of the contract. It compares the layout if both sides have one, and uses `module` last.
+///
+/// No type of a library stands here, so that a plugin in another language can have an entry, and the layout can be
+/// described in another way later.
 #[repr(C)]
 pub struct Entry {
-    /// The version of `abi_stable` that wrote the layout.
-    pub header: AbiHeader,
-    /// The layout of `module`, and of every type that it reaches.
-    pub layout: &'static TypeLayout,
+    /// [`ENTRY_FORMAT`].
+    pub format: u32,
+    /// The size of this static, in bytes. Fields beyond it are absent.
+    pub size: u32,
+    /// The version of the contract, as in the manifest.
+    pub abi: RStr<'static>,
     /// The plugin.
     pub module: PluginModuleRef,
+    /// A description of the layout of `module`, and of every type that it reaches. Absent: the host trusts the version.
+    pub layout: Option<&'static EntryLayout>,
+}
+
+/// The layout of a module, as `abi_stable` describes it.
+#[repr(C)]
+pub struct EntryLayout {
+    /// The version of `abi_stable` that wrote the description. A host that reads another version trusts `Entry::abi`.
+    pub header: AbiHeader,
+    /// The description.
+    pub module: &'static TypeLayout,
 }

@@ -8,17 +8,27 @@
 
 #![allow(unsafe_code)]
 
-pub use abi_stable::{StableAbi, library::AbiHeader};
+use abi_stable::{StableAbi, library::AbiHeader, std_types::RStr};
 
 pub use super::manifest::Encoded;
-pub use crate::raw::{entry::Entry, plugin::PluginModuleRef};
+pub use crate::raw::entry::Entry;
+use crate::raw::{
+    entry::{ENTRY_FORMAT, EntryLayout},
+    plugin::PluginModuleRef,
+    version::ABI_VERSION,
+};
+
+static LAYOUT: EntryLayout =
+    EntryLayout { header: AbiHeader::VALUE, module: <PluginModuleRef as StableAbi>::LAYOUT };
 
 /// Returns the entry of a plugin, which a host finds under the exported name.
 pub const fn entry<P: crate::Plugin>() -> Entry {
     Entry {
-        header: AbiHeader::VALUE,
-        layout: <PluginModuleRef as StableAbi>::LAYOUT,
+        format: ENTRY_FORMAT,
+        size: size_of::<Entry>() as u32,
+        abi: RStr::from_str(ABI_VERSION),
         module: super::shim::module::<P>(),
+        layout: Some(&LAYOUT),
     }
 }
 

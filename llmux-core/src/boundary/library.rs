@@ -5,6 +5,7 @@
 
 use std::{
     error::Error as _,
+    mem::offset_of,
     path::Path,
     sync::{
         Arc,
@@ -15,9 +16,12 @@ use std::{
 use abi_stable::{
     StableAbi,
     abi_stability::abi_checking::{AbiInstability, CheckingGlobals, check_layout_compatibility_with_globals},
-    library::AbiHeader,
 };
-use llmux_abi::raw::{entry::Entry, host::RawHost, plugin::PluginModuleRef};
+use llmux_abi::raw::{
+    entry::{ENTRY_FORMAT, Entry, EntryLayout},
+    host::RawHost,
+    plugin::PluginModuleRef,
+};
 
 /// The reason for which a library could not be opened.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub(crate) enum OpenError {
     Dlopen(String),
     /// The library does not export the symbol that its manifest names.
     NoEntry(String),
-    /// The layout of its contract tables differs from the host's.
+    /// The entry is not one that this host reads, or the layout of its contract tables differs from the host's.
     Layout(String),
 }
 
@@ -51,11 +55,12 @@ impl Drop for Image {
     }
 }
 
-/// Loads an image of this size and returns its module. The path must never have been loaded before, because the system's
+/// Loads an image of this size and returns its module. `entry` is the name of its entry, and `abi` the version of the contract
+/// that its manifest states. The path must never have been loaded before, because the system's
 /// loader knows images by their path. If the image is refused after it was mapped, it stays mapped and is retired.
 pub(crate) fn open(
     path: &Path,
-    entry: &str,
+    (entry, abi): (&str, &str),
     size: u64,
     retired: &Arc<Retired>,
 ) -> Result<(PluginModuleRef, Arc<Image>), OpenError> {
@@ -66,13 +71,13 @@ pub(crate) fn open(
     let library = std::mem::ManuallyDrop::new(library);
     let image = Arc::new(Image { size, retired: retired.clone() });
     let found = {
-        // SAFETY: the manifest says that this symbol is an `Entry`; its header is checked before the rest.
-        unsafe { library.get::<*const AbiHeader>(entry.as_bytes()) }
+        // SAFETY: the manifest says that this symbol is an `Entry`; `check` reads its fields in their order.
+        unsafe { library.get::<*const Entry>(entry.as_bytes()) }
     };
     let symbol = found.map_err(|error| OpenError::NoEntry(cause(&error, path)))?;
     // A data symbol: its address is the static's.
-    let header: *const AbiHeader = *symbol;
-    check(header).map(|entry| (entry.module, image))
+    // SAFETY: the image stays mapped, and the manifest's contract says that the symbol is an entry.
+    unsafe { check(*symbol, abi) }.map(|module| (module, image))
 }
 
 /// Returns the message of the system, which is in the source of the error, without the path of the private copy.
@@ -94,30 +99,47 @@ unsafe fn load(path: &Path) -> Result<libloading::Library, libloading::Error> {
     unsafe { libloading::Library::new(path) }
 }
 
-fn check(header: *const AbiHeader) -> Result<&'static Entry, OpenError> {
-    // SAFETY: the symbol's address, in an image that stays mapped; the header is the entry's first field.
-    let found = unsafe { &*header };
-    if !found.is_valid() {
+/// Checks an entry, field by field, and returns its module.
+///
+/// # Safety
+///
+/// The pointer is to an [`Entry`] of any format, which stays mapped, and which has at least `format` and `size`.
+unsafe fn check(entry: *const Entry, abi: &str) -> Result<PluginModuleRef, OpenError> {
+    // SAFETY: promised by the caller. Each field is read only after the ones before it say that it is there.
+    let (format, size) = unsafe { ((&raw const (*entry).format).read(), (&raw const (*entry).size).read()) };
+    let size = size as usize;
+    if format != ENTRY_FORMAT {
         return Err(OpenError::Layout(format!(
-            "its type descriptions are of abi_stable {}.{}, but this host reads {}.{}",
-            found.abi_major,
-            found.abi_minor,
-            AbiHeader::VALUE.abi_major,
-            AbiHeader::VALUE.abi_minor
+            "its entry has the format {format}, but this host reads {ENTRY_FORMAT}"
         )));
     }
-    // SAFETY: the header is the one this host knows, so the entry's own layout is too.
-    let entry = unsafe { &*header.cast::<Entry>() };
-    check_layout(entry)?;
-    Ok(entry)
+    if size < offset_of!(Entry, layout) {
+        return Err(OpenError::Layout(format!(
+            "its entry has {size} bytes, too few for the format {format}"
+        )));
+    }
+    // SAFETY: of this format, and large enough.
+    let (found, module) = unsafe { ((&raw const (*entry).abi).read(), (&raw const (*entry).module).read()) };
+    if found.as_str() != abi {
+        let found = found.as_str().escape_default();
+        return Err(OpenError::Layout(format!(
+            "its entry says the ABI `{found}`, but its manifest says `{abi}`"
+        )));
+    }
+    if size >= size_of::<Entry>() {
+        // SAFETY: as above.
+        check_layout(unsafe { (&raw const (*entry).layout).read() })?;
+    }
+    Ok(module)
 }
 
 /// Compares the layouts: the plugin's is the interface and the host's the implementation, which may have more fields
-/// (see `ABI.md`). Only the versions of the crates may differ.
-fn check_layout(entry: &Entry) -> Result<(), OpenError> {
+/// (see `ABI.md`). Only the versions of the crates may differ. A host that cannot read a layout trusts the version.
+fn check_layout(layout: Option<&'static EntryLayout>) -> Result<(), OpenError> {
+    let Some(layout) = layout.filter(|layout| layout.header.is_valid()) else { return Ok(()) };
     let ours = <PluginModuleRef as StableAbi>::LAYOUT;
     let globals = CheckingGlobals::new();
-    let Err(errors) = check_layout_compatibility_with_globals(entry.layout, ours, &globals) else {
+    let Err(errors) = check_layout_compatibility_with_globals(layout.module, ours, &globals) else {
         return Ok(());
     };
     for error in &errors.errors {

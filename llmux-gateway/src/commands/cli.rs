@@ -42,8 +42,6 @@ pub(crate) enum Command {
     TrialLoad {
         /// The private copy
         copy: PathBuf,
-        /// Name of its entry
-        entry: String,
     },
     /// Write a completion script for a shell
     #[command(after_help = "Examples:

@@ -24,7 +24,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Chat(options) => chat::run(options).await,
         Command::Plugin(options) => plugin::run(options).await,
         Command::Reload(options) => reload::run(options).await,
-        Command::TrialLoad { copy, entry } => trial_load::run(&copy, &entry),
+        Command::TrialLoad { copy } => trial_load::run(&copy),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llmux", &mut script);

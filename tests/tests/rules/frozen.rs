@@ -2,9 +2,13 @@
 //! against the current contract and runs. The other was built against ABI 0.1.0 and is refused, because 0.2 broke
 //! that contract. The second plugin and its copy of the contract are never edited.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
-use llmux_core::plugins::{LibraryError, VerifyOptions, verify};
+use llmux_core::{
+    Client, PluginSpec,
+    plugins::{LibraryError, PluginsConfig, VerifyOptions, verify},
+    provider::Echo,
+};
 use llmux_testing::Harness;
 use llmux_testing::blocks::root;
 use llmux_tests::Fixtures;
@@ -52,6 +56,32 @@ async fn a_plugin_on_the_tables_alone_rejects_and_is_unloaded() {
     harness.assert_logged("completed without a turn");
     harness.unload().await;
     harness.assert_logged("cleaned up");
+}
+
+#[tokio::test]
+async fn d2_an_entry_without_a_layout_that_this_host_reads_is_trusted_by_its_version() {
+    for name in ["llmux-tables-trusted", "llmux-tables-unread"] {
+        let harness = Harness::library(Fixtures::get().library(name), json!({})).await;
+        let reply = harness.chat(json!({"messages": [{"role": "user", "content": "Hi"}]})).await;
+        reply.assert_ok().assert_header("x-tables", "yes");
+    }
+}
+
+#[tokio::test]
+async fn d2_an_entry_of_another_format_or_another_version_is_refused() {
+    let abi = llmux_abi::raw::version::ABI_VERSION;
+    for (name, expected) in [
+        ("llmux-tables-format", "its entry has the format 2, but this host reads 1".to_owned()),
+        ("llmux-tables-other", format!("its entry says the ABI `0.3.0`, but its manifest says `{abi}`")),
+    ] {
+        let client =
+            Client::builder().plugins(PluginsConfig::default().with_allow_insecure_permissions(true));
+        let client =
+            client.provider("echo", Arc::new(Echo::new()), ["echo"]).build().await.expect("a client");
+        let spec = PluginSpec::path(Fixtures::get().library(name));
+        let refused = client.plugins().load(spec).await.expect_err("refused").to_string();
+        assert!(refused.contains(&expected), "{name}: {refused}");
+    }
 }
 
 #[test]

@@ -204,7 +204,12 @@ fn load(
 ) -> Result<LoadedLibrary, LoadError> {
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
-    let opened = library::open(&copy.0, &library.manifest.entry, library.bytes.len() as u64, retired);
+    let opened = library::open(
+        &copy.0,
+        (&library.manifest.entry, &library.manifest.abi.to_string()),
+        library.bytes.len() as u64,
+        retired,
+    );
     let (module, image) = opened.map_err(|error| {
         refused(match error {
             OpenError::Dlopen(message) => LibraryError::Dlopen(message),

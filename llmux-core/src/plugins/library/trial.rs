@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     error::{LibraryError, escaped},
+    manifest::Manifest,
     private_copy::Copies,
     verify::{VerifiedLibrary, VerifyOptions, verify},
 };
@@ -71,13 +72,26 @@ enum Report {
     Layout(String),
 }
 
-/// Loads a library in this process, which is the child of a host, and prints the result. It runs the initializers, checks
-/// the entry and the layout, and reads the schema. The caller ends the process afterwards.
-pub fn trial_load(copy: &Path, entry: &str) {
+/// Loads a private copy in this process, which is the child of a host, and prints the result. It runs the initializers,
+/// checks the entry and the layout, and reads the schema. The caller ends the process afterwards.
+pub fn trial_load(copy: &Path) {
     // A host that is killed leaves no child behind.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let report = match library::open(copy, entry, 0, &Arc::default()) {
+    let report = match std::fs::read(copy).map(|bytes| Manifest::read(&bytes)) {
+        Ok(Ok(manifest)) => load(copy, &manifest),
+        // The host has read both.
+        Ok(Err(error)) => Report::Dlopen(error.to_string()),
+        Err(error) => Report::Dlopen(error.to_string()),
+    };
+    let line = serde_json::to_string(&report).unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    // The library may have begun a line. Without the line, the host refuses the library.
+    let _ = writeln!(out, "\n{line}").and_then(|()| out.flush());
+}
+
+fn load(copy: &Path, manifest: &Manifest) -> Report {
+    match library::open(copy, (&manifest.entry, &manifest.abi.to_string()), 0, &Arc::default()) {
         Ok((module, _)) => {
             // The host reports the error of a schema. Only a crash counts here.
             let _ = NativeHooks::config_schema(module);
@@ -86,11 +100,7 @@ pub fn trial_load(copy: &Path, entry: &str) {
         Err(OpenError::Dlopen(message)) => Report::Dlopen(message),
         Err(OpenError::NoEntry(message)) => Report::NoEntry(message),
         Err(OpenError::Layout(message)) => Report::Layout(message),
-    };
-    let line = serde_json::to_string(&report).unwrap_or_default();
-    let mut out = std::io::stdout().lock();
-    // The library may have begun a line. Without the line, the host refuses the library.
-    let _ = writeln!(out, "\n{line}").and_then(|()| out.flush());
+    }
 }
 
 impl TrialProgram {
@@ -131,7 +141,7 @@ impl TrialProgram {
     /// If the library is refused, crashes the child or never returns, or if no child can be started.
     pub(super) async fn run(&self, copy: &Path, entry: &str) -> Result<(), LibraryError> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(copy).arg(entry).env_clear();
+        command.args(&self.arguments).arg(copy).env_clear();
         command.envs(OF_THE_LOADER.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]
