@@ -3,13 +3,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use llmux_abi::raw::plugin::PluginModuleRef;
 use semver::Version;
+use tempfile::TempPath;
 use tokio::{
     task::{AbortHandle, spawn_blocking},
     time::timeout,
@@ -68,22 +68,6 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) max_retired_images: u64,
     /// Program of the trial load; `None` for no trial.
     pub(in crate::plugins) trial: Option<&'a TrialProgram>,
-}
-
-/// A private copy, which is removed with this value unless it was mapped. The copy of an image keeps its name until the
-/// process ends: debuggers, profilers and backtraces read symbols from the file.
-struct PrivateCopy(PathBuf);
-
-impl PrivateCopy {
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for PrivateCopy {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// The library whose initializers ran past their timeout. Until they return, the system's loader loads no other, and
@@ -161,14 +145,14 @@ impl Loader {
         let copies = self.copies.clone();
         let copied = spawn_blocking(move || {
             let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
-            (library, copy.map(PrivateCopy))
+            (library, copy.and_then(TempPath::try_from_path))
         });
         let (library, copy) = copied.await.map_err(|_| panicked())?;
         let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
         if let Some(program) = trial
             && !self.passed.contains(&library.sha256)
         {
-            program.run(&copy.0, &library.manifest.entry).await.map_err(refused)?;
+            program.run(&copy, &library.manifest.entry).await.map_err(refused)?;
             self.passed.insert(library.sha256.clone());
         }
         let (plugin, sha256) = (&library.manifest.name, &library.sha256);
@@ -197,7 +181,7 @@ impl Loader {
 /// Loads a library and runs its initializers. Not called on the request path.
 fn load(
     library: VerifiedLibrary,
-    copy: PrivateCopy,
+    copy: TempPath,
     generation: u64,
     shared: &Arc<HostShared>,
     retired: &Arc<Retired>,
@@ -205,7 +189,7 @@ fn load(
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
     let opened = library::open(
-        &copy.0,
+        &copy,
         (&library.manifest.entry, &library.manifest.abi.to_string()),
         library.bytes.len() as u64,
         retired,
@@ -219,7 +203,8 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
-    copy.keep();
+    // It keeps its name until the process ends: debuggers, profilers and backtraces read symbols from the file.
+    let _ = copy.keep();
     library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
     Ok(LoadedLibrary {
         image,
