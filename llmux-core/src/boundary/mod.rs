@@ -2,8 +2,8 @@
 //!
 //! One half is the host's tables, which plugins call: `document`, `context`, `outcome`, `reply`, `host`, `http`. The other half
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
-//! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the codes. `crash` names the instance that a fatal
-//! signal interrupts.
+//! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the
+//! codes. `crash` names the instance that a fatal signal interrupts.
 //!
 //! # Soundness
 //!
