@@ -1,9 +1,9 @@
 //! The error type of the SDK: the reason why a hook failed, or an error for the client.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
 
 /// Result of a hook or of a call to the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -157,19 +157,28 @@ impl Error {
         text
     }
 
-    /// Reads an error document. Missing members become empty.
+    /// Reads an error document. Members that are missing, or of another type, become empty.
     pub(crate) fn from_document(document: &str) -> Self {
-        let value: Value = serde_json::from_str(document).unwrap_or_default();
-        let text = |name: &str| value["error"][name].as_str().map(|text| Cow::Owned(text.to_owned()));
+        let document: Members<'_> = serde_json::from_str(document).unwrap_or_default();
+        let error: Members<'_> = member(&document, "error").unwrap_or_default();
+        let text = |name| member::<String>(&error, name);
         Self {
-            status: value["status"].as_u64().and_then(|status| status.try_into().ok()).unwrap_or(500),
-            kind: text("type").unwrap_or_default(),
-            message: text("message").unwrap_or_default().into_owned(),
-            code: text("code"),
-            param: text("param"),
-            retry_after: value["retry_after"].as_f64(),
+            status: member(&document, "status").unwrap_or(500),
+            kind: text("type").unwrap_or_default().into(),
+            message: text("message").unwrap_or_default(),
+            code: text("code").map(Cow::Owned),
+            param: text("param").map(Cow::Owned),
+            retry_after: member(&document, "retry_after"),
         }
     }
+}
+
+/// The members of an object, not yet read. Of two members with one name, the last one counts.
+type Members<'d> = HashMap<String, &'d RawValue>;
+
+/// Reads one member. `None` if it is missing, or of another type: a provider can give its errors any form.
+fn member<'d, T: Deserialize<'d>>(members: &Members<'d>, name: &str) -> Option<T> {
+    serde_json::from_str(members.get(name)?.get()).ok()
 }
 
 /// Appends a number as JSON. A number that JSON cannot express becomes null.
@@ -265,5 +274,21 @@ mod tests {
         }
         let timeless = Error::new("x").with_retry_after(f64::NAN).to_document();
         assert_eq!(Error::from_document(&timeless).retry_after, None);
+    }
+
+    #[test]
+    fn members_of_another_type_and_members_given_twice_do_not_hide_the_others() {
+        let error = |document: &str| {
+            let error = Error::from_document(document);
+            (error.status, error.kind.to_string(), error.message, error.code, error.retry_after)
+        };
+        let text = r#"{"status":429,"status":404,"error":{"message":"m","type":"t","code":42,"type":"u"},"retry_after":"x"}"#;
+        assert_eq!(error(text), (404, "u".to_owned(), "m".to_owned(), None, None));
+        let of_nothing = (500, String::new(), String::new(), None, None);
+        assert_eq!(error("[1]"), of_nothing);
+        assert_eq!(
+            error(r#"{"error":"text","retry_after":2}"#),
+            (500, String::new(), String::new(), None, Some(2.0))
+        );
     }
 }

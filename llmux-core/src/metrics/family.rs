@@ -3,7 +3,7 @@
 //! `metrics` has one [`Family`] for each metric that a plugin registers. Deliberately absent: the owners of metrics.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashSet, btree_map::Entry},
     hash::{BuildHasher, RandomState},
     sync::{PoisonError, RwLock},
 };
@@ -28,8 +28,8 @@ pub(super) struct Family {
     /// The values that each label keeps.
     values: Vec<RwLock<HashSet<Box<str>>>>,
     /// The series, by the hashes of their label values. The hashes are keyed, so that a client cannot choose values of one
-    /// hash.
-    series: RwLock<HashMap<u64, Series>>,
+    /// hash. A `HashMap` would hash the hash once more.
+    series: RwLock<BTreeMap<u64, Series>>,
     hasher: RandomState,
 }
 
@@ -87,15 +87,16 @@ impl Family {
 
     /// Returns the series of these label values. If there is no room for another, it is the series of `other`.
     pub(super) fn series(&self, values: &mut [&str]) -> Option<Series> {
+        // A series exists only under values that their labels keep.
+        if let Some(series) = self.existing(self.hasher.hash_one(&*values)) {
+            return Some(series);
+        }
         for (value, kept) in values.iter_mut().zip(&self.values) {
             if !keep(kept, value) {
                 *value = OTHER;
             }
         }
         let place = self.hasher.hash_one(&*values);
-        if let Some(series) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&place) {
-            return Some(series.clone());
-        }
         let mut all = self.series.write().unwrap_or_else(PoisonError::into_inner);
         let place = if all.len() < MAX_SERIES || all.contains_key(&place) {
             place
@@ -107,6 +108,10 @@ impl Family {
             Entry::Occupied(series) => Some(series.get().clone()),
             Entry::Vacant(vacant) => Some(vacant.insert(self.make(values).ok()?).clone()),
         }
+    }
+
+    fn existing(&self, place: u64) -> Option<Series> {
+        self.series.read().unwrap_or_else(PoisonError::into_inner).get(&place).cloned()
     }
 
     pub(super) fn collect(&self) -> Vec<MetricFamily> {
