@@ -34,7 +34,7 @@ impl Plugin for Blocklist {
         let words = Arc::new(Mutex::new(Vec::new()));
         let (fetched, service) = (words.clone(), host.clone());
         // The task ends with the instance: an unload aborts it.
-        host.spawn(async move {
+        let _task = host.spawn(async move {
             loop {
                 match fetch(&service, &config.url).await {
                     Ok(new) => *fetched.lock().unwrap_or_else(PoisonError::into_inner) = new,
@@ -42,7 +42,7 @@ impl Plugin for Blocklist {
                 }
                 service.sleep(Duration::from_secs(60)).await;
             }
-        });
+        })?;
         Ok(Self { words })
     }
 

@@ -4,5 +4,6 @@
 //! need nothing from this module: [`export_plugin!`](crate::export_plugin) uses it for them.
 
 pub use crate::sdk::{
-    Compiled, Exported, PluginManifest, compiled, guarded, guarded_or, instance, module, panic_message,
+    Compiled, Exported, Parameters, PluginManifest, compiled, guarded, guarded_or, instance, module,
+    panic_message,
 };

@@ -32,9 +32,9 @@ pub use schemars;
 pub use sdk::export;
 pub use sdk::{
     AnsweredBy, Attempt, Chunk, ChunkFlow, ChunkSource, Completion, Configuration, Context, Counter,
-    Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpRequest, HttpResponse, Message, NoConfig,
-    OnError, Outcome, Plugin, REDACTED_HEADERS, Request, Response, Result, ShortCircuit, StreamEnd,
-    StreamFlow, Streamed, Value,
+    Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpError, HttpFailure, HttpRequest, HttpResponse,
+    HttpStream, Message, NoConfig, OnError, Outcome, Plugin, REDACTED_HEADERS, Reload, Request, Response,
+    Result, Service, ShortCircuit, StreamEnd, StreamFlow, Streamed, Streams, Task, Value,
 };
 pub use types::Usage;
 

@@ -7,7 +7,9 @@
 
 use std::mem::{align_of, offset_of, size_of};
 
-use llmux_abi::raw::{call, context, document, entry, flow, host, outcome, plugin, stream, value, version};
+use llmux_abi::raw::{
+    call, context, document, entry, flow, host, http, outcome, plugin, stream, value, version,
+};
 
 const ADVICE: &str = "the contract has changed: if a field was appended to a table, add it here and raise the minor \
     of ABI_VERSION (the patch, in 0.x); any other change breaks every existing plugin. See ABI.md";
@@ -63,11 +65,12 @@ pinned!(plugin_table, plugin::PluginTable, size 72, align 8, {
     on_complete 56
     cleanup 64
 });
-pinned!(create_call, call::CreateCall, size 64, align 8, {
+pinned!(create_call, call::CreateCall, size 80, align 8, {
     name 0
     config 16
     host 32
-    answer 48
+    old 48
+    answer 64
 });
 pinned!(request_call, call::RequestCall, size 64, align 8, {
     context 0
@@ -125,7 +128,7 @@ pinned!(raw_context, context::RawContext, size 16, align 8, {
     table 8
     lent 16
 });
-pinned!(context_table, context::ContextTable, size 56, align 8, {
+pinned!(context_table, context::ContextTable, size 72, align 8, {
     text 0
     number 8
     header 16
@@ -133,12 +136,14 @@ pinned!(context_table, context::ContextTable, size 56, align 8, {
     set_value 32
     set_response_header 40
     state 48
+    set_provider_header 56
+    provider_header 64
 });
 pinned!(raw_host, host::RawHost, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(host_table, host::HostTable, size 80, align 8, {
+pinned!(host_table, host::HostTable, size 96, align 8, {
     retain 0
     release 8
     log_enabled 16
@@ -149,34 +154,48 @@ pinned!(host_table, host::HostTable, size 80, align 8, {
     http 56
     metric 64
     record 72
+    spawn_blocking 80
+    abi_version 88
 });
-pinned!(raw_metric, host::RawMetric, size 72, align 8, {
+pinned!(metric_call, host::MetricCall, size 72, align 8, {
     kind 0
     name 8
     help 24
     labels 40
     buckets 56
 });
-pinned!(raw_header, host::RawHeader, size 32, align 8, {
+pinned!(raw_work, host::RawWork, size 16, align 8, {
+    object 0
+    table 8
+});
+pinned!(work_table, host::WorkTable, size 16, align 8, {
+    run 0
+    drop 8
+});
+pinned!(raw_header, http::RawHeader, size 32, align 8, {
     name 0
     value 16
 });
-pinned!(raw_http_request, host::RawHttpRequest, size 72, align 8, {
+pinned!(http_call, http::HttpCall, size 88, align 8, {
     method 0
     url 16
     headers 32
     body 48
     timeout 64
+    max_body 72
+    streams 80
 });
-pinned!(raw_http_response, host::RawHttpResponse, size 16, align 8, {
+pinned!(raw_http_response, http::RawHttpResponse, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(http_response_table, host::HttpResponseTable, size 32, align 8, {
+pinned!(http_response_table, http::HttpResponseTable, size 48, align 8, {
     status 0
     header 8
     body 16
-    drop 24
+    failure 24
+    next 32
+    drop 40
 });
 pinned!(raw_outcome, outcome::RawOutcome, size 16, align 8, {
     object 0
@@ -253,6 +272,7 @@ fn codes_keep_their_numbers() {
         ("context::CONTEXT_KEY_ID", context::CONTEXT_KEY_ID, 5),
         ("context::CONTEXT_USER", context::CONTEXT_USER, 6),
         ("context::CONTEXT_TEAM", context::CONTEXT_TEAM, 7),
+        ("context::CONTEXT_CLIENT", context::CONTEXT_CLIENT, 8),
         ("context::CONTEXT_ATTEMPT", context::CONTEXT_ATTEMPT, 0),
         ("context::CONTEXT_IS_STREAMING", context::CONTEXT_IS_STREAMING, 1),
         ("context::CONTEXT_STARTED", context::CONTEXT_STARTED, 2),
@@ -274,6 +294,16 @@ fn codes_keep_their_numbers() {
         ("flow::HOOK_FAILED", flow::HOOK_FAILED, 5),
         ("flow::FAILURE_ERROR", flow::FAILURE_ERROR, 0),
         ("flow::FAILURE_PANIC", flow::FAILURE_PANIC, 1),
+        ("flow::FAILURE_CRASHED", flow::FAILURE_CRASHED, 2),
+        ("http::HTTP_FAILURE_NONE", http::HTTP_FAILURE_NONE, 0),
+        ("http::HTTP_FAILURE_INVALID", http::HTTP_FAILURE_INVALID, 1),
+        ("http::HTTP_FAILURE_CONNECT", http::HTTP_FAILURE_CONNECT, 2),
+        ("http::HTTP_FAILURE_TIMEOUT", http::HTTP_FAILURE_TIMEOUT, 3),
+        ("http::HTTP_FAILURE_TOO_LARGE", http::HTTP_FAILURE_TOO_LARGE, 4),
+        ("http::HTTP_FAILURE_BROKEN", http::HTTP_FAILURE_BROKEN, 5),
+        ("http::HTTP_END", http::HTTP_END, 0),
+        ("http::HTTP_MORE", http::HTTP_MORE, 1),
+        ("http::HTTP_FAILED", http::HTTP_FAILED, 2),
         ("host::LEVEL_ERROR", host::LEVEL_ERROR, 1),
         ("host::LEVEL_WARN", host::LEVEL_WARN, 2),
         ("host::LEVEL_INFO", host::LEVEL_INFO, 3),

@@ -21,7 +21,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 use llmux_abi::prelude::*;
 use llmux_core::{
     Client, Document, Endpoint, PluginSpec, Request as ClientRequest,
-    provider::{Call, Event, Events, Provider},
+    provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_testing::build::example;
 use tokio::runtime::Runtime;
@@ -66,14 +66,14 @@ impl Plugin for Noop {
 struct Ready(Document);
 
 impl Provider for Ready {
-    fn send(&self, _: Call) -> BoxFuture<'_, std::result::Result<Document, llmux_core::Error>> {
-        Box::pin(std::future::ready(Ok(self.0.clone())))
+    fn send(&self, _: Call) -> BoxFuture<'_, std::result::Result<Answer<Document>, llmux_core::Error>> {
+        Box::pin(std::future::ready(Ok(self.0.clone().into())))
     }
 
-    fn stream(&self, _: Call) -> BoxFuture<'_, std::result::Result<Events, llmux_core::Error>> {
+    fn stream(&self, _: Call) -> BoxFuture<'_, std::result::Result<Answer<Events>, llmux_core::Error>> {
         let event = || Ok(Event { name: None, data: Bytes::from_static(CHUNK.as_bytes()) });
         let events: Events = Box::pin(stream::repeat_with(event).take(CHUNKS));
-        Box::pin(std::future::ready(Ok(events)))
+        Box::pin(std::future::ready(Ok(events.into())))
     }
 
     fn stream_usage(&self) -> bool {

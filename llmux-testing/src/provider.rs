@@ -15,7 +15,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use llmux_core::{
     Document, Error,
-    provider::{Call, Echo, Events, Provider},
+    provider::{self, Call, Echo, Events, Provider},
 };
 use serde_json::Value;
 
@@ -111,7 +111,7 @@ impl Default for ScriptedProvider {
 }
 
 impl Provider for ScriptedProvider {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>> {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<provider::Answer<Document>, Error>> {
         let (turn, open) = (self.next(&call, false), Open::new(&self.state));
         async move {
             let _open = open;
@@ -119,13 +119,15 @@ impl Provider for ScriptedProvider {
             match turn.answer(&asked).await? {
                 Answer { end: End::Error(error), .. } => Err(error),
                 Answer { end: End::Stall, .. } => pending().await,
-                Answer { whole, .. } => Ok(Document::parse(whole?).expect("the response of a turn is JSON")),
+                Answer { whole, .. } => {
+                    Ok(Document::parse(whole?).expect("the response of a turn is JSON").into())
+                }
             }
         }
         .boxed()
     }
 
-    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>> {
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<provider::Answer<Events>, Error>> {
         let (turn, open) = (self.next(&call, true), Open::new(&self.state));
         async move {
             let Some((turn, asked)) = turn else { return Echo::new().stream(call).await };
@@ -145,7 +147,8 @@ impl Provider for ScriptedProvider {
             let count = move |_: &_| {
                 open.0.produced.fetch_add(1, SeqCst);
             };
-            Ok(events.chain(end).inspect(count).boxed())
+            let events: Events = events.chain(end).inspect(count).boxed();
+            Ok(events.into())
         }
         .boxed()
     }

@@ -249,13 +249,14 @@ async fn answer(
     let call = Call::new(Endpoint::ChatCompletions, request.body.clone(), "r");
     let error = if body["stream"] == true {
         match provider.stream(call).await {
-            Ok(events) => return relay(events, writer, &shared.sent).await,
+            Ok(events) => return relay(events.content, writer, &shared.sent).await,
             Err(error) => error,
         }
     } else {
         match provider.send(call).await {
             Ok(document) => {
-                return give(&ScriptedResponse::json(200, document.to_bytes()), writer, &shared.sent).await;
+                return give(&ScriptedResponse::json(200, document.content.to_bytes()), writer, &shared.sent)
+                    .await;
             }
             Err(error) => error,
         }

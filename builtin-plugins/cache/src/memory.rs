@@ -41,7 +41,8 @@ impl Memory {
         let memory = Arc::new(Self::with_clock(config, Box::new(move || clock.now())));
         let (sleeper, cleaned) = (host.clone(), Arc::downgrade(&memory));
         let every = (config.ttl / 4).clamp(Duration::from_millis(250), Duration::from_secs(30));
-        host.spawn(async move {
+        // Without the task, the cache frees what has expired when it needs the room.
+        let _ = host.spawn(async move {
             loop {
                 sleeper.sleep(every).await;
                 let Some(memory) = Weak::upgrade(&cleaned) else { return };

@@ -96,7 +96,7 @@ impl RateLimit {
         let pruned = local.prunable();
         let sleeper = host.clone();
         // If the host cannot spawn this task, a full table is pruned when new keys arrive.
-        host.spawn(async move {
+        let _ = host.spawn(async move {
             loop {
                 sleeper.sleep(local::PRUNE_EVERY).await;
                 if !pruned.prune() {

@@ -23,7 +23,7 @@ use llmux_core::{
     Client, Document, Endpoint, Error, Request,
     pipeline::Identity,
     plugins::PluginsConfig,
-    provider::{Call, Events, Provider},
+    provider::{Answer, Call, Events, Provider},
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -42,11 +42,11 @@ const CASES: [Case; 3] = [Case::Rejected, Case::Hit, Case::Miss];
 struct Ready(Document);
 
 impl Provider for Ready {
-    fn send(&self, _: Call) -> BoxFuture<'_, Result<Document, Error>> {
-        Box::pin(ready(Ok(self.0.clone())))
+    fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>> {
+        Box::pin(ready(Ok(self.0.clone().into())))
     }
 
-    fn stream(&self, _: Call) -> BoxFuture<'_, Result<Events, Error>> {
+    fn stream(&self, _: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         unreachable!("no request streams")
     }
 }

@@ -4,7 +4,11 @@
 //! ready, or the future that the hook returned is dropped. A later version appends parameters, and a plugin that does not
 //! know them does not read them.
 
-use abi_stable::{StableAbi, std_types::RStr};
+use abi_stable::{
+    StableAbi,
+    sabi_types::RRef,
+    std_types::{ROption, RStr},
+};
 
 use super::{
     context::RawContext,
@@ -13,6 +17,13 @@ use super::{
     host::RawHost,
     outcome::{RawOutcome, RawReport},
 };
+
+/// An instance inside the plugin. The host may call its hooks from several threads at once.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct InstanceObject {
+    opaque: [u8; 0],
+}
 
 /// Parameters of [`PluginModule::create`](super::plugin::PluginModule::create).
 #[repr(C)]
@@ -26,6 +37,9 @@ pub struct CreateCall<'a> {
     pub config: RStr<'a>,
     /// The host. Borrowed: a plugin that keeps it calls `retain`.
     pub host: RawHost,
+    /// The instance that the new one replaces. It comes from the same image, is lent until the function returns, and goes on
+    /// to serve requests meanwhile. Absent: the new instance replaces none, or one of another image.
+    pub old: ROption<RRef<'a, InstanceObject>>,
     /// The answer, for the reason of a refusal.
     #[sabi(last_prefix_field)]
     pub answer: RawAnswer<'a>,

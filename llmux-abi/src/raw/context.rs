@@ -29,6 +29,8 @@ pub const CONTEXT_KEY_ID: u32 = 5;
 pub const CONTEXT_USER: u32 = 6;
 /// The team that the key belongs to.
 pub const CONTEXT_TEAM: u32 = 7;
+/// The address of the client, without a port; absent for a request of the embedder.
+pub const CONTEXT_CLIENT: u32 = 8;
 
 /// Number: the attempt, counted from 1; each fallback is one more.
 pub const CONTEXT_ATTEMPT: u32 = 0;
@@ -45,7 +47,7 @@ pub const CONTEXT_OK: u32 = 0;
 pub const CONTEXT_INVALID: u32 = 1;
 /// The host keeps no more entries, or none this large, for one request.
 pub const CONTEXT_TOO_LARGE: u32 = 2;
-/// The context is read-only (in `on_complete`).
+/// The context is read-only (in `on_complete`), or it is too late for this change.
 pub const CONTEXT_READ_ONLY: u32 = 3;
 
 /// A request's context inside the host, as seen by one instance.
@@ -80,7 +82,7 @@ pub struct RawContext<'a> {
 #[sabi(kind(Prefix(prefix_ref = ContextTableRef)))]
 #[sabi(missing_field(option))]
 pub struct ContextTable {
-    /// Returns a text by its number ([`CONTEXT_REQUEST_ID`] to [`CONTEXT_TEAM`]). The host owns the text; it is valid
+    /// Returns a text by its number ([`CONTEXT_REQUEST_ID`] to [`CONTEXT_CLIENT`]). The host owns the text; it is valid
     /// until the context is changed or the hook call ends. Absent: the text has no value, or the host does not know
     /// the number.
     pub text: for<'a> unsafe extern "C" fn(object: RRef<'a, ContextObject>, which: u32) -> ROption<RStr<'a>>,
@@ -105,6 +107,15 @@ pub struct ContextTable {
     /// Returns the slot in which this instance keeps its state for this request. The slot is host memory and null at
     /// first; the pointer that the plugin puts there is plugin memory. The host passes a pointer that is not null to
     /// `drop_state` once, after `on_complete`.
-    #[sabi(last_prefix_field)]
     pub state: for<'a> unsafe extern "C" fn(object: RMut<'a, ContextObject>) -> RMut<'a, *mut StateObject>,
+    /// Sets a header of the request to the provider. The host copies the name and the value. Returns [`CONTEXT_OK`] or the
+    /// reason of a refusal: the host reserves credentials, and the headers that frame a message. Headers that are set after
+    /// the pre hooks of an attempt are refused.
+    pub set_provider_header:
+        unsafe extern "C" fn(object: RMut<'_, ContextObject>, name: RStr<'_>, value: RStr<'_>) -> u32,
+    /// Returns the value of a header of the provider's answer; the name's case does not matter. The host owns the text.
+    /// Absent: no provider has answered this attempt, the answer has no such header, or its value is not text.
+    #[sabi(last_prefix_field)]
+    pub provider_header:
+        for<'a> unsafe extern "C" fn(object: RRef<'a, ContextObject>, name: RStr<'_>) -> ROption<RStr<'a>>,
 }

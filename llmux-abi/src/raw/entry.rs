@@ -2,9 +2,25 @@
 //! static, which the section names.
 //!
 //! The section holds [`MAGIC`], the length of what follows (`u32`, little-endian), and one JSON object: the
-//! manifest. The members are `name`, `version`, `description`, `authors`, `license`, `abi`, `sdk`, `rustc`,
-//! `target`, `panic` (`unwind` or `abort`), `entry`, `priority` and `on_error`. Members that a host does not
-//! know are ignored.
+//! manifest. Its members:
+//!
+//! | member | content |
+//! |---|---|
+//! | `name`, `version`, `description`, `authors`, `license` | of the plugin |
+//! | `abi` | the version of the contract that the library is built with |
+//! | `abi_min` | the least version that the host must speak; if absent, that of `abi` |
+//! | `sdk`, `rustc`, `target` | versions of the SDK and the compiler, and the target triple |
+//! | `panic` | `unwind` or `abort` |
+//! | `entry` | the name of the exported static |
+//! | `hooks` | the names of the hooks that are written, as in `PluginTable`; may be absent |
+//! | `needs` | the names of the host services without which the plugin does not work; may be absent |
+//! | `priority` | the default priority of an instance |
+//! | `on_error` | `continue` or `fail`; may be absent |
+//! | `reload` | `exclusive` if two instances of one name cannot live at once; may be absent |
+//! | `streams` | `whole` or `unseen`, see rule S5; may be absent |
+//!
+//! Hosts ignore members that they do not know. The names of the services are those of the optional functions of
+//! `HostTable`: `spawn`, `sleep`, `http`, `metric` and `spawn_blocking`.
 
 use abi_stable::{library::AbiHeader, std_types::RStr, type_layout::TypeLayout};
 

@@ -5,11 +5,7 @@
 
 use std::marker::PhantomData;
 
-use abi_stable::{
-    StableAbi,
-    sabi_types::RMut,
-    std_types::{RSlice, RStr},
-};
+use abi_stable::{StableAbi, sabi_types::RMut, std_types::RStr};
 use async_ffi::BorrowingFfiFuture;
 
 use super::{stream::RawStream, value::RawValue};
@@ -31,6 +27,8 @@ pub const HOOK_FAILED: u32 = 5;
 pub const FAILURE_ERROR: u32 = 0;
 /// `failed` kind: the hook panicked.
 pub const FAILURE_PANIC: u32 = 1;
+/// `failed` kind: the process that ran the hook has ended. Only a host that runs plugins in other processes uses it.
+pub const FAILURE_CRASHED: u32 = 2;
 
 /// The result of the first poll of a hook.
 #[repr(C, u8)]
@@ -96,12 +94,8 @@ pub struct AnswerTable {
     /// Ends the stream with an error document.
     pub end_stream: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, error: RStr<'_>),
     /// States the reason of a failure: a kind ([`FAILURE_ERROR`], [`FAILURE_PANIC`]) and a message for the host's log.
-    #[sabi(last_prefix_field)]
     pub failed: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, kind: u32, message: RStr<'_>),
-    /// States that the response or the stream of a short circuit is a copy of an earlier answer. If absent, the host
-    /// cannot tell it from another answer of a plugin.
+    /// States that the response or the stream of a short circuit is a copy of an earlier answer.
+    #[sabi(last_prefix_field)]
     pub cached: unsafe extern "C" fn(object: RMut<'_, AnswerObject>),
 }
-
-/// A list of texts.
-pub type Texts<'a> = RSlice<'a, RStr<'a>>;

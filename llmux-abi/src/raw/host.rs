@@ -5,12 +5,14 @@
 
 use abi_stable::{
     StableAbi,
-    sabi_types::RRef,
-    std_types::{ROption, RSlice, RStr},
+    std_types::{RSlice, RStr},
 };
 use async_ffi::FfiFuture;
 
-use super::value::RawField;
+use super::{
+    http::{HttpCallRef, RawHttpResponse},
+    value::RawField,
+};
 
 /// Level of a log record: `ERROR`.
 pub const LEVEL_ERROR: u32 = 1;
@@ -77,12 +79,10 @@ pub struct HostTable {
     pub sleep: unsafe extern "C" fn(object: *const HostObject, millis: u64) -> FfiFuture<()>,
     /// Sends an HTTP request. The host copies the request before the call returns. The plugin owns the future and the
     /// response; dropping the future aborts the request.
-    pub http: unsafe extern "C" fn(
-        object: *const HostObject,
-        request: &RawHttpRequest<'_>,
-    ) -> FfiFuture<RawHttpResponse>,
+    pub http:
+        unsafe extern "C" fn(object: *const HostObject, call: HttpCallRef<'_>) -> FfiFuture<RawHttpResponse>,
     /// Registers a metric and returns its id. Returns 0 if the host refuses the metric; its log states the reason.
-    pub metric: unsafe extern "C" fn(object: *const HostObject, metric: &RawMetric<'_>) -> u64,
+    pub metric: unsafe extern "C" fn(object: *const HostObject, call: MetricCallRef<'_>) -> u64,
     /// Records a value: adds to a counter, sets a gauge, or observes in a histogram. `labels` holds the label values in
     /// the order of the label names.
     pub record: unsafe extern "C" fn(
@@ -91,12 +91,19 @@ pub struct HostTable {
         labels: RSlice<'_, RStr<'_>>,
         value: f64,
     ),
+    /// Runs work of the instance on a thread that may block. The unload of the instance waits for work that has begun,
+    /// within its bound. Returns false, and drops the work, if the instance is being unloaded.
+    pub spawn_blocking: unsafe extern "C" fn(object: *const HostObject, work: RawWork) -> bool,
+    /// Returns the version of the contract that the host speaks, as semver. The text is valid while the handle is retained.
+    pub abi_version: unsafe extern "C" fn(object: *const HostObject) -> RStr<'static>,
 }
 
-/// Description of a metric to register.
+/// Parameters of [`HostTable::metric`].
 #[repr(C)]
 #[derive(StableAbi)]
-pub struct RawMetric<'a> {
+#[sabi(kind(Prefix(prefix_ref = MetricCallRef)))]
+#[sabi(missing_field(option))]
+pub struct MetricCall<'a> {
     /// [`METRIC_COUNTER`], [`METRIC_GAUGE`] or [`METRIC_HISTOGRAM`].
     pub kind: u32,
     /// The metric's name, in the characters that Prometheus allows.
@@ -106,69 +113,37 @@ pub struct RawMetric<'a> {
     /// The names of the labels.
     pub labels: RSlice<'a, RStr<'a>>,
     /// The upper bounds of a histogram's buckets; empty selects the host's default.
+    #[sabi(last_prefix_field)]
     pub buckets: RSlice<'a, f64>,
 }
 
-/// A header.
-#[repr(C)]
-#[derive(StableAbi, Clone, Copy)]
-pub struct RawHeader<'a> {
-    /// The header's name.
-    pub name: RStr<'a>,
-    /// The header's value.
-    pub value: RStr<'a>,
-}
-
-/// An HTTP request to send.
+/// Work inside a plugin.
 #[repr(C)]
 #[derive(StableAbi)]
-pub struct RawHttpRequest<'a> {
-    /// The method, as `POST`.
-    pub method: RStr<'a>,
-    /// The whole URL, `http` or `https`.
-    pub url: RStr<'a>,
-    /// The headers.
-    pub headers: RSlice<'a, RawHeader<'a>>,
-    /// The body.
-    pub body: RSlice<'a, u8>,
-    /// The time limit for the whole exchange, in milliseconds.
-    pub timeout: u64,
-}
-
-/// A response inside the host.
-#[repr(C)]
-#[derive(StableAbi)]
-pub struct HttpResponseObject {
+pub struct WorkObject {
     opaque: [u8; 0],
 }
 
-/// A handle on a response. Host memory; the plugin owns the handle and returns it once, through `drop`.
+/// Work that a plugin gives to the host. Plugin memory; the host owns the handle and calls one of the two functions of its
+/// table, once.
 #[repr(C)]
 #[derive(StableAbi)]
-pub struct RawHttpResponse {
-    /// The response.
-    pub object: *mut HttpResponseObject,
+pub struct RawWork {
+    /// The work.
+    pub object: *mut WorkObject,
     /// The functions that take this object.
-    pub table: HttpResponseTableRef,
+    pub table: WorkTableRef,
 }
 
-/// Functions of a response, implemented by the host.
+/// Functions of work, implemented by the plugin.
 #[repr(C)]
 #[derive(StableAbi)]
-#[sabi(kind(Prefix(prefix_ref = HttpResponseTableRef)))]
+#[sabi(kind(Prefix(prefix_ref = WorkTableRef)))]
 #[sabi(missing_field(option))]
-pub struct HttpResponseTable {
-    /// Returns the HTTP status, or 0 if no response came.
-    pub status: unsafe extern "C" fn(object: RRef<'_, HttpResponseObject>) -> u16,
-    /// Returns a header's value; the name's case does not matter. The text is valid until `drop`. Absent: there is no
-    /// such header.
-    pub header: for<'a> unsafe extern "C" fn(
-        object: RRef<'a, HttpResponseObject>,
-        name: RStr<'_>,
-    ) -> ROption<RStr<'a>>,
-    /// Returns the body, or the reason as text if no response came. Valid until `drop`.
-    pub body: for<'a> unsafe extern "C" fn(object: RRef<'a, HttpResponseObject>) -> RSlice<'a, u8>,
-    /// Frees the response. Called once.
+pub struct WorkTable {
+    /// Does the work and frees it, on a thread that may block.
+    pub run: unsafe extern "C" fn(object: *mut WorkObject),
+    /// Frees the work without doing it, on any thread.
     #[sabi(last_prefix_field)]
-    pub drop: unsafe extern "C" fn(object: *mut HttpResponseObject),
+    pub drop: unsafe extern "C" fn(object: *mut WorkObject),
 }

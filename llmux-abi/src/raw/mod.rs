@@ -15,7 +15,7 @@
 //! * Text and bodies are passed as borrowed slices. The receiver copies what it keeps before the call returns.
 //! * A table of parameters (`call`) is lent until the function returns; its fields are lent for longer, see there.
 //! * A borrow `'a` that a getter returns lives until the same object is changed, or the hook call ends.
-//! * `RawInstance`, `RawStream` and `RawHttpResponse` are owned by the side that received them last, which returns them
+//! * `RawInstance`, `RawStream`, `RawWork` and `RawHttpResponse` are owned by the side that received them last, which returns them
 //!   once through their table's `drop`. `RawHost` is counted: `retain` and `release`.
 //!
 //! # Panics
@@ -37,6 +37,7 @@ pub mod document;
 pub mod entry;
 pub mod flow;
 pub mod host;
+pub mod http;
 pub mod outcome;
 pub mod plugin;
 pub mod stream;

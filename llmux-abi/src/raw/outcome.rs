@@ -107,8 +107,8 @@ pub struct OutcomeTable {
     /// Returns [`OUTCOME_COMPLETED`] or [`OUTCOME_FAILED`].
     pub kind: unsafe extern "C" fn(object: RRef<'_, OutcomeObject>) -> u32,
     /// Returns the response or the error document, to read and to edit. Host memory, valid until `recover` or `fail`
-    /// replaces it or the hook call ends.
-    pub body: for<'a> unsafe extern "C" fn(object: RMut<'a, OutcomeObject>) -> RawDocument<'a>,
+    /// replaces it or the hook call ends. Absent: the response has no document, because its body is not JSON.
+    pub body: for<'a> unsafe extern "C" fn(object: RMut<'a, OutcomeObject>) -> ROption<RawDocument<'a>>,
     /// Returns the request as it was sent, read-only. Host memory.
     pub request: for<'a> unsafe extern "C" fn(object: RRef<'a, OutcomeObject>) -> RawDocument<'a>,
     /// Makes this response the outcome. The host copies the JSON. Returns a code of `document`.
@@ -146,7 +146,6 @@ pub struct ReportTable {
     /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_ATTEMPTS`]). Absent: the number is not known.
     pub number: unsafe extern "C" fn(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64>,
     /// Returns a document by its number ([`REPORT_REQUEST`] to [`REPORT_ERROR`]), read-only. Absent: there is none.
-    #[sabi(last_prefix_field)]
     pub document:
         for<'a> unsafe extern "C" fn(object: RRef<'a, ReportObject>, which: u32) -> ROption<RawDocument<'a>>,
     /// Returns a text by its number ([`REPORT_ANSWERER`]). Host memory, valid until the hook call ends. Absent: the text
@@ -162,6 +161,7 @@ pub struct ReportTable {
     ) -> ROption<RStr<'a>>,
     /// Returns a number of an attempt that called a provider, by its place from 0 and its number ([`ATTEMPT_STATUS`] to
     /// [`ATTEMPT_IS_ESTIMATED`]). Absent: there is no such attempt, or the number is not known.
+    #[sabi(last_prefix_field)]
     pub attempt_number:
         unsafe extern "C" fn(object: RRef<'_, ReportObject>, attempt: u32, which: u32) -> ROption<i64>,
 }

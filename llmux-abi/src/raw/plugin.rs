@@ -4,18 +4,14 @@ use abi_stable::{StableAbi, sabi_types::RRef, std_types::ROption};
 use async_ffi::FfiContext;
 
 use super::{
-    call::{ChunkCallRef, CleanupCallRef, CreateCallRef, OutcomeCallRef, ReportCallRef, RequestCallRef},
+    call::{
+        ChunkCallRef, CleanupCallRef, CreateCallRef, InstanceObject, OutcomeCallRef, ReportCallRef,
+        RequestCallRef,
+    },
     context::StateObject,
     flow::{HookPoll, RawAnswer},
     host::RawHost,
 };
-
-/// An instance inside the plugin. The host may call its hooks from several threads at once.
-#[repr(C)]
-#[derive(StableAbi)]
-pub struct InstanceObject {
-    opaque: [u8; 0],
-}
 
 /// An instance. Plugin memory; the host owns the handle and returns it once, through `drop`, after the last hook has
 /// returned and `cleanup` has run.
@@ -34,8 +30,9 @@ pub struct RawInstance {
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
 #[sabi(missing_field(option))]
 pub struct PluginModule {
-    /// Makes an instance. Called once for each instance, on a thread that may block. The host owns the returned instance.
-    /// Absent: the plugin refuses, with the reason in the answer's `failed`.
+    /// Makes an instance, new or in the place of an old one. Called once for each instance, on a thread that may block. The
+    /// host owns the returned instance. Absent: the plugin refuses, with the reason in the answer's `failed`; an old instance
+    /// then stays.
     pub create: for<'a> unsafe extern "C" fn(call: CreateCallRef<'a>) -> ROption<RawInstance>,
     /// Hands out the JSON Schema of the configuration through the answer's `respond`. Called before `create`, on a thread
     /// that may block. Returns a code.

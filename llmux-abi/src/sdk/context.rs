@@ -132,6 +132,29 @@ impl<'a> Context<'a> {
         self.handle.header(name)
     }
 
+    /// Returns the address of the client, without a port. Behind a proxy that the operator trusts, it is the address that
+    /// the proxy names. `None` for a request of the embedder's own.
+    pub fn client(&self) -> Option<&str> {
+        self.handle.text(field::CONTEXT_CLIENT)
+    }
+
+    /// Returns a header of the provider's answer; the name's case does not matter. `None` while no provider has answered in
+    /// this attempt, and for an answer that came from a plugin.
+    pub fn provider_header(&self, name: &str) -> Option<&str> {
+        self.handle.provider_header(name)
+    }
+
+    /// Sets a header of the request to the provider, in a pre hook, and replaces an earlier value of the same name, the
+    /// operator's too. Undone if the hook fails. Each attempt begins without such headers.
+    ///
+    /// # Errors
+    ///
+    /// When HTTP does not allow the name or the value, the host reserves the name (credentials, cookies, and headers that
+    /// say how the message is sent), or keeps no more (64 headers, of 8 KiB each), or the provider was called already.
+    pub fn set_provider_header(&mut self, name: &str, value: &str) -> Result<()> {
+        self.handle.set_provider_header(name, value)
+    }
+
     /// Returns a string that a plugin has set.
     pub fn get_str(&self, key: &str) -> Option<&str> {
         self.handle.string(key)

@@ -88,6 +88,11 @@ impl Error {
         self
     }
 
+    /// The error of a service that this host does not offer.
+    pub(crate) fn unsupported(service: &str) -> Self {
+        Self::new(format!("this host does not offer {service}")).with_code("unsupported")
+    }
+
     /// Sets the error's `param`: the member of the request that caused the error.
     pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
         self.param = Some(param.into());

@@ -10,7 +10,10 @@
 
 use abi_stable::{StableAbi, library::AbiHeader, std_types::RStr};
 
-pub use super::manifest::Encoded;
+pub use super::{
+    manifest::Encoded,
+    shim::{abi_min, hooks},
+};
 pub use crate::raw::entry::Entry;
 use crate::raw::{
     entry::{ENTRY_FORMAT, EntryLayout},
@@ -35,8 +38,9 @@ pub const fn entry<P: crate::Plugin>() -> Entry {
 /// Exports a type as the plugin of its crate: `export_plugin!(Type, name: "its-name", priority: 50);`.
 ///
 /// `name` is 1 to 64 characters of `a-z 0-9 - _ .`. Optional keys may follow in any order: `priority` (default 100),
-/// `on_error` (`Some(OnError::Fail)` for a guard), `description`, `version`, `authors` and `license`. The last four
-/// default to the values in the crate's `Cargo.toml`.
+/// `on_error` (`Some(OnError::Fail)` for a guard), `reload` ([`Reload::Exclusive`](crate::Reload)), `streams`
+/// (`Some(Streams::Unseen)`), `needs` (`&[Service::Http]`), `description`, `version`, `authors` and `license`. The last four
+/// default to the values in the crate's `Cargo.toml`. A host refuses a plugin that needs a service which it does not offer.
 ///
 /// A library holds one plugin: a second use in the same crate, in any module, does not compile. The crate's types are
 /// `["cdylib", "rlib"]`. Hosts refuse a library that was compiled with `panic = "abort"`.
@@ -68,6 +72,11 @@ macro_rules! export_plugin {
                             license: ::core::env!("CARGO_PKG_LICENSE"),
                             priority: $crate::host::PluginManifest::DEFAULT_PRIORITY,
                             on_error: ::core::option::Option::None,
+                            reload: $crate::Reload::Overlap,
+                            streams: ::core::option::Option::None,
+                            needs: &[],
+                            hooks: $crate::export::hooks::<$plugin>(),
+                            abi_min: $crate::export::abi_min::<$plugin>(),
                             entry: ::core::concat!("llmux_plugin_", ::core::env!("CARGO_CRATE_NAME")),
                             panic_aborts: ::core::cfg!(panic = "abort"),
                         }

@@ -7,16 +7,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use abi_stable::std_types::{RSlice, RStr};
 use async_ffi::FutureExt;
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     contain::guarded_task,
     error::{Error, Result},
-    handle::{HostHandle, HttpResponseHandle},
+    handle::HostHandle,
+    http::{self, HttpError, HttpRequest, HttpResponse, HttpStream},
+    shim::work,
+    task::Task,
 };
-use crate::raw::host::{
-    METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, RawHeader, RawHttpRequest, RawMetric,
-};
+use crate::raw::host::{METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, MetricCall};
 
 /// The host's services for one instance. Cheap to clone, usable from any thread, valid for as long as a clone exists.
 ///
@@ -66,11 +66,53 @@ impl Host {
         }
     }
 
-    /// Runs a future as a task, until it is ready or the instance is unloaded. If the instance is being unloaded,
-    /// drops the future and returns false. A panic in the future is logged and ends only this task. The host does not
-    /// bound the number of tasks.
-    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.handle.spawn(guarded_task(self.handle.clone(), future).into_ffi()).unwrap_or(false)
+    /// Returns the version of the contract that the host speaks, as semver.
+    pub fn abi_version(&self) -> &str {
+        // A host without this function speaks the first version that has hosts.
+        self.handle.abi_version().unwrap_or("0.2.0")
+    }
+
+    /// Runs a future as a task, until it is ready, aborted, or the instance is unloaded. A panic in the future is logged and
+    /// ends only this task. The host does not bound the number of tasks. Dropping the handle does not end the task.
+    ///
+    /// # Errors
+    ///
+    /// If the instance is being unloaded, or the host has no tasks for plugins.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<Task<T>> {
+        let (task, future) = Task::of(future);
+        match self.handle.spawn(guarded_task(self.handle.clone(), future).into_ffi()) {
+            Some(true) => Ok(task),
+            Some(false) => Err(unloading()),
+            None => Err(Error::unsupported("tasks for plugins")),
+        }
+    }
+
+    /// Runs a function on a thread that may block, as [`spawn`](Self::spawn) runs a future. An unload of the instance waits
+    /// for a function that has begun, for a bounded time. An aborted task that has not begun does not run.
+    ///
+    /// ```
+    /// # use llmux_abi::prelude::*;
+    /// async fn read(host: &Host, path: std::path::PathBuf) -> Result<String> {
+    ///     Ok(host.spawn_blocking(move || std::fs::read_to_string(path))?.await??)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the instance is being unloaded, or the host has no such threads for plugins.
+    pub fn spawn_blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Task<T>> {
+        let (task, run) = Task::blocking(run);
+        match self.handle.spawn_blocking(work::raw(self.handle.clone(), Box::new(run))) {
+            Some(true) => Ok(task),
+            Some(false) => Err(unloading()),
+            None => Err(Error::unsupported("threads that may block")),
+        }
     }
 
     /// Sends an HTTP request through the host's client, and waits for the whole response. Dropping the future aborts
@@ -78,28 +120,32 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// If the connection fails, the time limit passes, or the body is larger than 16 MiB. A response of any status is
-    /// `Ok`. The host follows no redirect: a 3xx is a response, and its `location` header names the place.
-    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let headers: Vec<RawHeader<'_>> = request
-            .headers
-            .iter()
-            .map(|(name, value)| RawHeader { name: name.as_str().into(), value: value.as_str().into() })
-            .collect();
-        let future = self.handle.http(&RawHttpRequest {
-            method: request.method.as_str().into(),
-            url: request.url.as_str().into(),
-            headers: RSlice::from_slice(&headers),
-            body: RSlice::from_slice(&request.body),
-            timeout: request.timeout.as_millis().try_into().unwrap_or(u64::MAX),
-        });
-        drop(headers);
-        let future = future.ok_or_else(|| Error::new("this host does not send HTTP requests for plugins"))?;
-        let response = HttpResponse { handle: HttpResponseHandle::new(future.await) };
-        match response.status() {
-            0 => Err(Error::new(format!("{} {}: {}", request.method, request.url, response.text()))),
-            _ => Ok(response),
-        }
+    /// If no whole response came; the error has the kind of failure. A response of any status is `Ok`. The host follows
+    /// no redirect: a 3xx is a response, and its `location` header names the place.
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        http::send(&self.handle, request).await
+    }
+
+    /// Sends an HTTP request through the host's client, and waits for the head of the response. The body follows in pieces.
+    /// Dropping the future or the response aborts the request.
+    ///
+    /// ```
+    /// # use llmux_abi::prelude::*;
+    /// async fn count(host: &Host, url: &str) -> Result<usize> {
+    ///     let mut stream = host.http_stream(HttpRequest::get(url)).await?;
+    ///     let mut bytes = 0;
+    ///     while let Some(piece) = stream.next().await? {
+    ///         bytes += piece.len();
+    ///     }
+    ///     Ok(bytes)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`http`](Self::http), for the head.
+    pub async fn http_stream(&self, request: HttpRequest) -> Result<HttpStream, HttpError> {
+        http::stream(&self.handle, request).await
     }
 
     /// Registers a counter, a metric that only grows. The name follows Prometheus' rules, as `myplugin_blocked_total`.
@@ -146,7 +192,7 @@ impl Host {
             return Err(Error::new(format!("the metric `{name}` has more than {MAX_LABELS} labels")));
         }
         let mut raw_labels = [RStr::empty(); MAX_LABELS];
-        let id = self.handle.metric(&RawMetric {
+        let id = self.handle.metric(MetricCall {
             kind,
             name: name.into(),
             help: help.into(),
@@ -154,13 +200,17 @@ impl Host {
             buckets: RSlice::from_slice(buckets),
         });
         match id {
-            None => Err(Error::new("this host does not keep metrics for plugins")),
+            None => Err(Error::unsupported("metrics of plugins")),
             Some(0) => {
                 Err(Error::new(format!("the host refused the metric `{name}`; its log states the reason")))
             }
             Some(id) => Ok(Metric { host: self.clone(), id, labels: labels.len() }),
         }
     }
+}
+
+fn unloading() -> Error {
+    Error::new("the instance is being unloaded")
 }
 
 /// Maximum number of labels of a metric.
@@ -224,102 +274,5 @@ impl Histogram {
     /// Observes a value. The label values are in the order of the label names.
     pub fn observe(&self, labels: &[&str], value: f64) {
         self.0.record(labels, value);
-    }
-}
-
-/// An HTTP request for [`Host::http`].
-#[derive(Clone, Debug)]
-pub struct HttpRequest {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    timeout: Duration,
-}
-
-impl HttpRequest {
-    /// Returns a request with this method and this whole URL. The time limit is 10 s.
-    pub fn new(method: impl Into<String>, url: impl Into<String>) -> Self {
-        Self {
-            method: method.into(),
-            url: url.into(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            timeout: Duration::from_secs(10),
-        }
-    }
-
-    /// Returns a `GET` request for this URL.
-    pub fn get(url: impl Into<String>) -> Self {
-        Self::new("GET", url)
-    }
-
-    /// Returns a `POST` request for this URL with a JSON body.
-    ///
-    /// # Errors
-    ///
-    /// If the body cannot be written as JSON.
-    pub fn post_json(url: impl Into<String>, body: &impl Serialize) -> Result<Self> {
-        let request = Self::new("POST", url).with_header("content-type", "application/json");
-        Ok(request.with_body(serde_json::to_vec(body)?))
-    }
-
-    /// Adds a header.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Sets the body.
-    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// Sets the time limit for the whole exchange.
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-}
-
-/// The response to an [`HttpRequest`].
-pub struct HttpResponse {
-    handle: HttpResponseHandle,
-}
-
-impl HttpResponse {
-    /// Returns the HTTP status.
-    pub fn status(&self) -> u16 {
-        self.handle.status()
-    }
-
-    /// Returns true if the status is 200 to 299.
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status())
-    }
-
-    /// Returns a header's value. The name's case does not matter.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.handle.header(name)
-    }
-
-    /// Returns the body.
-    pub fn bytes(&self) -> &[u8] {
-        self.handle.body()
-    }
-
-    /// Returns the body as text. Bytes that are not UTF-8 are replaced.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(self.bytes()).into_owned()
-    }
-
-    /// Parses the body as JSON.
-    ///
-    /// # Errors
-    ///
-    /// If the body is not JSON of this type. The error is serde's.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        Ok(serde_json::from_slice(self.bytes())?)
     }
 }

@@ -21,6 +21,61 @@ pub enum OnError {
     Fail,
 }
 
+/// A service of the host that it may not offer. A plugin that does not work without one names it in `needs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Service {
+    /// [`Host::spawn`](crate::Host::spawn).
+    Spawn,
+    /// [`Host::sleep`](crate::Host::sleep).
+    Sleep,
+    /// [`Host::http`](crate::Host::http) and [`Host::http_stream`](crate::Host::http_stream).
+    Http,
+    /// [`Host::counter`](crate::Host::counter), [`Host::gauge`](crate::Host::gauge) and
+    /// [`Host::histogram`](crate::Host::histogram).
+    Metric,
+    /// [`Host::spawn_blocking`](crate::Host::spawn_blocking).
+    SpawnBlocking,
+}
+
+impl Service {
+    /// Returns the name of the service in a manifest.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Service::Spawn => "spawn",
+            Service::Sleep => "sleep",
+            Service::Http => "http",
+            Service::Metric => "metric",
+            Service::SpawnBlocking => "spawn_blocking",
+        }
+    }
+}
+
+/// Way in which a new instance takes the place of an old one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Reload {
+    /// The new instance is made while the old one serves.
+    #[default]
+    Overlap,
+    /// The old instance is cleaned up and dropped before the new one is made. For a plugin that holds a lock, a port or a
+    /// database, which two instances cannot hold at once.
+    Exclusive,
+}
+
+/// Relation of a plugin that has a `post_hook` to streamed answers, for which the host does not call that hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Streams {
+    /// The host calls `post_hook` with the assembled answer of a stream.
+    Whole,
+    /// The plugin does not see streamed answers, on purpose.
+    Unseen,
+}
+
 /// Description of a plugin. Written by [`export_plugin!`](crate::export_plugin).
 #[derive(Clone, Copy, Debug)]
 pub struct PluginManifest {
@@ -38,6 +93,16 @@ pub struct PluginManifest {
     pub priority: i32,
     /// Handling of a request when a hook fails. `None` leaves the choice to the host's configuration.
     pub on_error: Option<OnError>,
+    /// Whether two instances of one name can live at once.
+    pub reload: Reload,
+    /// Relation to streamed answers. `None` if the plugin says nothing.
+    pub streams: Option<Streams>,
+    /// The services of the host without which the plugin does not work.
+    pub needs: &'static [Service],
+    /// The hooks that the plugin implements, in the order of [`HOOKS`](PluginManifest::HOOKS).
+    pub hooks: [bool; PluginManifest::HOOKS.len()],
+    /// The least version of the contract that the plugin needs.
+    pub abi_min: &'static str,
     /// The name of the exported static.
     pub entry: &'static str,
     /// True if the plugin's crate was compiled with `panic = "abort"`.
@@ -61,6 +126,17 @@ impl PluginManifest {
         let json = &encoded.bytes[HEADER..encoded.len];
         String::from_utf8_lossy(json).into_owned()
     }
+
+    /// The names of the hooks.
+    pub const HOOKS: [&'static str; 7] = [
+        "pre_hook",
+        "post_hook",
+        "pre_stream_hook",
+        "on_stream_chunk",
+        "post_stream_hook",
+        "on_complete",
+        "cleanup",
+    ];
 
     /// Priority of a plugin that does not set one.
     pub const DEFAULT_PRIORITY: i32 = 100;
@@ -95,11 +171,38 @@ impl Encoded {
         encoded.line("authors", manifest.authors);
         encoded.text("license", manifest.license);
         encoded.text("abi", ABI_VERSION);
+        encoded.text("abi_min", manifest.abi_min);
         encoded.text("sdk", env!("CARGO_PKG_VERSION"));
         encoded.text("rustc", env!("LLMUX_RUSTC"));
         encoded.text("target", env!("LLMUX_TARGET"));
         encoded.text("panic", if manifest.panic_aborts { "abort" } else { "unwind" });
         encoded.text("entry", manifest.entry);
+        encoded.key("hooks");
+        encoded.push(b'[');
+        let mut at = 0;
+        while at < PluginManifest::HOOKS.len() {
+            if manifest.hooks[at] {
+                encoded.item(PluginManifest::HOOKS[at]);
+            }
+            at += 1;
+        }
+        encoded.push(b']');
+        encoded.key("needs");
+        encoded.push(b'[');
+        let mut at = 0;
+        while at < manifest.needs.len() {
+            encoded.item(manifest.needs[at].as_str());
+            at += 1;
+        }
+        encoded.push(b']');
+        if let Reload::Exclusive = manifest.reload {
+            encoded.text("reload", "exclusive");
+        }
+        match manifest.streams {
+            Some(Streams::Whole) => encoded.text("streams", "whole"),
+            Some(Streams::Unseen) => encoded.text("streams", "unseen"),
+            None => {}
+        }
         match manifest.on_error {
             Some(OnError::Continue) => encoded.text("on_error", "continue"),
             Some(OnError::Fail) => encoded.text("on_error", "fail"),
@@ -146,6 +249,14 @@ impl Encoded {
         }
         self.string(name);
         self.push(b':');
+    }
+
+    /// Writes an item of a list.
+    const fn item(&mut self, text: &str) {
+        if self.bytes[self.len - 1] != b'[' {
+            self.push(b',');
+        }
+        self.string(text);
     }
 
     const fn text(&mut self, name: &str, text: &str) {
@@ -246,6 +357,11 @@ mod tests {
         license: "MIT",
         priority: i32::MIN,
         on_error: Some(OnError::Fail),
+        reload: Reload::Exclusive,
+        streams: Some(Streams::Unseen),
+        needs: &[Service::Http, Service::SpawnBlocking],
+        hooks: [true, false, true, false, false, false, true],
+        abi_min: "0.2.0",
         entry: "llmux_plugin_a",
         panic_aborts: false,
     };
@@ -257,7 +373,10 @@ mod tests {
         assert_eq!(json["description"], r#"says "hi" \o/ ü"#);
         assert_eq!(json["priority"], i64::from(i32::MIN));
         assert_eq!(json["on_error"], "fail");
-        assert_eq!(json["abi"], ABI_VERSION);
+        assert_eq!((&json["abi"], &json["abi_min"]), (&ABI_VERSION.into(), &"0.2.0".into()));
+        assert_eq!(json["hooks"], serde_json::json!(["pre_hook", "pre_stream_hook", "cleanup"]));
+        assert_eq!(json["needs"], serde_json::json!(["http", "spawn_blocking"]));
+        assert_eq!((&json["reload"], &json["streams"]), (&"exclusive".into(), &"unseen".into()));
         for zero in [0, 7, -1, 10, 999, i32::MAX] {
             let json = PluginManifest { priority: zero, ..MANIFEST }.json();
             let json: serde_json::Value = serde_json::from_str(&json).expect("valid JSON");

@@ -41,9 +41,9 @@ impl<'a> Outcome<'a> {
         self.handle.kind() != field::OUTCOME_COMPLETED
     }
 
-    /// Returns the response, to read and to edit. `None` if the outcome is an error.
+    /// Returns the response, to read and to edit. `None` if the outcome is an error, or a response whose body is not JSON.
     pub fn response(&mut self) -> Option<Response<'_>> {
-        (!self.is_error()).then(|| Response::new(self.handle.body()))
+        if self.is_error() { None } else { self.handle.body().map(Response::new) }
     }
 
     /// Returns the error. `None` if the outcome is a response.
@@ -54,7 +54,7 @@ impl<'a> Outcome<'a> {
     /// Returns the error document, to read and to edit: `/status`, `/error/message`, `/error/type`, `/error/code`,
     /// `/retry_after`. `None` if the outcome is a response.
     pub fn error_document(&mut self) -> Option<Document<'_>> {
-        self.is_error().then(|| self.handle.body())
+        if self.is_error() { self.handle.body() } else { None }
     }
 
     /// Returns the request as it was sent, read-only.

@@ -87,6 +87,23 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// If this returns an `Err`, the instance does not start; the operator sees the error's message.
     fn new(config: Self::Config, host: Host) -> Result<Self>;
 
+    /// Makes an instance that takes the place of another one of the same image, after a change of its configuration. Called
+    /// instead of [`new`](Plugin::new), on a thread that may block for at most 10 s. `old` goes on to serve the requests
+    /// that have it, and later gets its `cleanup`. The new instance can share its counters, caches and connections, for
+    /// example in an `Arc`.
+    ///
+    /// A reload of the library's file has a new image, whose types are others. It calls `new`.
+    ///
+    /// Default: calls `new`.
+    ///
+    /// # Errors
+    ///
+    /// If this returns an `Err`, nothing changes, and `old` stays.
+    fn renew(old: &Self, config: Self::Config, host: Host) -> Result<Self> {
+        let _ = old;
+        Self::new(config, host)
+    }
+
     /// Called before the provider. May edit the request, or answer instead of the provider. Called for every attempt (a
     /// fallback is one more) of a request that does not stream, by ascending priority.
     ///

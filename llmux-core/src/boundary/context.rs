@@ -18,6 +18,7 @@ use llmux_abi::{
 use crate::pipeline::{
     context::{Refused, RequestContext, StoredValue},
     hook::CallContext,
+    kind::HookKind,
 };
 
 struct Table;
@@ -32,6 +33,8 @@ impl Table {
             set_value,
             set_response_header,
             state,
+            set_provider_header,
+            provider_header,
         });
     }
 }
@@ -69,6 +72,7 @@ unsafe extern "C" fn text<'a>(object: RRef<'a, ContextObject>, which: u32) -> RO
             field::CONTEXT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
             field::CONTEXT_KEY_ID => identity.map(|identity| identity.key_id.as_str()),
             field::CONTEXT_USER => identity.and_then(|identity| identity.user.as_deref()),
+            field::CONTEXT_CLIENT => context.client(),
             field::CONTEXT_TEAM => identity.and_then(|identity| identity.team.as_deref()),
             _ => None,
         };
@@ -145,6 +149,29 @@ unsafe extern "C" fn set_response_header(
 ) -> u32 {
     guarded(field::CONTEXT_INVALID, || {
         change(object, |context| context.collected.set_response_header(name.as_str(), value.as_str()))
+    })
+}
+
+unsafe extern "C" fn set_provider_header(
+    object: RMut<'_, ContextObject>,
+    name: RStr<'_>,
+    value: RStr<'_>,
+) -> u32 {
+    guarded(field::CONTEXT_INVALID, || {
+        if !matches!(call(object.as_rref()).kind, HookKind::Pre | HookKind::PreStream) {
+            return field::CONTEXT_READ_ONLY;
+        }
+        change(object, |context| context.collected.set_provider_header(name.as_str(), value.as_str()))
+    })
+}
+
+unsafe extern "C" fn provider_header<'a>(
+    object: RRef<'a, ContextObject>,
+    name: RStr<'_>,
+) -> ROption<RStr<'a>> {
+    guarded(RNone, || {
+        let value = context(object).provider_headers.get(name.as_str());
+        value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
     })
 }
 

@@ -20,9 +20,11 @@ use llmux_abi::{
     raw::{
         host::{
             self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE,
-            METRIC_HISTOGRAM, RawHost, RawHttpRequest, RawHttpResponse, RawMetric,
+            METRIC_HISTOGRAM, MetricCallRef, RawHost, RawWork,
         },
+        http::{HttpCallRef, RawHttpResponse},
         value::{self, RawField, RawValue},
+        version::ABI_VERSION,
     },
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
@@ -103,10 +105,26 @@ impl HostServices {
             return false;
         }
         let name = self.name.clone();
-        let task = self.shared.runtime.spawn(poll_fn(move |cx| {
+        self.keep(self.shared.runtime.spawn(poll_fn(move |cx| {
             let _running = Running::mark(&name);
             future.poll_unpin(cx)
-        }));
+        })))
+    }
+
+    /// Runs work on a thread that may block.
+    fn spawn_blocking(&self, work: Work) -> bool {
+        if self.tasks().is_none() {
+            return false;
+        }
+        let name = self.name.clone();
+        self.keep(self.shared.runtime.spawn_blocking(move || {
+            let _running = Running::mark(&name);
+            work.run();
+        }))
+    }
+
+    /// Keeps a task that has started. Returns false, and aborts it, if the instance is unloaded.
+    fn keep(&self, task: JoinHandle<()>) -> bool {
         let mut tasks = self.tasks();
         let Some(tasks) = tasks.as_mut() else {
             task.abort();
@@ -119,34 +137,26 @@ impl HostServices {
         true
     }
 
-    fn register(&self, metric: &RawMetric<'_>) -> u64 {
+    fn register(&self, metric: MetricCallRef<'_>) -> u64 {
         // Held to the end, so that a later `close` sees the metric and unregisters it.
         let open = self.tasks();
         if open.is_none() {
             return 0;
         }
-        let kind = match metric.kind {
+        let kind = match metric.kind() {
             METRIC_COUNTER => MetricKind::Counter,
             METRIC_GAUGE => MetricKind::Gauge,
-            METRIC_HISTOGRAM => MetricKind::Histogram(metric.buckets.as_slice()),
+            METRIC_HISTOGRAM => MetricKind::Histogram(metric.buckets().as_slice()),
             _ => return 0,
         };
-        let labels: Vec<&str> = metric.labels.iter().map(|label| label.as_str()).collect();
-        let registered = self.shared.metrics.register(
-            &self.name,
-            kind,
-            metric.name.as_str(),
-            metric.help.as_str(),
-            &labels,
-        );
+        let (name, labels) = (metric.name(), metric.labels());
+        let labels: Vec<&str> = labels.iter().map(|label| label.as_str()).collect();
+        let registered =
+            self.shared.metrics.register(&self.name, kind, name.as_str(), metric.help().as_str(), &labels);
         let mut registered = match registered {
             Ok(registered) => registered,
             Err(error) => {
-                tracing::warn!(
-                    instance = &*self.name,
-                    metric = metric.name.as_str(),
-                    "metric refused: {error}"
-                );
+                tracing::warn!(instance = &*self.name, metric = name.as_str(), "metric refused: {error}");
                 return 0;
             }
         };
@@ -181,6 +191,27 @@ impl HostServices {
             level::LEVEL_DEBUG => event!(DEBUG),
             _ => event!(TRACE),
         }
+    }
+}
+
+/// Work of a plugin, which is freed without being done if nobody runs it.
+struct Work(RawWork);
+
+// SAFETY: the contract lets the host run work, or free it, on any thread.
+unsafe impl Send for Work {}
+
+impl Work {
+    fn run(self) {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the work stands beside its table. `run` frees it, and `drop` is not called any more.
+        unsafe { this.0.table.run()(this.0.object) }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // SAFETY: the work stands beside its table, and nobody has run it.
+        unsafe { self.0.table.drop()(self.0.object) }
     }
 }
 
@@ -238,6 +269,8 @@ impl Table {
             http,
             metric,
             record,
+            spawn_blocking,
+            abi_version,
         });
     }
 }
@@ -296,18 +329,23 @@ unsafe extern "C" fn sleep(object: *const HostObject, millis: u64) -> FfiFuture<
     )
 }
 
-unsafe extern "C" fn http(
-    object: *const HostObject,
-    request: &RawHttpRequest<'_>,
-) -> FfiFuture<RawHttpResponse> {
+unsafe extern "C" fn spawn_blocking(object: *const HostObject, work: RawWork) -> bool {
+    guarded(false, || host(object).spawn_blocking(Work(work)))
+}
+
+unsafe extern "C" fn http(object: *const HostObject, call: HttpCallRef<'_>) -> FfiFuture<RawHttpResponse> {
     guarded_or(super::http::failed, || {
         let shared = &host(object).shared;
-        super::http::send(&shared.runtime, shared.http.clone(), request)
+        super::http::send(&shared.runtime, shared.http.clone(), call)
     })
 }
 
-unsafe extern "C" fn metric(object: *const HostObject, metric: &RawMetric<'_>) -> u64 {
-    guarded(0, || host(object).register(metric))
+unsafe extern "C" fn abi_version(_: *const HostObject) -> RStr<'static> {
+    guarded(RStr::empty(), || RStr::from_str(ABI_VERSION))
+}
+
+unsafe extern "C" fn metric(object: *const HostObject, call: MetricCallRef<'_>) -> u64 {
+    guarded(0, || host(object).register(call))
 }
 
 unsafe extern "C" fn record(object: *const HostObject, id: u64, labels: RSlice<'_, RStr<'_>>, value: f64) {

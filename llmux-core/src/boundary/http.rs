@@ -4,66 +4,131 @@ use std::{fmt::Write, time::Duration};
 
 use abi_stable::{
     prefix_type::WithMetadata,
-    sabi_types::RRef,
+    sabi_types::{RMut, RRef},
     std_types::{RNone, ROption, RSlice, RStr},
 };
-use async_ffi::{FfiFuture, FutureExt};
+use async_ffi::{BorrowingFfiFuture, FfiFuture, FutureExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use llmux_abi::{
-    host::guarded,
-    raw::host::{
-        HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpRequest, RawHttpResponse,
+    host::{guarded, guarded_or},
+    raw::http::{
+        HTTP_END, HTTP_FAILED, HTTP_FAILURE_BROKEN, HTTP_FAILURE_CONNECT, HTTP_FAILURE_INVALID,
+        HTTP_FAILURE_NONE, HTTP_FAILURE_TIMEOUT, HTTP_FAILURE_TOO_LARGE, HTTP_MORE, HttpCallRef,
+        HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpResponse,
     },
 };
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
-/// Largest body of a response to a plugin's HTTP request, in bytes.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Largest body of a response that does not stream, in bytes.
+const MAX_BODY: u64 = 64 * 1024 * 1024;
+/// Number of pieces of a body that wait for the plugin.
+const PIECES: usize = 4;
 
-/// The result of a plugin's HTTP request.
+/// A request of a plugin.
+struct Request {
+    client: reqwest::Client,
+    method: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    timeout: Duration,
+    max_body: u64,
+}
+
+/// The reason for which no whole response came.
+struct Failed {
+    kind: u32,
+    reason: String,
+}
+
+/// The result of a request.
 struct HttpResponse {
     /// 0 if no response came.
     status: u16,
     headers: HeaderMap,
-    /// The body, or the reason for which no response came.
+    /// The body, the last piece of it, or the reason of a failure.
     body: Bytes,
+    failure: u32,
+    /// The pieces that follow. `None` if the body is whole.
+    pieces: Option<mpsc::Receiver<Result<Bytes, Failed>>>,
+    /// The task that reads the response.
+    task: Option<AbortOnDrop>,
 }
 
 impl HttpResponse {
-    fn failed(reason: String) -> Self {
-        Self { status: 0, headers: HeaderMap::new(), body: reason.into() }
+    fn failed(Failed { kind, reason }: Failed) -> Self {
+        let failed = Self::new(0, HeaderMap::new(), reason.into(), None);
+        Self { failure: kind, ..failed }
+    }
+
+    fn new(
+        status: u16,
+        headers: HeaderMap,
+        body: Bytes,
+        pieces: Option<mpsc::Receiver<Result<Bytes, Failed>>>,
+    ) -> Self {
+        Self { status, headers, body, failure: HTTP_FAILURE_NONE, pieces, task: None }
     }
 
     fn into_raw(self) -> RawHttpResponse {
         let object = Box::into_raw(Box::new(self)).cast::<HttpResponseObject>();
         RawHttpResponse { object, table: HttpResponseTableRef(Table::RESPONSE.as_prefix()) }
     }
+
+    /// Waits for the next piece of the body, and returns its code.
+    async fn next(&mut self) -> u32 {
+        let Some(pieces) = &mut self.pieces else { return HTTP_END };
+        let (code, body) = match pieces.recv().await {
+            Some(Ok(piece)) => (HTTP_MORE, piece),
+            Some(Err(Failed { kind, reason })) => {
+                self.failure = kind;
+                (HTTP_FAILED, reason.into())
+            }
+            None => (HTTP_END, Bytes::new()),
+        };
+        self.body = body;
+        code
+    }
 }
 
 /// Sends a request in a task of the runtime, because the plugin may poll the future on a thread of its own. Dropping the
-/// future aborts the task.
+/// future, or a response whose body is not yet whole, aborts the task.
 pub(super) fn send(
     runtime: &Handle,
     client: reqwest::Client,
-    request: &RawHttpRequest<'_>,
+    call: HttpCallRef<'_>,
 ) -> FfiFuture<RawHttpResponse> {
-    let headers = request.headers.iter().map(|header| (header.name.to_string(), header.value.to_string()));
-    let exchange = AbortOnDrop(runtime.spawn(exchange(
+    let headers =
+        call.headers().into_iter().map(|header| (header.name.to_string(), header.value.to_string()));
+    let request = Request {
         client,
-        request.method.to_string(),
-        request.url.to_string(),
-        headers.collect(),
-        request.body.to_vec(),
-        Duration::from_millis(request.timeout),
-    )));
+        method: call.method().to_string(),
+        url: call.url().to_string(),
+        headers: headers.collect(),
+        body: call.body().to_vec(),
+        timeout: Duration::from_millis(call.timeout()),
+        max_body: call.max_body(),
+    };
+    let (answer, answered) = oneshot::channel();
+    let task = match call.streams() {
+        0 => runtime.spawn(async move { drop(answer.send(request.whole().await)) }),
+        _ => runtime.spawn(request.in_pieces(answer)),
+    };
+    let task = AbortOnDrop(task);
     async move {
-        let mut exchange = exchange;
-        let response = match (&mut exchange.0).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(reason)) => HttpResponse::failed(reason),
-            Err(error) => HttpResponse::failed(error.to_string()),
+        let response = match answered.await {
+            Ok(Ok(mut response)) => {
+                response.task = Some(task);
+                response
+            }
+            Ok(Err(failed)) => HttpResponse::failed(failed),
+            Err(_) => HttpResponse::failed(unsent()),
         };
         response.into_raw()
     }
@@ -72,50 +137,95 @@ pub(super) fn send(
 
 /// Returns the response of a request that the host could not begin.
 pub(super) fn failed() -> FfiFuture<RawHttpResponse> {
-    async { HttpResponse::failed("the host cannot send requests now".to_owned()).into_raw() }.into_ffi()
+    async { HttpResponse::failed(unsent()).into_raw() }.into_ffi()
 }
 
-async fn exchange(
-    client: reqwest::Client,
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    timeout: Duration,
-) -> Result<HttpResponse, String> {
-    let method = method.parse::<http::Method>().map_err(|error| error.to_string())?;
-    let mut request = client.request(method, url).timeout(timeout).body(body);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let text = |error: reqwest::Error| {
-        // The URL may carry a credential.
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
-            source = cause.source();
+fn unsent() -> Failed {
+    Failed { kind: HTTP_FAILURE_BROKEN, reason: "the host cannot send requests now".to_owned() }
+}
+
+impl Request {
+    /// Sends the request, and waits for the head of the response.
+    async fn head(&mut self) -> Result<reqwest::Response, Failed> {
+        let method = self.method.parse::<http::Method>();
+        let method =
+            method.map_err(|error| Failed { kind: HTTP_FAILURE_INVALID, reason: error.to_string() })?;
+        let body = std::mem::take(&mut self.body);
+        let mut request = self.client.request(method, &self.url).timeout(self.timeout).body(body);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
-        text
+        request.send().await.map_err(failure)
+    }
+
+    async fn whole(mut self) -> Result<HttpResponse, Failed> {
+        let limit = self.max_body.min(MAX_BODY);
+        let response = self.head().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut collected = Vec::new();
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(failure)?;
+            if (collected.len() + piece.len()) as u64 > limit {
+                return Err(too_large(limit));
+            }
+            collected.extend_from_slice(&piece);
+        }
+        Ok(HttpResponse::new(status, headers, collected.into(), None))
+    }
+
+    async fn in_pieces(mut self, answer: oneshot::Sender<Result<HttpResponse, Failed>>) {
+        let response = match self.head().await {
+            Ok(response) => response,
+            Err(failed) => return drop(answer.send(Err(failed))),
+        };
+        let (sender, pieces) = mpsc::channel(PIECES);
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let head = HttpResponse::new(status, headers, Bytes::new(), Some(pieces));
+        if answer.send(Ok(head)).is_err() {
+            return;
+        }
+        let (mut left, mut body) = (self.max_body, response.bytes_stream());
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(failure).and_then(|piece| {
+                left = left.checked_sub(piece.len() as u64).ok_or_else(|| too_large(self.max_body))?;
+                Ok(piece)
+            });
+            let is_last = piece.is_err();
+            if sender.send(piece).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+fn too_large(limit: u64) -> Failed {
+    let reason = format!("the response is larger than {limit} bytes");
+    Failed { kind: HTTP_FAILURE_TOO_LARGE, reason }
+}
+
+fn failure(error: reqwest::Error) -> Failed {
+    let kind = match &error {
+        error if error.is_timeout() => HTTP_FAILURE_TIMEOUT,
+        error if error.is_builder() => HTTP_FAILURE_INVALID,
+        error if error.is_connect() => HTTP_FAILURE_CONNECT,
+        _ => HTTP_FAILURE_BROKEN,
     };
-    let response = request.send().await.map_err(text)?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut collected = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(text)?;
-        if collected.len() + chunk.len() > MAX_BODY {
-            return Err(format!("the response is larger than {MAX_BODY} bytes"));
-        }
-        collected.extend_from_slice(&chunk);
+    // The URL may carry a credential.
+    let error = error.without_url();
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let _ = write!(reason, ": {cause}");
+        source = cause.source();
     }
-    Ok(HttpResponse { status, headers, body: collected.into() })
+    Failed { kind, reason }
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+/// A task that ends with its handle.
+struct AbortOnDrop(JoinHandle<()>);
 
-impl<T> Drop for AbortOnDrop<T> {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -125,8 +235,14 @@ struct Table;
 
 impl Table {
     abi_stable::staticref! {
-        const RESPONSE: WithMetadata<HttpResponseTable> =
-            WithMetadata::new(HttpResponseTable { status, header, body, drop: drop_response });
+        const RESPONSE: WithMetadata<HttpResponseTable> = WithMetadata::new(HttpResponseTable {
+            status,
+            header,
+            body,
+            failure: failure_kind,
+            next,
+            drop: drop_response,
+        });
     }
 }
 
@@ -150,9 +266,24 @@ unsafe extern "C" fn body<'a>(object: RRef<'a, HttpResponseObject>) -> RSlice<'a
     guarded(RSlice::EMPTY, || RSlice::from_slice(&response(object).body))
 }
 
+unsafe extern "C" fn failure_kind(object: RRef<'_, HttpResponseObject>) -> u32 {
+    guarded(HTTP_FAILURE_BROKEN, || response(object).failure)
+}
+
+unsafe extern "C" fn next<'a>(object: RMut<'a, HttpResponseObject>) -> BorrowingFfiFuture<'a, u32> {
+    guarded_or(
+        || std::future::ready(HTTP_FAILED).into_ffi(),
+        || {
+            // SAFETY: as in `response`; the plugin makes one call at a time.
+            let response: &'a mut HttpResponse = unsafe { object.transmute_into_mut() };
+            response.next().into_ffi()
+        },
+    )
+}
+
 unsafe extern "C" fn drop_response(object: *mut HttpResponseObject) {
     guarded((), || {
-        // SAFETY: made by `Box::into_raw` in `send`; the plugin gives it back once.
+        // SAFETY: made by `Box::into_raw` in `into_raw`; the plugin gives it back once.
         drop(unsafe { Box::from_raw(object.cast::<HttpResponse>()) });
     })
 }

@@ -21,6 +21,7 @@ use llmux_abi::raw::{
     entry::{ENTRY_FORMAT, Entry, EntryLayout},
     host::RawHost,
     plugin::PluginModuleRef,
+    version::ABI_VERSION,
 };
 
 /// The reason for which a library could not be opened.
@@ -126,20 +127,24 @@ unsafe fn check(entry: *const Entry, abi: &str) -> Result<PluginModuleRef, OpenE
             "its entry says the ABI `{found}`, but its manifest says `{abi}`"
         )));
     }
+    let version = |text: &str| semver::Version::parse(text).ok();
+    let is_newer = version(abi) > version(ABI_VERSION);
     if size >= size_of::<Entry>() {
         // SAFETY: as above.
-        check_layout(unsafe { (&raw const (*entry).layout).read() })?;
+        check_layout(unsafe { (&raw const (*entry).layout).read() }, is_newer)?;
     }
     Ok(module)
 }
 
-/// Compares the layouts: the plugin's is the interface and the host's the implementation, which may have more fields
-/// (see `ABI.md`). Only the versions of the crates may differ. A host that cannot read a layout trusts the version.
-fn check_layout(layout: Option<&'static EntryLayout>) -> Result<(), OpenError> {
+/// Compares the layouts. That of the older side is the interface, and that of the newer one the implementation, which may
+/// have more fields (see `ABI.md`). Only the versions of the crates may differ. A host that cannot read a layout trusts the
+/// version.
+fn check_layout(layout: Option<&'static EntryLayout>, is_newer: bool) -> Result<(), OpenError> {
     let Some(layout) = layout.filter(|layout| layout.header.is_valid()) else { return Ok(()) };
     let ours = <PluginModuleRef as StableAbi>::LAYOUT;
     let globals = CheckingGlobals::new();
-    let Err(errors) = check_layout_compatibility_with_globals(layout.module, ours, &globals) else {
+    let (older, newer) = if is_newer { (ours, layout.module) } else { (layout.module, ours) };
+    let Err(errors) = check_layout_compatibility_with_globals(older, newer, &globals) else {
         return Ok(());
     };
     for error in &errors.errors {

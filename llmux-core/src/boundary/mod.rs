@@ -29,10 +29,10 @@ mod decision;
 mod document;
 pub(crate) mod host;
 mod http;
+mod lent_memory;
 pub(crate) mod library;
 pub(crate) mod native_hooks;
 mod outcome;
-mod parameters;
 mod reply;
 mod stream;
 

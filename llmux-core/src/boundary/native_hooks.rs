@@ -1,19 +1,22 @@
 //! The hooks of an instance whose code is in this process, compiled in or loaded.
 
-use std::{future::poll_fn, ptr, sync::Arc, task, time::Duration};
+use std::{any::Any, future::poll_fn, ptr, sync::Arc, task, time::Duration};
 
 use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::{ContextExt, FfiContext};
 use futures_util::{FutureExt, future::BoxFuture};
-use llmux_abi::raw::{
-    call::{
-        ChunkCall, ChunkCallRef, CleanupCall, CleanupCallRef, CreateCall, CreateCallRef, OutcomeCall,
-        OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef,
+use llmux_abi::{
+    host::Parameters,
+    raw::{
+        call::{
+            ChunkCall, ChunkCallRef, CleanupCall, CleanupCallRef, CreateCall, CreateCallRef, InstanceObject,
+            OutcomeCall, OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef,
+        },
+        context::StateObject,
+        flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
+        host::RawHost,
+        plugin::{PluginModuleRef, RawInstance},
     },
-    context::StateObject,
-    flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
-    host::RawHost,
-    plugin::{PluginModuleRef, RawInstance},
 };
 
 use super::{
@@ -22,10 +25,9 @@ use super::{
     decision::{FAILED, decode},
     document,
     host::HostServices,
+    lent_memory,
     library::Image,
-    outcome,
-    parameters::{self, Parameters},
-    reply,
+    outcome, reply,
     stream::Calling,
 };
 use crate::pipeline::{
@@ -52,18 +54,21 @@ unsafe impl Send for NativeHooks {}
 unsafe impl Sync for NativeHooks {}
 
 impl NativeHooks {
-    /// Makes an instance of a module. This runs the plugin's code, which may take long: never on the request path.
+    /// Makes an instance of a module, in the place of an old one of the same module if there is one. This runs the plugin's
+    /// code, which may take long: never on the request path.
     pub(crate) fn create(
         module: PluginModuleRef,
         config: &str,
         host: Arc<HostServices>,
         image: Option<Arc<Image>>,
+        old: Option<&dyn Hooks>,
     ) -> Result<Self, Failure> {
         let mut reply = HookReply::default();
         let call = Parameters::new(CreateCall {
             name: RStr::from_str(host.name()),
             config: RStr::from_str(config),
             host: host.raw(),
+            old: old.and_then(|old| old.as_any().downcast_ref()).map(Self::object).into(),
             answer: reply::handle(&mut reply),
         });
         let running = Running::mark(host.name());
@@ -96,7 +101,7 @@ impl NativeHooks {
         }
     }
 
-    fn object(&self) -> RRef<'_, llmux_abi::raw::plugin::InstanceObject> {
+    fn object(&self) -> RRef<'_, InstanceObject> {
         // SAFETY: the plugin's object is live until `drop`.
         unsafe { RRef::from_raw(self.raw.object) }
     }
@@ -109,7 +114,7 @@ impl Hooks for NativeHooks {
         let object = self.object();
         let context = context::handle(context);
         let answer = reply::handle(reply);
-        let memory = parameters::memory(memory);
+        let memory = lent_memory::handle(memory);
         let running = Running::mark(self.host.name());
         let polled = cx.with_ffi_context(|waker| {
             // SAFETY: every hook is called with the object that stands beside its table, with a table of parameters that
@@ -195,6 +200,10 @@ impl Hooks for NativeHooks {
         }
     }
 
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn clean_up(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(async move {
             let cleaned = self.call_cleanup(timeout).await;
@@ -211,7 +220,7 @@ impl NativeHooks {
         let object = self.object();
         let lent = &mut reply;
         let call = Calling::new(move |waker: &mut FfiContext<'_>| {
-            let (answer, memory) = (reply::handle(lent), parameters::no_memory());
+            let (answer, memory) = (reply::handle(lent), lent_memory::none());
             let call = Parameters::new(CleanupCall { answer, memory });
             // SAFETY: the object stands beside its table, and lives as long as `self`; the table of parameters outlives
             // the call.

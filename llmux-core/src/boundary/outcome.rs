@@ -68,8 +68,9 @@ unsafe extern "C" fn outcome_kind(object: RRef<'_, OutcomeObject>) -> u32 {
     })
 }
 
-unsafe extern "C" fn body<'a>(object: RMut<'a, OutcomeObject>) -> RawDocument<'a> {
-    document::handle(outcome_mut(object).body())
+unsafe extern "C" fn body<'a>(object: RMut<'a, OutcomeObject>) -> ROption<RawDocument<'a>> {
+    // Every outcome of this host has a document.
+    ROption::RSome(document::handle(outcome_mut(object).body()))
 }
 
 unsafe extern "C" fn request<'a>(object: RRef<'a, OutcomeObject>) -> RawDocument<'a> {

@@ -10,16 +10,15 @@ use std::{
 use abi_stable::sabi_types::RMut;
 use async_ffi::{BorrowingFfiFuture, ContextExt, FfiContext};
 use futures_util::future::BoxFuture;
-use llmux_abi::raw::{
-    flow::HookPoll,
-    stream::{NextCall, NextCallRef, RawStream},
+use llmux_abi::{
+    host::Parameters,
+    raw::{
+        flow::HookPoll,
+        stream::{NextCall, NextCallRef, RawStream},
+    },
 };
 
-use super::{
-    decision::decode,
-    parameters::{self, Parameters},
-    reply,
-};
+use super::{decision::decode, lent_memory, reply};
 use crate::{
     pipeline::{
         hook::{Answer, ChunkError, ChunkStream, Decision, HookReply},
@@ -124,7 +123,7 @@ impl PluginStream {
         let object = unsafe { RMut::from_raw(self.raw.object) };
         let memory = &mut self.memory;
         Calling::new(move |waker: &mut FfiContext<'_>| {
-            let (answer, memory) = (reply::handle(reply), parameters::memory(memory));
+            let (answer, memory) = (reply::handle(reply), lent_memory::handle(memory));
             let call = Parameters::new(NextCall { answer, memory });
             // SAFETY: the object stands beside its table, and the table of parameters outlives the call.
             unsafe { next(object, NextCallRef(call.lend()), waker) }

@@ -112,7 +112,8 @@ impl Client {
         let settings = self.settings.load();
         let shared = settings.shared.clone();
         let limit = shared.config.max_body_bytes;
-        let Request { endpoint, body, headers, identity, fallbacks, request_id, client_request_id } = request;
+        let Request { endpoint, body, headers, identity, fallbacks, request_id, client_request_id, client } =
+            request;
         if body.size() > limit {
             return Err(Error::request_too_large(limit));
         }
@@ -122,7 +123,7 @@ impl Client {
         let model = model.into();
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let in_flight = InFlight {
-            context: RequestContext::new(endpoint, streams, model, request_id, identity, headers),
+            context: RequestContext::new(endpoint, streams, model, request_id, identity, headers, client),
             states: States::new(snapshot.clone()),
             body: Body::new(body.clone(), limit),
             original: body,

@@ -1,6 +1,6 @@
 //! A request, as an embedder or the gateway gives it to the client.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,6 +25,7 @@ pub struct Request {
     pub(super) fallbacks: Vec<Arc<str>>,
     pub(super) request_id: Option<Arc<str>>,
     pub(super) client_request_id: Option<Arc<str>>,
+    pub(super) client: Option<IpAddr>,
 }
 
 impl Request {
@@ -84,12 +85,19 @@ impl Request {
             fallbacks: Vec::new(),
             request_id: None,
             client_request_id: None,
+            client: None,
         })
     }
 
     /// Sets the headers of the request. Plugins see them with credentials redacted.
     pub fn with_headers(mut self, headers: HeaderMap) -> Self {
         self.headers = Arc::new(redacted(headers));
+        self
+    }
+
+    /// Sets the address of the client, for plugins.
+    pub fn with_client(mut self, address: Option<IpAddr>) -> Self {
+        self.client = address;
         self
     }
 

@@ -68,7 +68,7 @@ impl Calls {
         let limit = Limit { started: *clock, timeout: *timeout };
         reply.reset();
         let (state, memory) = states.lend(at);
-        let mut lent = CallContext { request: &mut *context, state, limit };
+        let mut lent = CallContext { request: &mut *context, state, limit, kind };
         let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply, memory };
         let cancel = cancel.as_ref();
         let state = State::Start(call);

@@ -5,7 +5,8 @@
 use std::{
     cell::RefCell,
     mem,
-    sync::Arc,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -76,6 +77,8 @@ pub(crate) enum Refused {
 pub(crate) struct Collected {
     values: Entries<Arc<str>, StoredValue>,
     response_headers: Entries<HeaderName, HeaderValue>,
+    /// The headers of the request to the provider.
+    provider_headers: Entries<HeaderName, HeaderValue>,
 }
 
 /// Named entries in the order in which they were set, with the values before the current call.
@@ -154,25 +157,33 @@ impl Collected {
     }
 
     pub(crate) fn set_response_header(&mut self, name: &str, value: &str) -> Result<(), Refused> {
-        let name = response_header(name)?;
-        let value = HeaderValue::from_str(value).map_err(|_| Refused::Invalid)?;
-        if value.len() > 8 * 1024 {
-            return Err(Refused::TooLarge);
-        }
+        let (name, value) = (response_header(name)?, header_value(value)?);
         let at = self.response_headers.position(|there| *there == name);
         self.response_headers.set(at, || name, value)
+    }
+
+    pub(crate) fn provider_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.provider_headers.list
+    }
+
+    pub(crate) fn set_provider_header(&mut self, name: &str, value: &str) -> Result<(), Refused> {
+        let (name, value) = (provider_header(name)?, header_value(value)?);
+        let at = self.provider_headers.position(|there| *there == name);
+        self.provider_headers.set(at, || name, value)
     }
 
     /// Keeps the changes of the current call.
     pub(crate) fn commit(&mut self) {
         self.values.commit();
         self.response_headers.commit();
+        self.provider_headers.commit();
     }
 
     /// Undoes the changes of the current call.
     pub(crate) fn roll_back(&mut self) {
         self.values.roll_back();
         self.response_headers.roll_back();
+        self.provider_headers.roll_back();
     }
 }
 
@@ -196,6 +207,21 @@ fn response_header(name: &str) -> Result<HeaderName, Refused> {
         }
         Ok(read)
     })
+}
+
+fn header_value(value: &str) -> Result<HeaderValue, Refused> {
+    let value = HeaderValue::from_str(value).map_err(|_| Refused::Invalid)?;
+    if value.len() > 8 * 1024 { Err(Refused::TooLarge) } else { Ok(value) }
+}
+
+/// Returns the name of a header to the provider that plugins may set: none that frames the message or concerns one
+/// connection, and none that carries a credential.
+fn provider_header(name: &str) -> Result<HeaderName, Refused> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused::Invalid)?;
+    let is_reserved = is_reserved_header(&name)
+        || matches!(name.as_str(), "host" | "accept" | "accept-encoding" | "expect")
+        || REDACTED_HEADERS.contains(&name.as_str());
+    if is_reserved { Err(Refused::Invalid) } else { Ok(name) }
 }
 
 /// Response headers that only the server sets: what frames the body, what concerns one connection (RFC 9110, 7.6.1), and
@@ -232,6 +258,11 @@ pub(crate) struct RequestContext {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The request's headers, credentials redacted.
     pub(crate) headers: Arc<HeaderMap>,
+    /// The headers of the provider's answer to this attempt, credentials redacted.
+    pub(crate) provider_headers: HeaderMap,
+    client: Option<IpAddr>,
+    /// The address of the client as text, once a plugin has asked for it.
+    client_text: OnceLock<Box<str>>,
     /// Time of the request's arrival.
     pub(crate) started: Instant,
     started_at: SystemTime,
@@ -254,6 +285,7 @@ impl RequestContext {
         request_id: Arc<str>,
         identity: Option<Arc<Identity>>,
         headers: Arc<HeaderMap>,
+        client: Option<IpAddr>,
     ) -> Self {
         let started = Instant::now();
         Self {
@@ -262,6 +294,9 @@ impl RequestContext {
             is_streaming,
             identity,
             headers,
+            provider_headers: HeaderMap::new(),
+            client,
+            client_text: OnceLock::new(),
             started,
             started_at: SystemTime::now(),
             model,
@@ -270,6 +305,12 @@ impl RequestContext {
             collected: Collected::default(),
             read_only: false,
         }
+    }
+
+    /// Returns the address of the client.
+    pub(crate) fn client(&self) -> Option<&str> {
+        let client = self.client?;
+        Some(self.client_text.get_or_init(|| client.to_string().into()))
     }
 
     /// Returns the time of arrival, in microseconds since the Unix epoch.

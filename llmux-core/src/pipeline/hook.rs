@@ -6,7 +6,7 @@
 //! loaded plugins; an instance in a child process would be another. Deliberately absent: how an instance is reached,
 //! and the codes of the contract.
 
-use std::{sync::Arc, sync::atomic::AtomicPtr, task, time::Duration};
+use std::{any::Any, sync::Arc, sync::atomic::AtomicPtr, task, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -34,6 +34,9 @@ pub(crate) trait Hooks: Send + Sync {
     /// Releases what the instance put into its state slot of a request. Called once, after the last hook of that
     /// request.
     fn release_state(&self, slot: &mut StateSlot);
+
+    /// Returns the instance itself, for one of the same kind that takes its place.
+    fn as_any(&self) -> &dyn Any;
 
     /// Runs `cleanup`, then ends the instance's tasks. Called once, after the last hook.
     fn clean_up(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Failure>>;
@@ -81,6 +84,8 @@ pub(crate) struct CallContext<'f> {
     pub(crate) state: &'f mut StateSlot,
     /// The time that this call may take.
     pub(crate) limit: Limit,
+    /// The kind of the hook.
+    pub(crate) kind: HookKind,
 }
 
 /// The subject of a hook, by the hook's kind.

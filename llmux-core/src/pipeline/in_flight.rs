@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use llmux_abi::Usage;
 
 use super::{
     body::Body,
     config::PipelineConfig,
-    context::{Collected, RequestContext},
+    context::{Collected, RequestContext, redacted},
     head::Head,
     report::{AnsweredBy, AttemptReport, Later},
     states::States,
@@ -17,7 +18,7 @@ use crate::{
     cancel::Cancel,
     document::Document,
     error::{Error, ErrorKind},
-    provider::Events,
+    provider::{Answer, Events},
     upstream::{Upstream, UpstreamCall},
 };
 
@@ -69,6 +70,7 @@ impl InFlight {
         self.answered_by = AnsweredBy::default();
         // No provider has been called (rule X5).
         self.context.deployment = None;
+        self.context.provider_headers = HeaderMap::new();
     }
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
@@ -105,13 +107,17 @@ impl InFlight {
     /// Sends the request to the provider and waits for the whole response.
     pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
         let upstream = self.shared.upstream.clone();
-        upstream.send(self.upstream_call()?).await
+        let Answer { content, headers } = upstream.send(self.upstream_call()?).await?;
+        self.context.provider_headers = redacted(headers);
+        Ok(content)
     }
 
     /// Sends the request to the provider; ready when the provider has accepted the stream.
     pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
-        upstream.stream(self.upstream_call()?).await
+        let Answer { content, headers } = upstream.stream(self.upstream_call()?).await?;
+        self.context.provider_headers = redacted(headers);
+        Ok(content)
     }
 
     /// Reports the answer of the provider, if this attempt called one.
@@ -136,6 +142,7 @@ impl InFlight {
             model: &context.model,
             body: body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?,
             request_id: client_request_id.as_ref().unwrap_or(&context.request_id),
+            headers: context.collected.provider_headers(),
             cancel,
             deployment: &mut context.deployment,
             sent: upstream_body,

@@ -17,7 +17,7 @@ pub use library::{
     error::{FolderError, LibraryError},
     inspect::{Check, InspectedLibrary},
     load::LOADING,
-    manifest::{Manifest, OnError, PanicStrategy},
+    manifest::{Manifest, OnError, PanicStrategy, Reload, Streams},
     signature::{SignatureState, TrustedKey},
     trial::{TrialProgram, trial_load},
     verify::{VerifiedLibrary, VerifyOptions, verify},

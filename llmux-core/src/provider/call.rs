@@ -7,6 +7,8 @@ use std::{pin::Pin, sync::Arc};
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
 
+use http::HeaderMap;
+
 use crate::{Endpoint, document::Document, error::Error};
 
 /// One call of a provider.
@@ -19,12 +21,37 @@ pub struct Call {
     pub body: Bytes,
     /// The request's id, sent as `x-request-id`.
     pub request_id: Arc<str>,
+    /// The headers that plugins have set for the provider. Credentials and what frames a message are never among them.
+    pub headers: HeaderMap,
 }
 
 impl Call {
     /// A call of an endpoint with a body.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>, request_id: impl Into<Arc<str>>) -> Self {
-        Self { endpoint, body: body.into(), request_id: request_id.into() }
+        Self { endpoint, body: body.into(), request_id: request_id.into(), headers: HeaderMap::new() }
+    }
+}
+
+/// A provider's answer: its content, and the headers that came with it. An answer without headers is made by `into`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Answer<T> {
+    /// The content: a document, or the events of a stream.
+    pub content: T,
+    /// The headers. Plugins can read them, credentials redacted.
+    pub headers: HeaderMap,
+}
+
+impl<T> Answer<T> {
+    /// An answer with headers.
+    pub fn new(content: T, headers: HeaderMap) -> Self {
+        Self { content, headers }
+    }
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(content: T) -> Self {
+        Self::new(content, HeaderMap::new())
     }
 }
 
@@ -52,7 +79,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// The provider's error, or the reason why there is no answer. [`Error::is_retryable`] decides whether the upstream
     /// tries again.
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>>;
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>>;
 
     /// Sends a request whose response streams. Ready when the provider has accepted the request. Dropping the
     /// stream closes the connection.
@@ -60,7 +87,7 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     ///
     /// As for [`send`](Self::send), if there is no stream. A later error is the stream's last item.
-    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>>;
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>>;
 
     /// Returns true if the API supports `stream_options.include_usage` (rule S8). Default: true.
     fn stream_usage(&self) -> bool {

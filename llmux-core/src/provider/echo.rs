@@ -19,7 +19,7 @@ use crate::{
     Endpoint,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{BuildError, Call, Event, Events, Provider, ProviderSettings},
+    provider::{Answer, BuildError, Call, Event, Events, Provider, ProviderSettings},
 };
 
 mod embedding;
@@ -49,7 +49,7 @@ impl Echo {
 }
 
 impl Provider for Echo {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>> {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>> {
         Box::pin(async move {
             let request = parse(&call)?;
             let document = match call.endpoint {
@@ -58,11 +58,11 @@ impl Provider for Echo {
                 Endpoint::Completions => respond(&call, &request).text_completion(),
                 Endpoint::Responses => respond(&call, &request).response("completed"),
             };
-            Ok(Document::from_value(&document))
+            Ok(Document::from_value(&document).into())
         })
     }
 
-    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>> {
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         Box::pin(async move {
             let request = parse(&call)?;
             let response = respond(&call, &request);
@@ -75,7 +75,7 @@ impl Provider for Echo {
                 Endpoint::Completions => chunks(response.text_chunks(usage)),
                 Endpoint::Responses => response.response_events().into_iter().map(named).collect(),
             };
-            Ok(paced(events, self.chunk_delay))
+            Ok(paced(events, self.chunk_delay).into())
         })
     }
 }

@@ -18,7 +18,7 @@ mod sse;
 mod tls;
 mod types;
 
-pub use call::{Call, Event, Events, Provider};
+pub use call::{Answer, Call, Event, Events, Provider};
 pub use echo::Echo;
 pub(crate) use end_of_stream::has_finish_reason;
 pub use openai::{BuildError, OpenAi, OpenAiBuilder};

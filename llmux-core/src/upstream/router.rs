@@ -11,7 +11,7 @@ use super::{
 use crate::{
     document::Document,
     error::Error,
-    provider::{Call, Events, Provider},
+    provider::{Answer, Call, Events, Provider},
 };
 
 /// The deployments of a client, and how they are tried.
@@ -22,11 +22,11 @@ pub(crate) struct Router {
 }
 
 impl Upstream for Router {
-    fn send<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Document, Error>> {
+    fn send<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Document>, Error>> {
         Box::pin(self.try_deployments(call, false, |provider, call| provider.send(call)))
     }
 
-    fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Events, Error>> {
+    fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Events>, Error>> {
         Box::pin(self.try_deployments(call, true, |provider, call| provider.stream(call)))
     }
 }
@@ -38,8 +38,16 @@ impl Router {
         streams: bool,
         send: impl for<'p> Fn(&'p dyn Provider, Call) -> BoxFuture<'p, Result<T, Error>>,
     ) -> Result<T, Error> {
-        let UpstreamCall { endpoint, model, body: request, request_id, cancel, deployment: chosen, sent } =
-            call;
+        let UpstreamCall {
+            endpoint,
+            model,
+            body: request,
+            request_id,
+            headers,
+            cancel,
+            deployment: chosen,
+            sent,
+        } = call;
         let mut last = None;
         for deployment in self.deployments.of(model) {
             let ask_usage = streams && deployment.provider.stream_usage();
@@ -48,7 +56,8 @@ impl Router {
             let body = document.to_bytes();
             *sent = Some(document);
             for retry in 0.. {
-                let call = Call { endpoint, body: body.clone(), request_id: request_id.clone() };
+                let headers = headers.iter().cloned().collect();
+                let call = Call { endpoint, body: body.clone(), request_id: request_id.clone(), headers };
                 let answered = cancel.guard(send(&*deployment.provider, call)).await?;
                 let error = match answered {
                     Ok(answer) => return Ok(answer),

@@ -86,7 +86,7 @@ async fn connections_are_used_again() {
         let _ = provider.send(chat()).await;
     }
     for _ in 0..2 {
-        assert_eq!(collect(provider.stream(chat()).await.unwrap()).await.len(), 1);
+        assert_eq!(collect(provider.stream(chat()).await.unwrap().content).await.len(), 1);
         rest().await;
     }
     provider.send(chat()).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_response_object_with_an_error_of_its_own_is_a_response() {
     let body = r#"{"object":"response","status":"failed","error":{"code":"server_error","message":"m"}}"#;
     let upstream = ScriptedServer::start([ScriptedResponse::json(200, body)]).await;
     let document = provider(&upstream).send(call(Endpoint::Responses)).await.unwrap();
-    assert_eq!(document.to_bytes(), body);
+    assert_eq!(document.content.to_bytes(), body);
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn no_error_shows_a_credential() {
             let provider = provider(upstream.base_url());
             errors.push((provider.send(chat()).await.unwrap_err(), own));
             match provider.stream(chat()).await {
-                Ok(mut events) => errors.push((events.next().await.unwrap().unwrap_err(), own)),
+                Ok(mut events) => errors.push((events.content.next().await.unwrap().unwrap_err(), own)),
                 Err(error) => errors.push((error, own)),
             }
         }
@@ -266,7 +266,7 @@ async fn silence_is_a_timeout_before_and_within_an_answer() {
     }
     let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang()]).await;
     let provider = builder(&upstream).timeout(Duration::ZERO).idle_timeout(limit).build().unwrap();
-    let events = collect(provider.stream(chat()).await.unwrap()).await;
+    let events = collect(provider.stream(chat()).await.unwrap().content).await;
     assert_eq!(events[1..], ["!timeout: the provider sent nothing for 100ms"]);
 }
 
@@ -280,7 +280,7 @@ async fn a_response_beyond_the_limit_is_refused() {
         let upstream = ScriptedServer::start([answer.clone(), answer]).await;
         let limited = |limit| builder(&upstream).max_response_bytes(limit).build().unwrap();
         let document = limited(body.len()).send(chat()).await.unwrap();
-        assert_eq!(document.to_bytes(), body);
+        assert_eq!(document.content.to_bytes(), body);
         let error = limited(body.len() - 1).send(chat()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadGateway);
         assert_eq!(
@@ -323,7 +323,7 @@ async fn a_configuration_makes_a_provider_by_its_type() {
     assert!(!openai.stream_usage());
 
     let document = build("echo", &settings).unwrap().send(chat()).await.unwrap();
-    assert_eq!(document.get_str("/id"), Some("chatcmpl-echo"));
+    assert_eq!(document.content.get_str("/id"), Some("chatcmpl-echo"));
 
     let mut wrong = ProviderSettings::new("here");
     wrong.base_url = Some("nowhere".into());

@@ -37,14 +37,14 @@ fn provider(upstream: &ScriptedServer) -> OpenAi {
 /// Sends a plain request to an upstream with this answer.
 async fn send(answer: ScriptedResponse) -> Result<Document, Error> {
     let upstream = ScriptedServer::start([answer]).await;
-    provider(&upstream).send(chat()).await
+    provider(&upstream).send(chat()).await.map(|answer| answer.content)
 }
 
 /// Streams from an upstream with this answer. Returns the events as `name|data`, and the error at the end as
 /// `!kind: message`; or the error if there is no stream.
 async fn stream(answer: ScriptedResponse) -> Result<Vec<String>, Error> {
     let upstream = ScriptedServer::start([answer]).await;
-    Ok(collect(provider(&upstream).stream(chat()).await?).await)
+    Ok(collect(provider(&upstream).stream(chat()).await?.content).await)
 }
 
 async fn collect(mut events: Events) -> Vec<String> {

@@ -11,7 +11,7 @@ use crate::{CHUNK, DONE, OK, call, chat, collect, provider, stream};
 #[tokio::test]
 async fn a_stream_is_events_until_its_end() {
     let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK, ": alive\n\n", CHUNK, DONE])]).await;
-    let events = provider(&upstream).stream(chat()).await.unwrap();
+    let events = provider(&upstream).stream(chat()).await.unwrap().content;
     let chunk = r#"|{"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}"#;
     assert_eq!(collect(events).await, [chunk, chunk]);
     assert_eq!(upstream.requests()[0].header("accept"), Some("text/event-stream"));
@@ -20,7 +20,7 @@ async fn a_stream_is_events_until_its_end() {
 #[tokio::test]
 async fn an_event_arrives_before_the_next_is_sent() {
     let upstream = ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang()]).await;
-    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    let mut events = provider(&upstream).stream(chat()).await.unwrap().content;
     let first = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
     assert!(first.unwrap().unwrap().is_ok());
 }
@@ -71,7 +71,7 @@ async fn dropping_a_stream_or_a_request_closes_the_connection() {
     let upstream =
         ScriptedServer::start([ScriptedResponse::sse([CHUNK]).then_hang(), ScriptedResponse::hang()]).await;
     let provider = provider(&upstream);
-    let mut events = provider.stream(chat()).await.unwrap();
+    let mut events = provider.stream(chat()).await.unwrap().content;
     assert!(events.next().await.unwrap().is_ok());
     drop(events);
     tokio::time::timeout(Duration::from_secs(1), upstream.closed()).await.expect("a dropped stream closes");
@@ -86,7 +86,7 @@ async fn a_client_that_does_not_read_slows_the_upstream() {
     // Far more than sockets buffer.
     let piece = format!("data: {}\n\n", "x".repeat(1 << 20));
     let upstream = ScriptedServer::start([ScriptedResponse::sse(vec![piece; 64]).then(DONE)]).await;
-    let mut events = provider(&upstream).stream(chat()).await.unwrap();
+    let mut events = provider(&upstream).stream(chat()).await.unwrap().content;
     assert!(events.next().await.unwrap().is_ok());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(upstream.sent() < 32 << 20, "{} bytes went into nowhere", upstream.sent());

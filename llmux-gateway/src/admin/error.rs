@@ -53,6 +53,7 @@ pub(crate) fn library_code(error: &LibraryError) -> &'static str {
         LibraryError::Manifest(_) => "invalid_manifest",
         LibraryError::PanicAborts => "panic_aborts",
         LibraryError::AbiMismatch { .. } => "abi_mismatch",
+        LibraryError::Needs { .. } => "missing_service",
         LibraryError::Segments(_) => "invalid_segments",
         LibraryError::Copy(_) => "copy_failed",
         LibraryError::NoTrial(_) => "no_trial",

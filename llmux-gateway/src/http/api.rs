@@ -7,7 +7,7 @@
 //! `commands::serve` serves its router. Deliberately absent: the way of a request through the pipeline, which is
 //! `llmux-core`'s.
 
-use std::{ops::ControlFlow, sync::Arc, time::Instant};
+use std::{net::IpAddr, ops::ControlFlow, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -58,6 +58,7 @@ struct Entered {
     /// The id that the client gave. It names nothing here: clients may repeat it, or choose a path.
     client_id: Option<Arc<str>>,
     identity: Option<Arc<Identity>>,
+    client: Option<IpAddr>,
 }
 
 /// Returns the routes of the main listener.
@@ -99,7 +100,7 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
         }
         ControlFlow::Continue(identity) => {
             let (request_id, client_id) = (request_id.clone(), client_id.clone());
-            request.extensions_mut().insert(Entered { request_id, client_id, identity });
+            request.extensions_mut().insert(Entered { request_id, client_id, identity, client });
             next.run(request).await
         }
     };
@@ -176,9 +177,12 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     let mut held = api.held.share(settings.max_inflight_bytes);
     let text = body::read(&parts.headers, body, limit, settings.read_timeout, &mut held).await?;
     let mut request = llmux_core::Request::parse(endpoint, text).await?;
-    if let Some(Entered { request_id, client_id, identity }) = parts.extensions.remove() {
-        request =
-            request.with_request_id(request_id).with_client_request_id(client_id).with_identity(identity);
+    if let Some(Entered { request_id, client_id, identity, client }) = parts.extensions.remove() {
+        request = request
+            .with_request_id(request_id)
+            .with_client_request_id(client_id)
+            .with_identity(identity)
+            .with_client(client);
     }
     let fallbacks = fallbacks(&parts.headers, settings.client_fallbacks)?;
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);

@@ -8,7 +8,7 @@ use llmux_core::{
     Client, Document, Error, ErrorKind, PluginSpec,
     pipeline::PipelineConfig,
     plugins::PluginsConfig,
-    provider::{Call, Event, Events, Provider},
+    provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_tests::{
     both, scripted,
@@ -21,13 +21,13 @@ use serde_json::json;
 struct Panicking;
 
 impl Provider for Panicking {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>> {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>> {
         let at_once = model(&call) == "at-once";
         assert!(!at_once, "before there is a future");
         Box::pin(async { panic!("in the future") })
     }
 
-    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>> {
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         let model = model(&call);
         assert!(model != "at-once", "before there is a future");
         Box::pin(async move {
@@ -36,7 +36,7 @@ impl Provider for Panicking {
             let events: Events = stream::iter(0..3)
                 .map(move |at| if at < 2 { Ok(chunk.clone()) } else { panic!("in a chunk") })
                 .boxed();
-            Ok(events)
+            Ok(events.into())
         })
     }
 }

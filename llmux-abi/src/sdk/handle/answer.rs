@@ -52,12 +52,10 @@ impl<'a> Answer<'a> {
         lend(value, |raw| unsafe { metadata(self.object(), key.into(), raw) })
     }
 
-    /// States that the answer is a copy of an earlier one. The host may not have this function.
+    /// States that the answer is a copy of an earlier one.
     pub(crate) fn cached(&mut self) {
-        if let Some(cached) = self.table.cached() {
-            // SAFETY: the host's table and object belong together, see the head.
-            unsafe { cached(self.object()) }
-        }
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.table.cached()(self.object()) }
     }
 
     pub(crate) fn emit(&mut self, event: &str, data: &str) {

@@ -72,6 +72,19 @@ impl<'a> ContextHandle<'a> {
         changed(code, "response header", name)
     }
 
+    pub(crate) fn set_provider_header(&mut self, name: &str, value: &str) -> Result<()> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let code =
+            unsafe { self.table.set_provider_header()(self.object.reborrow(), name.into(), value.into()) };
+        changed(code, "provider header", name)
+    }
+
+    pub(crate) fn provider_header(&self, name: &str) -> Option<&str> {
+        // SAFETY: the host's table and object belong together, see the head.
+        let value = unsafe { self.table.provider_header()(self.object.as_rref(), name.into()) };
+        value.into_option().map(|text| text.as_str())
+    }
+
     /// Returns the instance's state for this request, made on first use.
     pub(crate) fn state(&mut self) -> &mut State {
         // SAFETY: the host's table and object belong together, see the head.
@@ -101,7 +114,7 @@ fn changed(code: u32, what: &str, name: &str) -> Result<()> {
         context::CONTEXT_OK => return Ok(()),
         context::CONTEXT_INVALID => "the name or the value is not valid",
         context::CONTEXT_TOO_LARGE => "it exceeds the host's limits for one request",
-        context::CONTEXT_READ_ONLY => "the request is complete",
+        context::CONTEXT_READ_ONLY => "it is too late for this change",
         _ => "the host refused it",
     };
     Err(Error::new(format!("cannot set the {what} `{name}`: {why}")))

@@ -2,7 +2,13 @@
 
 use abi_stable::std_types::{RSlice, RStr};
 
-use crate::raw::host::{RawHost, RawHttpRequest, RawHttpResponse, RawMetric};
+use crate::{
+    raw::{
+        host::{MetricCall, MetricCallRef, RawHost, RawWork},
+        http::{HttpCall, HttpCallRef, RawHttpResponse},
+    },
+    sdk::parameters::Parameters,
+};
 
 /// A counted reference to the host.
 pub(crate) struct HostHandle {
@@ -56,14 +62,34 @@ impl HostHandle {
         self.raw.table.sleep().map(|sleep| unsafe { sleep(self.raw.object, millis) })
     }
 
-    pub(crate) fn http(&self, request: &RawHttpRequest<'_>) -> Option<async_ffi::FfiFuture<RawHttpResponse>> {
-        // SAFETY: retained.
-        self.raw.table.http().map(|http| unsafe { http(self.raw.object, request) })
+    /// Passes work to the host. `None` if the host does not have this service; the work is then freed.
+    pub(crate) fn spawn_blocking(&self, work: RawWork) -> Option<bool> {
+        match self.raw.table.spawn_blocking() {
+            // SAFETY: retained.
+            Some(spawn_blocking) => Some(unsafe { spawn_blocking(self.raw.object, work) }),
+            None => {
+                // SAFETY: the work stands beside its table, and is used no more.
+                unsafe { work.table.drop()(work.object) };
+                None
+            }
+        }
     }
 
-    pub(crate) fn metric(&self, metric: &RawMetric<'_>) -> Option<u64> {
-        // SAFETY: retained.
-        self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })
+    pub(crate) fn http(&self, call: HttpCall<'_>) -> Option<async_ffi::FfiFuture<RawHttpResponse>> {
+        let (http, call) = (self.raw.table.http()?, Parameters::new(call));
+        // SAFETY: retained, and the table of parameters outlives the call.
+        Some(unsafe { http(self.raw.object, HttpCallRef(call.lend())) })
+    }
+
+    pub(crate) fn metric(&self, call: MetricCall<'_>) -> Option<u64> {
+        let (register, call) = (self.raw.table.metric()?, Parameters::new(call));
+        // SAFETY: retained, and the table of parameters outlives the call.
+        Some(unsafe { register(self.raw.object, MetricCallRef(call.lend())) })
+    }
+
+    pub(crate) fn abi_version(&self) -> Option<&str> {
+        // SAFETY: retained for as long as `self` is borrowed.
+        self.raw.table.abi_version().map(|version| unsafe { version(self.raw.object) }.as_str())
     }
 
     pub(crate) fn record(&self, id: u64, labels: &[RStr<'_>], value: f64) {

@@ -1,8 +1,8 @@
 //! The response to an HTTP request of a plugin.
 
-use abi_stable::sabi_types::RRef;
+use abi_stable::sabi_types::{RMut, RRef};
 
-use crate::raw::host::{HttpResponseObject, RawHttpResponse};
+use crate::raw::http::{HttpResponseObject, RawHttpResponse};
 
 /// The response to an HTTP request of a plugin.
 pub(crate) struct HttpResponseHandle {
@@ -44,5 +44,18 @@ impl HttpResponseHandle {
     pub(crate) fn body(&self) -> &[u8] {
         // SAFETY: the host's table and object belong together, see the head.
         unsafe { self.raw.table.body()(self.object()) }.as_slice()
+    }
+
+    pub(crate) fn failure(&self) -> u32 {
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.failure()(self.object()) }
+    }
+
+    /// Waits for the next piece of the body, and returns a code of `next`.
+    pub(crate) async fn next(&mut self) -> u32 {
+        // SAFETY: the host's pointer is to a live response until `drop`, and `&mut self` keeps calls one at a time.
+        let object = unsafe { RMut::from_raw(self.raw.object) };
+        // SAFETY: the host's table and object belong together, see the head.
+        unsafe { self.raw.table.next()(object) }.await
     }
 }

@@ -25,9 +25,10 @@ impl<'a> OutcomeHandle<'a> {
         unsafe { self.table.kind()(self.object.as_rref()) }
     }
 
-    pub(crate) fn body(&mut self) -> Document<'_> {
+    /// `None` if the outcome has no document.
+    pub(crate) fn body(&mut self) -> Option<Document<'_>> {
         // SAFETY: the host's table and object belong together, see the head.
-        Document::new(unsafe { self.table.body()(self.object.reborrow()) })
+        unsafe { self.table.body()(self.object.reborrow()) }.into_option().map(Document::new)
     }
 
     pub(crate) fn request(&self) -> Document<'_> {
@@ -73,21 +74,20 @@ impl<'a> ReportHandle<'a> {
         unsafe { self.raw.table.document()(self.raw.object, which) }.into_option().map(Document::new)
     }
 
-    /// The host may not have this function, nor the next two.
     pub(crate) fn text(&self, which: u32) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let text = unsafe { self.raw.table.text()?(self.raw.object, which) };
+        let text = unsafe { self.raw.table.text()(self.raw.object, which) };
         text.into_option().map(|text| text.as_str())
     }
 
     pub(crate) fn attempt_text(&self, attempt: u32, which: u32) -> Option<&str> {
         // SAFETY: the host's table and object belong together, see the head.
-        let text = unsafe { self.raw.table.attempt_text()?(self.raw.object, attempt, which) };
+        let text = unsafe { self.raw.table.attempt_text()(self.raw.object, attempt, which) };
         text.into_option().map(|text| text.as_str())
     }
 
     pub(crate) fn attempt_number(&self, attempt: u32, which: u32) -> Option<i64> {
         // SAFETY: the host's table and object belong together, see the head.
-        unsafe { self.raw.table.attempt_number()?(self.raw.object, attempt, which) }.into_option()
+        unsafe { self.raw.table.attempt_number()(self.raw.object, attempt, which) }.into_option()
     }
 }

@@ -9,10 +9,9 @@ use super::{
 };
 use crate::{
     raw::{
-        call::{ChunkCallRef, CleanupCallRef, OutcomeCallRef, ReportCallRef, RequestCallRef},
+        call::{ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef},
         context::StateObject,
         flow::{HOOK_CONTINUE, HookPoll},
-        plugin::InstanceObject,
     },
     sdk::{
         chunk::Chunk,
@@ -30,6 +29,16 @@ use crate::{
 pub(super) struct Shell<P> {
     pub(super) plugin: P,
     pub(super) host: Host,
+}
+
+/// Returns the plugin behind an object.
+///
+/// # Safety
+///
+/// As for [`shell`].
+pub(super) unsafe fn instance<'a, P>(object: RRef<'a, InstanceObject>) -> &'a P {
+    // SAFETY: promised by the caller.
+    &unsafe { shell::<P>(object) }.plugin
 }
 
 /// Returns the instance behind an object.

@@ -18,6 +18,7 @@ mod hooks;
 mod place;
 mod start;
 mod stream;
+pub(super) mod work;
 
 use std::marker::PhantomData;
 
@@ -33,15 +34,16 @@ use super::{
     error::{Error, Result},
     handle::{Answer, HostHandle, log::scope},
     host::Host,
-    manifest::Exported,
+    manifest::{Exported, PluginManifest},
     plugin::{Configuration, Plugin},
     tracing,
 };
 use crate::raw::{
-    call::CreateCallRef,
+    call::{CreateCallRef, InstanceObject},
     flow::{HOOK_CONTINUE, HOOK_FAILED, RawAnswer},
     host::RawHost,
-    plugin::{InstanceObject, PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
+    plugin::{PluginModule, PluginModuleRef, PluginTable, PluginTableRef, RawInstance},
+    version::ABI_FIRST,
 };
 
 /// A plugin compiled into the host: its manifest and its module.
@@ -83,6 +85,26 @@ pub fn instance<P: Plugin>(
     Ok(RawInstance { object, table: PluginTableRef(Tables::<P>::HOOKS.as_prefix()) })
 }
 
+/// Returns which hooks a plugin writes, in the order of [`PluginManifest::HOOKS`].
+pub const fn hooks<P: Plugin>() -> [bool; PluginManifest::HOOKS.len()] {
+    [
+        P::EVERY_HOOK || !is_absent(P::pre_hook),
+        P::EVERY_HOOK || !is_absent(P::post_hook),
+        P::EVERY_HOOK || !is_absent(P::pre_stream_hook),
+        P::EVERY_HOOK || !is_absent(P::on_stream_chunk),
+        P::EVERY_HOOK || !is_absent(P::post_stream_hook),
+        P::EVERY_HOOK || !is_absent(P::on_complete),
+        P::EVERY_HOOK || !is_absent_alone(P::cleanup),
+    ]
+}
+
+/// Returns the least version of the contract that a plugin needs. An older host would load the plugin and never call a hook
+/// that came later, such as a guard.
+pub const fn abi_min<P: Plugin>() -> &'static str {
+    // A hook that a later version adds stands here with that version, the newest first.
+    ABI_FIRST
+}
+
 struct Tables<P>(PhantomData<P>);
 
 impl<P: Plugin> Tables<P> {
@@ -95,13 +117,13 @@ impl<P: Plugin> Tables<P> {
         const HOOKS: WithMetadata<PluginTable> = WithMetadata::new(PluginTable {
             drop_state: hooks::drop_state_caught,
             drop: hooks::drop_instance::<P>,
-            pre_hook: if !P::EVERY_HOOK && is_absent(P::pre_hook) { None } else { Some(hooks::pre_hook::<P>) },
-            post_hook: if !P::EVERY_HOOK && is_absent(P::post_hook) { None } else { Some(hooks::post_hook::<P>) },
-            pre_stream_hook: if !P::EVERY_HOOK && is_absent(P::pre_stream_hook) { None } else { Some(hooks::pre_stream_hook::<P>) },
-            on_stream_chunk: if !P::EVERY_HOOK && is_absent(P::on_stream_chunk) { None } else { Some(hooks::on_stream_chunk::<P>) },
-            post_stream_hook: if !P::EVERY_HOOK && is_absent(P::post_stream_hook) { None } else { Some(hooks::post_stream_hook::<P>) },
-            on_complete: if !P::EVERY_HOOK && is_absent(P::on_complete) { None } else { Some(hooks::on_complete::<P>) },
-            cleanup: if !P::EVERY_HOOK && is_absent_alone(P::cleanup) { None } else { Some(hooks::cleanup::<P>) },
+            pre_hook: if hooks::<P>()[0] { Some(hooks::pre_hook::<P>) } else { None },
+            post_hook: if hooks::<P>()[1] { Some(hooks::post_hook::<P>) } else { None },
+            pre_stream_hook: if hooks::<P>()[2] { Some(hooks::pre_stream_hook::<P>) } else { None },
+            on_stream_chunk: if hooks::<P>()[3] { Some(hooks::on_stream_chunk::<P>) } else { None },
+            post_stream_hook: if hooks::<P>()[4] { Some(hooks::post_stream_hook::<P>) } else { None },
+            on_complete: if hooks::<P>()[5] { Some(hooks::on_complete::<P>) } else { None },
+            cleanup: if hooks::<P>()[6] { Some(hooks::cleanup::<P>) } else { None },
         });
     }
 }
@@ -111,7 +133,11 @@ unsafe extern "C" fn create<P: Plugin>(call: CreateCallRef<'_>) -> ROption<RawIn
         let made = instance::<P>(call.name().as_str(), call.host(), |host| {
             let config = <P::Config as Configuration>::read(call.config().as_str())
                 .map_err(|error| Error::new(format!("configuration: {error}")))?;
-            P::new(config, host)
+            match call.old().into_option() {
+                // SAFETY: the host says that this plugin made the old instance, and lends it for this call.
+                Some(old) => P::renew(unsafe { hooks::instance(old) }, config, host),
+                None => P::new(config, host),
+            }
         });
         match made {
             Ok(instance) => RSome(instance),
@@ -147,7 +173,7 @@ unsafe extern "C" fn attach(host: RawHost) {
 mod tests {
     use std::future::{Future, pending, poll_fn};
 
-    use super::{is_absent, is_absent_alone};
+    use super::hooks;
     use crate::prelude::*;
 
     struct Bare;
@@ -199,22 +225,10 @@ mod tests {
         }
     }
 
-    const fn absent<P: Plugin>() -> [bool; 7] {
-        [
-            is_absent(P::pre_hook),
-            is_absent(P::post_hook),
-            is_absent(P::pre_stream_hook),
-            is_absent(P::on_stream_chunk),
-            is_absent(P::post_stream_hook),
-            is_absent(P::on_complete),
-            is_absent_alone(P::cleanup),
-        ]
-    }
-
     #[test]
     fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
-        assert_eq!(absent::<Bare>(), [true; 7]);
+        assert_eq!(hooks::<Bare>(), [false; 7]);
         // `Whole` has `pre_stream_hook` through its `pre_hook`, and lacks only `post_stream_hook`.
-        assert_eq!(absent::<Whole>(), [false, false, false, false, true, false, false]);
+        assert_eq!(hooks::<Whole>(), [true, true, true, true, false, true, true]);
     }
 }

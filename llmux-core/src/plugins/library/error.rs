@@ -73,13 +73,22 @@ pub enum LibraryError {
     PanicAborts,
     /// The library is built for another version of the contract.
     #[error(
-        "is built for ABI {}, and this host speaks {host}; {}", brief(&plugin.to_string()), advice(host, plugin)
+        "needs ABI {}, and this host speaks {host}; {}", brief(&plugin.to_string()), advice(host, plugin)
     )]
     AbiMismatch {
         /// Version of the host.
         host: Version,
-        /// Version of the plugin.
+        /// Least version that the plugin needs.
         plugin: Version,
+    },
+    /// The plugin does not work without a service that this host does not offer.
+    #[error(
+        "needs the host's service `{}`, which this host does not offer; use a newer host",
+        brief(service)
+    )]
+    Needs {
+        /// Name of the service.
+        service: String,
     },
     /// The parts that the system's loader reads are false.
     #[error("its segments are damaged: {}", brief(.0))]

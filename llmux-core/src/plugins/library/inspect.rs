@@ -134,7 +134,7 @@ impl LibraryError {
                 Check::Manifest
             }
             LibraryError::PanicAborts => Check::Panic,
-            LibraryError::AbiMismatch { .. } => Check::Abi,
+            LibraryError::AbiMismatch { .. } | LibraryError::Needs { .. } => Check::Abi,
             LibraryError::Segments(_) => Check::Segments,
             LibraryError::NoEntry { .. } => Check::Entry,
             LibraryError::Copy(_)

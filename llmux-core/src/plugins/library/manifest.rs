@@ -2,8 +2,8 @@
 //!
 //! The bytes may be hostile: every length is bounded, and checked against the file.
 
-pub use llmux_abi::OnError;
 use llmux_abi::raw::entry::{ENTRY_PREFIX, MACHO_SECTION, MAGIC, MAX_MANIFEST, SECTION};
+pub use llmux_abi::{OnError, Reload, Streams};
 use object::{BinaryFormat, Object, ObjectSection, ReadRef};
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct Manifest {
     pub license: String,
     /// Version of the contract that the library is built for.
     pub abi: Version,
+    /// Least version of the contract that the plugin needs.
+    pub abi_min: Version,
     /// Version of the SDK that the library is built with.
     pub sdk: String,
     /// Version of the compiler that built the library.
@@ -36,6 +38,14 @@ pub struct Manifest {
     pub panic: PanicStrategy,
     /// Name of the exported static.
     pub entry: String,
+    /// Names of the hooks that the plugin implements. `None` if the manifest does not say.
+    pub hooks: Option<Vec<String>>,
+    /// Names of the host services without which the plugin does not work.
+    pub needs: Vec<String>,
+    /// Whether two instances of one name can live at once.
+    pub reload: Reload,
+    /// Relation to streamed answers. `None` if the manifest does not say.
+    pub streams: Option<Streams>,
     /// Default priority of the plugin's instances.
     pub priority: i32,
     /// Whether a failed hook fails the request, unless the instance has its own setting.
@@ -73,24 +83,32 @@ impl Manifest {
         let members: Map<String, Value> =
             serde_json::from_slice(json).map_err(|error| LibraryError::Manifest(error.to_string()))?;
         let members = Members(members);
+        let abi = members.version("abi")?;
         let manifest = Self {
             name: members.text("name")?,
             version: members.version("version")?,
             description: members.text("description")?,
             authors: members.text("authors")?,
             license: members.text("license")?,
-            abi: members.version("abi")?,
+            abi_min: members.optional("abi_min", |it| it.version("abi_min"))?.unwrap_or_else(|| abi.clone()),
+            abi,
             sdk: members.text("sdk")?,
             rustc: members.text("rustc")?,
             target: members.text("target")?,
             panic: members.one_of("panic", "`unwind` or `abort`")?,
             entry: members.text("entry")?,
+            hooks: members.optional("hooks", |it| it.names("hooks"))?,
+            needs: members.optional("needs", |it| it.names("needs"))?.unwrap_or_default(),
+            reload: members
+                .optional("reload", |it| it.one_of("reload", "`overlap` or `exclusive`"))?
+                .unwrap_or_default(),
+            streams: members.optional("streams", |it| it.one_of("streams", "`whole` or `unseen`"))?,
             priority: members.one_of("priority", "a 32-bit integer")?,
-            on_error: match members.0.get("on_error") {
-                None | Some(Value::Null) => None,
-                Some(_) => Some(members.one_of("on_error", "`continue` or `fail`")?),
-            },
+            on_error: members.optional("on_error", |it| it.one_of("on_error", "`continue` or `fail`"))?,
         };
+        if !is_compatible(&manifest.abi, &manifest.abi_min) {
+            return Err(wrong("abi_min", "a version that `abi` is compatible with"));
+        }
         if !is_name(&manifest.name) {
             return Err(wrong("name", NAME_RULE));
         }
@@ -102,6 +120,12 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// Returns true if a version of the contract has all that an earlier one has: both are of one series.
+fn is_compatible(version: &Version, earlier: &Version) -> bool {
+    let series = |version: &Version| (version.major, if version.major == 0 { version.minor } else { 0 });
+    series(version) == series(earlier) && version >= earlier
 }
 
 /// Rule for the name of a plugin or an instance, as [`is_name`] checks it.
@@ -129,6 +153,28 @@ impl Members {
             return Err(wrong(name, "a string without control characters"));
         }
         Ok(text.to_owned())
+    }
+
+    /// Reads a member that may be absent.
+    fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&Self) -> Result<T, LibraryError>,
+    ) -> Result<Option<T>, LibraryError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => read(self).map(Some),
+        }
+    }
+
+    /// Reads a list of names.
+    fn names(&self, name: &'static str) -> Result<Vec<String>, LibraryError> {
+        let names: Vec<String> = self.one_of(name, "a list of names")?;
+        let is_name = |it: &String| it.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if names.len() > 64 || !names.iter().all(is_name) {
+            return Err(wrong(name, "a list of at most 64 names in lower case"));
+        }
+        Ok(names)
     }
 
     fn version(&self, name: &'static str) -> Result<Version, LibraryError> {

@@ -15,6 +15,8 @@ use super::{
     object_file, segments,
     signature::{self, SignatureState, TrustedKey},
 };
+use llmux_abi::{Service, Streams};
+
 use crate::setters::setters;
 
 /// Options of the checks of a library.
@@ -167,11 +169,26 @@ pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
         return Err(LibraryError::PanicAborts);
     }
     let host = Version::parse(llmux_abi::raw::version::ABI_VERSION).expect("the ABI's version is semver");
-    if !satisfies(&host, &manifest.abi) {
-        return Err(LibraryError::AbiMismatch { host, plugin: manifest.abi.clone() });
+    if !satisfies(&host, &manifest.abi_min) {
+        return Err(LibraryError::AbiMismatch { host, plugin: manifest.abi_min.clone() });
+    }
+    if manifest.streams == Some(Streams::Whole) {
+        return Err(LibraryError::Needs { service: "whole streams".to_owned() });
+    }
+    if let Some(service) = manifest.needs.iter().find(|needed| !SERVICES.contains(&needed.as_str())) {
+        return Err(LibraryError::Needs { service: service.clone() });
     }
     Ok(())
 }
+
+/// The services that this host offers.
+const SERVICES: [&str; 5] = [
+    Service::Spawn.as_str(),
+    Service::Sleep.as_str(),
+    Service::Http.as_str(),
+    Service::Metric.as_str(),
+    Service::SpawnBlocking.as_str(),
+];
 
 /// True if the host's ABI satisfies the caret requirement of the plugin's. A pre-release may still change under the same
 /// version number, so it satisfies only itself.

@@ -30,12 +30,14 @@ pub(super) struct Construction<'a> {
     pub(super) config: &'a Value,
     pub(super) library: Option<&'a LoadedLibrary>,
     pub(super) by_hand: Option<ByHand>,
+    /// The instance of the same module that it takes the place of.
+    pub(super) old: Option<Arc<Lease>>,
 }
 
 impl Construction<'_> {
     /// Checks the configuration against the schema, then runs the plugin's constructor, for a bounded time.
     pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<(Arc<Lease>, Home), PluginError> {
-        let Self { name, plugin, module, config, library, by_hand } = self;
+        let Self { name, plugin, module, config, library, by_hand, old } = self;
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
         let host = HostServices::new(&name, shared.clone());
         let half_made = HalfMade(Some(host.clone()));
@@ -53,7 +55,8 @@ impl Construction<'_> {
                     if let Err(message) = check(&schema, &config) {
                         return Ok(Err(message));
                     }
-                    NativeHooks::create(module, &config.to_string(), host, image)
+                    let old = old.as_deref().map(Lease::instance);
+                    NativeHooks::create(module, &config.to_string(), host, image, old)
                 }
                 (None, None) => Err(Failure::error("there is no way to make it again")),
             }

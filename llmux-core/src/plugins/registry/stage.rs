@@ -105,8 +105,8 @@ impl Stage {
                     instance.entry = Arc::new(entry);
                 } else {
                     instance.config = Arc::new(config.after(None).unwrap_or_else(no_config));
-                    let instance = instance.clone();
-                    instances[at] = self.make_again(instance).await?;
+                    let (instance, old) = (instance.clone(), instance.entry.lease.clone());
+                    instances[at] = self.make_again(instance, Some(old)).await?;
                 }
                 Ok(())
             }
@@ -131,6 +131,7 @@ impl Stage {
             config: &config,
             library: plugin.library.as_ref(),
             by_hand: plugin.by_hand,
+            old: None,
         };
         let (lease, home) = construction.run(&self.shared).await?;
         let entry = Entry {
@@ -199,14 +200,19 @@ impl Stage {
             instance.module = Some(library.module);
             instance.manifest = Some(library.manifest.clone());
             instance.library = Some(library.clone());
-            let again = self.make_again(instance.clone()).await?;
+            let again = self.make_again(instance.clone(), None).await?;
             *instance = again;
         }
         Ok(())
     }
 
-    /// Makes an instance again, from its module and configuration.
-    async fn make_again(&mut self, mut instance: Instance) -> Result<Instance, PluginError> {
+    /// Makes an instance again, from its module and configuration. It takes the place of an old one of the same module if
+    /// there is one.
+    async fn make_again(
+        &mut self,
+        mut instance: Instance,
+        old: Option<Arc<Lease>>,
+    ) -> Result<Instance, PluginError> {
         let name = instance.name().to_owned();
         if instance.module.is_none() {
             return Err(PluginError::MadeByHand { name });
@@ -218,6 +224,7 @@ impl Stage {
             config: &instance.config,
             library: instance.library.as_ref(),
             by_hand: None,
+            old,
         };
         let (lease, home) = construction.run(&self.shared).await?;
         instance.entry = Arc::new(self.entry(&instance, lease, instance.entry.stats.clone()));

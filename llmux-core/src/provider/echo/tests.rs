@@ -7,12 +7,12 @@ fn call(endpoint: Endpoint, body: &Value) -> Call {
 }
 
 async fn sent(endpoint: Endpoint, body: Value) -> Value {
-    let document = Echo::new().send(call(endpoint, &body)).await.unwrap();
+    let document = Echo::new().send(call(endpoint, &body)).await.unwrap().content;
     serde_json::from_slice(&document.to_bytes()).unwrap()
 }
 
 async fn streamed(endpoint: Endpoint, body: Value) -> Vec<(Option<String>, Value)> {
-    let events = Echo::new().stream(call(endpoint, &body)).await.unwrap();
+    let events = Echo::new().stream(call(endpoint, &body)).await.unwrap().content;
     events
         .map(|event| {
             let event = event.unwrap();
@@ -179,7 +179,7 @@ async fn an_error_model_fails_with_its_status() {
 #[tokio::test]
 async fn what_is_no_request_is_refused() {
     for body in ["", "[]", "{\"a\":}", "\"x\""] {
-        let call = Call { endpoint: Endpoint::ChatCompletions, body: body.into(), request_id: "r".into() };
+        let call = Call::new(Endpoint::ChatCompletions, body, "r");
         assert_eq!(Echo::new().send(call).await.unwrap_err().kind(), ErrorKind::InvalidRequest, "{body}");
     }
     let call = call(Endpoint::Embeddings, &json!({"input": "x"}));
@@ -191,7 +191,7 @@ async fn a_delay_comes_before_every_chunk() {
     let echo = Echo::new().with_chunk_delay(Duration::from_millis(20));
     let start = tokio::time::Instant::now();
     let body = json!({"messages": [{"role": "user", "content": "one two"}]});
-    let events = echo.stream(call(Endpoint::ChatCompletions, &body)).await.unwrap();
+    let events = echo.stream(call(Endpoint::ChatCompletions, &body)).await.unwrap().content;
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(events.count().await, 4);
     // A timer has the grain of a millisecond.

@@ -21,7 +21,7 @@ use crate::{
     document::Document,
     error::Error,
     provider::{
-        Call, Events, Provider,
+        Answer, Call, Events, Provider,
         end_of_stream::EndOfStream,
         failure::{self, bad_gateway, timed_out},
         secret::Secrets,
@@ -71,6 +71,7 @@ impl OpenAi {
             self.urls.iter().find(|(endpoint, _)| *endpoint == call.endpoint).map(|(_, url)| url.clone());
         let Some(url) = url else { return Err(bad_gateway("the provider has no such endpoint")) };
         let mut headers = self.headers.clone();
+        headers.extend(call.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         // The caller chose the id: if it is no valid header value, the request goes without it.
@@ -118,10 +119,10 @@ impl OpenAi {
         }
     }
 
-    async fn whole(&self, call: Call) -> Result<Document, Error> {
+    async fn whole(&self, call: Call) -> Result<Answer<Document>, Error> {
         let endpoint = call.endpoint;
-        let response = self.accepted(self.exchange(call, JSON).await?).await?;
-        let status = response.status().as_u16();
+        let mut response = self.accepted(self.exchange(call, JSON).await?).await?;
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
         let body = self.body(response).await?;
         let no_object = |why: &str| {
             bad_gateway(format_args!("the provider answered with status {status} and no JSON object: {why}"))
@@ -144,7 +145,7 @@ impl OpenAi {
         {
             return Err(error);
         }
-        Ok(document)
+        Ok(Answer::new(document, headers))
     }
 
     async fn accepted_stream(&self, call: Call) -> Result<Response, Error> {
@@ -173,27 +174,28 @@ impl OpenAi {
 }
 
 impl Provider for OpenAi {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Document, Error>> {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>> {
         Box::pin(async move {
             let answer = timeout(self.timeout, self.whole(call)).await;
             answer.unwrap_or_else(|_| Err(timed_out("did not finish its response", self.timeout)))
         })
     }
 
-    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Events, Error>> {
+    fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         Box::pin(async move {
             let endpoint = call.endpoint;
             if endpoint == Endpoint::Embeddings {
                 return Err(Error::no_stream());
             }
             let response = timeout(self.idle_timeout, self.accepted_stream(call)).await;
-            let response = response.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
-            let secrets = self.secrets.clone();
+            let mut response =
+                response.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
+            let (secrets, headers) = (self.secrets.clone(), std::mem::take(response.headers_mut()));
             let input = response
                 .bytes_stream()
                 .map_err(move |error| failure::transport(error, "the provider's stream broke off", &secrets));
             let ending = EndOfStream::new(endpoint, self.secrets.clone());
-            Ok(sse::events(Box::pin(input), self.idle_timeout, ending))
+            Ok(Answer::new(sse::events(Box::pin(input), self.idle_timeout, ending), headers))
         })
     }
 
