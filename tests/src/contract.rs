@@ -14,6 +14,10 @@ use crate::fixtures::{read, write};
 pub enum Contract {
     /// This ABI version before the last optional fields were appended to its tables.
     Older,
+    /// ABI 0.2.1, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
+    Later,
+    /// The same, with a plugin that writes the new hook.
+    LaterHook,
     /// ABI 0.3.0, with a field more in the hook table.
     Newer,
     /// This ABI version with another type in the document table. Such a contract must never be released.
@@ -22,12 +26,15 @@ pub enum Contract {
 
 impl Contract {
     /// All versions.
-    pub const ALL: [Contract; 3] = [Contract::Older, Contract::Newer, Contract::Changed];
+    pub const ALL: [Contract; 5] =
+        [Contract::Older, Contract::Later, Contract::LaterHook, Contract::Newer, Contract::Changed];
 
     /// Returns the name of the folder of the version's copy.
     pub fn folder(self) -> &'static str {
         match self {
             Contract::Older => "contract-older",
+            Contract::Later => "contract-later",
+            Contract::LaterHook => "contract-later-hook",
             Contract::Newer => "contract-newer",
             Contract::Changed => "contract-changed",
         }
@@ -38,6 +45,8 @@ impl Contract {
     fn crate_version(self) -> &'static str {
         match self {
             Contract::Older => "0.2.901",
+            Contract::Later => "0.2.904",
+            Contract::LaterHook => "0.2.905",
             Contract::Newer => "0.2.902",
             Contract::Changed => "0.2.903",
         }
@@ -53,34 +62,58 @@ impl Contract {
                     "}\n",
                 );
                 sources.cut(
-                    "    /// Registers a metric and returns its id",
-                    "}\n\n/// Description of a metric to register.",
+                    "    /// Runs work of the instance on a thread that may block.",
+                    "}\n\n/// Parameters of [`HostTable::metric`]",
                 );
-                sources
-                    .cut("            on_complete: if !P::EVERY_HOOK && is_absent(", "        });\n    }\n}");
+                sources.cut("            on_complete: if hooks::<P>()[5] ", "        });\n    }\n}");
                 sources.swap("            attach,\n", "");
-                let call =
-                    "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
-                sources.swap(call, "{ let _ = metric; None }");
-                sources.cut("        if let Some(record) = self.raw.table.record()", "    }\n}\n");
+                sources.swap(
+                    "match self.raw.table.spawn_blocking() {",
+                    "match None::<unsafe extern \"C\" fn(*const crate::raw::host::HostObject, RawWork) -> bool> {",
+                );
+                let call = "self.raw.table.abi_version().map(|version| unsafe { version(self.raw.object) }.as_str())";
+                sources.swap(call, "None");
+            }
+            Contract::Later | Contract::LaterHook => {
+                sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.2.1\"");
+                add_a_hook(sources);
+                let last = "    pub abi_version: unsafe extern \"C\" fn(object: *const HostObject) -> RStr<'static>,\n";
+                let field = "    /// Returns the time of day.\n    \
+                             pub wall: unsafe extern \"C\" fn(object: *const HostObject) -> u64,\n";
+                sources.swap(last, &format!("{last}{field}"));
             }
             Contract::Newer => {
                 sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.3.0\"");
-                let last = "            object: RRef<'a, InstanceObject>,\n            call: CleanupCallRef<'a>,\n            \
-                            waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
-                let field = "\n    /// Once in a while.\n    \
-                             pub on_idle: unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32,\n}";
-                sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
-                let last = "            cleanup: if !P::EVERY_HOOK && is_absent_alone(P::cleanup) ";
-                sources.swap(last, &format!("            on_idle,\n{last}"));
-                let before = "struct Tables<P>";
-                let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) \
-                            -> u32 {\n    0\n}\n\n";
-                sources.swap(before, &format!("{idle}{before}"));
+                sources.swap("ABI_FIRST: &str = \"0.2.0-dev\"", "ABI_FIRST: &str = \"0.3.0\"");
+                add_a_hook(sources);
             }
             Contract::Changed => sources.swap("RStr<'_>) -> ROption<u64>", "RStr<'_>) -> ROption<u32>"),
         }
     }
+}
+
+/// Adds the hook `on_idle` to the table, the trait and the shim, as a later version would.
+fn add_a_hook(sources: &mut Sources) {
+    let last = "            object: RRef<'a, InstanceObject>,\n            call: CleanupCallRef<'a>,\n            \
+                waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
+    let field = "\n    /// Once in a while.\n    \
+                 pub on_idle: Option<unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32>,\n}";
+    sources.swap(last, &format!("{}{field}", last.trim_end_matches("\n}")));
+    let last = "            cleanup: if hooks::<P>()[6] ";
+    let idle = "            on_idle: if is_absent_alone(P::on_idle) { None } else { Some(on_idle) },\n";
+    sources.swap(last, &format!("{idle}{last}"));
+    let before = "struct Tables<P>";
+    let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) -> u32 {\n    \
+                0\n}\n\n";
+    sources.swap(before, &format!("{idle}{before}"));
+    let first = "    ABI_FIRST\n}";
+    sources.swap(
+        first,
+        &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.1\";\n    }}\n{first}"),
+    );
+    let last =
+        "    fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {\n        Absent::new()\n    }\n";
+    sources.swap(last, &format!("{last}{}", last.replace("cleanup", "on_idle")));
 }
 
 /// Files of a copy, by their paths below `src`.

@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 19] = [
+const CRATES: [Crate; 21] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
@@ -61,6 +61,8 @@ const CRATES: [Crate; 19] = [
         (swap(source, "RStr::from_str(version::ABI_VERSION)", "RStr::from_str(\"0.3.0\")"), "")
     }),
     against("llmux-older", Contract::Older),
+    against("llmux-later", Contract::Later),
+    Crate { twist: Some(write_the_new_hook), ..against("llmux-later-hook", Contract::LaterHook) },
     against("llmux-newer", Contract::Newer),
     against("llmux-changed", Contract::Changed),
     plain("llmux-aborting", "guard"),
@@ -86,6 +88,19 @@ const UNREAD: &str = "\nconst fn unread() -> AbiHeader {\n    let mut header = A
 fn link_another(source: String) -> (String, &'static str) {
     let source = source.replace("export_plugin!", "pub use llmux_guard::Guard as Other;\nexport_plugin!");
     (source, "llmux-guard = { path = \"../llmux-guard\" }\n")
+}
+
+/// Writes the hook that a later contract has.
+fn write_the_new_hook(source: String) -> (String, &'static str) {
+    let before = "    async fn pre_hook(";
+    (
+        swap(
+            source,
+            before,
+            &format!("    async fn on_idle(&self) -> Result<()> {{\n        Ok(())\n    }}\n\n{before}"),
+        ),
+        "",
+    )
 }
 
 /// Turns a fixture into a library that is not a plugin.

@@ -76,6 +76,26 @@ both! {
         assert_eq!(world.chain(), ["a.pre", "a.post"], "the pipeline is as it was");
     }
 
+    async fn d4_a_new_instance_takes_over_what_the_old_one_shares(world: World) {
+        let provider = scripted([]);
+        let counts = json!({"renews": true, "pre": [{"do": "share"}]});
+        let client = world.client(&provider, [world.probe("a", 1, counts.clone())]).await;
+        client.send(chat("m")).await;
+        let set = |config| Change::Update {
+            name: "a".to_owned(), priority: Setting::Keep, on_error: Setting::Keep, config: Setting::Set(config),
+        };
+        let fails = world.scripts(json!({"renews": true, "new": [{"do": "fail", "message": "no"}]}));
+        let refused = client.plugins().change(vec![set(fails)]).await;
+        assert!(matches!(refused, Err(PluginError::Construction { .. })), "{refused:?}");
+        client.send(chat("m")).await;
+        client.plugins().change(vec![set(world.scripts(counts))]).await.expect("changed");
+        client.send(chat("m")).await;
+        world.finish(&client).await;
+        assert_eq!(world.of("renew"), ["a after 1"], "only the change that was made");
+        let shared: Vec<_> = world.of("pre").into_iter().filter(|line| line.contains("shared")).collect();
+        assert_eq!(shared, ["a shared = 1", "a shared = 2", "a shared = 3"]);
+    }
+
     async fn d4_a_change_of_configuration_makes_a_new_instance_on_the_same_image(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({"counter": "seen_total"}))]).await;

@@ -112,7 +112,7 @@ both! {
         world.finish(&client).await;
         assert_eq!(world.of("complete"), [
             "b",
-            "b refused: cannot set the value `k`: the request is complete",
+            "b refused: cannot set the value `k`: it is too late for this change",
             "a",
             "a value:k = -",
         ]);

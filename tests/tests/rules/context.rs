@@ -18,7 +18,7 @@ both! {
     async fn x1_the_context_is_whole_before_the_first_hook_for_streams_too(world: World) {
         let what = [
             "request_id", "endpoint", "model", "attempt", "streaming", "started",
-            "key_id", "user", "team", "header:X-Tenant", "header:authorization", "header:none",
+            "key_id", "user", "team", "client", "header:X-Tenant", "header:authorization", "header:none",
         ];
         for streams in [false, true] {
             let provider = scripted([]);
@@ -32,6 +32,7 @@ both! {
             let identity =
                 Identity { key_id: "key-1".into(), user: Some("ann".into()), team: Some("red".into()) };
             let request = chat("m").with_headers(headers).with_identity(Some(Arc::new(identity))).with_request_id("id-7");
+            let request = request.with_client(Some("2001:db8::7".parse().expect("an address")));
             if streams {
                 all(client.stream(request).await).await;
             } else {
@@ -41,7 +42,7 @@ both! {
             let streaming = format!("streaming = {streams}");
             let expected = [
                 "request_id = id-7", "endpoint = chat/completions", "model = m",
-                "attempt = 1", &streaming, "started = true", "key_id = key-1", "user = ann", "team = red",
+                "attempt = 1", &streaming, "started = true", "key_id = key-1", "user = ann", "team = red", "client = 2001:db8::7",
                 "header:X-Tenant = acme", "header:authorization = [redacted]", "header:none = -",
             ];
             for hook in hooks {

@@ -147,12 +147,22 @@ refuses! {
         Fixtures::get().library("llmux-aborting")
     } => LibraryError::PanicAborts,
     d2_another_abi_is_refused_and_both_versions_named: |world| {
-        patched(&world, "abi.so", b"\"abi\":\"0.2.0-", b"\"abi\":\"0.9.0-")
+        patched(&world, "abi.so", b"\"abi\":\"0.2.0-dev\",\"abi_min\":\"0.2.", b"\"abi\":\"0.9.0-dev\",\"abi_min\":\"0.9.")
     } => LibraryError::AbiMismatch { host, plugin } if (host.minor, plugin.minor) == (2, 9),
     d2_a_newer_contract_is_refused_by_its_version: |world| {
         let _ = &world;
         Fixtures::get().library("llmux-newer")
     } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.0-dev" && plugin.to_string() == "0.3.0",
+    d2_a_newer_plugin_is_refused_if_it_writes_a_hook_that_this_host_never_calls: |world| {
+        let _ = &world;
+        Fixtures::get().library("llmux-later-hook")
+    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.0-dev" && plugin.to_string() == "0.2.1",
+    d2_a_manifest_that_needs_more_than_it_is_built_with_is_refused: |world| {
+        patched(&world, "least.so", b"\"abi_min\":\"0.2.0-dev\"", b"\"abi_min\":\"0.2.7-dev\"")
+    } => LibraryError::Manifest(why) if why.contains("`abi_min`"),
+    d2_a_service_that_the_host_does_not_offer_is_named: |world| {
+        patched(&world, "needs.so", b",\"pre_stream_hook\"],\"needs\":[]", b"],\"needs\":[\"faster_than_time\"]")
+    } => LibraryError::Needs { service } if service == "faster_than_time",
     d2_a_missing_entry_is_refused: |world| {
         patched(&world, "entry.so", b"\"entry\":\"llmux_plugin_llmux_guard\"", b"\"entry\":\"llmux_plugin_llmux_gnome\"")
     } => LibraryError::NoEntry { entry, .. } if entry == "llmux_plugin_llmux_gnome",
@@ -221,9 +231,18 @@ async fn d2_the_private_copy_is_not_left_behind_and_the_image_serves_without_it(
 
 #[tokio::test]
 async fn d2_an_older_contract_with_fewer_fields_loads_and_works() {
+    loads_and_works("llmux-older").await;
+}
+
+#[tokio::test]
+async fn d2_a_newer_contract_whose_additions_are_not_used_loads_and_works() {
+    loads_and_works("llmux-later").await;
+}
+
+async fn loads_and_works(library: &str) {
     let provider = scripted([]);
-    let older = PluginSpec::path(Fixtures::get().library("llmux-older")).with_config(json!({"deny": "n"}));
-    let client = built(builder(&provider), [older]).await;
+    let guard = PluginSpec::path(Fixtures::get().library(library)).with_config(json!({"deny": "n"}));
+    let client = built(builder(&provider), [guard]).await;
     let reply = client.send(chat("m")).await;
     assert_eq!((said(&reply).as_str(), header(reply.headers(), "x-guarded")), ("again", Some("m")));
     assert_eq!(said(&client.send(chat("n")).await), "!403 permission_error: not this model");
