@@ -1,8 +1,16 @@
 //! Code of `configuration.md`: the checks of the schema and of the plugin. Compiled and run by
 //! `llmux-abi/example-tests`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use llmux_abi::prelude::*;
-use llmux_core::PluginSpec;
+use llmux_core::{
+    PluginSpec,
+    plugins::{Change, Setting},
+};
 use llmux_testing::Harness;
 use serde_json::{Value as Json, json};
 
@@ -63,6 +71,53 @@ impl Plugin for Prefix {
         request.prepend_message("system", prefix)?;
         Ok(Flow::Continue)
     }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Limit {
+    questions: u64,
+}
+
+/// Refuses questions beyond a number, across changes of that number.
+struct Limited {
+    limit: u64,
+    asked: Arc<AtomicU64>,
+}
+
+impl Plugin for Limited {
+    type Config = Limit;
+
+    fn new(config: Limit, _host: Host) -> Result<Self> {
+        Ok(Self { limit: config.questions, asked: Arc::default() })
+    }
+
+    fn renew(old: &Self, config: Limit, host: Host) -> Result<Self> {
+        Ok(Self { asked: old.asked.clone(), ..Self::new(config, host)? })
+    }
+
+    async fn pre_hook(&self, _ctx: &mut Context<'_>, _: &mut Request<'_>) -> Result<Flow> {
+        match self.asked.fetch_add(1, Ordering::Relaxed) < self.limit {
+            true => Ok(Flow::Continue),
+            false => Ok(ShortCircuit::reject(Error::rate_limited("that was enough")).into()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_instance_counts_on() {
+    let limited = PluginSpec::of::<Limited>("limited").with_config(json!({"questions": 1}));
+    let harness = Harness::builder().spec(limited).build().await;
+    harness.chat("one").await.assert_ok();
+    harness.chat("two").await.assert_rejected(429);
+    let change = Change::Update {
+        name: "limited".to_owned(),
+        priority: Setting::Keep,
+        on_error: Setting::Keep,
+        config: Setting::Set(json!({"questions": 3})),
+    };
+    harness.client().plugins().change(vec![change]).await.expect("changed");
+    harness.chat("three").await.assert_ok();
+    harness.chat("four").await.assert_rejected(429);
 }
 
 fn with(config: Json) -> llmux_testing::HarnessBuilder {

@@ -1,6 +1,7 @@
 //! Code of `waiting.md`: tasks, a runtime that the plugin owns, and cancelled hooks. Compiled and run by `llmux-abi/example-tests`.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -65,7 +66,32 @@ async fn fetch(host: &Host, url: &str) -> Result<Vec<String>> {
     response.json()
 }
 
-/// Owns a tokio runtime: for clients that need one, and for work that blocks.
+/// Reads a file without blocking a thread of the host.
+async fn read(host: &Host, path: PathBuf) -> Result<String> {
+    Ok(host.spawn_blocking(move || std::fs::read_to_string(path))?.await??)
+}
+
+/// Adds the text of a file to every request.
+struct FromFile {
+    host: Host,
+    path: PathBuf,
+}
+
+impl Plugin for FromFile {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, host: Host) -> Result<Self> {
+        Ok(Self { host, path: PathBuf::from("Cargo.toml") })
+    }
+
+    async fn pre_hook(&self, _ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+        let text = read(&self.host, self.path.clone()).await?;
+        request.prepend_message("system", &text)?;
+        Ok(Flow::Continue)
+    }
+}
+
+/// Owns a tokio runtime: for clients that need one.
 struct Own {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -162,6 +188,14 @@ async fn a_task_beside_the_requests_keeps_the_list() {
     }
     harness.chat("hello").await.assert_ok();
     harness.unload().await;
+}
+
+#[tokio::test]
+async fn a_file_is_read_on_a_thread_that_may_block() {
+    let harness = Harness::builder().spec(PluginSpec::of::<FromFile>("from-file")).build().await;
+    harness.chat("Hi").await.assert_ok();
+    let text = std::fs::read_to_string("Cargo.toml").expect("the manifest of this crate");
+    harness.assert_sent("/messages/0/content", text);
 }
 
 #[tokio::test]

@@ -308,3 +308,33 @@ impl std::error::Error for Error {
         Some(source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Frozen: plugins read this document (`ABI.md` of `llmux-abi`). Only new members may be added.
+    #[test]
+    fn the_error_document_has_these_members_of_these_types() {
+        let document = |error: &Error| -> Value {
+            serde_json::from_slice(&error.document().to_bytes()).expect("an error document is JSON")
+        };
+        for kind in [ErrorKind::InvalidRequest, ErrorKind::Provider, ErrorKind::Timeout, ErrorKind::Internal]
+        {
+            let error = document(&Error::new(kind, "m"));
+            assert_eq!((&error["status"], &error["error"]["message"]), (&json!(kind.status()), &json!("m")));
+            assert_eq!(error["error"]["type"], kind.as_str());
+            let names: Vec<_> = error.as_object().expect("an object").keys().map(String::as_str).collect();
+            assert_eq!(names, ["error", "status"]);
+            for (name, value) in error["error"].as_object().expect("an object") {
+                let is_text = value.is_string() || (value.is_null() && matches!(&**name, "param" | "code"));
+                assert!(
+                    is_text && matches!(&**name, "message" | "type" | "param" | "code"),
+                    "{name}: {value}"
+                );
+            }
+        }
+    }
+}

@@ -5,6 +5,11 @@
 //! or if a mode has another outcome than its table says.
 //!
 //! `cargo run --release -p llmux-tests --example misbehave -- [minutes] [seed]`
+//!
+//! With `each` and a number of seconds, every mode is used alone for that time, one after the other, and a line for each shows
+//! the latencies of the ordinary requests beside it.
+//!
+//! `cargo run --release -p llmux-tests --example misbehave -- each [seconds]`
 
 #[path = "../tests/misbehaving/host.rs"]
 mod host;
@@ -25,7 +30,7 @@ use hdrhistogram::Histogram;
 
 use self::{
     host::{Host, Program},
-    modes::{MODES, When},
+    modes::{MODES, Mode, When},
     requests::{body, other},
 };
 
@@ -70,11 +75,16 @@ async fn ask(host: Arc<Program>, figures: Shared, end: Instant) {
     }
 }
 
-/// Loads, uses and unloads instances in random modes until the end.
-async fn misbehave(host: Arc<Program>, figures: Shared, end: Instant, number: usize, seed: u64) {
-    let mut random = fastrand::Rng::with_seed(seed + number as u64);
+/// Loads, uses and unloads instances, each in the mode that is chosen for it, until the end.
+async fn misbehave(
+    host: Arc<Program>,
+    figures: Shared,
+    end: Instant,
+    number: usize,
+    mut choose: impl FnMut() -> &'static Mode,
+) {
     while Instant::now() < end {
-        let mode = &MODES[random.usize(..MODES.len())];
+        let mode = choose();
         // Two instances may be in one mode.
         let instance = format!("{}-{number}", mode.name.replace('_', "-"));
         let outcome = match (host.load_as(&instance, mode.name).await, &mode.when) {
@@ -113,21 +123,64 @@ fn resources(pid: u32) -> (u64, u64, usize) {
     (number("VmRSS:"), number("Threads:"), files)
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().expect("a number"));
-    let minutes = arguments.next().unwrap_or(60);
-    let seed = arguments.next().unwrap_or(1);
+fn no_figures() -> Shared {
     let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds");
-    let figures = Arc::new(Mutex::new(Figures {
+    Arc::new(Mutex::new(Figures {
         latencies: [histogram(), histogram()],
         failed: BTreeMap::new(),
         unexpected: BTreeMap::new(),
         modes: 0,
-    }));
+    }))
+}
+
+/// Uses each mode alone for a time, and prints a line for it.
+async fn each(host: &Arc<Program>, time: Duration) -> ExitCode {
+    println!("{:50}  requests  p50 ms  p99 ms  max ms  failed  unexpected", "mode");
+    let mut all_well = true;
+    for mode in MODES {
+        let (figures, end) = (no_figures(), Instant::now() + time);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..CLIENTS {
+            tasks.spawn(ask(host.clone(), figures.clone(), end));
+        }
+        tasks.spawn(misbehave(host.clone(), figures.clone(), end, 0, move || mode));
+        tasks.join_all().await;
+        let figures = figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latencies = figures.latencies[0].clone();
+        latencies.add(&figures.latencies[1]).expect("of the same bounds");
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+        println!(
+            "{:50}  {:8}  {:6.1}  {:6.1}  {:6.1}  {:6}  {:10}",
+            mode.name,
+            latencies.len(),
+            at(0.5),
+            at(0.99),
+            latencies.max() as f64 / 1e3,
+            figures.failed.values().sum::<u64>(),
+            figures.unexpected.values().sum::<u64>(),
+        );
+        all_well &= figures.failed.is_empty() && figures.unexpected.is_empty();
+    }
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_each = arguments.first().is_some_and(|argument| argument == "each");
+    let numbers = arguments.iter().skip(usize::from(is_each));
+    let mut numbers = numbers.map(|argument| argument.parse::<u64>().expect("a number"));
     let host = Arc::new(Program::start().await);
     // As long as it lives, every other instance uses its image. Without it, most loads would retire one image.
     host.load_as("stays", "none").await.expect("an instance that does nothing");
+    if is_each {
+        return each(&host, Duration::from_secs(numbers.next().unwrap_or(5))).await;
+    }
+    soak(host, numbers.next().unwrap_or(60), numbers.next().unwrap_or(1)).await
+}
+
+async fn soak(host: Arc<Program>, minutes: u64, seed: u64) -> ExitCode {
+    let figures = no_figures();
     let pid = host.0.child.id().expect("it runs");
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let mut tasks = tokio::task::JoinSet::new();
@@ -135,7 +188,9 @@ async fn main() -> ExitCode {
         tasks.spawn(ask(host.clone(), figures.clone(), end));
     }
     for number in 0..INSTANCES {
-        tasks.spawn(misbehave(host.clone(), figures.clone(), end, number, seed));
+        let mut random = fastrand::Rng::with_seed(seed + number as u64);
+        let choose = move || &MODES[random.usize(..MODES.len())];
+        tasks.spawn(misbehave(host.clone(), figures.clone(), end, number, choose));
     }
     println!("minute  requests  failed  modes  unexpected  resident MiB  threads  files");
     let report = |minute: u64| {

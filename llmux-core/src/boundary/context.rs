@@ -169,10 +169,7 @@ unsafe extern "C" fn provider_header<'a>(
     object: RRef<'a, ContextObject>,
     name: RStr<'_>,
 ) -> ROption<RStr<'a>> {
-    guarded(RNone, || {
-        let value = context(object).provider_headers.get(name.as_str());
-        value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
-    })
+    guarded(RNone, || context(object).provider_header(name.as_str()).map(RStr::from_str).into())
 }
 
 fn change(

@@ -77,8 +77,8 @@ pub(crate) enum Refused {
 pub(crate) struct Collected {
     values: Entries<Arc<str>, StoredValue>,
     response_headers: Entries<HeaderName, HeaderValue>,
-    /// The headers of the request to the provider.
-    provider_headers: Entries<HeaderName, HeaderValue>,
+    /// The headers of the request to the provider. Few plugins set any.
+    provider_headers: Option<Box<Entries<HeaderName, HeaderValue>>>,
 }
 
 /// Named entries in the order in which they were set, with the values before the current call.
@@ -163,27 +163,28 @@ impl Collected {
     }
 
     pub(crate) fn provider_headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.provider_headers.list
+        self.provider_headers.as_deref().map_or(&[], |headers| &headers.list)
     }
 
     pub(crate) fn set_provider_header(&mut self, name: &str, value: &str) -> Result<(), Refused> {
         let (name, value) = (provider_header(name)?, header_value(value)?);
-        let at = self.provider_headers.position(|there| *there == name);
-        self.provider_headers.set(at, || name, value)
+        let headers = self.provider_headers.get_or_insert_default();
+        let at = headers.position(|there| *there == name);
+        headers.set(at, || name, value)
     }
 
     /// Keeps the changes of the current call.
     pub(crate) fn commit(&mut self) {
         self.values.commit();
         self.response_headers.commit();
-        self.provider_headers.commit();
+        self.provider_headers.iter_mut().for_each(|headers| headers.commit());
     }
 
     /// Undoes the changes of the current call.
     pub(crate) fn roll_back(&mut self) {
         self.values.roll_back();
         self.response_headers.roll_back();
-        self.provider_headers.roll_back();
+        self.provider_headers.iter_mut().for_each(|headers| headers.roll_back());
     }
 }
 
@@ -258,8 +259,8 @@ pub(crate) struct RequestContext {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The request's headers, credentials redacted.
     pub(crate) headers: Arc<HeaderMap>,
-    /// The headers of the provider's answer to this attempt, credentials redacted.
-    pub(crate) provider_headers: HeaderMap,
+    /// The headers of the provider's answer to this attempt.
+    pub(crate) provider_headers: Option<Box<HeaderMap>>,
     client: Option<IpAddr>,
     /// The address of the client as text, once a plugin has asked for it.
     client_text: OnceLock<Box<str>>,
@@ -294,7 +295,7 @@ impl RequestContext {
             is_streaming,
             identity,
             headers,
-            provider_headers: HeaderMap::new(),
+            provider_headers: None,
             client,
             client_text: OnceLock::new(),
             started,
@@ -305,6 +306,13 @@ impl RequestContext {
             collected: Collected::default(),
             read_only: false,
         }
+    }
+
+    /// Returns a header of the provider's answer to this attempt, credentials redacted.
+    pub(crate) fn provider_header(&self, name: &str) -> Option<&str> {
+        let value = self.provider_headers.as_deref()?.get(name)?;
+        let is_credential = REDACTED_HEADERS.iter().any(|it| it.eq_ignore_ascii_case(name));
+        if is_credential { Some(REDACTED) } else { value.to_str().ok() }
     }
 
     /// Returns the address of the client.
@@ -320,12 +328,14 @@ impl RequestContext {
     }
 }
 
+const REDACTED: &str = "[redacted]";
+
 /// Replaces the values of credential headers by `[redacted]`, for plugins and logs.
 pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
     let is_credential = |name: &&HeaderName| REDACTED_HEADERS.contains(&name.as_str());
     let credentials: Vec<_> = headers.keys().filter(is_credential).cloned().collect();
     for name in credentials {
-        headers.insert(name, HeaderValue::from_static("[redacted]"));
+        headers.insert(name, HeaderValue::from_static(REDACTED));
     }
     headers
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use llmux_abi::Usage;
 
 use super::{
     body::Body,
     config::PipelineConfig,
-    context::{Collected, RequestContext, redacted},
+    context::{Collected, RequestContext},
     head::Head,
     report::{AnsweredBy, AttemptReport, Later},
     states::States,
@@ -70,7 +69,7 @@ impl InFlight {
         self.answered_by = AnsweredBy::default();
         // No provider has been called (rule X5).
         self.context.deployment = None;
-        self.context.provider_headers = HeaderMap::new();
+        self.context.provider_headers = None;
     }
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
@@ -108,7 +107,7 @@ impl InFlight {
     pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
         let upstream = self.shared.upstream.clone();
         let Answer { content, headers } = upstream.send(self.upstream_call()?).await?;
-        self.context.provider_headers = redacted(headers);
+        self.context.provider_headers = headers;
         Ok(content)
     }
 
@@ -116,7 +115,7 @@ impl InFlight {
     pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
         let Answer { content, headers } = upstream.stream(self.upstream_call()?).await?;
-        self.context.provider_headers = redacted(headers);
+        self.context.provider_headers = headers;
         Ok(content)
     }
 

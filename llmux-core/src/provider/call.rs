@@ -7,7 +7,7 @@ use std::{pin::Pin, sync::Arc};
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{Endpoint, document::Document, error::Error};
 
@@ -22,13 +22,13 @@ pub struct Call {
     /// The request's id, sent as `x-request-id`.
     pub request_id: Arc<str>,
     /// The headers that plugins have set for the provider. Credentials and what frames a message are never among them.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Call {
     /// A call of an endpoint with a body.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>, request_id: impl Into<Arc<str>>) -> Self {
-        Self { endpoint, body: body.into(), request_id: request_id.into(), headers: HeaderMap::new() }
+        Self { endpoint, body: body.into(), request_id: request_id.into(), headers: Vec::new() }
     }
 }
 
@@ -38,20 +38,20 @@ impl Call {
 pub struct Answer<T> {
     /// The content: a document, or the events of a stream.
     pub content: T,
-    /// The headers. Plugins can read them, credentials redacted.
-    pub headers: HeaderMap,
+    /// The headers, if there are any. Plugins can read them, except credentials.
+    pub headers: Option<Box<HeaderMap>>,
 }
 
 impl<T> Answer<T> {
     /// An answer with headers.
     pub fn new(content: T, headers: HeaderMap) -> Self {
-        Self { content, headers }
+        Self { content, headers: (!headers.is_empty()).then(|| headers.into()) }
     }
 }
 
 impl<T> From<T> for Answer<T> {
     fn from(content: T) -> Self {
-        Self::new(content, HeaderMap::new())
+        Self { content, headers: None }
     }
 }
 

@@ -56,7 +56,7 @@ impl Router {
             let body = document.to_bytes();
             *sent = Some(document);
             for retry in 0.. {
-                let headers = headers.iter().cloned().collect();
+                let headers = headers.to_vec();
                 let call = Call { endpoint, body: body.clone(), request_id: request_id.clone(), headers };
                 let answered = cancel.guard(send(&*deployment.provider, call)).await?;
                 let error = match answered {

@@ -91,6 +91,10 @@ async fn headers_to_and_from_the_provider(kind: Kind) {
     for _ in 0..2 {
         client.send(chat("m")).await.result.expect("an answer");
     }
+    let failed =
+        client.plugins().list().into_iter().filter(|info| info.hooks.iter().any(|hook| hook.failures > 0));
+    let mut failed: Vec<_> = failed.map(|info| info.name).collect();
+    failed.sort();
     world.finish(&client).await;
     for sent in upstream.requests() {
         let header = |name: &str| sent.header(name);
@@ -102,10 +106,6 @@ async fn headers_to_and_from_the_provider(kind: Kind) {
         assert_eq!(world.count(&format!("a.{hook} provider_header:X-Quota = 7")), 2);
         assert_eq!(world.count(&format!("a.{hook} provider_header:set-cookie = [redacted]")), 1);
     }
-    let failed =
-        client.plugins().list().into_iter().filter(|info| info.hooks.iter().any(|hook| hook.failures > 0));
-    let mut failed: Vec<_> = failed.map(|info| info.name).collect();
-    failed.sort();
     let expected = ["late", "refused-0", "refused-1", "refused-2", "refused-3", "refused-4", "undone"];
     assert_eq!(failed, expected, "each of them got an error");
 }

@@ -82,10 +82,7 @@ pub enum LibraryError {
         plugin: Version,
     },
     /// The plugin does not work without a service that this host does not offer.
-    #[error(
-        "needs the host's service `{}`, which this host does not offer; use a newer host",
-        brief(service)
-    )]
+    #[error("needs {} of the host, which this host does not offer; use a newer host", brief(service))]
     Needs {
         /// Name of the service.
         service: String,
