@@ -1,6 +1,6 @@
-//! Arguments of `llmux plugin try` and `llmux plugin bench`: their flags and help.
+//! Arguments of `llmux plugin new`, `llmux plugin try` and `llmux plugin bench`: their flags and help.
 //!
-//! The program's command line contains them. The two commands read them.
+//! The program's command line contains them. The three commands read them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,6 +8,26 @@ use clap::{Args, ValueEnum};
 use llmux_core::Endpoint;
 use llmux_terminal::json_object;
 use serde_json::Value;
+
+/// Create the crate of a plugin, with a test, in a new folder
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  llmux plugin new my-plugin
+  llmux plugin new my-plugin --description 'Masks phone numbers' --llmux ../llmux
+
+The crate depends on llmux-abi, and its tests on llmux-core and llmux-testing. --llmux names their place: the folder of
+LLMux's sources, a git URL, or a version on crates.io. The default is the version of a released `llmux`; for any other
+`llmux` it is the git repository.")]
+pub struct NewArgs {
+    /// Name of the plugin, of its crate and of the folder: words of a-z and 0-9 with `-` between them
+    pub(crate) name: String,
+    /// Description in one line
+    #[arg(long, value_name = "TEXT", default_value = "Signs every answer")]
+    pub(crate) description: String,
+    /// Place of LLMux's crates [default: see below]
+    #[arg(long, value_name = "FOLDER|GIT-URL|VERSION")]
+    pub(crate) llmux: Option<String>,
+}
 
 /// Run a library on sample requests, without a server, and show what it did to them
 #[derive(Debug, Args)]

@@ -1,8 +1,10 @@
-//! Builds libraries and programs of this repository with cargo, beside the running test and in its profile.
+//! Builds libraries and programs with cargo, beside the running test and in its profile: those of this repository, and
+//! the library of the crate under test.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use serde_json::Value;
@@ -37,7 +39,33 @@ pub fn without_package(mut command: Command) -> Command {
     command
 }
 
-/// A build of packages of this repository.
+/// Returns the library of the crate under test, and builds it if necessary, once in each process.
+///
+/// The build has the features that a release build has: those of `dev-dependencies`, which cargo adds to the crates of a
+/// test, are absent. Therefore it has a folder of its own in the target folder.
+///
+/// # Panics
+///
+/// If cargo did not start the test, if the build fails, or if the crate is not built as a library to load.
+pub fn this_library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR")
+            .expect("the test knows its crate only if cargo starts it: run it with `cargo test`");
+        let folder = Path::new(&folder).canonicalize().expect("the crate's folder");
+        let mut build = Build::new(&folder);
+        build.command.arg("--lib");
+        let is_ours = |artifact: &Artifact| {
+            artifact.package.canonicalize().is_ok_and(|package| package == folder)
+                && is_library(&artifact.path)
+        };
+        let library = build.apart("this-library").artifacts().into_iter().find(is_ours);
+        let advice = "write `crate-type = [\"cdylib\", \"rlib\"]` below `[lib]` of Cargo.toml";
+        library.unwrap_or_else(|| panic!("the crate has no library to load: {advice}")).path
+    })
+}
+
+/// A build of packages.
 pub struct Build {
     command: Command,
     target: PathBuf,
@@ -48,35 +76,38 @@ pub struct Build {
 pub struct Artifact {
     /// Name of its crate.
     pub name: String,
+    /// Folder of its package.
+    pub package: PathBuf,
     /// Its path.
     pub path: PathBuf,
 }
 
 impl Build {
-    /// Returns a build of a package.
+    /// Returns a build of a package of this repository.
     pub fn package(package: &str) -> Self {
         Self::packages([package.to_owned()])
     }
 
-    /// Returns a build of several packages.
+    /// Returns a build of several packages of this repository.
     pub fn packages(packages: impl IntoIterator<Item = String>) -> Self {
-        let mut build = Self::new();
+        let mut build = Self::new(root());
         for package in packages {
             build.command.args(["--package", &package]);
         }
         build
     }
 
-    /// Returns a build of all packages with all features.
+    /// Returns a build of all packages of this repository with all features.
     pub fn workspace() -> Self {
-        let mut build = Self::new();
+        let mut build = Self::new(root());
         build.command.args(["--workspace", "--all-features"]);
         build
     }
 
-    fn new() -> Self {
+    /// Returns a build of the package in a folder, or of the default packages of a workspace.
+    fn new(folder: &Path) -> Self {
         let mut command = cargo();
-        command.args(["build", "--quiet", "--locked", "--message-format=json"]).current_dir(root());
+        command.args(["build", "--quiet", "--locked", "--message-format=json"]).current_dir(folder);
         Self { command, target: target() }
     }
 
@@ -138,7 +169,8 @@ fn artifact(message: &Value) -> Option<Artifact> {
     let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let mut libraries = files.map(PathBuf::from).filter(|path| is_library(path));
     let path = libraries.next().or_else(|| message["executable"].as_str().map(PathBuf::from))?;
-    Some(Artifact { name, path })
+    let package = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    Some(Artifact { name, package, path })
 }
 
 fn is_library(path: &Path) -> bool {

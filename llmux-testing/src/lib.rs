@@ -10,7 +10,8 @@
 //! | an HTTP server on a real socket, misbehavior included | [`ScriptedServer`], [`ScriptedResponse`] |
 //! | a running `llmux`, and its command line | [`Server`], [`program`], [`http`] |
 //! | the log of this thread | [`Capture`] |
-//! | libraries and programs, built by cargo | [`Build`] |
+//! | the library of the crate under test | [`this_library`] |
+//! | libraries and programs of LLMux, built by cargo | [`Build`] |
 //! | code blocks of the documents | [`blocks`] |
 //!
 //! The crate uses the public API of `llmux-core` only. Nothing of LLMux depends on it, except the tests and the
@@ -28,7 +29,7 @@ mod response;
 mod server;
 pub mod turn;
 
-pub use build::Build;
+pub use build::{Build, this_library};
 pub use harness::{Harness, HarnessBuilder, HarnessReply, Log};
 pub use logs::Capture;
 pub use program::Server;

@@ -1,11 +1,12 @@
-//! The template, as its users have it: the commands of the generated README, as printed, in a folder outside of the
-//! repository, with the real `cargo-generate`, and a running `llmux` to load the result into.
+//! The template, as its users have it: the commands of the README that `llmux plugin new` writes, as printed, in a folder
+//! outside of the repository, and a running `llmux` to load the result into. The real `cargo-generate` writes the same.
 #![cfg(unix)]
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -30,26 +31,22 @@ fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Returns the search path of programs, with `cargo-generate` and `llmux` on it.
+/// Returns the search path of programs, with these folders first.
+fn search_path(folders: &[&Path]) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = folders.iter().map(|folder| folder.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(all).expect("a path")
+}
+
+/// Returns the search path of programs, with `cargo-generate` on it.
 fn path_of_programs() -> OsString {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let ours = [tools.join("bin"), program().parent().expect("a folder").to_owned()];
-    let path = std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path))).expect("a path");
+    let path = search_path(&[&tools.join("bin")]);
     let found = Command::new("cargo-generate").env("PATH", &path).arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
-        run(cargo()
-            .args([
-                "install",
-                "--quiet",
-                "--debug",
-                "--locked",
-                "cargo-generate",
-                "--version",
-                VERSION,
-                "--root",
-            ])
-            .arg(&tools));
+        let arguments =
+            ["install", "--quiet", "--debug", "--locked", "cargo-generate", "--version", VERSION, "--root"];
+        run(cargo().args(arguments).arg(&tools));
     }
     path
 }
@@ -69,28 +66,66 @@ fn commands(readme: &Path) -> Vec<String> {
     block.lines().map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_acts() {
+/// Returns the text of every file below a folder, by its name.
+fn texts(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for path in fs::read_dir(next).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(&path).expect("text");
+                found.insert(path.strip_prefix(folder).expect("below it").to_owned(), text);
+            }
+        }
+    }
+    found
+}
+
+/// Runs `llmux plugin new` in a folder. Returns its output.
+fn new_plugin(folder: &Path, arguments: &[&str]) -> String {
+    let mut llmux = Command::new(program());
+    run(llmux.args(["plugin", "new"]).args(arguments).current_dir(folder))
+}
+
+#[test]
+fn cargo_generate_writes_the_files_that_plugin_new_writes() {
     let path = path_of_programs();
+    let places = [root().to_str().expect("UTF-8"), "https://example.com/llmux", "0.2"];
+    for llmux in places {
+        let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        run(cargo()
+            .env("PATH", &path)
+            .current_dir(one.path())
+            .args(["generate", "--name", "my-2nd-signer", "--vcs", "none", "--silent", "--path"])
+            .arg(root().join("llmux-devtools/plugin-template"))
+            .args(["-d", "description=Signs everything", "-d"])
+            .arg(format!("llmux={llmux}")));
+        new_plugin(other.path(), &["my-2nd-signer", "--description", "Signs everything", "--llmux", llmux]);
+        assert_eq!(texts(one.path()), texts(other.path()));
+    }
+}
+
+#[tokio::test]
+async fn every_command_of_a_new_readme_works_as_printed_and_the_plugin_acts() {
     let first = tempfile::tempdir().expect("a folder");
-    run(cargo()
-        .env("PATH", &path)
-        .current_dir(first.path())
-        .args(["generate", "--name", "my-signer", "--vcs", "none", "--silent", "--path"])
-        .arg(root().join("plugin-template"))
-        .args(["-d", "description=Signs every answer", "-d"])
-        .arg(format!("llmux={}", root().display())));
+    let llmux = root().to_str().expect("UTF-8");
+    let next = new_plugin(first.path(), &["my-signer", "--llmux", llmux]);
     let readme = first.path().join("my-signer/README.md");
     let commands = commands(&readme);
     let library =
         format!("target/release/{}my_signer{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let (try_it, load) = (format!("llmux plugin try {library}"), format!("llmux plugin load {library}"));
-    assert!(commands[0].starts_with("cargo generate "), "{commands:?}");
+    assert!(commands[0].starts_with("llmux plugin new my-signer "), "{commands:?}");
     assert_eq!(commands[1..], ["cd my-signer", "cargo test", "cargo build --release", &try_it, &load]);
+    let printed: Vec<_> = next.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert_eq!(printed, commands[1..], "{next}");
 
     // As printed, in an empty folder.
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start().await;
+    let path = search_path(&[program().parent().expect("a folder")]);
     let shell = |folder: &Path, command: &str| {
         let mut shell = without_package(Command::new("sh"));
         shell.args(["-c", command]).current_dir(folder).stdin(Stdio::null()).env("PATH", &path);
@@ -100,9 +135,9 @@ async fn every_command_of_a_generated_readme_works_as_printed_and_the_plugin_act
     shell(folder.path(), &commands[0]);
     let project = folder.path().join("my-signer");
     assert_eq!(
-        fs::read_to_string(project.join("README.md")).expect("a README"),
-        fs::read_to_string(&readme).expect("a README"),
-        "the printed command generates the same again"
+        texts(&project),
+        texts(&first.path().join("my-signer")),
+        "the printed command writes the same again"
     );
     let code = fs::read_to_string(project.join("src/lib.rs")).expect("a file");
     assert!(code.lines().count() <= 40 && !code.contains("{{"), "{code}");

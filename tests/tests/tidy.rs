@@ -27,6 +27,9 @@ const VAGUE: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "misc"
 /// Extensions of the files whose text is checked.
 const TEXTS: [&str; 7] = ["rs", "md", "toml", "yml", "json", "supp", "http"];
 
+/// Scripts whose text is checked.
+const SCRIPTS: [&str; 4] = [".ci/run", ".ci/full", ".ci/compilers", ".ci/aarch64"];
+
 /// The text of a file.
 fn text(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -91,7 +94,7 @@ fn nothing_names_the_machine_that_it_was_written_on() {
         ["registry.", "npmjs.org"],
     ]
     .map(|parts| parts.concat());
-    let all = TEXTS.iter().flat_map(|extension| files(extension)).chain([".ci/run".to_owned()]);
+    let all = TEXTS.iter().flat_map(|extension| files(extension)).chain(SCRIPTS.map(str::to_owned));
     for file in all {
         for (at, line) in text(&file).lines().enumerate() {
             let named = refused.iter().find(|name| line.contains(&***name));
@@ -105,4 +108,37 @@ fn ci_runs_the_readmes_test_command() {
     let (readme, ci) = (text("README.md"), text(".ci/run"));
     let command = "\ncargo test --workspace --all-features --locked\n";
     assert!(readme.contains(command) && ci.contains(command), "both say {command}");
+}
+
+#[test]
+fn every_published_package_has_what_a_registry_asks_for() {
+    let release = text("CONTRIBUTING.md");
+    let mut published = 0;
+    for manifest in files("toml") {
+        let content = text(&manifest);
+        let is_member = manifest.ends_with("/Cargo.toml") && content.contains("\nversion.workspace = true\n");
+        if !is_member || content.contains("\npublish = false\n") {
+            continue;
+        }
+        for key in [
+            "description = ",
+            "readme = ",
+            "keywords = ",
+            "categories = ",
+            "license.workspace = ",
+            "rust-version.workspace = ",
+        ] {
+            assert!(content.contains(&format!("\n{key}")), "{manifest} lacks `{key}`");
+        }
+        let folder = manifest.trim_end_matches("Cargo.toml");
+        for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            let theirs = fs::read_to_string(root().join(folder).join(license)).ok();
+            assert_eq!(theirs.as_deref(), Some(&*text(license)), "{folder}{license} is the text at the root");
+        }
+        let name = content.split("name = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a name");
+        assert!(text(&format!("{folder}README.md")).starts_with(&format!("# {name}\n")), "{folder}README.md");
+        assert!(release.contains(&format!("`{name}`")), "CONTRIBUTING.md lists {name}");
+        published += 1;
+    }
+    assert!(published > 10, "only {published} packages were found");
 }

@@ -140,7 +140,7 @@ fn build() -> (TempDir, HashMap<String, PathBuf>) {
     let built = Build::packages(Builtin::ALL.map(Builtin::package)).apart("libraries").artifacts();
     // Cargo reports the libraries of procedural macros, too.
     let plugins = built.into_iter().filter(|built| built.name.starts_with("llmux_plugin_"));
-    let copies = plugins.map(|Artifact { name, path }| {
+    let copies = plugins.map(|Artifact { name, path, .. }| {
         let copy = folder.path().join(path.file_name().expect("a file"));
         // A host reads and hashes the whole file at every load.
         copy_stripped(&path, &copy);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use llmux_devtools::{BenchArgs, TryArgs};
+use llmux_devtools::{BenchArgs, NewArgs, TryArgs};
 use llmux_terminal::json_object;
 use serde_json::Value;
 
@@ -23,6 +23,7 @@ const DEFAULT_TIMEOUT: u64 = 60;
   llmux serve                                   serve the offline `echo` provider on 127.0.0.1:8080
   llmux serve --config llmux.toml               serve with this configuration
   llmux chat 'Say hello'                        one request, no server
+  llmux plugin new mine                         create the crate of a plugin
   llmux plugin inspect ./libmine.so             show a library's manifest; none of its code runs
   llmux plugin try ./libmine.so                 run a library on sample requests, no server
   llmux plugin load ./libmine.so                load a library into the running server")]
@@ -137,11 +138,12 @@ pub(crate) struct Reload {
     pub(crate) json: bool,
 }
 
-/// Inspect plugins in files, and change those of a running server
+/// Create and inspect plugins, and change those of a running server
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 #[command(after_help = "Examples:
   llmux plugin list
+  llmux plugin new mine
   llmux plugin inspect ./libmine.so
   llmux plugin try ./libmine.so --config '{\"limit\": 10}'
   llmux plugin bench ./libmine.so
@@ -222,6 +224,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         #[arg(long)]
         json: bool,
     },
+    New(NewArgs),
     Try(TryArgs),
     Bench(BenchArgs),
     /// Load a plugin into a running server

@@ -1,11 +1,11 @@
 //! `llmux plugin …`: dispatches its subcommands, and runs those that change or list the plugins of a server.
 //!
-//! Deliberately absent: the subcommands that inspect files, which are in `plugin_files`, and `try` and `bench`, which are
-//! `llmux-devtools`'.
+//! Deliberately absent: the subcommands that inspect files, which are in `plugin_files`, and `new`, `try` and `bench`, which
+//! are `llmux-devtools`'.
 
 use std::path::Path;
 
-use llmux_devtools::{bench_plugin, try_plugin};
+use llmux_devtools::{bench_plugin, new_plugin, try_plugin};
 use llmux_terminal::{CliError, Result, Tone};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -28,6 +28,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Verify { file, sha256, keys, trial, json } => {
             plugin_files::verify(&file, sha256, &keys, trial, json).await
         }
+        PluginCommand::New(options) => new_plugin(&options),
         PluginCommand::Try(options) => try_plugin(options).await,
         PluginCommand::Bench(options) => bench_plugin(options).await,
         PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {

@@ -19,6 +19,7 @@ mod guards;
 mod hostile;
 mod kills;
 mod local_tokens;
+mod new_plugin;
 mod origins;
 mod output;
 mod owners;

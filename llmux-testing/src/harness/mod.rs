@@ -55,7 +55,7 @@ pub use logs::Log;
 use reply::Answer;
 pub use reply::HarnessReply;
 
-use crate::{logs::Capture, provider::ScriptedProvider, turn::Turn};
+use crate::{build::this_library, logs::Capture, provider::ScriptedProvider, turn::Turn};
 
 /// Model that a harness serves. Requests that name no model get it.
 pub const MODEL: &str = "test-model";
@@ -125,6 +125,16 @@ impl Harness {
     /// If the library cannot be loaded, or the plugin does not start with this configuration, with the reason.
     pub async fn library(path: impl Into<PathBuf>, config: impl Serialize) -> Self {
         Self::builder().library(path, config).build().await
+    }
+
+    /// Returns a harness with the plugin of the crate under test, as a compiled library. Cargo builds it at the first call
+    /// ([`this_library`]).
+    ///
+    /// # Panics
+    ///
+    /// If the library cannot be built or loaded, or the plugin does not start with this configuration, with the reason.
+    pub async fn this_library(config: impl Serialize) -> Self {
+        Self::library(this_library(), config).await
     }
 
     /// Returns a builder, for several plugins, instances made by hand, and settings.
