@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 19] = [
+const CRATES: [Crate; 20] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
@@ -68,6 +68,7 @@ const CRATES: [Crate; 19] = [
     twisted("llmux-twice", link_another),
     twisted("llmux-no-plugin", export_nothing),
     twisted("llmux-lacking", |source| (calls(source, "llmux_nowhere"), "")),
+    twisted("llmux-needy", |source| (calls(source, "llmux_dep"), "")),
     twisted("llmux-twin-1", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 1), "")),
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
@@ -152,6 +153,12 @@ impl Fixtures {
         self.built.with_file_name("whole").join(name)
     }
 
+    /// Returns the guard as an archive, for [`native::link`](crate::native::link). It calls the function `llmux_dep`, which
+    /// returns a number, and sets the result as the header `x-symbol`.
+    pub fn needy(&self) -> PathBuf {
+        self.built.join("libllmux_needy.a")
+    }
+
     /// Copies the initializer's library to this path. The copy writes to this file when it is mapped.
     ///
     /// # Panics
@@ -192,6 +199,11 @@ impl Fixtures {
             &workspace,
             &["rustc", "--package", "llmux-whole", "--lib", "--crate-type", "cdylib", "--profile", "whole"],
         );
+        cargo(
+            folder,
+            &workspace,
+            &["rustc", "--package", "llmux-needy", "--lib", "--crate-type", "staticlib"],
+        );
         built
     }
 }
@@ -216,8 +228,10 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     let root = root();
     let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
     let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let default: Vec<&String> =
-        names.iter().filter(|name| !["aborting", "whole"].iter().any(|apart| name.contains(apart))).collect();
+    let default: Vec<&String> = names
+        .iter()
+        .filter(|name| !["aborting", "whole", "needy"].iter().any(|apart| name.contains(apart)))
+        .collect();
     let default = default.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     write(
         &workspace.join("Cargo.toml"),

@@ -18,6 +18,7 @@ pub use library::{
     inspect::{Check, InspectedLibrary},
     load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy},
+    needs::LibraryNeeds,
     signature::{SignatureState, TrustedKey},
     trial::{TrialProgram, trial_load},
     verify::{VerifiedLibrary, VerifyOptions, verify},

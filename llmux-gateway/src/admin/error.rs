@@ -54,6 +54,8 @@ pub(crate) fn library_code(error: &LibraryError) -> &'static str {
         LibraryError::PanicAborts => "panic_aborts",
         LibraryError::AbiMismatch { .. } => "abi_mismatch",
         LibraryError::Segments(_) => "invalid_segments",
+        LibraryError::MissingLibrary { .. } => "missing_library",
+        LibraryError::MissingVersion { .. } => "missing_version",
         LibraryError::Copy(_) => "copy_failed",
         LibraryError::NoTrial(_) => "no_trial",
         LibraryError::Trial(_) => "trial_failed",

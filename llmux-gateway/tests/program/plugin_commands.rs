@@ -57,6 +57,16 @@ async fn files_are_looked_at_without_a_server() {
     let (code, out, _) = run(&["plugin", "inspect", "--json", system_prompt()]).await;
     let json: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &json["manifest"]["name"]), (Some(0), &Value::from("system-prompt")));
+    if cfg!(target_os = "linux") {
+        let libraries = json["needs"]["libraries"].as_array().expect("a list");
+        assert!(libraries.contains(&"libc.so.6".into()), "{json}");
+        for command in ["inspect", "verify"] {
+            let (_, out, _) = run(&["plugin", command, system_prompt()]).await;
+            for shown in ["libc.so.6 (GLIBC_2.", "runpath", "static tls", "llmux_plugin_"] {
+                assert!(out.contains(shown), "{command} does not show {shown}: {out}");
+            }
+        }
+    }
 
     let (code, out, _) = run(&["plugin", "verify", system_prompt()]).await;
     assert_eq!(code, Some(0), "{out}");

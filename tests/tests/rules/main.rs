@@ -14,6 +14,7 @@ mod images;
 mod initializers;
 mod libraries;
 mod mapping;
+mod needs;
 mod order;
 mod panics;
 mod pipeline;

@@ -84,6 +84,39 @@ pub enum LibraryError {
     /// The parts that the system's loader reads are false.
     #[error("its segments are damaged: {}", brief(.0))]
     Segments(String),
+    /// A library that it needs is not on this machine.
+    #[error(
+        "needs `{}`{}, which is neither in the folders of the system's loader nor in those that the library or \
+         LD_LIBRARY_PATH names ({}); install it, or name its folder in an absolute RUNPATH or in LD_LIBRARY_PATH",
+        brief(library), through(by), if folders.is_empty() { "none" } else { folders }
+    )]
+    MissingLibrary {
+        /// Name of the missing library.
+        library: String,
+        /// Name of the needed library that needs it; `None` if the plugin's own library does.
+        by: Option<String>,
+        /// Folders that were searched besides those of the system.
+        folders: String,
+    },
+    /// A library that it needs is here in a version that is too old.
+    #[error(
+        "needs `{}` of `{}`{}, which the library on this machine does not define{}; build it on a system that is as old as \
+         this one, or update this one",
+        brief(version),
+        brief(library),
+        through(by),
+        newest_is(newest)
+    )]
+    MissingVersion {
+        /// Name of the needed library.
+        library: String,
+        /// Name of the needed library that needs the version; `None` if the plugin's own library does.
+        by: Option<String>,
+        /// Name of the version.
+        version: String,
+        /// Newest version of glibc here, if the version is one of glibc.
+        newest: Option<String>,
+    },
     /// The private copy could not be made.
     #[error("cannot be copied to the host's private folder: {0}")]
     Copy(#[source] io::Error),
@@ -151,6 +184,14 @@ pub(super) fn escaped(text: &str, most: usize) -> String {
         }
     }
     escaped
+}
+
+fn through(by: &Option<String>) -> String {
+    by.as_ref().map(|by| format!(" (for `{}`)", brief(by))).unwrap_or_default()
+}
+
+fn newest_is(newest: &Option<String>) -> String {
+    newest.as_ref().map(|newest| format!(" (its newest is `{}`)", brief(newest))).unwrap_or_default()
 }
 
 fn advice(host: &Version, plugin: &Version) -> &'static str {

@@ -11,7 +11,9 @@ use super::{
     error::LibraryError,
     file,
     inspect::InspectedLibrary,
+    lookup,
     manifest::{Manifest, PanicStrategy},
+    needs::LibraryNeeds,
     object_file, segments,
     signature::{self, SignatureState, TrustedKey},
 };
@@ -116,7 +118,9 @@ pub(in crate::plugins) fn examine(
     let sha256 = sha256(&bytes);
     seen.size = Some(bytes.len() as u64);
     seen.sha256 = Some(sha256.clone());
-    match check_bytes(&path, &bytes, &sha256, options) {
+    seen.needs = segments::read_image(&bytes).map(|image| LibraryNeeds::read(&image));
+    let checked = check_bytes(&path, &bytes, &sha256, options);
+    match checked.and_then(|checked| check_needs(seen.needs.as_ref(), options).map(|()| checked)) {
         Ok((manifest, signature)) => {
             seen.manifest = Some(manifest.clone());
             seen.signature = Some(signature.clone());
@@ -152,6 +156,11 @@ fn check_bytes(
     segments::check(bytes)?;
     segments::check_entry(bytes, &manifest.entry)?;
     Ok((manifest, signature))
+}
+
+/// Checks that this machine has what the library needs.
+fn check_needs(needs: Option<&LibraryNeeds>, options: &VerifyOptions) -> Result<(), LibraryError> {
+    needs.map_or(Ok(()), |needs| lookup::check(needs, options.max_size))
 }
 
 /// Checks that this host can load a plugin of this manifest.
