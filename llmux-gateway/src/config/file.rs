@@ -168,6 +168,8 @@ pub(crate) struct Plugins {
     /// Instances without which the server is not ready.
     pub(crate) required: Vec<String>,
     pub(crate) max_retired_images: Option<u64>,
+    /// Folder of the private copies of libraries.
+    pub(crate) copy_dir: Option<PathBuf>,
     /// Whether each library is first loaded in a child process. Default: true.
     pub(crate) trial: Option<bool>,
     #[serde(with = "humantime_serde")]

@@ -141,7 +141,7 @@ async fn a_server_that_cannot_load_an_autoloaded_guard_is_not_ready() {
     let mut command = serve(&folder, "");
     command.args(["--plugin-dir", &dir]).env("TMPDIR", &nowhere);
     let server = Server::of(command, folder).await;
-    is_not_ready(&server, &[&nowhere, "TMPDIR"]).await;
+    is_not_ready(&server, &[&nowhere, "copy_dir", "TMPDIR", "noexec"]).await;
     // A plugin that does not fail closed is missed by nobody.
     drop_in(plugins.path(), "libedition", &edition("one"));
     until("the other library is refused", async || ready(&server).await == 200).await;

@@ -9,7 +9,6 @@ use std::{
 
 use llmux_abi::raw::plugin::PluginModuleRef;
 use semver::Version;
-use tempfile::TempPath;
 use tokio::{
     task::{AbortHandle, spawn_blocking},
     time::timeout,
@@ -19,7 +18,7 @@ use super::{
     error::{LibraryError, shown},
     inspect::InspectedLibrary,
     manifest::Manifest,
-    private_copy::Copies,
+    private_copy::{Copies, PrivateCopy},
     trial::{INITIALIZERS_TIMEOUT, TrialProgram},
     verify::{VerifiedLibrary, VerifyOptions, examine},
 };
@@ -66,6 +65,8 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) plugin: Option<&'a str>,
     /// The number of retired images from which on loading is refused.
     pub(in crate::plugins) max_retired_images: u64,
+    /// Folder below which the private copy is made; `None` for the folder for temporary files.
+    pub(in crate::plugins) copy_dir: Option<&'a Path>,
     /// Program of the trial load; `None` for no trial.
     pub(in crate::plugins) trial: Option<&'a TrialProgram>,
 }
@@ -119,7 +120,7 @@ impl Loader {
         &mut self,
         request: LoadRequest<'_>,
     ) -> Result<LoadedLibrary, LoadError> {
-        let LoadRequest { path, options, plugin, max_retired_images: max, trial } = request;
+        let LoadRequest { path, options, plugin, max_retired_images: max, copy_dir, trial } = request;
         if self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(LoadError::TooManyRetired { max });
         }
@@ -142,17 +143,18 @@ impl Loader {
             let (expected, found) = (expected.to_owned(), found.clone());
             return Err(LoadError::OtherPlugin { path, expected, found });
         }
-        let copies = self.copies.clone();
+        let (copies, copy_dir) = (self.copies.clone(), copy_dir.map(Path::to_owned));
         let copied = spawn_blocking(move || {
-            let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
-            (library, copy.and_then(TempPath::try_from_path))
+            let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
+            let copy = copies.write(&library, copy_dir.as_deref());
+            (library, copy)
         });
         let (library, copy) = copied.await.map_err(|_| panicked())?;
         let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
         if let Some(program) = trial
             && !self.passed.contains(&library.sha256)
         {
-            program.run(&copy, &library.manifest.entry).await.map_err(refused)?;
+            program.run(copy.path(), &library.manifest.entry).await.map_err(refused)?;
             self.passed.insert(library.sha256.clone());
         }
         let (plugin, sha256) = (&library.manifest.name, &library.sha256);
@@ -181,7 +183,7 @@ impl Loader {
 /// Loads a library and runs its initializers. Not called on the request path.
 fn load(
     library: VerifiedLibrary,
-    copy: TempPath,
+    copy: PrivateCopy,
     generation: u64,
     shared: &Arc<HostShared>,
     retired: &Arc<Retired>,
@@ -189,7 +191,7 @@ fn load(
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
     let opened = library::open(
-        &copy,
+        copy.path(),
         (&library.manifest.entry, &library.manifest.abi.to_string()),
         library.bytes.len() as u64,
         retired,
@@ -203,8 +205,7 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
-    // It keeps its name until the process ends: debuggers, profilers and backtraces read symbols from the file.
-    let _ = copy.keep();
+    copy.keep();
     library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
     Ok(LoadedLibrary {
         image,

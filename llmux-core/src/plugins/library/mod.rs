@@ -3,6 +3,7 @@
 //! `registry` calls these modules, and `report` describes what they return. Deliberately absent: instances, and any
 //! decision about which plugins run.
 
+mod copy_folder;
 pub(super) mod discover;
 pub(super) mod error;
 mod file;

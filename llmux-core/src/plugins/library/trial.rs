@@ -126,11 +126,11 @@ impl TrialProgram {
         let checked = spawn_blocking(move || {
             let library = verify(&path, &options)?;
             let mut copies = Copies::default();
-            let copy = copies.write(&library).map_err(LibraryError::Copy)?;
+            let copy = copies.write(&library, None).map_err(LibraryError::Copy)?;
             Ok((library, copies, copy))
         });
         let (library, _copies, copy) = checked.await.map_err(|_| failed("the check panicked"))??;
-        self.run(&copy, &library.manifest.entry).await?;
+        self.run(copy.path(), &library.manifest.entry).await?;
         Ok(library)
     }
 
