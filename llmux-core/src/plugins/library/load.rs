@@ -41,6 +41,8 @@ pub(in crate::plugins) struct LoadedLibrary {
     pub(in crate::plugins) module: PluginModuleRef,
     pub(in crate::plugins) generation: u64,
     pub(in crate::plugins) image: Arc<Image>,
+    /// True if the private copy is held in memory.
+    pub(in crate::plugins) in_memory: bool,
 }
 
 /// Reasons why a library was not loaded.
@@ -190,8 +192,17 @@ fn load(
 ) -> Result<LoadedLibrary, LoadError> {
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
+    let (copied, in_memory) = (copy.path().to_owned(), copy.is_in_memory());
+    // From here on, an image can have the path of the descriptor, also if the library is refused.
+    let copy = match in_memory {
+        true => {
+            copy.keep();
+            None
+        }
+        false => Some(copy),
+    };
     let opened = library::open(
-        copy.path(),
+        &copied,
         (&library.manifest.entry, &library.manifest.abi.to_string()),
         library.bytes.len() as u64,
         retired,
@@ -205,10 +216,11 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
-    copy.keep();
+    copy.map(PrivateCopy::keep);
     library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
     Ok(LoadedLibrary {
         image,
+        in_memory,
         path: library.path,
         sha256: library.sha256.into(),
         manifest: Arc::new(library.manifest),

@@ -12,6 +12,7 @@ pub(super) mod load;
 mod lookup;
 pub(super) mod manifest;
 mod mapped;
+mod memory_copy;
 pub(super) mod needs;
 mod object_file;
 mod private_copy;

@@ -1,7 +1,8 @@
 //! Private copies of libraries: exactly the bytes that were checked, in a folder that only this user reaches.
 //!
 //! `load` and `trial` write one for each load. A copy's path is new every time, since the system's loader knows images by
-//! path. Deliberately absent: the making and removing of the folder, which is in `copy_folder`.
+//! path. If the folder cannot be used, the copy is held in memory. Deliberately absent: the making and removing of the
+//! folder, which is in `copy_folder`.
 
 use std::{
     env,
@@ -12,7 +13,7 @@ use std::{
 
 use tempfile::TempPath;
 
-use super::{copy_folder::CopyFolder, error::shown, verify::VerifiedLibrary};
+use super::{copy_folder::CopyFolder, error::shown, memory_copy, verify::VerifiedLibrary};
 
 /// Writer of private copies.
 #[derive(Default)]
@@ -25,7 +26,14 @@ pub(super) struct Copies {
 
 /// A private copy. It is removed with this value, unless it is kept.
 pub(super) struct PrivateCopy {
-    path: TempPath,
+    path: PathBuf,
+    place: Place,
+}
+
+enum Place {
+    File(TempPath),
+    /// The open descriptor of a copy in memory.
+    Memory(File),
 }
 
 impl PrivateCopy {
@@ -33,9 +41,17 @@ impl PrivateCopy {
         &self.path
     }
 
-    /// Keeps the copy until the process ends: debuggers, profilers and backtraces read symbols from the file.
+    pub(super) fn is_in_memory(&self) -> bool {
+        matches!(self.place, Place::Memory(_))
+    }
+
+    /// Keeps the copy until the process ends. Debuggers, profilers and backtraces read symbols from the file. A descriptor
+    /// stays open, because another copy under its number would have the path of this image.
     pub(super) fn keep(self) {
-        let _ = self.path.keep();
+        match self.place {
+            Place::File(path) => drop(path.keep()),
+            Place::Memory(file) => std::mem::forget(file),
+        }
     }
 }
 
@@ -48,7 +64,7 @@ impl Copies {
         within: Option<&Path>,
     ) -> io::Result<PrivateCopy> {
         let within = within.map_or_else(env::temp_dir, Path::to_owned);
-        self.write_below(&within, library).map_err(|error| {
+        self.write_below(&within, library).or_else(|error| in_memory(&within, library, error)).map_err(|error| {
             // The text of another kind has the folder's random name: the same refusal would read differently each time.
             let why = match error.kind() {
                 io::ErrorKind::Unsupported => error.to_string(),
@@ -75,7 +91,7 @@ impl Copies {
         self.made += 1;
         let name = format!("{}-{}.{}", library.sha256, self.made, env::consts::DLL_EXTENSION);
         let path = write(&folder.join(name), &library.bytes)?;
-        Ok(PrivateCopy { path })
+        Ok(PrivateCopy { path: path.to_path_buf(), place: Place::File(path) })
     }
 
     /// Returns this process's folder below another folder, and makes it if it is not there.
@@ -92,6 +108,27 @@ impl Copies {
         }
         Ok(&self.folders.last().expect("it was pushed").1)
     }
+}
+
+/// Writes a copy to memory if the error says that the folder cannot be used. A full folder can: an operator frees space.
+fn in_memory(within: &Path, library: &VerifiedLibrary, error: io::Error) -> io::Result<PrivateCopy> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let is_unusable = matches!(
+        error.kind(),
+        NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
+    );
+    if !is_unusable {
+        return Err(error);
+    }
+    let plugin = &library.manifest.name;
+    let Ok((path, file)) = memory_copy::write(plugin, &library.bytes) else { return Err(error) };
+    tracing::warn!(
+        plugin,
+        folder = %shown(within),
+        "the private copy of a library is held in memory, because the folder for it cannot be used ({error}); set `copy_dir` \
+         in `[plugins]`, or else TMPDIR, to a writable folder that is not mounted noexec"
+    );
+    Ok(PrivateCopy { path, place: Place::Memory(file) })
 }
 
 /// Writes a new file that only this user may use. A part of a file would fill the folder for good, so it is removed.
