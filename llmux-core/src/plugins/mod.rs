@@ -19,9 +19,10 @@ pub use library::{
     load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy},
     needs::LibraryNeeds,
+    options::VerifyOptions,
     signature::{SignatureState, TrustedKey},
     trial::{TrialProgram, trial_load},
-    verify::{VerifiedLibrary, VerifyOptions, verify},
+    verify::{VerifiedLibrary, verify},
 };
 pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{

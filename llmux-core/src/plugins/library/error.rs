@@ -117,6 +117,45 @@ pub enum LibraryError {
         /// Newest version of glibc here, if the version is one of glibc.
         newest: Option<String>,
     },
+    /// A folder in its RPATH or RUNPATH is outside of its own folder.
+    #[error(
+        "names the folder `{}` for the libraries that it needs, which is outside of its own folder; put these libraries into \
+         its folder, and name it `$ORIGIN`",
+        brief(entry)
+    )]
+    LeavesOrigin {
+        /// Entry of the RPATH or RUNPATH.
+        entry: String,
+    },
+    /// A library beside it is refused.
+    #[error("needs {}, which {error}", shown(path))]
+    Beside {
+        /// File of the library beside it.
+        path: PathBuf,
+        /// Reason of the refusal.
+        #[source]
+        error: Box<LibraryError>,
+    },
+    /// With `require_signature`: it may get a library that is not signed, and that root does not own.
+    #[error("{0}; `require_signature` is set")]
+    UntrustedNeeds(String),
+    /// A library that it needs has the name of a mapped one, and other bytes.
+    #[error(
+        "needs `{}` ({}), but this process has mapped {} under that name; the two cannot live in one process. Put the library \
+         beside the plugin and name its folder `$ORIGIN`, give it another name, or restart the host if it replaced the mapped \
+         one",
+        brief(library),
+        shown(path),
+        shown(mapped)
+    )]
+    NameTaken {
+        /// Name of the needed library.
+        library: String,
+        /// File that the library would be loaded from.
+        path: PathBuf,
+        /// File that is mapped.
+        mapped: PathBuf,
+    },
     /// The private copy could not be made.
     #[error("cannot be copied to the host's private folder: {0}")]
     Copy(#[source] io::Error),

@@ -152,7 +152,12 @@ impl LibraryError {
             LibraryError::AbiMismatch { .. } => Check::Abi,
             LibraryError::Segments(_) => Check::Segments,
             LibraryError::NoEntry { .. } => Check::Entry,
-            LibraryError::MissingLibrary { .. } | LibraryError::MissingVersion { .. } => Check::Needs,
+            LibraryError::MissingLibrary { .. }
+            | LibraryError::MissingVersion { .. }
+            | LibraryError::LeavesOrigin { .. }
+            | LibraryError::Beside { .. }
+            | LibraryError::UntrustedNeeds(_)
+            | LibraryError::NameTaken { .. } => Check::Needs,
             LibraryError::Copy(_)
             | LibraryError::NoTrial(_)
             | LibraryError::Trial(_)

@@ -18,9 +18,10 @@ use super::{
     error::{LibraryError, shown},
     inspect::InspectedLibrary,
     manifest::Manifest,
+    options::VerifyOptions,
     private_copy::{Copies, PrivateCopy},
     trial::{INITIALIZERS_TIMEOUT, TrialProgram},
-    verify::{VerifiedLibrary, VerifyOptions, examine},
+    verify::{VerifiedLibrary, examine},
 };
 use crate::boundary::{
     host::{HostServices, HostShared},
@@ -99,7 +100,7 @@ pub(in crate::plugins) struct Loader {
     retired: Arc<Retired>,
     copies: Arc<Mutex<Copies>>,
     generations: HashMap<PathBuf, u64>,
-    /// SHA-256 of the libraries that passed a trial load.
+    /// Fingerprints of the libraries that passed a trial load.
     passed: HashSet<String>,
     pub(in crate::plugins) stuck: Stuck,
     /// The file that was opened last; the registry clears it before a change and reads it when the change is refused.
@@ -154,10 +155,10 @@ impl Loader {
         let (library, copy) = copied.await.map_err(|_| panicked())?;
         let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
         if let Some(program) = trial
-            && !self.passed.contains(&library.sha256)
+            && !self.passed.contains(&library.fingerprint())
         {
             program.run(copy.path(), &library.manifest.entry).await.map_err(refused)?;
-            self.passed.insert(library.sha256.clone());
+            self.passed.insert(library.fingerprint());
         }
         let (plugin, sha256) = (&library.manifest.name, &library.sha256);
         tracing::info!(target: LOADING, path = %shown(&path), plugin, sha256, "loading a library");

@@ -3,6 +3,7 @@
 //! `registry` calls these modules, and `report` describes what they return. Deliberately absent: instances, and any
 //! decision about which plugins run.
 
+mod beside;
 mod copy_folder;
 pub(super) mod discover;
 pub(super) mod error;
@@ -15,7 +16,9 @@ mod mapped;
 mod memory_copy;
 pub(super) mod needs;
 mod object_file;
+pub(super) mod options;
 mod private_copy;
+mod search_folder;
 mod segments;
 pub(super) mod signature;
 mod system_libraries;

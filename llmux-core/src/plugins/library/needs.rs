@@ -76,51 +76,56 @@ pub(super) fn number(version: &str) -> Option<Vec<u32>> {
 }
 
 /// Returns a name in the table of names.
-fn name(image: &Image<'_>, at: u64) -> Option<String> {
+pub(super) fn name(image: &Image<'_>, at: u64) -> Option<String> {
     let names = image.names().get(usize::try_from(at).ok()?..)?;
     let name = names.split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned())
 }
 
+/// Returns the versions that the loader looks for. It only warns of a weak one.
 fn required_versions(image: &Image<'_>) -> Vec<(String, String)> {
+    let required = version_places(image).into_iter().filter(|(_, _, is_weak)| !is_weak);
+    required.filter_map(|(file, version, _)| name(image, file).zip(name(image, version))).collect()
+}
+
+/// Returns the required versions: the places of the names of the library and of the version, and whether it is weak.
+pub(super) fn version_places(image: &Image<'_>) -> Vec<(u64, u64, bool)> {
     let endian = image.endian;
-    let mut versions = Vec::new();
     let libraries =
         list(image.value(DT_VERNEED).and_then(|at| image.from(at)), |it: &Verneed<Endianness>| {
             it.vn_next.get(endian)
         });
-    for (library, bytes) in libraries {
-        let file = name(image, library.vn_file.get(endian).into());
+    let places = libraries.flat_map(|(library, bytes)| {
+        let file = library.vn_file.get(endian).into();
         let required = list(bytes.get(library.vn_aux.get(endian) as usize..), |it: &Vernaux<Endianness>| {
             it.vna_next.get(endian)
         });
-        for (version, _) in required {
-            if versions.len() == MAX_VERSIONS {
-                return versions;
-            }
-            // The loader only warns of a weak one.
-            if !version.vna_flags.get(endian).contains(VER_FLG_WEAK) {
-                versions.extend(file.clone().zip(name(image, version.vna_name.get(endian).into())));
-            }
-        }
-    }
-    versions
+        required.map(move |(version, _)| {
+            let is_weak = version.vna_flags.get(endian).contains(VER_FLG_WEAK);
+            (file, version.vna_name.get(endian).into(), is_weak)
+        })
+    });
+    places.take(MAX_VERSIONS).collect()
 }
 
 /// Returns the names of the versions that a library defines.
 pub(super) fn defined_versions(image: &Image<'_>) -> Vec<String> {
+    definition_places(image).into_iter().filter_map(|at| name(image, at)).collect()
+}
+
+/// Returns the places of the names of the versions that a library defines, without the library's own name.
+pub(super) fn definition_places(image: &Image<'_>) -> Vec<u64> {
     let endian = image.endian;
     let definitions =
         list(image.value(DT_VERDEF).and_then(|at| image.from(at)), |it: &Verdef<Endianness>| {
             it.vd_next.get(endian)
         });
-    let names = definitions.filter(|(it, _)| !it.vd_flags.get(endian).contains(VER_FLG_BASE));
-    let names = names.filter_map(|(definition, bytes)| {
+    let definitions = definitions.filter(|(it, _)| !it.vd_flags.get(endian).contains(VER_FLG_BASE));
+    let places = definitions.filter_map(|(definition, bytes)| {
         let first = bytes.get(definition.vd_aux.get(endian) as usize..)?;
-        let (first, _) = pod::from_bytes::<Verdaux<Endianness>>(first).ok()?;
-        name(image, first.vda_name.get(endian).into())
+        Some(pod::from_bytes::<Verdaux<Endianness>>(first).ok()?.0.vda_name.get(endian).into())
     });
-    names.take(MAX_VERSIONS).collect()
+    places.take(MAX_VERSIONS).collect()
 }
 
 /// Returns the items of a list whose items hold the distance to the next one, each with the bytes from it on.

@@ -6,14 +6,14 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use tempfile::TempPath;
 
-use super::{copy_folder::CopyFolder, error::shown, memory_copy, verify::VerifiedLibrary};
+use super::{beside::Names, copy_folder::CopyFolder, error::shown, memory_copy, verify::VerifiedLibrary};
 
 /// Writer of private copies.
 #[derive(Default)]
@@ -31,7 +31,8 @@ pub(super) struct PrivateCopy {
 }
 
 enum Place {
-    File(TempPath),
+    /// The library's file, and those of the libraries beside it.
+    Files(Vec<TempPath>),
     /// The open descriptor of a copy in memory.
     Memory(File),
 }
@@ -49,7 +50,7 @@ impl PrivateCopy {
     /// stays open, because another copy under its number would have the path of this image.
     pub(super) fn keep(self) {
         match self.place {
-            Place::File(path) => drop(path.keep()),
+            Place::Files(paths) => paths.into_iter().for_each(|path| drop(path.keep())),
             Place::Memory(file) => std::mem::forget(file),
         }
     }
@@ -67,13 +68,14 @@ impl Copies {
         self.write_below(&within, library).or_else(|error| in_memory(&within, library, error)).map_err(|error| {
             // The text of another kind has the folder's random name: the same refusal would read differently each time.
             let why = match error.kind() {
-                io::ErrorKind::Unsupported => error.to_string(),
+                io::ErrorKind::Unsupported | io::ErrorKind::Other => error.to_string(),
                 kind => kind.to_string(),
             };
             let hint = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     "free space there (a restart of the host removes its copies), or "
                 }
+                _ if !library.beside.is_empty() => "link the libraries beside it statically, or ",
                 _ => "",
             };
             let why = format!(
@@ -90,8 +92,22 @@ impl Copies {
         let folder = folder.path().to_owned();
         self.made += 1;
         let name = format!("{}-{}.{}", library.sha256, self.made, env::consts::DLL_EXTENSION);
-        let path = write(&folder.join(name), &library.bytes)?;
-        Ok(PrivateCopy { path: path.to_path_buf(), place: Place::File(path) })
+        if library.beside.is_empty() {
+            let path = write(&folder.join(name), &library.bytes)?;
+            return Ok(PrivateCopy { path: path.to_path_buf(), place: Place::Files(vec![path]) });
+        }
+        let cannot = |why| io::Error::new(io::ErrorKind::Other, why);
+        let folder = folder.join(self.made.to_string());
+        let names = Names::new(&library.beside).map_err(cannot)?;
+        let renamed = |bytes| names.replaced_in(bytes).map_err(cannot);
+        fs::create_dir(&folder)?;
+        let mut files = vec![write(&folder.join(name), &renamed(&library.bytes)?)?];
+        for beside in &library.beside {
+            let folder = folder.join(&beside.folder);
+            fs::create_dir_all(&folder)?;
+            files.push(write(&folder.join(names.of(beside)), &renamed(&beside.bytes)?)?);
+        }
+        Ok(PrivateCopy { path: files[0].to_path_buf(), place: Place::Files(files) })
     }
 
     /// Returns this process's folder below another folder, and makes it if it is not there.
@@ -117,7 +133,8 @@ fn in_memory(within: &Path, library: &VerifiedLibrary, error: io::Error) -> io::
         error.kind(),
         NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
     );
-    if !is_unusable {
+    // Libraries beside the plugin need a folder.
+    if !is_unusable || !library.beside.is_empty() {
         return Err(error);
     }
     let plugin = &library.manifest.name;
@@ -145,8 +162,6 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<TempPath> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::plugins::library::{manifest::Manifest, signature::SignatureState};
 
@@ -162,6 +177,7 @@ mod tests {
             sha256: "ab".to_owned(),
             manifest: Manifest::parse(manifest.as_bytes()).expect("a manifest"),
             signature: SignatureState::Missing,
+            beside: Vec::new(),
         }
     }
 

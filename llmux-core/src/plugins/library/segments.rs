@@ -251,7 +251,7 @@ impl<'data> Image<'data> {
     }
 
     /// Returns the symbols. Only a hash table has their number.
-    fn symbols(&self) -> Option<&'data [Sym64<Endianness>]> {
+    pub(super) fn symbols(&self) -> Option<&'data [Sym64<Endianness>]> {
         let gnu = self.value(DT_GNU_HASH).and_then(|start| self.from(start));
         let gnu = gnu.and_then(|table| GnuHashTable::<Header>::parse(self.endian, table).ok());
         let count = match gnu {

@@ -25,8 +25,9 @@ use tokio::{
 use super::{
     error::{LibraryError, escaped},
     manifest::Manifest,
+    options::VerifyOptions,
     private_copy::Copies,
-    verify::{VerifiedLibrary, VerifyOptions, verify},
+    verify::{VerifiedLibrary, verify},
 };
 use crate::boundary::{
     NativeHooks,

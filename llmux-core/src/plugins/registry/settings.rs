@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     pipeline::PipelineConfig,
     plugins::library::{
-        discover::distinct, signature::TrustedKey, trial::TrialProgram, verify::VerifyOptions,
+        discover::distinct, options::VerifyOptions, signature::TrustedKey, trial::TrialProgram,
     },
     setters::setters,
 };

@@ -24,7 +24,7 @@ use crate::{
             error::LibraryError,
             load::{LoadRequest, LoadedLibrary, Loader},
             manifest::{Manifest, OnError, is_name},
-            verify::VerifyOptions,
+            options::VerifyOptions,
         },
         report::error::PluginError,
     },
