@@ -139,6 +139,7 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_require_signature(settings.require_signature)
         .with_required(settings.required.clone())
         .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
+        .with_max_library_bytes(settings.max_library_bytes.unwrap_or(default.max_library_bytes))
         .with_copy_dir(copy_dir)
         .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
         .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))

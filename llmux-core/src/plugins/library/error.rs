@@ -22,7 +22,7 @@ pub enum LibraryError {
     #[error("{0}, or set `allow_insecure_permissions`")]
     Permissions(String),
     /// The file is larger than the limit.
-    #[error("is {size} bytes long, more than the limit of {max}")]
+    #[error("is {size} bytes long, more than the limit of {max} (`max_library_bytes` in `[plugins]`)")]
     TooLarge {
         /// Size of the file in bytes.
         size: u64,

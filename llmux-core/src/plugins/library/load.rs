@@ -26,6 +26,7 @@ use super::{
 use crate::boundary::{
     host::{HostServices, HostShared},
     library::{self, Image, OpenError, Retired},
+    process_state::ProcessState,
 };
 
 /// Target of the event that names a library before its code runs. A log should write it at once: if the library ends the
@@ -202,12 +203,14 @@ fn load(
         }
         false => Some(copy),
     };
+    let before = ProcessState::read();
     let opened = library::open(
         &copied,
         (&library.manifest.entry, &library.manifest.abi.to_string()),
         library.bytes.len() as u64,
         retired,
     );
+    before.log_changes(&library.manifest.name);
     let (module, image) = opened.map_err(|error| {
         refused(match error {
             OpenError::Dlopen(message) => LibraryError::Dlopen(message),

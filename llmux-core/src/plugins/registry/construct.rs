@@ -11,6 +11,7 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
+        process_state::ProcessState,
     },
     pipeline::{
         kind::{Failure, FailureKind},
@@ -41,9 +42,11 @@ impl Construction<'_> {
         let half_made = HalfMade(Some(host.clone()));
         let (config, image) = (config.clone(), library.map(|library| library.image.clone()));
         let runtime = shared.runtime.clone();
+        let by = plugin.clone();
         let made = spawn_blocking(move || {
             let _runtime = runtime.enter();
-            match (module, by_hand) {
+            let before = ProcessState::read();
+            let made = match (module, by_hand) {
                 (_, Some(by_hand)) => match by_hand.take() {
                     Some(make) => NativeHooks::by_hand(make, host),
                     None => Err(Failure::error("the program that embeds this host makes it only once")),
@@ -56,8 +59,9 @@ impl Construction<'_> {
                     NativeHooks::create(module, &config.to_string(), host, image)
                 }
                 (None, None) => Err(Failure::error("there is no way to make it again")),
-            }
-            .map(Ok)
+            };
+            before.log_changes(&by);
+            made.map(Ok)
         });
         let failure = |message: String| Failure { kind: FailureKind::Timeout, message };
         let made = match timeout(TIMEOUT, made).await {
