@@ -78,7 +78,27 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
         header.extend(["AUTHORS", "LICENSE", "SDK", "RUSTC", "PANIC"]);
     }
     header.push("LOADS HERE");
-    llmux_terminal::print_table(&header, rows.collect())
+    llmux_terminal::print_table(&header, rows.collect())?;
+    for file in folders.iter().flat_map(|folder| with_version(folder)) {
+        llmux_terminal::print(&format!(
+            "not listed: {} (the name of a plugin's library ends in `.so`)\n",
+            file.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// Returns the files of a folder whose name has a version after `.so`, such as `liblogging.so.1`. No host looks at them.
+fn with_version(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let has_version = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.split_once(".so.")
+            .is_some_and(|(_, version)| version.starts_with(|it: char| it.is_ascii_digit()))
+    };
+    let mut files: Vec<_> = files.filter(has_version).collect();
+    files.sort();
+    files
 }
 
 /// Shows a library's manifest, and whether this host would load it.

@@ -164,6 +164,11 @@ async fn a_guard_is_loaded_from_memory_if_the_folder_for_copies_is_not_there() {
     drop_in(plugins.path(), "libedition", &guard("two"));
     until("it is replaced", async || server.plugin("edition").await["generation"] == 2).await;
     is_in_memory(&server).await;
+    assert_eq!(
+        answered_by(&server).await,
+        "llmux-edition-marker-two",
+        "the new image, not the one of before"
+    );
 }
 
 /// Checks that the list of plugins says that the private copy is in memory.

@@ -80,6 +80,11 @@ async fn files_are_looked_at_without_a_server() {
     crate::support::copy_of_system_prompt(folder.path());
     let (code, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy(), "--long"]).await;
     assert_eq!(code, Some(0), "{out}");
+    assert!(!out.contains("not listed"), "{out}");
+    std::fs::write(folder.path().join("liblogging.so.1"), "").expect("written");
+    let (_, named, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy()]).await;
+    let hint = format!("not listed: {}/liblogging.so.1 (the name", folder.path().display());
+    assert!(named.contains(&hint), "{named}");
     for shown in ["AUTHORS", "LICENSE", "SDK", "rustc 1.", "unwind"] {
         assert!(out.contains(shown), "no {shown}: {out}");
     }
