@@ -138,7 +138,7 @@ pinned!(raw_host, host::RawHost, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(host_table, host::HostTable, size 80, align 8, {
+pinned!(host_table, host::HostTable, size 88, align 8, {
     retain 0
     release 8
     log_enabled 16
@@ -149,6 +149,7 @@ pinned!(host_table, host::HostTable, size 80, align 8, {
     http 56
     metric 64
     record 72
+    library_dir 80
 });
 pinned!(raw_metric, host::RawMetric, size 72, align 8, {
     kind 0

@@ -62,6 +62,7 @@ impl Contract {
                 let call =
                     "self.raw.table.metric().map(|register| unsafe { register(self.raw.object, metric) })";
                 sources.swap(call, "{ let _ = metric; None }");
+                sources.swap("self.handle.library_dir()", "None::<&[u8]>");
                 sources.cut("        if let Some(record) = self.raw.table.record()", "    }\n}\n");
             }
             Contract::Newer => {

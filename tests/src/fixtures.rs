@@ -68,7 +68,7 @@ const CRATES: [Crate; 20] = [
     twisted("llmux-twice", link_another),
     twisted("llmux-no-plugin", export_nothing),
     twisted("llmux-lacking", |source| (calls(source, "llmux_nowhere"), "")),
-    twisted("llmux-needy", |source| (calls(source, "llmux_dep"), "")),
+    twisted("llmux-needy", |source| (shows_its_folder(calls(source, "llmux_dep")), "")),
     twisted("llmux-twin-1", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 1), "")),
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
@@ -103,6 +103,15 @@ fn calls(source: String, symbol: &str) -> String {
         "\nmod outside {{\n    unsafe extern \"C\" {{\n        pub(crate) safe fn {symbol}() -> u32;\n    }}\n}}\n"
     );
     source.replacen(before, &format!("{call}{before}"), 1) + &declared
+}
+
+/// Makes the guard set the folder of its library as a header.
+fn shows_its_folder(source: String) -> String {
+    let source = swap(source, "    config: Config,\n}", "    config: Config,\n    host: Host,\n}");
+    let source = swap(swap(source, "_host: Host", "host: Host"), "Self { config }", "Self { config, host }");
+    let folder = "        let folder = self.host.library_dir().map(|folder| folder.display().to_string());\n        \
+                  ctx.set_response_header(\"x-library-dir\", &folder.unwrap_or_default())?;\n";
+    swap(source, "        let model = ", &format!("{folder}        let model = "))
 }
 
 /// Returns the source of a function that every other library could call.

@@ -91,6 +91,9 @@ pub struct HostTable {
         labels: RSlice<'_, RStr<'_>>,
         value: f64,
     ),
+    /// Returns the folder of the file that the plugin's library was loaded from, as the system writes paths; empty if the
+    /// plugin is compiled in. The host owns the bytes, which stay for as long as the handle is retained.
+    pub library_dir: unsafe extern "C" fn(object: *const HostObject) -> RSlice<'static, u8>,
 }
 
 /// Description of a metric to register.

@@ -36,9 +36,13 @@ fn plugin(path: &Path, libraries: &[&Path], runpath: &str) -> PathBuf {
 
 /// Returns the number that the only instance answers with.
 async fn answer(client: &Client) -> String {
+    header(client, "x-symbol").await
+}
+
+async fn header(client: &Client, name: &str) -> String {
     let reply = client.send(chat("m")).await;
-    let number = reply.headers().iter().find(|(name, _)| name == "x-symbol").expect("a number");
-    number.1.to_str().expect("a text").to_owned()
+    let header = reply.headers().iter().find(|(it, _)| it == name).expect("a header");
+    header.1.to_str().expect("a text").to_owned()
 }
 
 async fn loaded(library: &Path) -> Client {
@@ -66,6 +70,8 @@ async fn d2_each_plugin_and_each_generation_has_its_own_library_beside_it() {
         loaded(&plugin(&two.join("p.so"), &[&second], "$ORIGIN")).await,
     );
     assert_eq!((answer(&one).await.as_str(), answer(&two).await.as_str()), ("1", "2"));
+    let folder = first.parent().expect("a folder").to_string_lossy();
+    assert_eq!(header(&one, "x-library-dir").await, folder, "the plugin finds files beside it");
     c_library(first.parent().expect("a folder"), "libllmuxown.so.1", &answers(3), &[]);
     assert_eq!(answer(&one).await, "1", "the copy is used");
     reload(&one).await.expect("reloaded");

@@ -221,7 +221,7 @@ fn load(
         })
     })?;
     copy.map(PrivateCopy::keep);
-    library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
+    library::attach(module, HostServices::new(&library.manifest.name, Some(&path), shared.clone()).raw());
     Ok(LoadedLibrary {
         image,
         in_memory,

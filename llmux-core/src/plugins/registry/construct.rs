@@ -38,7 +38,7 @@ impl Construction<'_> {
     pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<(Arc<Lease>, Home), PluginError> {
         let Self { name, plugin, module, config, library, by_hand } = self;
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
-        let host = HostServices::new(&name, shared.clone());
+        let host = HostServices::new(&name, library.map(|library| &*library.path), shared.clone());
         let half_made = HalfMade(Some(host.clone()));
         let (config, image) = (config.clone(), library.map(|library| library.image.clone()));
         let runtime = shared.runtime.clone();
