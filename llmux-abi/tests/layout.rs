@@ -143,7 +143,7 @@ pinned!(raw_host, host::RawHost, size 16, align 8, {
     object 0
     table 8
 });
-pinned!(host_table, host::HostTable, size 96, align 8, {
+pinned!(host_table, host::HostTable, size 104, align 8, {
     retain 0
     release 8
     log_enabled 16
@@ -156,6 +156,7 @@ pinned!(host_table, host::HostTable, size 96, align 8, {
     record 72
     spawn_blocking 80
     abi_version 88
+    library_dir 96
 });
 pinned!(metric_call, host::MetricCall, size 72, align 8, {
     kind 0

@@ -37,7 +37,8 @@ pub fn program() -> &'static Path {
 /// Returns a command `llmux` that uses this folder for every path that it chooses itself.
 pub fn llmux(folder: &Path) -> Command {
     let mut command = Command::new(program());
-    for variable in ["LLMUX_ADMIN", "LLMUX_ADMIN_TOKEN", "RUST_LOG", "NO_COLOR"] {
+    // Cargo sets LD_LIBRARY_PATH for its tests.
+    for variable in ["LLMUX_ADMIN", "LLMUX_ADMIN_TOKEN", "RUST_LOG", "NO_COLOR", "LD_LIBRARY_PATH"] {
         command.env_remove(variable);
     }
     command.env("XDG_RUNTIME_DIR", folder).env("TMPDIR", folder).current_dir(folder).kill_on_drop(true);

@@ -73,11 +73,15 @@ impl Contract {
                 );
                 let call = "self.raw.table.abi_version().map(|version| unsafe { version(self.raw.object) }.as_str())";
                 sources.swap(call, "None");
+                sources.swap(
+                    "self.raw.table.library_dir()?",
+                    "None::<unsafe extern \"C\" fn(*const crate::raw::host::HostObject) -> RSlice<'static, u8>>?",
+                );
             }
             Contract::Later | Contract::LaterHook => {
                 sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.2.1\"");
                 add_a_hook(sources);
-                let last = "    pub abi_version: unsafe extern \"C\" fn(object: *const HostObject) -> RStr<'static>,\n";
+                let last = "    pub library_dir: unsafe extern \"C\" fn(object: *const HostObject) -> RSlice<'static, u8>,\n";
                 let field = "    /// Returns the time of day.\n    \
                              pub wall: unsafe extern \"C\" fn(object: *const HostObject) -> u64,\n";
                 sources.swap(last, &format!("{last}{field}"));

@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 21] = [
+const CRATES: [Crate; 22] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-initializer", "initializer"),
@@ -70,6 +70,7 @@ const CRATES: [Crate; 21] = [
     twisted("llmux-twice", link_another),
     twisted("llmux-no-plugin", export_nothing),
     twisted("llmux-lacking", |source| (calls(source, "llmux_nowhere"), "")),
+    twisted("llmux-needy", |source| (shows_its_folder(calls(source, "llmux_dep")), "")),
     twisted("llmux-twin-1", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 1), "")),
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
@@ -117,6 +118,15 @@ fn calls(source: String, symbol: &str) -> String {
         "\nmod outside {{\n    unsafe extern \"C\" {{\n        pub(crate) safe fn {symbol}() -> u32;\n    }}\n}}\n"
     );
     source.replacen(before, &format!("{call}{before}"), 1) + &declared
+}
+
+/// Makes the guard set the folder of its library as a header.
+fn shows_its_folder(source: String) -> String {
+    let source = swap(source, "    config: Config,\n}", "    config: Config,\n    host: Host,\n}");
+    let source = swap(swap(source, "_host: Host", "host: Host"), "Self { config }", "Self { config, host }");
+    let folder = "        let folder = self.host.library_dir().map(|folder| folder.display().to_string());\n        \
+                  ctx.set_response_header(\"x-library-dir\", &folder.unwrap_or_default())?;\n";
+    swap(source, "        let model = ", &format!("{folder}        let model = "))
 }
 
 /// Returns the source of a function that every other library could call.
@@ -167,6 +177,12 @@ impl Fixtures {
         self.built.with_file_name("whole").join(name)
     }
 
+    /// Returns the guard as an archive, for [`native::link`](crate::native::link). It calls the function `llmux_dep`, which
+    /// returns a number, and sets the result as the header `x-symbol`.
+    pub fn needy(&self) -> PathBuf {
+        self.built.join("libllmux_needy.a")
+    }
+
     /// Copies the initializer's library to this path. The copy writes to this file when it is mapped.
     ///
     /// # Panics
@@ -207,6 +223,11 @@ impl Fixtures {
             &workspace,
             &["rustc", "--package", "llmux-whole", "--lib", "--crate-type", "cdylib", "--profile", "whole"],
         );
+        cargo(
+            folder,
+            &workspace,
+            &["rustc", "--package", "llmux-needy", "--lib", "--crate-type", "staticlib"],
+        );
         built
     }
 }
@@ -231,8 +252,10 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     let root = root();
     let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
     let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
-    let default: Vec<&String> =
-        names.iter().filter(|name| !["aborting", "whole"].iter().any(|apart| name.contains(apart))).collect();
+    let default: Vec<&String> = names
+        .iter()
+        .filter(|name| !["aborting", "whole", "needy"].iter().any(|apart| name.contains(apart)))
+        .collect();
     let default = default.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     write(
         &workspace.join("Cargo.toml"),

@@ -96,6 +96,9 @@ pub struct HostTable {
     pub spawn_blocking: unsafe extern "C" fn(object: *const HostObject, work: RawWork) -> bool,
     /// Returns the version of the contract that the host speaks, as semver. The text is valid while the handle is retained.
     pub abi_version: unsafe extern "C" fn(object: *const HostObject) -> RStr<'static>,
+    /// Returns the folder of the file that the plugin's library was loaded from, as the system writes paths; empty if the
+    /// plugin is compiled in. The host owns the bytes, which stay for as long as the handle is retained.
+    pub library_dir: unsafe extern "C" fn(object: *const HostObject) -> RSlice<'static, u8>,
 }
 
 /// Parameters of [`HostTable::metric`].

@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: logging. `tracing`'s macros work in every plugin, and the host receives their events.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use abi_stable::std_types::{RSlice, RStr};
 use async_ffi::FutureExt;
@@ -49,6 +49,20 @@ impl Host {
     /// Returns the instance's name, as the operator set it.
     pub fn instance(&self) -> &str {
         &self.name
+    }
+
+    /// Returns the folder of the file that the plugin's library was loaded from, for files that lie beside it. `None` if the
+    /// plugin is compiled into the host, or if the host is older than 0.2.
+    ///
+    /// The library itself runs from a private copy in another folder, so that `dladdr` and `/proc/self/maps` do not name
+    /// this one.
+    pub fn library_dir(&self) -> Option<&Path> {
+        let folder = self.handle.library_dir()?;
+        #[cfg(unix)]
+        let folder = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(folder);
+        #[cfg(not(unix))]
+        let folder = str::from_utf8(folder).ok()?;
+        Some(Path::new(folder))
     }
 
     /// Returns the time on the host's monotonic clock, since a moment before the instance was made. Tests can stop this

@@ -5,6 +5,7 @@
 
 use std::{
     future::poll_fn,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -47,6 +48,8 @@ const MAX_METRICS: usize = 64;
 /// The services of the host for one instance.
 pub(crate) struct HostServices {
     name: Arc<str>,
+    /// Folder of the library's file, as the system writes paths; empty if the plugin is compiled in.
+    library_dir: Box<[u8]>,
     shared: Arc<HostShared>,
     /// The tasks that the instance spawned; `None` once the instance is unloaded.
     tasks: Mutex<Option<Vec<JoinHandle<()>>>>,
@@ -54,9 +57,13 @@ pub(crate) struct HostServices {
 }
 
 impl HostServices {
-    pub(crate) fn new(name: &str, shared: Arc<HostShared>) -> Arc<Self> {
+    /// Makes the services of an instance. `library` is the file of its library, if it has one.
+    pub(crate) fn new(name: &str, library: Option<&Path>, shared: Arc<HostShared>) -> Arc<Self> {
+        let library = library.and_then(|library| std::path::absolute(library).ok());
+        let folder = library.as_deref().and_then(Path::parent).map(Path::as_os_str).unwrap_or_default();
         Arc::new(Self {
             name: name.into(),
+            library_dir: folder.as_encoded_bytes().into(),
             shared,
             tasks: Mutex::new(Some(Vec::new())),
             metrics: [const { OnceLock::new() }; MAX_METRICS],
@@ -271,6 +278,7 @@ impl Table {
             record,
             spawn_blocking,
             abi_version,
+            library_dir,
         });
     }
 }
@@ -362,4 +370,8 @@ unsafe extern "C" fn record(object: *const HostObject, id: u64, labels: RSlice<'
             }
         }
     })
+}
+
+unsafe extern "C" fn library_dir(object: *const HostObject) -> RSlice<'static, u8> {
+    guarded(RSlice::EMPTY, || RSlice::from_slice(&host(object).library_dir))
 }

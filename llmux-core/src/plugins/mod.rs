@@ -18,9 +18,11 @@ pub use library::{
     inspect::{Check, InspectedLibrary},
     load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy, Reload, Streams},
+    needs::LibraryNeeds,
+    options::VerifyOptions,
     signature::{SignatureState, TrustedKey},
     trial::{TrialProgram, trial_load},
-    verify::{VerifiedLibrary, VerifyOptions, verify},
+    verify::{VerifiedLibrary, verify},
 };
 pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{

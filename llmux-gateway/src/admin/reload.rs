@@ -153,7 +153,7 @@ impl Reloader {
         let mut current = self.current.lock().await;
         let named = current.path.as_deref().or(self.overrides.file.as_deref());
         let mut new = Loaded::read(named)?;
-        self.overrides.apply(&mut new)?;
+        self.overrides.apply(&mut new);
         let (before, after) = (current.table()?, new.table()?);
         // Everything that can be refused.
         let builder = client::client(&new, Vec::new())?;

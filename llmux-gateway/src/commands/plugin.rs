@@ -197,6 +197,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
     let hooks = plugin["hooks"].as_array().map(Vec::as_slice).unwrap_or_default();
     let sum = |member: &str| hooks.iter().filter_map(|hook| hook[member].as_u64()).sum::<u64>();
     let (missing, failures) = (plugin["file_missing"] == json!(true), sum("failures"));
+    let in_memory = plugin["copy_in_memory"] == json!(true);
     let state = match plugin["state"].as_str() {
         Some("active") if !missing => Tone::Good,
         Some("disabled") => Tone::Muted,
@@ -217,7 +218,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         count(sum("timeouts")),
         count(sum("panics")),
         (latencies(hooks), Tone::Muted),
-        (text("library"), Tone::Muted),
+        (text("library") + if in_memory { " (copy in memory)" } else { "" }, Tone::Muted),
         (text("error"), if plugin["error"].is_null() { Tone::Muted } else { Tone::Bad }),
     ]
 }

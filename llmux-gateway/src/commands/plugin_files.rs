@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use llmux_core::plugins::{
-    Check, InspectedLibrary, LibraryError, SignatureState, TrustedKey, VerifyOptions, inspect as look,
-    inspect_folders,
+    Check, InspectedLibrary, LibraryError, LibraryNeeds, SignatureState, TrustedKey, VerifyOptions,
+    inspect as look, inspect_folders,
 };
 use llmux_terminal::{CliError, Result, Tone};
 use serde_json::{Value, json};
@@ -78,7 +78,27 @@ pub(crate) fn list(folders: &[PathBuf], keys: &Keys, long: bool, json: bool) -> 
         header.extend(["AUTHORS", "LICENSE", "SDK", "RUSTC", "PANIC"]);
     }
     header.push("LOADS HERE");
-    llmux_terminal::print_table(&header, rows.collect())
+    llmux_terminal::print_table(&header, rows.collect())?;
+    for file in folders.iter().flat_map(|folder| with_version(folder)) {
+        llmux_terminal::print(&format!(
+            "not listed: {} (the name of a plugin's library ends in `.so`)\n",
+            file.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// Returns the files of a folder whose name has a version after `.so`, such as `liblogging.so.1`. No host looks at them.
+fn with_version(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let has_version = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.split_once(".so.")
+            .is_some_and(|(_, version)| version.starts_with(|it: char| it.is_ascii_digit()))
+    };
+    let mut files: Vec<_> = files.filter(has_version).collect();
+    files.sort();
+    files
 }
 
 /// Shows a library's manifest, and whether this host would load it.
@@ -97,7 +117,7 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         return llmux_terminal::print_json(&value(&seen));
     }
     let signature = signature(&seen);
-    let InspectedLibrary { size, sha256, manifest: Some(manifest), refused, .. } = seen else {
+    let InspectedLibrary { size, sha256, manifest: Some(manifest), needs, refused, .. } = seen else {
         return Ok(());
     };
     let on_error = manifest.on_error.map(|on_error| json!(on_error)).unwrap_or_default();
@@ -119,9 +139,11 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         ("size", format!("{} bytes", size.unwrap_or_default())),
         ("sha256", sha256.unwrap_or_default()),
         ("signature", signature.to_owned()),
+        ("entry", manifest.entry),
     ]
     .map(|(name, value)| vec![(name.to_owned(), Tone::Muted), (value, Tone::Plain)])
     .to_vec();
+    rows.extend(needs.iter().flat_map(need_rows));
     rows.push(match refused {
         None => vec![("loads here".to_owned(), Tone::Muted), ("yes".to_owned(), Tone::Good)],
         Some(error) => vec![("loads here".to_owned(), Tone::Muted), (format!("no: {error}"), Tone::Bad)],
@@ -168,7 +190,7 @@ pub(crate) async fn verify(
             shown.iter().map(|check| json!({"check": check, "result": state(*check)})).collect();
         llmux_terminal::print_json(&json!({
             "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
-            "sha256": seen.sha256, "manifest": seen.manifest,
+            "sha256": seen.sha256, "manifest": seen.manifest, "needs": seen.needs,
         }))?;
         return verdict;
     }
@@ -183,6 +205,11 @@ pub(crate) async fn verify(
         vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
     });
     llmux_terminal::print_table(&[], rows.collect())?;
+    if let Some(needs) = &seen.needs {
+        let entry = seen.manifest.as_ref().map_or("-", |manifest| &manifest.entry);
+        let entry = vec![("entry".to_owned(), Tone::Muted), (entry.to_owned(), Tone::Plain)];
+        llmux_terminal::print_table(&[], [entry].into_iter().chain(need_rows(needs)).collect())?;
+    }
     if let (Ok(()), Some(manifest)) = (&verdict, &seen.manifest) {
         llmux_terminal::print(&format!(
             "{}: {} {} may be loaded here, SHA-256 {}\n",
@@ -214,7 +241,25 @@ fn value(one: &InspectedLibrary) -> Value {
     json!({
         "path": one.path.to_string_lossy(), "size": one.size, "sha256": one.sha256, "signature": signature(one),
         "loadable": one.refused.is_none(), "error": one.refused.as_ref().map(said), "manifest": one.manifest,
+        "needs": one.needs,
     })
+}
+
+/// Returns a row for each kind of need.
+fn need_rows(needs: &LibraryNeeds) -> Vec<Vec<(String, Tone)>> {
+    let libraries = needs.libraries.iter().map(|library| match needs.glibc.get(library) {
+        Some(version) => format!("{library} ({version})"),
+        None => library.clone(),
+    });
+    let folders = |folders: &[String]| if folders.is_empty() { "none".to_owned() } else { folders.join(":") };
+    let static_tls = if needs.static_tls { "yes" } else { "no" };
+    let rows = [
+        ("needs", libraries.collect::<Vec<_>>().join(", ")),
+        ("rpath", folders(&needs.rpath)),
+        ("runpath", folders(&needs.runpath)),
+        ("static tls", format!("{static_tls} (thread-local values: {} bytes)", needs.tls_bytes)),
+    ];
+    rows.map(|(name, value)| vec![(name.to_owned(), Tone::Muted), (value, Tone::Plain)]).to_vec()
 }
 
 /// Returns the failed check, its code and its message as JSON.

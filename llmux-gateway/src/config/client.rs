@@ -128,6 +128,7 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     });
     let trusted_keys = keys.collect::<Result<_>>()?;
     let default = PluginsConfig::default();
+    let copy_dir = settings.copy_dir.as_deref().map(|dir| loaded.resolve(dir)).transpose()?;
     let trial = settings.trial.unwrap_or(true).then(trial_program).transpose()?;
     Ok(PluginsConfig::default()
         .with_dirs(dirs)
@@ -138,6 +139,8 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_require_signature(settings.require_signature)
         .with_required(settings.required.clone())
         .with_max_retired_images(settings.max_retired_images.unwrap_or(default.max_retired_images))
+        .with_max_library_bytes(settings.max_library_bytes.unwrap_or(default.max_library_bytes))
+        .with_copy_dir(copy_dir)
         .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
         .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))
 }

@@ -168,6 +168,9 @@ pub(crate) struct Plugins {
     /// Instances without which the server is not ready.
     pub(crate) required: Vec<String>,
     pub(crate) max_retired_images: Option<u64>,
+    pub(crate) max_library_bytes: Option<u64>,
+    /// Folder of the private copies of libraries.
+    pub(crate) copy_dir: Option<PathBuf>,
     /// Whether each library is first loaded in a child process. Default: true.
     pub(crate) trial: Option<bool>,
     #[serde(with = "humantime_serde")]
@@ -250,6 +253,14 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// Makes the path of the file absolute, because a plugin may change the working directory before the next reload.
+    pub(crate) fn keep_path(&mut self) -> Result<()> {
+        if let Some(path) = &mut self.path {
+            *path = absolute(path)?;
+        }
+        Ok(())
+    }
+
     /// Returns the file as it is written, without defaults.
     pub(crate) fn table(&self) -> Result<toml::Table> {
         self.text.parse().map_err(|error: toml::de::Error| self.problem(error.span(), error.message()))
@@ -272,8 +283,7 @@ impl Loaded {
     /// Returns a path in the file as an absolute path. Relative paths start at the file's folder.
     pub(crate) fn resolve(&self, path: &Path) -> Result<PathBuf> {
         let folder = self.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let path = folder.join(path);
-        std::path::absolute(&path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))
+        absolute(&folder.join(path))
     }
 
     /// Refuses an empty name, and a name that is there twice.
@@ -294,6 +304,11 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// Returns a path as an absolute path. Relative paths start at the working directory.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -2,8 +2,6 @@
 //!
 //! `serve` makes them once; each reload of the file applies them again.
 
-use llmux_terminal::{CliError, Result};
-
 use std::path::PathBuf;
 
 use super::file::Loaded;
@@ -13,6 +11,7 @@ use crate::terminal::logging::LogFormat;
 pub(crate) struct Overrides {
     /// The configuration file that the command line names.
     pub(crate) file: Option<PathBuf>,
+    /// Plugin folders, as absolute paths.
     pub(crate) plugin_dirs: Vec<PathBuf>,
     pub(crate) listen: Option<String>,
     pub(crate) admin_listen: Option<String>,
@@ -21,16 +20,11 @@ pub(crate) struct Overrides {
 
 impl Overrides {
     /// Writes the command line's settings over the file's.
-    pub(crate) fn apply(&self, loaded: &mut Loaded) -> Result<()> {
-        // A folder on the command line is relative to the current folder.
-        let dirs = self.plugin_dirs.iter().map(|dir| {
-            std::path::absolute(dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))
-        });
-        let dirs = dirs.collect::<Result<Vec<_>>>()?;
+    pub(crate) fn apply(&self, loaded: &mut Loaded) {
         let config = &mut loaded.config;
-        config.plugins.autoload |= !dirs.is_empty();
-        config.plugins.watch |= !dirs.is_empty();
-        config.plugins.dirs.extend(dirs);
+        config.plugins.autoload |= !self.plugin_dirs.is_empty();
+        config.plugins.watch |= !self.plugin_dirs.is_empty();
+        config.plugins.dirs.extend(self.plugin_dirs.iter().cloned());
         if let Some(listen) = &self.listen {
             config.server.listen.clone_from(listen);
         }
@@ -40,6 +34,5 @@ impl Overrides {
         if let Some(format) = self.log_format {
             config.log.format = format;
         }
-        Ok(())
     }
 }

@@ -135,6 +135,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "require_signature"), plugins.require_signature.to_string()),
         (("plugins", "required"), format!("{:?}", plugins.required)),
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
+        (("plugins", "max_library_bytes"), folders.max_library_bytes.to_string()),
         (("plugins", "trial"), "true".to_owned()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugins", "max_drain"), time(folders.max_drain)),

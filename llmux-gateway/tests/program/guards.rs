@@ -136,12 +136,13 @@ async fn is_not_ready(server: &Server, why: &[&str]) {
 async fn a_server_that_cannot_load_an_autoloaded_guard_is_not_ready() {
     let (plugins, dir) = folder();
     drop_in(plugins.path(), "libedition", &guard("one"));
-    let (folder, nowhere) = folder();
-    let nowhere = format!("{nowhere}/nowhere");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(plugins.path(), open).expect("set");
+    let (folder, _) = folder();
     let mut command = serve(&folder, "");
-    command.args(["--plugin-dir", &dir]).env("TMPDIR", &nowhere);
+    command.args(["--plugin-dir", &dir]);
     let server = Server::of(command, folder).await;
-    is_not_ready(&server, &[&nowhere, "TMPDIR"]).await;
+    is_not_ready(&server, &["its folder is writable by everyone"]).await;
     // A plugin that does not fail closed is missed by nobody.
     drop_in(plugins.path(), "libedition", &edition("one"));
     until("the other library is refused", async || ready(&server).await == 200).await;
@@ -150,8 +151,38 @@ async fn a_server_that_cannot_load_an_autoloaded_guard_is_not_ready() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
+async fn a_guard_is_loaded_from_memory_if_the_folder_for_copies_is_not_there() {
+    let (plugins, dir) = folder();
+    drop_in(plugins.path(), "libedition", &guard("one"));
+    let (folder, nowhere) = folder();
+    let nowhere = format!("{nowhere}/nowhere");
+    let mut command = serve(&folder, "");
+    command.args(["--plugin-dir", &dir]).env("TMPDIR", &nowhere);
+    let server = Server::of(command, folder).await;
+    until("the server is ready", async || ready(&server).await == 200).await;
+    is_in_memory(&server).await;
+    drop_in(plugins.path(), "libedition", &guard("two"));
+    until("it is replaced", async || server.plugin("edition").await["generation"] == 2).await;
+    is_in_memory(&server).await;
+    assert_eq!(
+        answered_by(&server).await,
+        "llmux-edition-marker-two",
+        "the new image, not the one of before"
+    );
+}
+
+/// Checks that the list of plugins says that the private copy is in memory.
+#[cfg(target_os = "linux")]
+async fn is_in_memory(server: &Server) {
+    assert_eq!(server.plugin("edition").await["copy_in_memory"], true);
+    let list = text(&server.llmux(&["plugin", "list"]).await.stdout);
+    assert!(list.contains("libedition.so (copy in memory)"), "{list}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
 #[ignore = "needs user namespaces, which some systems keep for root; run it with --ignored"]
-async fn a_folder_for_copies_that_is_mounted_noexec_is_named() {
+async fn a_guard_is_loaded_from_memory_if_the_folder_for_copies_is_mounted_noexec() {
     let (plugins, dir) = folder();
     drop_in(plugins.path(), "libedition", &guard("one"));
     let (folder, _) = folder();
@@ -166,7 +197,8 @@ async fn a_folder_for_copies_that_is_mounted_noexec_is_named() {
     command.env("XDG_RUNTIME_DIR", folder.path()).env("TMPDIR", &copies).current_dir(folder.path());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
     let server = Server::of(command, folder).await;
-    is_not_ready(&server, &[&copies.to_string_lossy(), "noexec", "TMPDIR"]).await;
+    until("the server is ready", async || ready(&server).await == 200).await;
+    is_in_memory(&server).await;
 }
 
 #[tokio::test]

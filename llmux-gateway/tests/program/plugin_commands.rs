@@ -57,6 +57,16 @@ async fn files_are_looked_at_without_a_server() {
     let (code, out, _) = run(&["plugin", "inspect", "--json", system_prompt()]).await;
     let json: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &json["manifest"]["name"]), (Some(0), &Value::from("system-prompt")));
+    if cfg!(target_os = "linux") {
+        let libraries = json["needs"]["libraries"].as_array().expect("a list");
+        assert!(libraries.contains(&"libc.so.6".into()), "{json}");
+        for command in ["inspect", "verify"] {
+            let (_, out, _) = run(&["plugin", command, system_prompt()]).await;
+            for shown in ["libc.so.6 (GLIBC_2.", "runpath", "static tls", "llmux_plugin_"] {
+                assert!(out.contains(shown), "{command} does not show {shown}: {out}");
+            }
+        }
+    }
 
     let (code, out, _) = run(&["plugin", "verify", system_prompt()]).await;
     assert_eq!(code, Some(0), "{out}");
@@ -70,6 +80,11 @@ async fn files_are_looked_at_without_a_server() {
     crate::support::copy_of_system_prompt(folder.path());
     let (code, out, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy(), "--long"]).await;
     assert_eq!(code, Some(0), "{out}");
+    assert!(!out.contains("not listed"), "{out}");
+    std::fs::write(folder.path().join("liblogging.so.1"), "").expect("written");
+    let (_, named, _) = run(&["plugin", "list", "--dir", &folder.path().to_string_lossy()]).await;
+    let hint = format!("not listed: {}/liblogging.so.1 (the name", folder.path().display());
+    assert!(named.contains(&hint), "{named}");
     for shown in ["AUTHORS", "LICENSE", "SDK", "rustc 1.", "unwind"] {
         assert!(out.contains(shown), "no {shown}: {out}");
     }

@@ -128,3 +128,24 @@ async fn what_others_may_change_and_links_that_lead_out_are_refused() {
     mode(&open, 0o644);
     until("the mended one comes in", async || server.plugin("edition").await["state"] == "active").await;
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn where_signatures_are_required_the_environment_names_no_other_libraries() {
+    let (keys, plugins) = folders();
+    let public = key(keys.path());
+    let library = drop_in(plugins.path(), "libedition", &edition("one"));
+    sign(keys.path(), &library);
+    let verify = async |variable: &str| {
+        let mut command = llmux(plugins.path());
+        command.args(["plugin", "verify", "--key", &public]).arg(&library).env(variable, "/nowhere");
+        command.output().await.expect("llmux runs")
+    };
+    assert!(verify("ANOTHER").await.status.success());
+    for variable in ["LD_LIBRARY_PATH", "LD_PRELOAD"] {
+        let refused = verify(variable).await;
+        let reason = text(&refused.stderr);
+        assert!(!refused.status.success(), "{variable}");
+        assert!(reason.contains(&format!("{variable} is set")), "{reason}");
+    }
+}

@@ -199,6 +199,12 @@ async fn d2_a_file_over_the_limit_is_refused() {
     let options = llmux_core::plugins::VerifyOptions::default().with_max_size(99);
     let refused = llmux_core::plugins::verify(&path, &options).expect_err("refused");
     assert!(matches!(refused, LibraryError::TooLarge { size: 100, max: 99 }), "{refused:?}");
+    let guard = Fixtures::get().guard();
+    let size = fs::metadata(&guard).expect("a library").len();
+    let config = PluginsConfig::default().with_max_library_bytes(size - 1);
+    let client = built(builder(&scripted([])).plugins(config), []).await;
+    let refused = client.plugins().load(PluginSpec::path(&guard)).await.expect_err("refused").to_string();
+    assert!(refused.contains("`max_library_bytes`"), "the setting is named: {refused}");
 }
 
 #[tokio::test]

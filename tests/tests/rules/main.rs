@@ -2,6 +2,7 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod beside;
 mod changes;
 mod client;
 mod completion;
@@ -14,6 +15,7 @@ mod images;
 mod initializers;
 mod libraries;
 mod mapping;
+mod needs;
 mod order;
 mod panics;
 mod pipeline;

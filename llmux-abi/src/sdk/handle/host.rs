@@ -98,4 +98,11 @@ impl HostHandle {
             unsafe { record(self.raw.object, id, RSlice::from_slice(labels), value) }
         }
     }
+
+    pub(crate) fn library_dir(&self) -> Option<&[u8]> {
+        let library_dir = self.raw.table.library_dir()?;
+        // SAFETY: retained, for longer than the returned bytes are borrowed.
+        let folder = unsafe { library_dir(self.raw.object) }.as_slice();
+        (!folder.is_empty()).then_some(folder)
+    }
 }

@@ -6,11 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{
-    error::FolderError,
-    inspect::InspectedLibrary,
-    verify::{self, VerifyOptions},
-};
+use super::{error::FolderError, inspect::InspectedLibrary, options::VerifyOptions, verify};
 
 /// Extensions of shared libraries on all systems.
 const EVERYWHERE: &[&str] = &["so", "dylib", "dll"];

@@ -22,7 +22,7 @@ pub enum LibraryError {
     #[error("{0}, or set `allow_insecure_permissions`")]
     Permissions(String),
     /// The file is larger than the limit.
-    #[error("is {size} bytes long, more than the limit of {max}")]
+    #[error("is {size} bytes long, more than the limit of {max} (`max_library_bytes` in `[plugins]`)")]
     TooLarge {
         /// Size of the file in bytes.
         size: u64,
@@ -90,6 +90,78 @@ pub enum LibraryError {
     /// The parts that the system's loader reads are false.
     #[error("its segments are damaged: {}", brief(.0))]
     Segments(String),
+    /// A library that it needs is not on this machine.
+    #[error(
+        "needs `{}`{}, which is neither in the folders of the system's loader nor in those that the library or \
+         LD_LIBRARY_PATH names ({}); install it, or name its folder in an absolute RUNPATH or in LD_LIBRARY_PATH",
+        brief(library), through(by), if folders.is_empty() { "none" } else { folders }
+    )]
+    MissingLibrary {
+        /// Name of the missing library.
+        library: String,
+        /// Name of the needed library that needs it; `None` if the plugin's own library does.
+        by: Option<String>,
+        /// Folders that were searched besides those of the system.
+        folders: String,
+    },
+    /// A library that it needs is here in a version that is too old.
+    #[error(
+        "needs `{}` of `{}`{}, which the library on this machine does not define{}; build it on a system that is as old as \
+         this one, or update this one",
+        brief(version),
+        brief(library),
+        through(by),
+        newest_is(newest)
+    )]
+    MissingVersion {
+        /// Name of the needed library.
+        library: String,
+        /// Name of the needed library that needs the version; `None` if the plugin's own library does.
+        by: Option<String>,
+        /// Name of the version.
+        version: String,
+        /// Newest version of glibc here, if the version is one of glibc.
+        newest: Option<String>,
+    },
+    /// A folder in its RPATH or RUNPATH is outside of its own folder.
+    #[error(
+        "names the folder `{}` for the libraries that it needs, which is outside of its own folder; put these libraries into \
+         its folder, and name it `$ORIGIN`",
+        brief(entry)
+    )]
+    LeavesOrigin {
+        /// Entry of the RPATH or RUNPATH.
+        entry: String,
+    },
+    /// A library beside it is refused.
+    #[error("needs {}, which {error}", shown(path))]
+    Beside {
+        /// File of the library beside it.
+        path: PathBuf,
+        /// Reason of the refusal.
+        #[source]
+        error: Box<LibraryError>,
+    },
+    /// With `require_signature`: it may get a library that is not signed, and that root does not own.
+    #[error("{0}; `require_signature` is set")]
+    UntrustedNeeds(String),
+    /// A library that it needs has the name of a mapped one, and other bytes.
+    #[error(
+        "needs `{}` ({}), but this process has mapped {} under that name; the two cannot live in one process. Put the library \
+         beside the plugin and name its folder `$ORIGIN`, give it another name, or restart the host if it replaced the mapped \
+         one",
+        brief(library),
+        shown(path),
+        shown(mapped)
+    )]
+    NameTaken {
+        /// Name of the needed library.
+        library: String,
+        /// File that the library would be loaded from.
+        path: PathBuf,
+        /// File that is mapped.
+        mapped: PathBuf,
+    },
     /// The private copy could not be made.
     #[error("cannot be copied to the host's private folder: {0}")]
     Copy(#[source] io::Error),
@@ -157,6 +229,14 @@ pub(super) fn escaped(text: &str, most: usize) -> String {
         }
     }
     escaped
+}
+
+fn through(by: &Option<String>) -> String {
+    by.as_ref().map(|by| format!(" (for `{}`)", brief(by))).unwrap_or_default()
+}
+
+fn newest_is(newest: &Option<String>) -> String {
+    newest.as_ref().map(|newest| format!(" (its newest is `{}`)", brief(newest))).unwrap_or_default()
 }
 
 fn advice(host: &Version, plugin: &Version) -> &'static str {

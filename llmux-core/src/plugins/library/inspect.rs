@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{error::LibraryError, manifest::Manifest, signature::SignatureState};
+use super::{error::LibraryError, manifest::Manifest, needs::LibraryNeeds, signature::SignatureState};
 
 /// A library's file after inspection: what could be read of it, and the check that it fails, if any.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct InspectedLibrary {
     pub sha256: Option<String>,
     /// The plugin's manifest; `None` if it could not be read.
     pub manifest: Option<Manifest>,
+    /// Needs of the library; `None` if it is no ELF library, or its segments cannot be read.
+    pub needs: Option<LibraryNeeds>,
     /// State of the signature; `None` if the signature is refused or was not checked.
     pub signature: Option<SignatureState>,
     /// The first check that the library fails; `None` if this host would load it.
@@ -36,7 +38,16 @@ impl InspectedLibrary {
         let path = path.to_owned();
         // Read before the bytes are: a later write shows as another time.
         let modified = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
-        Self { path, size: None, modified, sha256: None, manifest: None, signature: None, refused: None }
+        Self {
+            path,
+            size: None,
+            modified,
+            sha256: None,
+            manifest: None,
+            needs: None,
+            signature: None,
+            refused: None,
+        }
     }
 
     /// A path that was refused before it could be read.
@@ -81,13 +92,15 @@ pub enum Check {
     Segments,
     /// The library exports the symbol that its manifest names.
     Entry,
+    /// The needed libraries are on this machine, in versions that suffice.
+    Needs,
     /// The trial load and the layout of the types, which only loading shows.
     Loading,
 }
 
 impl Check {
     /// Checks that need no loading, in their order.
-    pub const ALL: [Check; 11] = [
+    pub const ALL: [Check; 12] = [
         Check::File,
         Check::Permissions,
         Check::Size,
@@ -99,6 +112,7 @@ impl Check {
         Check::Abi,
         Check::Segments,
         Check::Entry,
+        Check::Needs,
     ];
 
     /// Returns the name of the check.
@@ -115,6 +129,7 @@ impl Check {
             Check::Abi => "abi",
             Check::Segments => "segments",
             Check::Entry => "entry",
+            Check::Needs => "needs",
             Check::Loading => "loading",
         }
     }
@@ -137,6 +152,12 @@ impl LibraryError {
             LibraryError::AbiMismatch { .. } | LibraryError::Needs { .. } => Check::Abi,
             LibraryError::Segments(_) => Check::Segments,
             LibraryError::NoEntry { .. } => Check::Entry,
+            LibraryError::MissingLibrary { .. }
+            | LibraryError::MissingVersion { .. }
+            | LibraryError::LeavesOrigin { .. }
+            | LibraryError::Beside { .. }
+            | LibraryError::UntrustedNeeds(_)
+            | LibraryError::NameTaken { .. } => Check::Needs,
             LibraryError::Copy(_)
             | LibraryError::NoTrial(_)
             | LibraryError::Trial(_)

@@ -9,7 +9,6 @@ use std::{
 
 use llmux_abi::raw::plugin::PluginModuleRef;
 use semver::Version;
-use tempfile::TempPath;
 use tokio::{
     task::{AbortHandle, spawn_blocking},
     time::timeout,
@@ -19,13 +18,15 @@ use super::{
     error::{LibraryError, shown},
     inspect::InspectedLibrary,
     manifest::Manifest,
-    private_copy::Copies,
+    options::VerifyOptions,
+    private_copy::{Copies, PrivateCopy},
     trial::{INITIALIZERS_TIMEOUT, TrialProgram},
-    verify::{VerifiedLibrary, VerifyOptions, examine},
+    verify::{VerifiedLibrary, examine},
 };
 use crate::boundary::{
     host::{HostServices, HostShared},
     library::{self, Image, OpenError, Retired},
+    process_state::ProcessState,
 };
 
 /// Target of the event that names a library before its code runs. A log should write it at once: if the library ends the
@@ -42,6 +43,8 @@ pub(in crate::plugins) struct LoadedLibrary {
     pub(in crate::plugins) module: PluginModuleRef,
     pub(in crate::plugins) generation: u64,
     pub(in crate::plugins) image: Arc<Image>,
+    /// True if the private copy is held in memory.
+    pub(in crate::plugins) in_memory: bool,
 }
 
 /// Reasons why a library was not loaded.
@@ -66,6 +69,8 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) plugin: Option<&'a str>,
     /// The number of retired images from which on loading is refused.
     pub(in crate::plugins) max_retired_images: u64,
+    /// Folder below which the private copy is made; `None` for the folder for temporary files.
+    pub(in crate::plugins) copy_dir: Option<&'a Path>,
     /// Program of the trial load; `None` for no trial.
     pub(in crate::plugins) trial: Option<&'a TrialProgram>,
 }
@@ -96,7 +101,7 @@ pub(in crate::plugins) struct Loader {
     retired: Arc<Retired>,
     copies: Arc<Mutex<Copies>>,
     generations: HashMap<PathBuf, u64>,
-    /// SHA-256 of the libraries that passed a trial load.
+    /// Fingerprints of the libraries that passed a trial load.
     passed: HashSet<String>,
     pub(in crate::plugins) stuck: Stuck,
     /// The file that was opened last; the registry clears it before a change and reads it when the change is refused.
@@ -119,7 +124,7 @@ impl Loader {
         &mut self,
         request: LoadRequest<'_>,
     ) -> Result<LoadedLibrary, LoadError> {
-        let LoadRequest { path, options, plugin, max_retired_images: max, trial } = request;
+        let LoadRequest { path, options, plugin, max_retired_images: max, copy_dir, trial } = request;
         if self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(LoadError::TooManyRetired { max });
         }
@@ -142,18 +147,19 @@ impl Loader {
             let (expected, found) = (expected.to_owned(), found.clone());
             return Err(LoadError::OtherPlugin { path, expected, found });
         }
-        let copies = self.copies.clone();
+        let (copies, copy_dir) = (self.copies.clone(), copy_dir.map(Path::to_owned));
         let copied = spawn_blocking(move || {
-            let copy = copies.lock().unwrap_or_else(PoisonError::into_inner).write(&library);
-            (library, copy.and_then(TempPath::try_from_path))
+            let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
+            let copy = copies.write(&library, copy_dir.as_deref());
+            (library, copy)
         });
         let (library, copy) = copied.await.map_err(|_| panicked())?;
         let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
         if let Some(program) = trial
-            && !self.passed.contains(&library.sha256)
+            && !self.passed.contains(&library.fingerprint())
         {
-            program.run(&copy, &library.manifest.entry).await.map_err(refused)?;
-            self.passed.insert(library.sha256.clone());
+            program.run(copy.path(), &library.manifest.entry).await.map_err(refused)?;
+            self.passed.insert(library.fingerprint());
         }
         let (plugin, sha256) = (&library.manifest.name, &library.sha256);
         tracing::info!(target: LOADING, path = %shown(&path), plugin, sha256, "loading a library");
@@ -181,19 +187,30 @@ impl Loader {
 /// Loads a library and runs its initializers. Not called on the request path.
 fn load(
     library: VerifiedLibrary,
-    copy: TempPath,
+    copy: PrivateCopy,
     generation: u64,
     shared: &Arc<HostShared>,
     retired: &Arc<Retired>,
 ) -> Result<LoadedLibrary, LoadError> {
     let path = library.path.clone();
     let refused = |error| LoadError::Library { path: path.clone(), error };
+    let (copied, in_memory) = (copy.path().to_owned(), copy.is_in_memory());
+    // From here on, an image can have the path of the descriptor, also if the library is refused.
+    let copy = match in_memory {
+        true => {
+            copy.keep();
+            None
+        }
+        false => Some(copy),
+    };
+    let before = ProcessState::read();
     let opened = library::open(
-        &copy,
+        &copied,
         (&library.manifest.entry, &library.manifest.abi.to_string()),
         library.bytes.len() as u64,
         retired,
     );
+    before.log_changes(&library.manifest.name);
     let (module, image) = opened.map_err(|error| {
         refused(match error {
             OpenError::Dlopen(message) => LibraryError::Dlopen(message),
@@ -203,11 +220,11 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
-    // It keeps its name until the process ends: debuggers, profilers and backtraces read symbols from the file.
-    let _ = copy.keep();
-    library::attach(module, HostServices::new(&library.manifest.name, shared.clone()).raw());
+    copy.map(PrivateCopy::keep);
+    library::attach(module, HostServices::new(&library.manifest.name, Some(&path), shared.clone()).raw());
     Ok(LoadedLibrary {
         image,
+        in_memory,
         path: library.path,
         sha256: library.sha256.into(),
         manifest: Arc::new(library.manifest),

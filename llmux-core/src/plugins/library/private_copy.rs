@@ -1,142 +1,163 @@
 //! Private copies of libraries: exactly the bytes that were checked, in a folder that only this user reaches.
 //!
-//! `image` writes one for each load. A copy's path is new every time, since the system's loader knows images by path.
-//! The folder goes with the process; one whose process was killed is removed by the next process that loads anything.
+//! `load` and `trial` write one for each load. A copy's path is new every time, since the system's loader knows images by
+//! path. If the folder cannot be used, the copy is held in memory. Deliberately absent: the making and removing of the
+//! folder, which is in `copy_folder`.
 
 use std::{
+    env,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use tempfile::TempDir;
+use tempfile::TempPath;
 
-use super::{error::shown, verify::VerifiedLibrary};
-
-/// Beginning of the names of the folders, among the temporary files.
-const PREFIX: &str = "llmux-copies-";
-/// File in a folder that its process holds a lock on. If the lock is free, the process is dead.
-const LOCK: &str = "lock";
+use super::{beside::Names, copy_folder::CopyFolder, error::shown, memory_copy, verify::VerifiedLibrary};
 
 /// Writer of private copies.
 #[derive(Default)]
 pub(super) struct Copies {
-    folder: Option<Folder>,
+    /// The folders, the current one last. Earlier ones hold the copies of images that are mapped.
+    folders: Vec<(PathBuf, CopyFolder)>,
     /// Number of copies so far. It is part of each name: two files of the same bytes are two images.
     made: u64,
 }
 
-struct Folder {
-    folder: TempDir,
-    _lock: File,
+/// A private copy. It is removed with this value, unless it is kept.
+pub(super) struct PrivateCopy {
+    path: PathBuf,
+    place: Place,
+}
+
+enum Place {
+    /// The library's file, and those of the libraries beside it.
+    Files(Vec<TempPath>),
+    /// The open descriptor of a copy in memory.
+    Memory(File),
+}
+
+impl PrivateCopy {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn is_in_memory(&self) -> bool {
+        matches!(self.place, Place::Memory(_))
+    }
+
+    /// Keeps the copy until the process ends. Debuggers, profilers and backtraces read symbols from the file. A descriptor
+    /// stays open, because another copy under its number would have the path of this image.
+    pub(super) fn keep(self) {
+        match self.place {
+            Place::Files(paths) => paths.into_iter().for_each(|path| drop(path.keep())),
+            Place::Memory(file) => std::mem::forget(file),
+        }
+    }
 }
 
 impl Copies {
-    /// Writes a copy to a path that was never used before. An error names the folder for temporary files.
-    pub(super) fn write(&mut self, library: &VerifiedLibrary) -> io::Result<PathBuf> {
-        let temporary = std::env::temp_dir();
-        let written = check_execution(&temporary).and_then(|()| self.write_below(&temporary, library));
-        written.map_err(|error| {
+    /// Writes a copy to a path that was never used before, below `within`, or below the folder for temporary files. An
+    /// error names that folder.
+    pub(super) fn write(
+        &mut self,
+        library: &VerifiedLibrary,
+        within: Option<&Path>,
+    ) -> io::Result<PrivateCopy> {
+        let within = within.map_or_else(env::temp_dir, Path::to_owned);
+        self.write_below(&within, library).or_else(|error| in_memory(&within, library, error)).map_err(|error| {
             // The text of another kind has the folder's random name: the same refusal would read differently each time.
             let why = match error.kind() {
-                io::ErrorKind::Unsupported => error.to_string(),
+                io::ErrorKind::Unsupported | io::ErrorKind::Other => error.to_string(),
                 kind => kind.to_string(),
             };
+            let hint = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "free space there (a restart of the host removes its copies), or "
+                }
+                _ if !library.beside.is_empty() => "link the libraries beside it statically, or ",
+                _ => "",
+            };
             let why = format!(
-                "{}: {why}; TMPDIR must name a writable folder that permits execution",
-                shown(&temporary)
+                "{}: {why}; {hint}let `copy_dir` in `[plugins]`, or else TMPDIR, name a writable folder that is not \
+                 mounted noexec",
+                shown(&within)
             );
             io::Error::new(error.kind(), why)
         })
     }
 
-    fn write_below(&mut self, temporary: &Path, library: &VerifiedLibrary) -> io::Result<PathBuf> {
-        // A cleaner of temporary files may have removed the folder; another user could then have made one of this name.
-        if let Some(lost) = self.folder.take_if(|folder| !is_ours(folder.folder.path())) {
-            let _ = lost.folder.keep();
-        }
-        let folder = match &self.folder {
-            Some(folder) => folder,
-            None => {
-                sweep(temporary);
-                self.folder.insert(Folder::new(temporary)?)
-            }
-        };
+    fn write_below(&mut self, within: &Path, library: &VerifiedLibrary) -> io::Result<PrivateCopy> {
+        let folder = self.folder(within)?;
+        let folder = folder.path().to_owned();
         self.made += 1;
-        let name = format!("{}-{}.{}", library.sha256, self.made, std::env::consts::DLL_EXTENSION);
-        let path = folder.folder.path().join(name);
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&path).and_then(|mut file| file.write_all(&library.bytes));
-        // A part of a copy would fill the folder for good.
-        written.inspect_err(|_| drop(fs::remove_file(&path)))?;
-        Ok(path)
-    }
-}
-
-impl Folder {
-    fn new(within: &Path) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PREFIX);
-        // Another user who could write here could exchange a copy after the checks.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder = builder.tempdir_in(within)?;
-        let new = folder.path().join("lock.new");
-        let lock = File::create_new(&new)?;
-        // The file gets its name once it is locked, so that no other process removes the folder in between. A system
-        // without locks leaves folders behind.
-        if lock.try_lock().is_ok() {
-            fs::rename(&new, folder.path().join(LOCK))?;
+        let name = format!("{}-{}.{}", library.sha256, self.made, env::consts::DLL_EXTENSION);
+        if library.beside.is_empty() {
+            let path = write(&folder.join(name), &library.bytes)?;
+            return Ok(PrivateCopy { path: path.to_path_buf(), place: Place::Files(vec![path]) });
         }
-        Ok(Self { folder, _lock: lock })
-    }
-}
-
-/// Refuses a folder whose file system permits no execution: the system's loader would refuse a copy there, and would not
-/// name the reason.
-#[cfg(target_os = "linux")]
-fn check_execution(folder: &Path) -> io::Result<()> {
-    use rustix::fs::{StatVfsMountFlags, statvfs};
-    match statvfs(folder)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        true => Err(io::Error::new(io::ErrorKind::Unsupported, "it is mounted noexec")),
-        false => Ok(()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn check_execution(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Removes the folders that killed processes of this user left behind.
-fn sweep(within: &Path) {
-    for entry in fs::read_dir(within).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if !entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) || !is_ours(&path) {
-            continue;
+        let cannot = |why| io::Error::new(io::ErrorKind::Other, why);
+        let folder = folder.join(self.made.to_string());
+        let names = Names::new(&library.beside).map_err(cannot)?;
+        let renamed = |bytes| names.replaced_in(bytes).map_err(cannot);
+        fs::create_dir(&folder)?;
+        let mut files = vec![write(&folder.join(name), &renamed(&library.bytes)?)?];
+        for beside in &library.beside {
+            let folder = folder.join(&beside.folder);
+            fs::create_dir_all(&folder)?;
+            files.push(write(&folder.join(names.of(beside)), &renamed(&beside.bytes)?)?);
         }
-        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
-            // Another process may remove the folder, too.
-            let _ = fs::remove_dir_all(&path);
+        Ok(PrivateCopy { path: files[0].to_path_buf(), place: Place::Files(files) })
+    }
+
+    /// Returns this process's folder below another folder, and makes it if it is not there.
+    fn folder(&mut self, within: &Path) -> io::Result<&CopyFolder> {
+        if let Some(at) = self.folders.iter().position(|(parent, _)| parent == within) {
+            let found = self.folders.remove(at);
+            match found.1.is_ours() {
+                true => self.folders.push(found),
+                false => found.1.abandon(),
+            }
         }
+        if self.folders.last().is_none_or(|(parent, _)| parent != within) {
+            self.folders.push((within.to_owned(), CopyFolder::new(within)?));
+        }
+        Ok(&self.folders.last().expect("it was pushed").1)
     }
 }
 
-/// True if the path is a folder, not a symlink, that only this user could write to.
-fn is_ours(path: &Path) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+/// Writes a copy to memory if the error says that the folder cannot be used. A full folder can: an operator frees space.
+fn in_memory(within: &Path, library: &VerifiedLibrary, error: io::Error) -> io::Result<PrivateCopy> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let is_unusable = matches!(
+        error.kind(),
+        NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
+    );
+    // Libraries beside the plugin need a folder.
+    if !is_unusable || !library.beside.is_empty() {
+        return Err(error);
+    }
+    let plugin = &library.manifest.name;
+    let Ok((path, file)) = memory_copy::write(plugin, &library.bytes) else { return Err(error) };
+    tracing::warn!(
+        plugin,
+        folder = %shown(within),
+        "the private copy of a library is held in memory, because the folder for it cannot be used ({error}); set `copy_dir` \
+         in `[plugins]`, or else TMPDIR, to a writable folder that is not mounted noexec"
+    );
+    Ok(PrivateCopy { path, place: Place::Memory(file) })
+}
+
+/// Writes a new file that only this user may use. A part of a file would fill the folder for good, so it is removed.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<TempPath> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
     #[cfg(unix)]
-    let is_ours = {
-        use std::os::unix::fs::MetadataExt;
-        metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 == 0
-    };
-    #[cfg(not(unix))]
-    let is_ours = true;
-    metadata.is_dir() && is_ours
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    let path = TempPath::try_from_path(path)?;
+    file.write_all(bytes)?;
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -156,15 +177,22 @@ mod tests {
             sha256: "ab".to_owned(),
             manifest: Manifest::parse(manifest.as_bytes()).expect("a manifest"),
             signature: SignatureState::Missing,
+            beside: Vec::new(),
         }
     }
 
     #[test]
     fn d2_equal_bytes_are_copied_to_a_path_that_was_never_used() {
         let mut copies = Copies::default();
-        let first = copies.write(&library()).expect("written");
-        fs::remove_file(&first).expect("removed, as after it is mapped");
-        assert_ne!(copies.write(&library()).expect("written"), first);
+        let first = copies.write(&library(), None).expect("written");
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists(), "a copy that is not kept is removed");
+        let second = copies.write(&library(), None).expect("written");
+        assert_ne!(second.path(), path);
+        let path = second.path().to_owned();
+        second.keep();
+        assert!(path.exists(), "a copy that is kept stays");
     }
 
     #[cfg(unix)]
@@ -172,9 +200,23 @@ mod tests {
     fn the_folder_of_copies_is_its_users_alone() {
         use std::os::unix::fs::PermissionsExt;
         let mut copies = Copies::default();
-        let copy = copies.write(&library()).expect("written");
+        let copy = copies.write(&library(), None).expect("written");
+        let copy = copy.path();
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(copy.parent().expect("a folder")), mode(&copy)), (0o700, 0o600));
+        assert_eq!((mode(copy.parent().expect("a folder")), mode(copy)), (0o700, 0o600));
+    }
+
+    #[test]
+    fn copies_go_to_the_folder_that_is_named_also_after_another_was() {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut copies = Copies::default();
+        let mut folders = Vec::new();
+        for within in [one.path(), two.path(), one.path()] {
+            let copy = copies.write(&library(), Some(within)).expect("written");
+            assert!(copy.path().starts_with(within), "{}", copy.path().display());
+            folders.push(copy.path().parent().expect("a folder").to_owned());
+        }
+        assert_eq!(folders[0], folders[2], "the folder of before");
     }
 
     #[cfg(unix)]
@@ -183,8 +225,8 @@ mod tests {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let mut copies = Copies::default();
         let lose = |copies: &mut Copies| {
-            let copy = copies.write(&library()).expect("written, whatever became of the folder before");
-            let folder = copy.parent().expect("a folder").to_owned();
+            let copy = copies.write(&library(), None).expect("written, whatever became of the folder before");
+            let folder = copy.path().parent().expect("a folder").to_owned();
             fs::remove_dir_all(&folder).expect("removed");
             folder
         };
@@ -206,35 +248,5 @@ mod tests {
         );
         assert!(!gone.exists() && ![&gone, &open, &link].contains(&&last), "{last:?}");
         fs::remove_dir_all(&open).and_then(|()| fs::remove_file(&link)).expect("removed");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_dead_processs_folder_is_removed_and_a_living_ones_and_a_strangers_are_not() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
-        let within = tempfile::tempdir().expect("a folder");
-        let make = |name: &str| {
-            let path = within.path().join(format!("{PREFIX}{name}"));
-            fs::create_dir(&path).expect("made");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("set");
-            fs::write(path.join(LOCK), "").expect("written");
-            fs::write(path.join("copy.so"), "bytes").expect("written");
-            path
-        };
-        let (dead, open) = (make("dead"), make("open"));
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("set");
-        let starting = make("starting");
-        fs::remove_file(starting.join(LOCK)).expect("removed");
-        let elsewhere = tempfile::tempdir().expect("a folder");
-        fs::write(elsewhere.path().join(LOCK), "").expect("written");
-        let link = within.path().join(format!("{PREFIX}link"));
-        symlink(elsewhere.path(), &link).expect("linked");
-        let living = Folder::new(within.path()).expect("made");
-        sweep(within.path());
-        assert!(!dead.exists(), "nobody holds its lock");
-        assert!(living.folder.path().exists(), "its lock is held");
-        assert!(open.exists(), "others could have put things into it");
-        assert!(starting.exists(), "its lock may be about to come");
-        assert!(elsewhere.path().join(LOCK).exists() && link.exists(), "a link is not followed");
     }
 }

@@ -2,7 +2,7 @@
 //! the symbols that the library exports (rule D2). A linker reads sections instead: they may be intact while these are
 //! false, and then the loader crashes the host. No code of the library runs.
 //!
-//! The bytes may be hostile: every range is compared with the file. `verify` calls it.
+//! The bytes may be hostile: every range is compared with the file. `verify` calls it, and `needs` reads an [`Image`].
 
 use object::{
     Endianness, FileKind, Object,
@@ -10,7 +10,7 @@ use object::{
         self, DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_GNU_HASH, DT_HASH, DT_INIT, DT_INIT_ARRAY,
         DT_INIT_ARRAYSZ, DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTRELSZ, DT_RELA, DT_RELASZ, DT_STRSZ, DT_STRTAB,
         DT_SYMTAB, DT_VERDEF, DT_VERNEED, DT_VERSYM, Dyn64, FileHeader64, PF_X, PT_DYNAMIC, PT_LOAD, PT_NULL,
-        Rela64, SHN_UNDEF, Sym64,
+        PT_TLS, Rela64, SHN_UNDEF, Sym64,
     },
     pod::{self, Pod},
     read::{
@@ -30,6 +30,11 @@ pub(super) fn check(library: &[u8]) -> std::result::Result<(), LibraryError> {
         Image::parse(library).map_err(LibraryError::Segments)?;
     }
     Ok(())
+}
+
+/// Reads a library as the loader maps it; `None` if it is no ELF library for 64 bits, or its program headers are false.
+pub(super) fn read_image(library: &[u8]) -> Option<Image<'_>> {
+    if is_elf(library) { Image::read(library).ok() } else { None }
 }
 
 /// Checks that the library exports the symbol.
@@ -76,19 +81,31 @@ struct Load {
 }
 
 /// A library as the loader maps it.
-struct Image<'data> {
+pub(super) struct Image<'data> {
     bytes: &'data [u8],
-    endian: Endianness,
+    pub(super) endian: Endianness,
+    /// Architecture, as a number of the ELF specification.
+    pub(super) machine: elf::Machine,
+    /// Size of the thread-local values of one thread, in bytes.
+    pub(super) tls_bytes: u64,
     loads: Vec<Load>,
     dynamic: &'data [Dyn64<Endianness>],
 }
 
 impl<'data> Image<'data> {
     fn parse(bytes: &'data [u8]) -> Result<Self> {
+        let image = Self::read(bytes)?;
+        image.check_dynamic()?;
+        Ok(image)
+    }
+
+    /// Reads the program headers, and finds the dynamic table. Does not check its content.
+    fn read(bytes: &'data [u8]) -> Result<Self> {
         let said = |error: object::Error| error.to_string();
         let header = Header::parse(bytes).map_err(said)?;
         let endian = header.endian().map_err(said)?;
-        let mut image = Self { bytes, endian, loads: Vec::new(), dynamic: &[] };
+        let machine = header.e_machine(endian);
+        let mut image = Self { bytes, endian, machine, tls_bytes: 0, loads: Vec::new(), dynamic: &[] };
         let mut dynamic = Vec::new();
         for (at, segment) in header.program_headers(endian, bytes).map_err(said)?.iter().enumerate() {
             let (offset, size) = (segment.p_offset(endian), segment.p_filesz(endian));
@@ -105,6 +122,9 @@ impl<'data> Image<'data> {
             };
             if kind == PT_DYNAMIC {
                 dynamic.push((start, size));
+            }
+            if kind == PT_TLS {
+                image.tls_bytes = in_memory;
             }
             if kind != PT_LOAD {
                 continue;
@@ -126,12 +146,11 @@ impl<'data> Image<'data> {
             return Err(format!("it has {} dynamic tables, and must have one", dynamic.len()));
         };
         image.dynamic = image.array(start, size).ok_or("its dynamic table is outside of its segments")?;
-        image.check_dynamic()?;
         Ok(image)
     }
 
     /// Returns the bytes from this address on, to the end of the segment's part in the file.
-    fn from(&self, start: u64) -> Option<&'data [u8]> {
+    pub(super) fn from(&self, start: u64) -> Option<&'data [u8]> {
         let load = self.loads.iter().find(|load| (load.start..load.file_end).contains(&start))?;
         let at = |address: u64| usize::try_from(load.offset + (address - load.start)).ok();
         self.bytes.get(at(start)?..at(load.file_end)?)
@@ -148,9 +167,14 @@ impl<'data> Image<'data> {
     }
 
     /// Returns the value of an entry of the dynamic table.
-    fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
-        let mut entries = self.dynamic.iter().take_while(|entry| entry.d_tag(self.endian) != DT_NULL);
-        entries.find(|entry| entry.d_tag(self.endian) == tag).map(|entry| entry.d_val(self.endian))
+    pub(super) fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.values(tag).next()
+    }
+
+    /// Returns the values of all entries of this tag in the dynamic table.
+    pub(super) fn values(&self, tag: elf::DynamicTag) -> impl Iterator<Item = u64> {
+        let entries = self.dynamic.iter().take_while(|entry| entry.d_tag(self.endian) != DT_NULL);
+        entries.filter(move |entry| entry.d_tag(self.endian) == tag).map(|entry| entry.d_val(self.endian))
     }
 
     fn check_dynamic(&self) -> Result<()> {
@@ -206,7 +230,8 @@ impl<'data> Image<'data> {
         Ok(())
     }
 
-    fn names(&self) -> &'data [u8] {
+    /// Returns the table of names.
+    pub(super) fn names(&self) -> &'data [u8] {
         let (start, size) = (self.value(DT_STRTAB), self.value(DT_STRSZ));
         start.zip(size).and_then(|(start, size)| self.array(start, size)).unwrap_or_default()
     }
@@ -226,7 +251,7 @@ impl<'data> Image<'data> {
     }
 
     /// Returns the symbols. Only a hash table has their number.
-    fn symbols(&self) -> Option<&'data [Sym64<Endianness>]> {
+    pub(super) fn symbols(&self) -> Option<&'data [Sym64<Endianness>]> {
         let gnu = self.value(DT_GNU_HASH).and_then(|start| self.from(start));
         let gnu = gnu.and_then(|table| GnuHashTable::<Header>::parse(self.endian, table).ok());
         let count = match gnu {

@@ -25,8 +25,9 @@ use tokio::{
 use super::{
     error::{LibraryError, escaped},
     manifest::Manifest,
+    options::VerifyOptions,
     private_copy::Copies,
-    verify::{VerifiedLibrary, VerifyOptions, verify},
+    verify::{VerifiedLibrary, verify},
 };
 use crate::boundary::{
     NativeHooks,
@@ -126,11 +127,11 @@ impl TrialProgram {
         let checked = spawn_blocking(move || {
             let library = verify(&path, &options)?;
             let mut copies = Copies::default();
-            let copy = copies.write(&library).map_err(LibraryError::Copy)?;
+            let copy = copies.write(&library, None).map_err(LibraryError::Copy)?;
             Ok((library, copies, copy))
         });
         let (library, _copies, copy) = checked.await.map_err(|_| failed("the check panicked"))??;
-        self.run(&copy, &library.manifest.entry).await?;
+        self.run(copy.path(), &library.manifest.entry).await?;
         Ok(library)
     }
 

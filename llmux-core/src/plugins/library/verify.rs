@@ -8,62 +8,19 @@ use semver::{Comparator, Op, Prerelease, Version, VersionReq};
 use sha2::{Digest, Sha256};
 
 use super::{
+    beside::BesideLibrary,
     error::LibraryError,
     file,
     inspect::InspectedLibrary,
+    lookup,
     manifest::{Manifest, PanicStrategy},
-    object_file, segments,
-    signature::{self, SignatureState, TrustedKey},
+    needs::LibraryNeeds,
+    object_file,
+    options::VerifyOptions,
+    segments,
+    signature::{self, SignatureState},
 };
 use llmux_abi::{Reload, Service, Streams};
-
-use crate::setters::setters;
-
-/// Options of the checks of a library.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct VerifyOptions {
-    /// SHA-256 that the library must have, in hexadecimal; `None` for any.
-    pub sha256: Option<String>,
-    /// Accept files and folders that other users could change. Default `false`.
-    pub allow_insecure_permissions: bool,
-    /// Size limit of a file, in bytes. Default 256 MiB.
-    pub max_size: u64,
-    /// Keys whose signatures are trusted. If there are any, each signature must be by one of them.
-    pub trusted_keys: Vec<TrustedKey>,
-    /// Refuse libraries without a signature. Default `false`.
-    pub require_signature: bool,
-    /// Plugin folders. A symlink in one of them that resolves outside all of them is refused.
-    pub folders: Vec<PathBuf>,
-}
-
-impl Default for VerifyOptions {
-    fn default() -> Self {
-        Self {
-            sha256: None,
-            allow_insecure_permissions: false,
-            max_size: 256 * 1024 * 1024,
-            trusted_keys: Vec::new(),
-            require_signature: false,
-            folders: Vec::new(),
-        }
-    }
-}
-
-setters! { VerifyOptions:
-    /// Sets the SHA-256 that the library must have; `None` for any.
-    with_sha256: sha256: Option<String>;
-    /// Sets whether files and folders that other users could change are accepted.
-    with_allow_insecure_permissions: allow_insecure_permissions: bool;
-    /// Sets the size limit of a file, in bytes.
-    with_max_size: max_size: u64;
-    /// Sets the keys whose signatures are trusted.
-    with_trusted_keys: trusted_keys: Vec<TrustedKey>;
-    /// Sets whether libraries without a signature are refused.
-    with_require_signature: require_signature: bool;
-    /// Sets the plugin folders.
-    with_folders: folders: Vec<PathBuf>;
-}
 
 /// A library that passed the checks.
 #[derive(Debug)]
@@ -78,6 +35,16 @@ pub struct VerifiedLibrary {
     pub manifest: Manifest,
     /// State of the signature.
     pub signature: SignatureState,
+    /// Libraries beside it that it needs.
+    pub(super) beside: Vec<BesideLibrary>,
+}
+
+impl VerifiedLibrary {
+    /// Returns a text that differs if any byte of the library, or of one beside it, differs.
+    pub(super) fn fingerprint(&self) -> String {
+        let beside = self.beside.iter().map(|beside| sha256(&beside.bytes));
+        std::iter::once(self.sha256.clone()).chain(beside).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Checks a library's file without running any of it.
@@ -118,13 +85,16 @@ pub(in crate::plugins) fn examine(
     let sha256 = sha256(&bytes);
     seen.size = Some(bytes.len() as u64);
     seen.sha256 = Some(sha256.clone());
-    match check_bytes(&path, &bytes, &sha256, options) {
-        Ok((manifest, signature)) => {
+    seen.needs = segments::read_image(&bytes).map(|image| LibraryNeeds::read(&image));
+    let checked = check_bytes(&path, &bytes, &sha256, options);
+    let needs = seen.needs.as_ref();
+    match checked.and_then(|checked| Ok((checked, check_needs(&path, needs, options)?))) {
+        Ok(((manifest, signature), beside)) => {
             seen.manifest = Some(manifest.clone());
             seen.signature = Some(signature.clone());
             match refused {
                 Some(error) => Err(error),
-                None => Ok(VerifiedLibrary { path, bytes, sha256, manifest, signature }),
+                None => Ok(VerifiedLibrary { path, bytes, sha256, manifest, signature, beside }),
             }
         }
         Err(error) => {
@@ -154,6 +124,15 @@ fn check_bytes(
     segments::check(bytes)?;
     segments::check_entry(bytes, &manifest.entry)?;
     Ok((manifest, signature))
+}
+
+/// Checks that this machine has what the library needs. Returns the libraries beside it.
+fn check_needs(
+    path: &Path,
+    needs: Option<&LibraryNeeds>,
+    options: &VerifyOptions,
+) -> Result<Vec<BesideLibrary>, LibraryError> {
+    needs.map_or(Ok(Vec::new()), |needs| lookup::check(path, needs, options))
 }
 
 /// Checks that this host can load a plugin of this manifest.

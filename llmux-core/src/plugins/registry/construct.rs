@@ -11,6 +11,7 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
+        process_state::ProcessState,
     },
     pipeline::{
         kind::{Failure, FailureKind},
@@ -39,13 +40,15 @@ impl Construction<'_> {
     pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<(Arc<Lease>, Home), PluginError> {
         let Self { name, plugin, module, config, library, by_hand, old } = self;
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
-        let host = HostServices::new(&name, shared.clone());
+        let host = HostServices::new(&name, library.map(|library| &*library.path), shared.clone());
         let half_made = HalfMade(Some(host.clone()));
         let (config, image) = (config.clone(), library.map(|library| library.image.clone()));
         let runtime = shared.runtime.clone();
+        let by = plugin.clone();
         let made = spawn_blocking(move || {
             let _runtime = runtime.enter();
-            match (module, by_hand) {
+            let before = ProcessState::read();
+            let made = match (module, by_hand) {
                 (_, Some(by_hand)) => match by_hand.take() {
                     Some(make) => NativeHooks::by_hand(make, host),
                     None => Err(Failure::error("the program that embeds this host makes it only once")),
@@ -59,8 +62,9 @@ impl Construction<'_> {
                     NativeHooks::create(module, &config.to_string(), host, image, old)
                 }
                 (None, None) => Err(Failure::error("there is no way to make it again")),
-            }
-            .map(Ok)
+            };
+            before.log_changes(&by);
+            made.map(Ok)
         });
         let failure = |message: String| Failure { kind: FailureKind::Timeout, message };
         let made = match timeout(TIMEOUT, made).await {

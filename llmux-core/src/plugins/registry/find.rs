@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::{plan::ambiguous, settings::PluginsConfig};
 use crate::plugins::{
-    library::{discover::discover, error::shown, inspect::InspectedLibrary, verify::VerifyOptions},
+    library::{discover::discover, error::shown, inspect::InspectedLibrary, options::VerifyOptions},
     report::error::PluginError,
 };
 

@@ -110,6 +110,7 @@ impl Instance {
             version: self.manifest.as_ref().map(|manifest| manifest.version.to_string()),
             kind: if library.is_some() { PluginKind::Library } else { PluginKind::Static },
             library: library.map(|library| library.path.clone()),
+            copy_in_memory: library.is_some_and(|library| library.in_memory),
             state: if self.enabled { PluginState::Active } else { PluginState::Disabled },
             priority: self.entry.priority,
             on_error: if self.entry.fails_request { OnError::Fail } else { OnError::Continue },

@@ -106,6 +106,7 @@ impl Refusal {
             generation: 0,
             sha256: self.sha256.clone(),
             loaded_at: self.since,
+            copy_in_memory: false,
             file_missing: info::is_gone(path),
             origin: Origin::Folder,
             error: Some(self.why.clone()),

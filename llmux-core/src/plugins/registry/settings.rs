@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     pipeline::PipelineConfig,
     plugins::library::{
-        discover::distinct, signature::TrustedKey, trial::TrialProgram, verify::VerifyOptions,
+        discover::distinct, options::VerifyOptions, signature::TrustedKey, trial::TrialProgram,
     },
     setters::setters,
 };
@@ -30,6 +30,10 @@ pub struct PluginsConfig {
     pub required: Vec<String>,
     /// Number of images that no instance uses from which on loading is refused. Default 1,000.
     pub max_retired_images: u64,
+    /// Size limit of a library's file, in bytes. Default 256 MiB.
+    pub max_library_bytes: u64,
+    /// Folder below which the private copies of libraries are made. Default `None`: the folder for temporary files.
+    pub copy_dir: Option<PathBuf>,
     /// Time that an unload waits before it answers that the instance is still draining. Default 30 s.
     pub drain_timeout: Duration,
     /// Time after which requests that still hold an instance which has left the pipeline are ended (rule O2). Default 1 h.
@@ -48,6 +52,8 @@ impl Default for PluginsConfig {
             require_signature: false,
             required: Vec::new(),
             max_retired_images: 1000,
+            max_library_bytes: VerifyOptions::default().max_size,
+            copy_dir: None,
             drain_timeout: Duration::from_secs(30),
             max_drain: Duration::from_secs(3600),
             trial: None,
@@ -70,6 +76,10 @@ setters! { PluginsConfig:
     with_required: required: Vec<String>;
     /// Sets the number of retired images from which on loading is refused.
     with_max_retired_images: max_retired_images: u64;
+    /// Sets the size limit of a library's file, in bytes.
+    with_max_library_bytes: max_library_bytes: u64;
+    /// Sets the folder below which the private copies of libraries are made; `None` for the folder for temporary files.
+    with_copy_dir: copy_dir: Option<PathBuf>;
     /// Sets the time that an unload waits before it answers that the instance is still draining.
     with_drain_timeout: drain_timeout: Duration;
     /// Sets the time after which requests that still hold an instance which has left the pipeline are ended.
@@ -85,6 +95,7 @@ impl PluginsConfig {
             allow_insecure_permissions: self.allow_insecure_permissions,
             trusted_keys: self.trusted_keys.clone(),
             require_signature: self.require_signature,
+            max_size: self.max_library_bytes,
             folders: self.dirs.clone(),
             ..VerifyOptions::default()
         }

@@ -24,7 +24,7 @@ use crate::{
             error::LibraryError,
             load::{LoadRequest, LoadedLibrary, Loader},
             manifest::{Manifest, OnError, is_name},
-            verify::VerifyOptions,
+            options::VerifyOptions,
         },
         report::error::PluginError,
     },
@@ -173,9 +173,11 @@ impl Stage {
     ) -> Result<LoadedLibrary, PluginError> {
         let options =
             VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
-        let PluginsConfig { max_retired_images, trial, .. } = &self.settings.plugins;
-        let (max_retired_images, trial) = (*max_retired_images, trial.as_ref());
-        Ok(self.loader.open(LoadRequest { path, options, plugin, max_retired_images, trial }).await?)
+        let PluginsConfig { max_retired_images, copy_dir, trial, .. } = &self.settings.plugins;
+        let (max_retired_images, copy_dir, trial) =
+            (*max_retired_images, copy_dir.as_deref(), trial.as_ref());
+        let request = LoadRequest { path, options, plugin, max_retired_images, copy_dir, trial };
+        Ok(self.loader.open(request).await?)
     }
 
     /// Loads a new generation of a library, for all its instances (rule D4).

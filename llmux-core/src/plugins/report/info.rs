@@ -31,6 +31,8 @@ pub struct PluginInfo {
     /// File of the library.
     #[serde(serialize_with = "as_text")]
     pub library: Option<PathBuf>,
+    /// True if the host holds its private copy of the library in memory, because no folder for it can be used.
+    pub copy_in_memory: bool,
     /// State of the instance.
     pub state: PluginState,
     /// Priority of the instance.

@@ -34,7 +34,12 @@ use crate::{
         state::Admin,
         tokens::AdminTokens,
     },
-    config::{client, file::Loaded, folder_watcher, overrides::Overrides},
+    config::{
+        client,
+        file::{Loaded, absolute},
+        folder_watcher,
+        overrides::Overrides,
+    },
     http::{
         api::{self, Api},
         auth::ApiKeys,
@@ -51,13 +56,15 @@ const NO_FILE: &str = "; no configuration file: the model `echo` answers, for tr
 pub(crate) async fn run(options: Serve) -> Result<()> {
     let overrides = Overrides {
         file: options.config,
-        plugin_dirs: options.plugin_dirs,
+        // A folder on the command line is relative to the working directory, which a plugin may change.
+        plugin_dirs: options.plugin_dirs.iter().map(|dir| absolute(dir)).collect::<Result<_>>()?,
         listen: options.listen,
         admin_listen: options.admin_listen,
         log_format: options.log_format,
     };
     let mut loaded = Loaded::read(overrides.file.as_deref())?;
-    overrides.apply(&mut loaded)?;
+    loaded.keep_path()?;
+    overrides.apply(&mut loaded);
     let config = &loaded.config;
     let (log, level) = logging::start(config.log.level(), config.log.format)?;
     log.report_drops();

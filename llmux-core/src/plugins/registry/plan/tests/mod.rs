@@ -132,6 +132,7 @@ impl World {
             modified: old.modified.map(|time| time + Duration::from_secs(1)),
             sha256: old.sha256.clone(),
             manifest: old.manifest.clone(),
+            needs: None,
             signature: None,
             refused: None,
         });
