@@ -17,7 +17,7 @@ const COMPILED: [&str; 4] =
 
 /// File that `llmux plugin new` makes of the template for the name `my-plugin`.
 fn generated(file: &str) -> String {
-    let template = fs::read_to_string(root().join("llmux-devtools/plugin-template").join(file))
+    let template = fs::read_to_string(root().join("plugin-template").join(file))
         .expect("a file of the template");
     template
         .replace("{{description}}", "Signs every answer")

@@ -99,7 +99,7 @@ fn cargo_generate_writes_the_files_that_plugin_new_writes() {
             .env("PATH", &path)
             .current_dir(one.path())
             .args(["generate", "--name", "my-2nd-signer", "--vcs", "none", "--silent", "--path"])
-            .arg(root().join("llmux-devtools/plugin-template"))
+            .arg(root().join("plugin-template"))
             .args(["-d", "description=Signs everything", "-d"])
             .arg(format!("llmux={llmux}")));
         new_plugin(other.path(), &["my-2nd-signer", "--description", "Signs everything", "--llmux", llmux]);
