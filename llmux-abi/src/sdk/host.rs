@@ -52,7 +52,7 @@ impl Host {
     }
 
     /// Returns the folder of the file that the plugin's library was loaded from, for files that lie beside it. `None` if the
-    /// plugin is compiled into the host, or if the host is older than 0.2.
+    /// plugin is compiled into the host, or if the host does not know the folder.
     ///
     /// The library itself runs from a private copy in another folder, so that `dladdr` and `/proc/self/maps` do not name
     /// this one.

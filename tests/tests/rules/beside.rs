@@ -140,7 +140,7 @@ async fn d2_a_name_that_is_a_part_of_another_is_refused_and_damages_nothing() {
     let plugin = plugin(&folder.join("p.so"), &[&long, &short], "$ORIGIN");
     let client = built(builder(&scripted([])), []).await;
     let reason = client.plugins().load(PluginSpec::path(&plugin)).await.expect_err("refused").to_string();
-    assert!(reason.contains("the name `llmuxtail.so` is a part of another name"), "{reason}");
+    assert!(reason.contains("the name `libllmuxtail.so` shares its text"), "{reason}");
 }
 
 #[tokio::test]

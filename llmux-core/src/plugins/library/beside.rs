@@ -7,7 +7,7 @@
 //! libraries, and `private_copy` writes them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -59,7 +59,7 @@ impl Names {
         let first = (image.names().as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
         let versions = version_places(&image);
         let libraries = image.values(DT_NEEDED).chain(image.values(DT_SONAME));
-        let libraries: HashSet<u64> = libraries.chain(versions.iter().map(|(file, _, _)| *file)).collect();
+        let libraries: BTreeSet<u64> = libraries.chain(versions.iter().map(|(file, _, _)| *file)).collect();
         let others = other_places(&image, versions.iter().map(|(_, version, _)| *version));
         for place in &libraries {
             let Some((old, new)) = name(&image, *place).and_then(|old| self.0.get_key_value(&old)) else {
@@ -73,7 +73,9 @@ impl Names {
                 || libraries.iter().any(is_shared)
                 || others.iter().any(|other| (*place..end).contains(other))
             {
-                return Err(format!("the name `{old}` is a part of another name, and cannot be replaced"));
+                return Err(format!(
+                    "the name `{old}` shares its text with another name, and cannot be replaced; rename the library"
+                ));
             }
             let at = first + *place as usize;
             replaced[at..at + new.len()].copy_from_slice(new.as_bytes());

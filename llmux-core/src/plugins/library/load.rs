@@ -220,7 +220,9 @@ fn load(
             OpenError::Layout(message) => LibraryError::Layout(message),
         })
     })?;
-    copy.map(PrivateCopy::keep);
+    if let Some(copy) = copy {
+        copy.keep();
+    }
     library::attach(module, HostServices::new(&library.manifest.name, Some(&path), shared.clone()).raw());
     Ok(LoadedLibrary {
         image,

@@ -63,7 +63,7 @@ impl LibraryNeeds {
             rpath: folders(DT_RPATH),
             runpath: folders(DT_RUNPATH),
             glibc,
-            static_tls: image.value(DT_FLAGS).is_some_and(|flags| flags & u64::from(DF_STATIC_TLS.0) != 0),
+            static_tls: image.value(DT_FLAGS).is_some_and(|flags| flags & DF_STATIC_TLS.0 != 0),
             tls_bytes: image.tls_bytes,
             versions,
         }
@@ -129,10 +129,7 @@ pub(super) fn definition_places(image: &Image<'_>) -> Vec<u64> {
 }
 
 /// Returns the items of a list whose items hold the distance to the next one, each with the bytes from it on.
-fn list<'data, T: pod::Pod>(
-    bytes: Option<&'data [u8]>,
-    next: impl Fn(&T) -> u32,
-) -> impl Iterator<Item = (&'data T, &'data [u8])> {
+fn list<T: pod::Pod>(bytes: Option<&[u8]>, next: impl Fn(&T) -> u32) -> impl Iterator<Item = (&T, &[u8])> {
     let mut rest = bytes;
     let items = std::iter::from_fn(move || {
         let bytes = rest.take()?;

@@ -96,7 +96,7 @@ impl Copies {
             let path = write(&folder.join(name), &library.bytes)?;
             return Ok(PrivateCopy { path: path.to_path_buf(), place: Place::Files(vec![path]) });
         }
-        let cannot = |why| io::Error::new(io::ErrorKind::Other, why);
+        let cannot = |why: String| io::Error::other(why);
         let folder = folder.join(self.made.to_string());
         let names = Names::new(&library.beside).map_err(cannot)?;
         let renamed = |bytes| names.replaced_in(bytes).map_err(cannot);
