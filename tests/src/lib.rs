@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod fixtures;
+pub mod native;
 pub mod world;
 
 pub use fixtures::Fixtures;

@@ -14,6 +14,7 @@ mod images;
 mod initializers;
 mod libraries;
 mod mapping;
+mod native;
 mod order;
 mod panics;
 mod pipeline;
