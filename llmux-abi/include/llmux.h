@@ -3,7 +3,8 @@
 //
 // Ownership. An object (`...Object`) is opaque: only the side that implements the table beside it reads it. The receiver of
 // a text or a slice copies what it keeps before the call returns. What a getter returns belongs to the host, and is valid
-// until the same object is changed or the hook call ends. The side that allocated memory frees it.
+// until the same object is changed or the hook call ends. The side that allocated memory frees it. Every handle has an object
+// that is not null, also that of an instance without data.
 //
 // A hook call. It begins when the host calls the hook. It ends when the hook is ready, or when the host drops the future
 // that the hook returned. Handles on a context, a document, an outcome, a report and an answer are valid during this time.

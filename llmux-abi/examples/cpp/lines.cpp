@@ -44,6 +44,9 @@ struct Lines {
 };
 
 // ---- The border: no exception leaves a function that the host calls ----
+//
+// All these functions are `noexcept`. If one of them threw nevertheless, the process would end there, and the host would name
+// the instance.
 
 void failed(LlmuxAnswer answer, uint32_t kind, const char *reason) noexcept {
     answer.table->failed(answer.object, kind, llmux_str(reason));
@@ -167,11 +170,13 @@ const Plugin &plugin_of(const LlmuxInstanceObject *object) {
     return *reinterpret_cast<const Plugin *>(object);
 }
 
-LlmuxHookPoll on_stream_chunk(const LlmuxInstanceObject *object, const LlmuxChunkCall *call, LlmuxPollContext *) {
+LlmuxHookPoll on_stream_chunk(
+    const LlmuxInstanceObject *object, const LlmuxChunkCall *call, LlmuxPollContext *) noexcept {
     return hook(call->answer, [&] { return number_lines(plugin_of(object), *call); });
 }
 
-LlmuxHookPoll post_stream_hook(const LlmuxInstanceObject *object, const LlmuxReportCall *call, LlmuxPollContext *) {
+LlmuxHookPoll post_stream_hook(
+    const LlmuxInstanceObject *object, const LlmuxReportCall *call, LlmuxPollContext *) noexcept {
     return hook(call->answer, [&] {
         const Plugin &plugin = plugin_of(object);
         double count = static_cast<double>(lines_of(call->context).count);
@@ -180,13 +185,13 @@ LlmuxHookPoll post_stream_hook(const LlmuxInstanceObject *object, const LlmuxRep
     });
 }
 
-void drop_state(LlmuxStateObject *state) {
+void drop_state(LlmuxStateObject *state) noexcept {
     delete reinterpret_cast<Lines *>(state);
 }
 
 // ---- The life of an instance ----
 
-void drop(LlmuxInstanceObject *object) {
+void drop(LlmuxInstanceObject *object) noexcept {
     delete reinterpret_cast<Plugin *>(object);
 }
 
@@ -227,12 +232,12 @@ LlmuxInstance make(const LlmuxCreateCall &call) {
     return {reinterpret_cast<LlmuxInstanceObject *>(plugin.release()), &HOOKS};
 }
 
-LlmuxInstanceOption create(const LlmuxCreateCall *call) {
+LlmuxInstanceOption create(const LlmuxCreateCall *call) noexcept {
     LlmuxInstanceOption refused = {1, {nullptr, nullptr}};
     return guarded(call->answer, refused, [&] { return LlmuxInstanceOption{0, make(*call)}; });
 }
 
-uint32_t config_schema(LlmuxAnswer answer) {
+uint32_t config_schema(LlmuxAnswer answer) noexcept {
     answer.table->respond(answer.object, llmux_str(SCHEMA));
     return LLMUX_HOOK_CONTINUE;
 }

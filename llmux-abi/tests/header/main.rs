@@ -49,7 +49,7 @@ fn header() -> String {
 /// Runs a compiler over a source, and returns its output.
 fn compile(compiler: &str, options: &[&str], source: &str) -> String {
     let mut command = Command::new(compiler);
-    command.args(options).args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-"]).arg("-I").arg(include());
+    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]).arg(include()).args(options).arg("-");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| {
         panic!(
@@ -182,4 +182,44 @@ fn the_types_of_the_contracts_libraries_have_the_same_size_in_c() {
     let head = size_of::<WithMetadata<WorkTable>>() - size_of::<WorkTable>();
     assertions += &format!("static_assert(sizeof(LlmuxTableHead) == {head}, \"LlmuxTableHead\");\n");
     assert_in_c(&assertions);
+}
+
+/// A program that ends with 0 if the macros and functions of the header do what their comments say.
+const PROGRAM: &str = r#"
+#include <llmux.h>
+
+int main(void) {
+    LlmuxHostTable host = {LLMUX_TABLE(7)};
+    const LlmuxHostTable *table = &host;
+    if (!LLMUX_HAS(table, retain) || !LLMUX_HAS(table, sleep) || LLMUX_HAS(table, http) || LLMUX_HAS(table, abi_version)) {
+        return 1;
+    }
+    LlmuxTableHead all = LLMUX_TABLE(64);
+    if (all.present != UINT64_MAX || host.head.present != 127) {
+        return 2;
+    }
+    LlmuxStr empty = llmux_str_n(NULL, 0), text = llmux_str("four");
+    if (empty.data == NULL || empty.length != 0 || text.length != 4 || memcmp(text.data, "four", 4) != 0) {
+        return 3;
+    }
+    LlmuxFields none = llmux_fields(NULL, 0);
+    if (none.data == NULL || (uintptr_t)none.data % sizeof(void *) != 0 || none.length != 0) {
+        return 4;
+    }
+    LlmuxHookPoll ready = llmux_ready(LLMUX_HOOK_DROP);
+    return ready.state == LLMUX_POLL_READY && ready.value.code == LLMUX_HOOK_DROP ? 0 : 5;
+}
+"#;
+
+#[test]
+fn the_macros_and_functions_of_the_header_do_what_their_comments_say() {
+    for (compiler, options) in COMPILERS {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("header-{}", options[0]));
+        // The rest of a table is zero, which C++ warns about.
+        let program_option = program.to_str().expect("a path of UTF-8");
+        let options = [&options[..], &["-Wno-missing-field-initializers", "-o", program_option]].concat();
+        compile(compiler, &options, PROGRAM);
+        let status = Command::new(&program).status().expect("the program runs");
+        assert_eq!(status.code(), Some(0), "{compiler}: the number of the check that fails");
+    }
 }

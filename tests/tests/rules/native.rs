@@ -105,7 +105,7 @@ async fn d2_a_configuration_that_a_schema_in_c_does_not_allow_is_refused() {
 }
 
 #[tokio::test]
-async fn l1_instances_of_one_library_in_c_keep_their_own_configuration() {
+async fn instances_of_one_library_in_c_keep_their_own_configuration() {
     let (accepts, refuses) = (ScriptedServer::start([status(200)]).await, ScriptedServer::start([status(403)]).await);
     let spec = |name: &str, service: &ScriptedServer| {
         PluginSpec::path(native::c_guard()).with_name(name).with_config(asking(service))
