@@ -63,7 +63,11 @@ fn every_block_of_c_and_cpp_is_part_of_an_example() {
         let blocks = blocks(&[language]);
         assert!(!blocks.is_empty(), "no block of {language} was found");
         for block in blocks {
-            assert!(is_part(&block.text, &file), "{block}: {example} does not have these lines:\n{}", block.text);
+            assert!(
+                is_part(&block.text, &file),
+                "{block}: {example} does not have these lines:\n{}",
+                block.text
+            );
         }
     }
 }

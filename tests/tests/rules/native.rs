@@ -68,7 +68,9 @@ async fn a_guard_in_c_fails_the_request_if_its_service_fails() {
 async fn a_guard_in_c_gives_up_at_the_timeout_of_its_configuration() {
     let service = ScriptedServer::start([ScriptedResponse::hang()]).await;
     let config = json!({"url": service.base_url(), "timeout_ms": 50});
-    let harness = Harness::library(native::c_guard(), config).await;
+    // Less than the default of the guard: without the configuration, the host would end the hook.
+    let pipeline = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(1));
+    let harness = Harness::builder().library(native::c_guard(), config).pipeline(pipeline).build().await;
     let reply = harness.chat("hello").await;
     assert!(reply.failures()[0].contains("the service did not answer"), "{:?}", reply.failures());
 }
@@ -106,7 +108,8 @@ async fn d2_a_configuration_that_a_schema_in_c_does_not_allow_is_refused() {
 
 #[tokio::test]
 async fn instances_of_one_library_in_c_keep_their_own_configuration() {
-    let (accepts, refuses) = (ScriptedServer::start([status(200)]).await, ScriptedServer::start([status(403)]).await);
+    let (accepts, refuses) =
+        (ScriptedServer::start([status(200)]).await, ScriptedServer::start([status(403)]).await);
     let spec = |name: &str, service: &ScriptedServer| {
         PluginSpec::path(native::c_guard()).with_name(name).with_config(asking(service))
     };

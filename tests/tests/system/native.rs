@@ -77,9 +77,7 @@ async fn log_after(stream: bool) -> String {
 #[tokio::test]
 async fn an_exception_that_leaves_a_hook_in_cpp_ends_the_process() {
     let log = log_after(false).await;
-    // A host that is built without optimization, or with it.
-    let ends = ["Rust cannot catch foreign exceptions, aborting", "nothing catches this"];
-    assert!(ends.iter().any(|end| log.contains(end)), "{log}");
+    assert!(log.contains("Rust cannot catch foreign exceptions, aborting"), "{log}");
 }
 
 #[tokio::test]
