@@ -778,7 +778,16 @@ typedef struct LlmuxEntry {
 #elif defined(__APPLE__) // untested
 #define LLMUX_IN_SECTION __attribute__((section(LLMUX_MACHO_SECTION), used))
 #else
-#define LLMUX_IN_SECTION __attribute__((section(LLMUX_SECTION), used))
+#define LLMUX_IN_SECTION __attribute__((section(LLMUX_SECTION), used LLMUX_RETAIN))
+#endif
+
+// Keeps the section when the linker removes unused ones (`--gc-sections`).
+#define LLMUX_RETAIN
+#ifdef __has_attribute
+#if __has_attribute(retain)
+#undef LLMUX_RETAIN
+#define LLMUX_RETAIN , retain
+#endif
 #endif
 
 // Writes the manifest into the section of the library. `json` is a string literal with one JSON object: the members of

@@ -19,6 +19,13 @@ pub fn c_guard() -> PathBuf {
     build("llmux-abi/examples/c", &command("llmux-abi/examples/c"))
 }
 
+/// Returns the library of the example in C, from which the linker has removed all sections that no code uses.
+pub fn c_guard_without_unused_sections() -> PathBuf {
+    let command =
+        command("llmux-abi/examples/c").replace(" -o libguard", " -Wl,--gc-sections -o libguard-small");
+    build("llmux-abi/examples/c", &command)
+}
+
 /// Returns the library of the example in C++.
 pub fn cpp_lines() -> PathBuf {
     build("llmux-abi/examples/cpp", &command("llmux-abi/examples/cpp"))
@@ -54,7 +61,7 @@ fn build(source: &str, command: &str) -> PathBuf {
     let header = copy(&root().join("llmux-abi/include"), &copies.join("llmux-abi/include"));
     let sources = copy(&root().join(source), &folder);
     let name = command.split(" -o ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a library");
-    let (library, stamp) = (folder.join(name), folder.join("stamp"));
+    let (library, stamp) = (folder.join(name), folder.join(format!("{name}.stamp")));
     let built_of = format!("{command}\n{header}\n{sources}");
     if library.exists() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == built_of) {
         return library;

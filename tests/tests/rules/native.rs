@@ -89,6 +89,13 @@ async fn a_guard_in_c_is_cancelled_at_the_timeout_of_the_host() {
 }
 
 #[tokio::test]
+async fn d1_the_linker_keeps_the_manifest_of_a_library_in_c() {
+    let service = ScriptedServer::start([status(200)]).await;
+    let harness = Harness::library(native::c_guard_without_unused_sections(), asking(&service)).await;
+    harness.chat("hello").await.assert_ok();
+}
+
+#[tokio::test]
 async fn many_requests_wait_in_a_guard_in_c_at_once() {
     let (harness, service) = guard(vec![status(200); 50]).await;
     let replies = (0..50).map(|number| harness.chat(format!("number {number}")));
