@@ -177,7 +177,7 @@ impl Fixtures {
         self.built.with_file_name("whole").join(name)
     }
 
-    /// Returns the guard as an archive, for [`native::link`](crate::native::link). It calls the function `llmux_dep`, which
+    /// Returns the guard as an archive, for [`c_libraries::link`](crate::c_libraries::link). It calls the function `llmux_dep`, which
     /// returns a number, and sets the result as the header `x-symbol`.
     pub fn needy(&self) -> PathBuf {
         self.built.join("libllmux_needy.a")

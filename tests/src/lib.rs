@@ -3,6 +3,7 @@
 //!
 //! The tests themselves are in `tests/rules` and `tests/system`. Nothing here is part of LLMux.
 
+pub mod c_libraries;
 pub mod contract;
 pub mod fixtures;
 pub mod native;

@@ -1,4 +1,4 @@
-//! Checks the documents: Rust blocks are code that other tests compile and run, JSON parses, links have targets.
+//! Checks the documents: blocks of Rust, C and C++ are code that other tests compile and run, JSON parses, links have targets.
 //!
 //! Elsewhere: `llmux-gateway` reads the TOML with its own parser (`config.rs`), knows every `llmux` command that is
 //! shown (`cli.rs`), and runs the `console` blocks (`tests/program/docs.rs`).
@@ -9,7 +9,7 @@ use llmux_testing::blocks::{blocks, documents, root};
 
 /// Languages of blocks. `layers` is the order of modules, which `structure.rs` reads. `text` is everything that no test
 /// can check: charts, and the output of one run.
-const LANGUAGES: [&str; 7] = ["console", "json", "layers", "rust", "sh", "text", "toml"];
+const LANGUAGES: [&str; 9] = ["c", "console", "cpp", "json", "layers", "rust", "sh", "text", "toml"];
 
 /// Folders whose Rust files are compiled, and run, by tests.
 const COMPILED: [&str; 4] =
@@ -17,8 +17,8 @@ const COMPILED: [&str; 4] =
 
 /// File that `llmux plugin new` makes of the template for the name `my-plugin`.
 fn generated(file: &str) -> String {
-    let template = fs::read_to_string(root().join("plugin-template").join(file))
-        .expect("a file of the template");
+    let template =
+        fs::read_to_string(root().join("plugin-template").join(file)).expect("a file of the template");
     template
         .replace("{{description}}", "Signs every answer")
         .replace("{{project-name}}", "my-plugin")
@@ -53,6 +53,22 @@ fn every_rust_block_is_code_that_is_compiled_and_run() {
     for block in blocks {
         let is_compiled = files.iter().any(|file| is_part(&block.text, file));
         assert!(is_compiled, "{block}: no file in {COMPILED:?} has these lines:\n{}", block.text);
+    }
+}
+
+#[test]
+fn every_block_of_c_and_cpp_is_part_of_an_example() {
+    for (language, example) in [("c", "c/guard.c"), ("cpp", "cpp/lines.cpp")] {
+        let file = fs::read_to_string(root().join("llmux-abi/examples").join(example)).expect("an example");
+        let blocks = blocks(&[language]);
+        assert!(!blocks.is_empty(), "no block of {language} was found");
+        for block in blocks {
+            assert!(
+                is_part(&block.text, &file),
+                "{block}: {example} does not have these lines:\n{}",
+                block.text
+            );
+        }
     }
 }
 

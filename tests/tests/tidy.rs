@@ -25,7 +25,7 @@ const UNSAFE: [&str; 7] = [
 const VAGUE: [&str; 8] = ["util", "utils", "common", "helper", "helpers", "misc", "stuff", "shared"];
 
 /// Extensions of the files whose text is checked.
-const TEXTS: [&str; 7] = ["rs", "md", "toml", "yml", "json", "supp", "http"];
+const TEXTS: [&str; 10] = ["rs", "md", "toml", "yml", "json", "supp", "http", "h", "c", "cpp"];
 
 /// Scripts whose text is checked.
 const SCRIPTS: [&str; 4] = [".ci/run", ".ci/full", ".ci/compilers", ".ci/aarch64"];

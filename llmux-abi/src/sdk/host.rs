@@ -13,8 +13,8 @@ use super::{
     error::{Error, Result},
     handle::HostHandle,
     http::{self, HttpError, HttpRequest, HttpResponse, HttpStream},
-    shim::work,
     task::Task,
+    work,
 };
 use crate::raw::host::{METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM, MetricCall};
 

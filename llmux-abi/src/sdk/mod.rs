@@ -2,7 +2,7 @@
 //!
 //! A plugin's file begins with `use llmux_abi::prelude::*;`, implements [`Plugin`], and ends with
 //! [`export_plugin!`](crate::export_plugin). The public API is safe to use. The unsafe code that implements
-//! the contract is in `handle`, `absent`, `contain`, `shim` and `export`.
+//! the contract is in `handle`, `absent`, `contain`, `parameters`, `work`, `shim` and `export`.
 
 mod absent;
 pub(crate) mod chunk;
@@ -28,6 +28,7 @@ mod strings;
 pub(crate) mod task;
 mod tracing;
 pub(crate) mod value;
+mod work;
 
 pub use chunk::Chunk;
 pub use contain::{guarded, guarded_or, panic_message};

@@ -13,7 +13,7 @@ use llmux_core::{
     plugins::{Change, Check, LibraryError, PluginsConfig, VerifyOptions, verify},
 };
 use llmux_tests::{
-    native::{answers, c_library, link, signed},
+    c_libraries::{answers, c_library, link, signed},
     scripted,
     world::{builder, built, chat},
 };

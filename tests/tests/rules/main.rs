@@ -15,6 +15,7 @@ mod images;
 mod initializers;
 mod libraries;
 mod mapping;
+mod native;
 mod needs;
 mod order;
 mod panics;

@@ -9,7 +9,7 @@ use llmux_core::{
 };
 use llmux_tests::{
     Fixtures,
-    native::{answers, c_library, link},
+    c_libraries::{answers, c_library, link},
     scripted,
     world::{builder, built, chat},
 };

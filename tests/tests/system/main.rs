@@ -4,6 +4,7 @@
 mod ends;
 mod hangs;
 mod initializers;
+mod native;
 mod process_state;
 mod trials;
 mod visitor;

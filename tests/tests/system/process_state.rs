@@ -4,7 +4,7 @@
 use std::fs;
 
 use llmux_testing::Server;
-use llmux_tests::native::link;
+use llmux_tests::c_libraries::link;
 use serde_json::json;
 
 use crate::configuration;

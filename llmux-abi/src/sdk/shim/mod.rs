@@ -18,7 +18,6 @@ mod hooks;
 mod place;
 mod start;
 mod stream;
-pub(super) mod work;
 
 use std::marker::PhantomData;
 

@@ -1,14 +1,18 @@
 //! Work of a plugin that the host runs on a thread that may block.
+//!
+//! # Soundness
+//!
+//! An object of the table is a `Box<Work>`. The host passes its pointer to one of the two functions, once.
+
+#![allow(unsafe_code)]
 
 use abi_stable::prefix_type::WithMetadata;
 
-use crate::{
-    raw::host::{RawWork, WorkObject, WorkTable, WorkTableRef},
-    sdk::{
-        contain::guarded,
-        handle::{HostHandle, log::scope},
-    },
+use super::{
+    contain::guarded,
+    handle::{HostHandle, log::scope},
 };
+use crate::raw::host::{RawWork, WorkObject, WorkTable, WorkTableRef};
 
 /// A function, and the host that runs it.
 struct Work {
@@ -25,7 +29,7 @@ impl Table {
 }
 
 /// Makes a handle on a function. The host owns it.
-pub(in crate::sdk) fn raw(host: HostHandle, run: Box<dyn FnOnce() + Send>) -> RawWork {
+pub(super) fn raw(host: HostHandle, run: Box<dyn FnOnce() + Send>) -> RawWork {
     let object = Box::into_raw(Box::new(Work { host, run })).cast::<WorkObject>();
     RawWork { object, table: WorkTableRef(Table::WORK.as_prefix()) }
 }
