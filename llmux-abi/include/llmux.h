@@ -626,6 +626,9 @@ struct LlmuxHostTable {
     bool (*spawn_blocking)(const LlmuxHostObject *object, LlmuxWork work);
     // Returns the version of the contract that the host speaks. The text is valid while the handle is retained.
     LlmuxStr (*abi_version)(const LlmuxHostObject *object);
+    // Returns the folder of the file that the plugin's library was loaded from, as the system writes paths. Empty if the
+    // plugin is compiled in. The bytes are valid while the handle is retained.
+    LlmuxBytes (*library_dir)(const LlmuxHostObject *object);
 };
 
 // ---- Parameters of the functions that a plugin implements ----

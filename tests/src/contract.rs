@@ -16,7 +16,7 @@ pub enum Contract {
     Older,
     /// ABI 0.2.1, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
     Later,
-    /// The same, with a plugin that writes the new hook.
+    /// ABI 0.2.1, with a plugin that writes the new hook.
     LaterHook,
     /// ABI 0.3.0, with a field more in the hook table.
     Newer,

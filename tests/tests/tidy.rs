@@ -11,10 +11,12 @@ const MAX_LINES: usize = 400;
 const LONG: &[(&str, &str)] = &[];
 
 /// Folders and files that may hold unsafe code.
-const UNSAFE: [&str; 7] = [
+const UNSAFE: [&str; 9] = [
     "llmux-abi/src/raw/",
     "llmux-abi/src/sdk/absent.rs",
     "llmux-abi/src/sdk/contain.rs",
+    "llmux-abi/src/sdk/parameters.rs",
+    "llmux-abi/src/sdk/work.rs",
     "llmux-abi/src/sdk/handle/",
     "llmux-abi/src/sdk/shim/",
     "llmux-abi/src/sdk/export.rs",

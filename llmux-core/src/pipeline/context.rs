@@ -241,12 +241,8 @@ const RESERVED: [&str; 11] = [
     "x-request-id",
 ];
 
-/// Returns true if plugins may not set this response header: it frames the body (`content-length`, `content-type`,
-/// `content-encoding`, `transfer-encoding`, `trailer`), concerns one connection (`connection`, `keep-alive`,
-/// `proxy-connection`, `te`, `upgrade`), or is `x-request-id`.
-///
-/// A plugin that sets one gets an error, and the header is not set. A server may therefore send every header of a reply
-/// as it is.
+/// Returns true if plugins may not set this response header: it frames the body, concerns one connection, or is
+/// `x-request-id`. A plugin that sets one gets an error. A server may therefore send every header of a reply as it is.
 pub fn is_reserved_header(name: &HeaderName) -> bool {
     RESERVED.contains(&name.as_str())
 }
