@@ -3,7 +3,7 @@
 
 use llmux_core::plugins::{Check, Manifest, VerifyOptions, inspect};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
-use proptest::{collection::vec, prelude::*, sample::Index};
+use proptest::{collection::vec, option::of, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
 /// The manifest's section, as the SDK writes it.
@@ -45,12 +45,20 @@ fn manifests() -> impl Strategy<Value = Value> {
         "[A-Za-z0-9_]{1,64}",
     );
     let fails = prop_oneof![Just(json!(null)), Just(json!("fail")), Just(json!("continue"))];
-    (is, says, fails).prop_map(|((name, version, abi, priority, unwinds, entry), says, on_error)| {
+    let names = || vec("[a-z_]{1,20}", 0..4);
+    let may = (
+        of(names()),
+        names(),
+        prop_oneof![Just("overlap"), Just("exclusive")],
+        of(prop_oneof![Just("whole"), Just("unseen")]),
+    );
+    (is, says, fails, may).prop_map(|((name, version, abi, priority, unwinds, entry), says, on_error, may)| {
         json!({
             "name": name, "version": version, "abi": abi, "priority": priority,
             "panic": if unwinds { "unwind" } else { "abort" }, "entry": format!("llmux_plugin_{entry}"),
             "description": says.0, "authors": says.1, "license": says.2, "sdk": says.3, "rustc": says.4,
-            "target": says.5, "on_error": on_error,
+            "target": says.5, "on_error": on_error, "abi_min": abi, "hooks": may.0, "needs": may.1, "reload": may.2,
+            "streams": may.3,
         })
     })
 }
@@ -131,7 +139,9 @@ proptest! {
     #[test]
     fn d1_a_member_that_is_missing_is_named(manifest in manifests(), which in any::<Index>()) {
         let mut members = manifest.as_object().expect("an object").clone();
-        members.remove("on_error");
+        for optional in ["on_error", "abi_min", "hooks", "needs", "reload", "streams"] {
+            members.remove(optional);
+        }
         let name = members.keys().nth(which.index(members.len())).expect("a member").clone();
         members.remove(&name);
         let error = Manifest::parse(json!(members).to_string().as_bytes()).expect_err("refused").to_string();

@@ -9,7 +9,9 @@ async fn refused(configuration: &str, arguments: &[&str]) -> String {
     assert!(text(&output.stdout).is_empty(), "nothing was started");
     let stderr = text(&output.stderr);
     let line = stderr.lines().last().expect("a line").to_owned();
-    line.strip_prefix("llmux: ").expect("the program's name").replace(&*folder.path().to_string_lossy(), "")
+    let folder = folder.path().to_string_lossy();
+    let line = line.strip_prefix("llmux: ").expect("the program's name");
+    line.replace(&format!("{folder}/llmux.toml"), "llmux.toml").replace(&*folder, "")
 }
 
 #[tokio::test]

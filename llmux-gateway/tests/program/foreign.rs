@@ -49,6 +49,7 @@ async fn d1_a_library_of_another_system_is_shown_whole_and_its_row_stays_a_row()
         "name": "foreign", "version": "1.2.3", "abi": "0.2.0-dev", "priority": -7, "panic": "unwind",
         "entry": "llmux_plugin_foreign", "description": long, "authors": "A:B", "license": "MIT", "sdk": "0.1.0",
         "rustc": "rustc 1.95.0", "target": "aarch64-apple-darwin", "on_error": "fail",
+        "abi_min": "0.2.0-dev", "hooks": ["pre_hook"], "needs": ["http"], "reload": "overlap", "streams": "unseen",
     });
     let path = folder.path().join("libforeign.dylib");
     std::fs::write(&path, mach_o(&manifest)).expect("written");
