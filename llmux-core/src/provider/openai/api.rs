@@ -45,8 +45,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// let openai = OpenAi::builder("openai", "https://api.openai.com/v1").api_key("sk-…").build()?;
 /// let body = r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}"#;
 /// let call = Call::new(Endpoint::ChatCompletions, body, "1");
-/// let response = openai.send(call).await?;
-/// println!("{}", response.get_str("/choices/0/message/content").unwrap_or_default());
+/// let answer = openai.send(call).await?;
+/// println!("{}", answer.content.get_str("/choices/0/message/content").unwrap_or_default());
 /// # Ok(())
 /// # }
 /// ```
