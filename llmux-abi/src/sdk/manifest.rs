@@ -61,7 +61,7 @@ pub enum Reload {
     #[default]
     Overlap,
     /// The old instance is cleaned up and dropped before the new one is made. For a plugin that holds a lock, a port or a
-    /// database, which two instances cannot hold at once.
+    /// database, which two instances cannot hold at once. Hosts of 0.2 do not offer this yet, and refuse the plugin.
     Exclusive,
 }
 
@@ -70,7 +70,8 @@ pub enum Reload {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Streams {
-    /// The host calls `post_hook` with the assembled answer of a stream.
+    /// The host calls `post_hook` with the assembled answer of a stream. Hosts of 0.2 do not offer this yet, and refuse the
+    /// plugin.
     Whole,
     /// The plugin does not see streamed answers, on purpose.
     Unseen,
