@@ -37,8 +37,8 @@ pub enum ErrorKind {
     BadGateway,
     /// The caller dropped the request. Status 499. Made by the pipeline for the hooks that run after it.
     Cancelled,
-    /// The client has been shut down, or the request held instances for too long after they were retired. Status 503. Made
-    /// by the client and the pipeline.
+    /// The client has been shut down, the request waited too long while an instance was replaced, or it held instances for
+    /// too long after they were retired. Status 503. Made by the client and the pipeline.
     PipelineClosed,
     /// The host, or a provider of the embedder, panicked while it handled the request. Status 500. Made by the pipeline.
     Internal,
@@ -135,6 +135,17 @@ impl Error {
     /// The error for a request after the client has been shut down: 503, code `shutting_down`.
     pub fn shutting_down() -> Self {
         Self::new(ErrorKind::PipelineClosed, "this host is shutting down").with_code("shutting_down")
+    }
+
+    /// The error of a request that waited too long while an exclusive instance was replaced (rule D4): 503, code
+    /// `plugin_busy`. The client should send it again after a second.
+    pub(crate) fn replacing() -> Self {
+        let error = json!({
+            "message": "a plugin of this host is being replaced; send the request again",
+            "type": ErrorKind::PipelineClosed.as_str(), "param": null, "code": "plugin_busy",
+        });
+        let kind = ErrorKind::PipelineClosed;
+        Self::from_parts(kind, kind.status(), error, Some(Duration::from_secs(1)))
     }
 
     /// The error of a request that streams, on an endpoint that does not.

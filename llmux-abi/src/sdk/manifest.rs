@@ -61,7 +61,7 @@ pub enum Reload {
     #[default]
     Overlap,
     /// The old instance is cleaned up and dropped before the new one is made. For a plugin that holds a lock, a port or a
-    /// database, which two instances cannot hold at once. Hosts of 0.2 do not offer this yet, and refuse the plugin.
+    /// database, which two instances cannot hold at once. New requests wait meanwhile. The host calls `new`, not `renew`.
     Exclusive,
 }
 

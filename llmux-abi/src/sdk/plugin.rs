@@ -92,7 +92,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// that have it, and later gets its `cleanup`. The new instance can share its counters, caches and connections, for
     /// example in an `Arc`.
     ///
-    /// A reload of the library's file has a new image, whose types are others. It calls `new`.
+    /// A reload of the library's file has a new image, whose types are others. It calls `new`. So does a plugin whose
+    /// manifest says [`Reload::Exclusive`](crate::Reload): its old instance is gone by then.
     ///
     /// Default: calls `new`.
     ///

@@ -149,14 +149,10 @@ impl ClientBuilder {
         let Self { router, fallbacks, pipeline, plugins_config, compiled, plugins } = self;
         let pipeline = Arc::new(pipeline);
         let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
-        let registry = Registry::new(Arc::new(host), compiled, of_registry)?;
+        let registry = Arc::new(Registry::new(Arc::new(host), compiled, of_registry)?);
         registry.start(plugins).await?;
         let settings = settings(router, fallbacks, pipeline, Arc::default());
-        Ok(Client {
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
-            plugins: Arc::new(registry),
-            metrics,
-        })
+        Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: registry, metrics })
     }
 
     /// Returns the settings of the registry, the specs, and a function that makes the client's settings.

@@ -70,7 +70,7 @@ impl Client {
         if let Err(error) = request.set_stream(false) {
             return Reply::new(Err(error), Head::default());
         }
-        match self.enter(request, false) {
+        match self.enter(request, false).await {
             Ok((in_flight, snapshot)) => {
                 let cancel = in_flight.cancel.clone();
                 let over = snapshot.over.clone();
@@ -84,8 +84,10 @@ impl Client {
     /// Sends any request whose answer streams; ready when the first chunk is there. If the caller drops the stream, the
     /// connection to the provider is closed, and the hooks at the end of the stream see `cancelled`.
     pub async fn stream(&self, mut request: Request) -> StreamReply {
-        let entered = request.set_stream(true).and_then(|()| self.enter(request, true));
-        let (in_flight, snapshot) = match entered {
+        if let Err(error) = request.set_stream(true) {
+            return StreamReply::new(Err(error), Head::default());
+        }
+        let (in_flight, snapshot) = match self.enter(request, true).await {
             Ok(entered) => entered,
             Err(error) => return StreamReply::new(Err(error), Head::default()),
         };
@@ -104,11 +106,8 @@ impl Client {
         }
     }
 
-    fn enter(&self, request: Request, streams: bool) -> Result<(InFlight, Arc<Snapshot>), Error> {
-        let snapshot = self.plugins.snapshot();
-        if snapshot.closed {
-            return Err(Error::shutting_down());
-        }
+    async fn enter(&self, request: Request, streams: bool) -> Result<(InFlight, Arc<Snapshot>), Error> {
+        let snapshot = self.plugins.enter().await?;
         let settings = self.settings.load();
         let shared = settings.shared.clone();
         let limit = shared.config.max_body_bytes;

@@ -2,9 +2,9 @@
 //! instance.
 //!
 //! `call` makes a [`HookCall`], and `chain` and `stream` read the [`HookReply`]. An implementation of [`Hooks`] passes
-//! the parts of the call on and fills the reply. Today `boundary::NativeHooks` is the only one, for compiled-in and
-//! loaded plugins; an instance in a child process would be another. Deliberately absent: how an instance is reached,
-//! and the codes of the contract.
+//! the parts of the call on and fills the reply. `boundary::NativeHooks` is the one for compiled-in and loaded plugins;
+//! `failed` stands in the place of an instance that is not there. Deliberately absent: how an instance is reached, and
+//! the codes of the contract.
 
 use std::{any::Any, sync::Arc, sync::atomic::AtomicPtr, task, time::Duration};
 

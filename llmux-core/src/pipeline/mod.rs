@@ -22,6 +22,7 @@ mod config;
 mod contain;
 pub(crate) mod context;
 pub(crate) mod detached;
+pub(crate) mod failed;
 mod head;
 pub(crate) mod hook;
 mod in_flight;

@@ -1,6 +1,9 @@
 //! One immutable version of the pipeline: the sorted list of instances. A request takes it once (rule O2).
+//!
+//! While an exclusive instance is replaced (rule D4), a version without instances stands in the place of the pipeline:
+//! new requests see that it is held, and wait. So the entrance costs a request nothing beyond the load of its snapshot.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -15,18 +18,37 @@ use super::{
 pub(crate) struct Snapshot {
     /// By priority, lowest first; equal priorities in the order of registration.
     pub(crate) entries: Vec<Arc<Entry>>,
-    /// True once the pipeline has been shut down: new requests are refused.
-    pub(crate) closed: bool,
+    /// Whether new requests may use this version.
+    pub(crate) entrance: Entrance,
     /// Raised when the requests that still use this version must end (rule O2).
     pub(crate) over: Arc<watch::Sender<bool>>,
     /// Dropped with the last request that uses this version: a shutdown waits for it.
     pub(crate) _alive: Option<mpsc::Sender<()>>,
+    /// Closes when the last holder drops this version, after its entries.
+    pub(crate) gone: watch::Sender<()>,
+}
+
+/// Whether new requests may use a version of the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Requests enter.
+    #[default]
+    Open,
+    /// An exclusive instance is being replaced: requests wait for the next version (rule D4).
+    Held,
+    /// The pipeline has been shut down: requests are refused.
+    Closed,
 }
 
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
         Self { entries, ..Self::default() }
+    }
+
+    /// Returns true if an entry of this version holds the lease.
+    pub(crate) fn holds(&self, lease: &Weak<Lease>) -> bool {
+        self.entries.iter().any(|entry| std::ptr::eq(Arc::as_ptr(&entry.lease), lease.as_ptr()))
     }
 
     /// Returns true if any instance has a hook.
@@ -58,6 +80,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Returns this place with another instance.
+    pub(crate) fn with_lease(&self, lease: Arc<Lease>) -> Self {
+        let Self { name, priority, order, fails_request, stats, lease: _ } = self;
+        let (priority, order, fails_request) = (*priority, *order, *fails_request);
+        Self { name: name.clone(), priority, order, fails_request, stats: stats.clone(), lease }
+    }
+
     pub(crate) fn instance(&self) -> &dyn Hooks {
         self.lease.instance()
     }
@@ -76,6 +105,10 @@ impl Lease {
         let (home, returned) = oneshot::channel();
         let hooks = instance.hooks();
         (Arc::new(Self { instance: Some(instance), hooks, home: Some(home) }), returned)
+    }
+
+    pub(crate) fn hooks(&self) -> HookSet {
+        self.hooks
     }
 
     pub(crate) fn instance(&self) -> &dyn Hooks {

@@ -30,6 +30,8 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
         PluginError::Weakens { .. } => (StatusCode::CONFLICT, NEEDS_FORCE),
         PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),
+        PluginError::InstanceInUse { .. } => (StatusCode::CONFLICT, "instance_in_use"),
+        PluginError::NotRestored { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "not_restored"),
         PluginError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
         PluginError::Library { error, .. } => (StatusCode::UNPROCESSABLE_ENTITY, library_code(error)),
     };

@@ -63,6 +63,7 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
     let name = match error {
         PluginError::Config { name, .. }
         | PluginError::Construction { name, .. }
+        | PluginError::InstanceInUse { name, .. }
         | PluginError::InvalidName { name }
         | PluginError::DuplicatePlugin { name } => Some(name),
         _ => None,
@@ -142,7 +143,8 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_max_library_bytes(settings.max_library_bytes.unwrap_or(default.max_library_bytes))
         .with_copy_dir(copy_dir)
         .with_drain_timeout(settings.drain_timeout.unwrap_or(default.drain_timeout))
-        .with_max_drain(settings.max_drain.unwrap_or(default.max_drain)))
+        .with_max_drain(settings.max_drain.unwrap_or(default.max_drain))
+        .with_exclusive_wait(settings.exclusive_wait.unwrap_or(default.exclusive_wait)))
 }
 
 /// The program itself, as the child process of a trial load.

@@ -177,6 +177,8 @@ pub(crate) struct Plugins {
     pub(crate) drain_timeout: Option<Duration>,
     #[serde(with = "humantime_serde")]
     pub(crate) max_drain: Option<Duration>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) exclusive_wait: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -338,10 +340,7 @@ mod tests {
                 "[server]\ncors = [\"*\"]",
                 "/llmux.toml:2:8: `*` is no origin of a web page: it would let every",
             ),
-            (
-                "[server]\ntrusted_proxies = [\"10/8\"]",
-                "/llmux.toml:2:19: `10/8` is no IP address and no network",
-            ),
+            ("[server]\ntrusted_proxies = [\"10/8\"]", "/llmux.toml:2:19: `10/8` is no IP address and no"),
             ("[server]\nmax_connections_per_address = 0", "/llmux.toml:2:31: invalid value: integer `0`, "),
             ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:9: `a:80` is no name of a host"),
             (

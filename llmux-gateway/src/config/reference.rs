@@ -139,6 +139,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "trial"), "true".to_owned()),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugins", "max_drain"), time(folders.max_drain)),
+        (("plugins", "exclusive_wait"), time(folders.exclusive_wait)),
         (("plugin", "enabled"), "true".to_owned()),
         (("plugin", "config"), "{}".to_owned()),
     ])

@@ -105,7 +105,7 @@ pub(in crate::plugins) struct Loader {
     passed: HashSet<String>,
     pub(in crate::plugins) stuck: Stuck,
     /// The file that was opened last; the registry clears it before a change and reads it when the change is refused.
-    pub(in crate::plugins) tried: Option<InspectedLibrary>,
+    pub(in crate::plugins) tried: Option<Arc<InspectedLibrary>>,
 }
 
 impl Loader {
@@ -140,7 +140,7 @@ impl Loader {
             }
         });
         let (seen, verified) = examined.await.map_err(|_| panicked())?;
-        self.tried = Some(seen);
+        self.tried = Some(Arc::new(seen));
         let library = verified.map_err(refused)?;
         let found = &library.manifest.name;
         if let Some(expected) = plugin.filter(|plugin| plugin != found) {

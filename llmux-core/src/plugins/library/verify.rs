@@ -20,7 +20,7 @@ use super::{
     segments,
     signature::{self, SignatureState},
 };
-use llmux_abi::{Reload, Service, Streams};
+use llmux_abi::{Service, Streams};
 
 /// A library that passed the checks.
 #[derive(Debug)]
@@ -151,18 +151,11 @@ pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
     if !satisfies(&host, &manifest.abi_min) {
         return Err(LibraryError::AbiMismatch { host, plugin: manifest.abi_min.clone() });
     }
-    // A later host does these two. Until then, a plugin that relies on one is refused and not loaded without it.
-    let missing = match manifest {
-        Manifest { streams: Some(Streams::Whole), .. } => {
-            Some("streams as one answer (`streams = \"whole\"`)")
-        }
-        Manifest { reload: Reload::Exclusive, .. } => {
-            Some("a reload without overlap (`reload = \"exclusive\"`)")
-        }
-        _ => None,
-    };
-    if let Some(service) = missing {
-        return Err(LibraryError::Needs { service: service.to_owned() });
+    // A later host does this. Until then, a plugin that relies on it is refused and not loaded without it.
+    if manifest.streams == Some(Streams::Whole) {
+        return Err(LibraryError::Needs {
+            service: "streams as one answer (`streams = \"whole\"`)".to_owned(),
+        });
     }
     if let Some(service) = manifest.needs.iter().find(|needed| !SERVICES.contains(&needed.as_str())) {
         return Err(LibraryError::Needs { service: service.clone() });

@@ -13,10 +13,7 @@ use crate::{
         host::{HostServices, HostShared},
         process_state::ProcessState,
     },
-    pipeline::{
-        kind::{Failure, FailureKind},
-        snapshot::Lease,
-    },
+    pipeline::{kind::Failure, snapshot::Lease},
     plugins::{library::load::LoadedLibrary, report::error::PluginError},
 };
 
@@ -36,6 +33,14 @@ pub(super) struct Construction<'a> {
 }
 
 impl Construction<'_> {
+    /// Checks the configuration against the schema, for a bounded time. Nothing is made.
+    pub(super) async fn check(&self) -> Result<(), PluginError> {
+        let Some(module) = self.module else { return Ok(()) };
+        let config = self.config.clone();
+        let checked = bounded(move || fits(module, &config)).await;
+        checked.map_err(|refusal| refusal.error(self.name, self.plugin))
+    }
+
     /// Checks the configuration against the schema, then runs the plugin's constructor, for a bounded time.
     pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<(Arc<Lease>, Home), PluginError> {
         let Self { name, plugin, module, config, library, by_hand, old } = self;
@@ -45,7 +50,7 @@ impl Construction<'_> {
         let (config, image) = (config.clone(), library.map(|library| library.image.clone()));
         let runtime = shared.runtime.clone();
         let by = plugin.clone();
-        let made = spawn_blocking(move || {
+        let made = bounded(move || {
             let _runtime = runtime.enter();
             let before = ProcessState::read();
             let made = match (module, by_hand) {
@@ -54,33 +59,60 @@ impl Construction<'_> {
                     None => Err(Failure::error("the program that embeds this host makes it only once")),
                 },
                 (Some(module), None) => {
-                    let schema = NativeHooks::config_schema(module)?;
-                    if let Err(message) = check(&schema, &config) {
-                        return Ok(Err(message));
-                    }
+                    fits(module, &config)?;
                     let old = old.as_deref().map(Lease::instance);
                     NativeHooks::create(module, &config.to_string(), host, image, old)
                 }
                 (None, None) => Err(Failure::error("there is no way to make it again")),
             };
             before.log_changes(&by);
-            made.map(Ok)
+            Ok(made?)
         });
-        let failure = |message: String| Failure { kind: FailureKind::Timeout, message };
-        let made = match timeout(TIMEOUT, made).await {
-            Ok(Ok(made)) => made,
-            Ok(Err(_)) => Err(Failure::error("panicked")),
-            Err(_) => Err(failure(format!("ran past its timeout of {TIMEOUT:?}"))),
-        };
-        match made {
-            Ok(Ok(instance)) => {
-                half_made.keep();
-                let (lease, home) = Lease::new(Box::new(instance));
-                Ok((lease, Home::new(home)))
-            }
-            Ok(Err(message)) => Err(PluginError::Config { name, plugin, message }),
-            Err(Failure { message, .. }) => Err(PluginError::Construction { name, plugin, message }),
+        let instance = made.await.map_err(|refusal| refusal.error(&name, &plugin))?;
+        half_made.keep();
+        let (lease, home) = Lease::new(Box::new(instance));
+        Ok((lease, Home::new(home)))
+    }
+}
+
+/// The reason for which there is no instance.
+enum Refusal {
+    /// The configuration does not fit the schema.
+    Config(String),
+    /// The plugin's code failed.
+    Construction(String),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Refusal::Construction(failure.message)
+    }
+}
+
+impl Refusal {
+    fn error(self, name: &str, plugin: &str) -> PluginError {
+        let (name, plugin) = (name.to_owned(), plugin.to_owned());
+        match self {
+            Refusal::Config(message) => PluginError::Config { name, plugin, message },
+            Refusal::Construction(message) => PluginError::Construction { name, plugin, message },
         }
+    }
+}
+
+/// Checks a configuration against a module's schema.
+fn fits(module: PluginModuleRef, config: &Value) -> Result<(), Refusal> {
+    let schema = NativeHooks::config_schema(module)?;
+    check(&schema, config).map_err(Refusal::Config)
+}
+
+/// Runs a plugin's code on a thread that may block, for a bounded time.
+async fn bounded<T: Send + 'static>(
+    code: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match timeout(TIMEOUT, spawn_blocking(code)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Refusal::Construction("panicked".to_owned())),
+        Err(_) => Err(Refusal::Construction(format!("ran past its timeout of {TIMEOUT:?}"))),
     }
 }
 

@@ -93,6 +93,8 @@ pub(super) struct Running {
     pub(super) on_error: Option<OnError>,
     /// True if it fails closed: by its own setting, the manifest's or the pipeline's.
     pub(super) fails_closed: bool,
+    /// True if only its failing hooks are in the pipeline (rule D4).
+    pub(super) failed: bool,
     pub(super) config: Value,
 }
 

@@ -106,6 +106,7 @@ impl Edit<'_> {
             priority: None,
             on_error: None,
             fails_closed: false,
+            failed: false,
             config: serde_json::Value::Null,
         });
         Ok(())

@@ -42,7 +42,8 @@ fn is_reload(before: &Running, after: &Running) -> bool {
 }
 
 /// Returns the required instances that are not active. Required are the `named` ones, those of the configuration that
-/// fail closed, and the refused files whose manifest says `fail`. An instance that the operator disabled does not count.
+/// fail closed, and the refused files whose manifest says `fail`; each failed instance that fails closed is inactive. An
+/// instance that the operator disabled does not count.
 pub(super) fn inactive(
     named: &[String],
     desired: &Desired,
@@ -50,7 +51,7 @@ pub(super) fn inactive(
     refused: &[PluginInfo],
 ) -> Vec<String> {
     let is_inactive = |name: &&String| {
-        let runs = running.iter().any(|it| it.name == **name);
+        let runs = running.iter().any(|it| it.name == **name && !it.failed);
         let own = desired.configured(name).map(InstanceSettings::of);
         let own = own.and_then(|own| own.with(desired.overrides.get(*name)));
         !runs && own.is_none_or(|own| own.enabled)
@@ -60,6 +61,7 @@ pub(super) fn inactive(
             && file.on_error == OnError::Fail
             && !running.iter().any(|it| it.plugin == file.plugin)
     });
-    let instances = named.iter().chain(&desired.guards).filter(is_inactive);
+    let failed = running.iter().filter(|it| it.failed && it.enabled && it.fails_closed).map(|it| &it.name);
+    let instances = named.iter().chain(&desired.guards).filter(is_inactive).chain(failed);
     instances.chain(files.map(|file| &file.plugin)).cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

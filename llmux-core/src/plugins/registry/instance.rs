@@ -13,13 +13,15 @@ use tokio::sync::oneshot;
 use super::desired::{Running, RunningLibrary};
 use crate::{
     pipeline::{
+        failed::FailedHooks,
         hook::Hooks,
         snapshot::{Entry, Lease},
     },
     plugins::{
         library::{
+            inspect::InspectedLibrary,
             load::LoadedLibrary,
-            manifest::{Manifest, OnError},
+            manifest::{Manifest, OnError, Reload},
         },
         report::{
             events::{Edition, PluginEvent, PluginEventKind, actor},
@@ -48,6 +50,17 @@ pub(super) struct Instance {
     pub(super) entry: Arc<Entry>,
     pub(super) home: Home,
     pub(super) loaded_at: SystemTime,
+    /// Set if the change under way makes the instance when its old one is gone. Its entry is the old one's until then.
+    pub(super) pending: Option<Pending>,
+    /// The reason for which there are no hooks but failing ones.
+    pub(super) failed: Option<Arc<str>>,
+}
+
+/// The making of an exclusive instance, which waits until the old one is gone (rule D4).
+#[derive(Clone)]
+pub(super) struct Pending {
+    /// The file that the change opened.
+    pub(super) tried: Option<Arc<InspectedLibrary>>,
 }
 
 /// Receiver of an instance's hooks when the last snapshot has released them.
@@ -60,6 +73,11 @@ type Returned = oneshot::Receiver<Box<dyn Hooks>>;
 impl Home {
     pub(super) fn new(receiver: Returned) -> Self {
         Self(Arc::new(Mutex::new(Some(receiver))))
+    }
+
+    /// A home to which no instance returns.
+    fn of_none() -> Self {
+        Self(Arc::default())
     }
 
     pub(super) fn take(&self) -> Option<Returned> {
@@ -79,6 +97,18 @@ impl Instance {
     /// The libraries of a list of instances.
     pub(super) fn libraries(instances: &[Instance]) -> impl Iterator<Item = &LoadedLibrary> {
         instances.iter().filter_map(|instance| instance.library.as_ref())
+    }
+
+    /// True if the plugin cannot run twice: two instances of this name cannot live at once (rule D4).
+    pub(super) fn is_exclusive(&self) -> bool {
+        is_exclusive(self.manifest.as_deref())
+    }
+
+    /// Returns all that the instance was made from, with failing hooks in the place of its own.
+    pub(super) fn vacant(&self, why: &str) -> Self {
+        let (lease, _) = Lease::new(Box::new(FailedHooks::new(self.lease().hooks(), why)));
+        let entry = Arc::new(self.entry.with_lease(lease));
+        Self { entry, home: Home::of_none(), ..self.clone() }
     }
 
     fn lease(&self) -> &Arc<Lease> {
@@ -111,7 +141,11 @@ impl Instance {
             kind: if library.is_some() { PluginKind::Library } else { PluginKind::Static },
             library: library.map(|library| library.path.clone()),
             copy_in_memory: library.is_some_and(|library| library.in_memory),
-            state: if self.enabled { PluginState::Active } else { PluginState::Disabled },
+            state: match self.failed {
+                Some(_) => PluginState::Failed,
+                None if self.enabled => PluginState::Active,
+                None => PluginState::Disabled,
+            },
             priority: self.entry.priority,
             on_error: if self.entry.fails_request { OnError::Fail } else { OnError::Continue },
             generation: library.map_or(0, |library| library.generation),
@@ -119,7 +153,7 @@ impl Instance {
             loaded_at: info::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| info::is_gone(&library.path)),
             origin: self.origin,
-            error: None,
+            error: self.failed.as_deref().map(str::to_owned),
             hooks: info::hooks(&self.entry.stats),
         }
     }
@@ -140,6 +174,7 @@ impl Instance {
             priority: self.priority,
             on_error: self.on_error,
             fails_closed: self.entry.fails_request,
+            failed: self.failed.is_some(),
             config: Value::clone(&self.config),
         }
     }
@@ -155,6 +190,11 @@ impl Instance {
             generation: library.map_or(0, |library| library.generation),
         }
     }
+}
+
+/// True if the manifest says that two instances of one name cannot live at once.
+pub(super) fn is_exclusive(manifest: Option<&Manifest>) -> bool {
+    manifest.is_some_and(|manifest| manifest.reload == Reload::Exclusive)
 }
 
 /// Returns the events of a change of the list of instances.

@@ -9,6 +9,8 @@ pub(super) mod change;
 mod construct;
 mod desired;
 mod edit;
+mod entrance;
+mod exclusive;
 mod find;
 pub(super) mod guards;
 mod instance;
@@ -19,6 +21,7 @@ mod schema;
 pub(super) mod settings;
 pub(super) mod spec;
 mod stage;
+mod staged;
 
 use std::{
     sync::{
@@ -31,7 +34,7 @@ use std::{
 use arc_swap::ArcSwap;
 use llmux_abi::host::Compiled;
 use tokio::{
-    sync::{Mutex as AsyncMutex, broadcast, mpsc},
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, broadcast, mpsc, watch},
     time::timeout,
 };
 
@@ -59,7 +62,7 @@ use super::{
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
-    pipeline::snapshot::Snapshot,
+    pipeline::snapshot::{Entrance, Snapshot},
 };
 
 /// All plugins of a client, and the functions that change them.
@@ -80,8 +83,10 @@ pub struct Registry {
     alive: Mutex<Option<mpsc::Sender<()>>>,
     /// Closes when the pipeline is closed and nothing holds a snapshot any more.
     all_gone: AsyncMutex<mpsc::Receiver<()>>,
+    /// Raised when requests that wait at the entrance should look at the pipeline again.
+    turns: watch::Sender<()>,
     /// Held for the length of a change.
-    queue: AsyncMutex<Queue>,
+    queue: Arc<AsyncMutex<Queue>>,
     settings: Arc<ArcSwap<RegistrySettings>>,
 }
 
@@ -120,41 +125,44 @@ impl Registry {
             stuck: stage.loader.stuck.clone(),
             alive: Mutex::new(Some(alive)),
             all_gone: AsyncMutex::new(all_gone),
-            queue: AsyncMutex::new(Queue { stage, desired: Desired::default() }),
+            turns: watch::Sender::default(),
+            queue: Arc::new(AsyncMutex::new(Queue { stage, desired: Desired::default() })),
             settings: shared_settings,
         })
     }
 
-    /// Returns the pipeline as it is now.
+    /// Returns the pipeline as it is now. A request takes it by [`enter`](Self::enter).
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
     /// Makes the first instances: those of the specs, and the autoloaded ones.
-    pub(crate) async fn start(&self, specs: Vec<PluginSpec>) -> Result<Changed, PluginError> {
-        let mut queue = self.queue.lock().await;
+    pub(crate) async fn start(self: &Arc<Self>, specs: Vec<PluginSpec>) -> Result<Changed, PluginError> {
+        let queue = self.turn().await;
         let settings = self.settings.load_full();
         let mut desired = queue.desired.clone();
         specs.into_iter().for_each(|spec| desired.add(spec));
         self.follow(&mut desired, &settings).await;
-        self.apply(&mut queue, desired, settings, Guards::Weaken).await
+        self.apply(queue, desired, settings, Guards::Weaken).await
     }
 
     /// Applies other settings, and the specs of the configuration ([`Origin::Config`]) in place of those before: all of
     /// it, or nothing.
     pub(crate) async fn configure(
-        &self,
+        self: &Arc<Self>,
         settings: RegistrySettings,
         mut specs: Vec<PluginSpec>,
         guards: Guards,
     ) -> Result<Changed, PluginError> {
-        let mut queue = self.queue.lock().await;
+        let queue = self.turn().await;
         let settings = Arc::new(settings.distinct());
         let mut desired = queue.desired.clone();
         specs.retain(|spec| spec.origin == Origin::Config);
         desired.configure(specs);
+        let is_failed = |it: &&Instance| it.failed.is_some() && it.origin == Origin::Config;
+        desired.remade.extend(self.instances().iter().filter(is_failed).map(|it| it.name().to_owned()));
         self.follow(&mut desired, &settings).await;
-        self.apply(&mut queue, desired, settings, guards).await
+        self.apply(queue, desired, settings, guards).await
     }
 
     /// Takes the settings of the folders, and looks for libraries to autoload.
@@ -176,13 +184,13 @@ impl Registry {
     /// # Errors
     ///
     /// [`PluginError::LoaderBusy`] while nothing can be loaded, [`PluginError::PipelineClosed`] after a shutdown.
-    pub async fn rescan(&self) -> Result<Changed, PluginError> {
-        let mut queue = self.queue.lock().await;
+    pub async fn rescan(self: &Arc<Self>) -> Result<Changed, PluginError> {
+        let queue = self.turn().await;
         let settings = self.settings.load_full();
         let mut desired = queue.desired.clone();
         let files = self.look(&settings.plugins).await?;
         desired.look = Some(Look { files, bytes: Bytes::AsInFile });
-        self.apply(&mut queue, desired, settings, Guards::Weaken).await
+        self.apply(queue, desired, settings, Guards::Weaken).await
     }
 
     /// Makes an instance and puts it into the pipeline.
@@ -193,7 +201,7 @@ impl Registry {
     /// # Errors
     ///
     /// The reason why the instance was refused; the pipeline is then as it was.
-    pub async fn load(&self, spec: PluginSpec) -> Result<PluginInfo, PluginError> {
+    pub async fn load(self: &Arc<Self>, spec: PluginSpec) -> Result<PluginInfo, PluginError> {
         let loaded = self.change(vec![Change::Load(spec)]).await?;
         loaded.into_iter().next().ok_or(PluginError::PipelineClosed)
     }
@@ -204,7 +212,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`PluginError::PluginNotFound`], [`PluginError::PipelineClosed`].
-    pub async fn unload(&self, name: &str) -> Result<Unloaded, PluginError> {
+    pub async fn unload(self: &Arc<Self>, name: &str) -> Result<Unloaded, PluginError> {
         self.unload_with(name, Guards::Weaken).await
     }
 
@@ -213,7 +221,7 @@ impl Registry {
     /// # Errors
     ///
     /// Also [`PluginError::Weakens`].
-    pub async fn unload_with(&self, name: &str, guards: Guards) -> Result<Unloaded, PluginError> {
+    pub async fn unload_with(self: &Arc<Self>, name: &str, guards: Guards) -> Result<Unloaded, PluginError> {
         self.change_with(vec![Change::Unload(name.to_owned())], guards).await?;
         Ok(self.retirement.gone(name, self.settings.load().plugins.drain_timeout).await)
     }
@@ -223,7 +231,7 @@ impl Registry {
     /// # Errors
     ///
     /// The first change that was refused; the pipeline is then as it was.
-    pub async fn change(&self, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
+    pub async fn change(self: &Arc<Self>, changes: Vec<Change>) -> Result<Vec<PluginInfo>, PluginError> {
         self.change_with(changes, Guards::Weaken).await
     }
 
@@ -233,11 +241,11 @@ impl Registry {
     ///
     /// Also [`PluginError::Weakens`].
     pub async fn change_with(
-        &self,
+        self: &Arc<Self>,
         changes: Vec<Change>,
         guards: Guards,
     ) -> Result<Vec<PluginInfo>, PluginError> {
-        let mut queue = self.queue.lock().await;
+        let queue = self.turn().await;
         if self.alive().is_none() {
             return Err(PluginError::PipelineClosed);
         }
@@ -253,7 +261,7 @@ impl Registry {
                 return Err(error);
             }
         }
-        Ok(self.apply(&mut queue, desired, settings, guards).await?.plugins)
+        Ok(self.apply(queue, desired, settings, guards).await?.plugins)
     }
 
     /// Subscribes to all changes from now on, in their order. A reader that is more than 256 behind misses the oldest and
@@ -268,8 +276,8 @@ impl Registry {
     }
 
     /// Returns the required instances that are not active: those that [`PluginsConfig::required`] names, those of the
-    /// configuration that fail closed, and the refused files of the folders whose manifest says `fail`. An instance that
-    /// the operator disabled is not required.
+    /// configuration that fail closed, and the refused files of the folders whose manifest says `fail`. A failed instance
+    /// is not active. An instance that the operator disabled is not required.
     pub fn inactive(&self) -> Arc<Vec<String>> {
         self.inactive.load_full()
     }
@@ -285,8 +293,9 @@ impl Registry {
     }
 
     fn info(&self, instance: &Instance) -> PluginInfo {
-        let error = instance.path().and_then(|path| self.refusals().why(path).map(str::to_owned));
-        PluginInfo { error, ..instance.info() }
+        let info = instance.info();
+        let refused = || instance.path().and_then(|path| self.refusals().why(path).map(str::to_owned));
+        PluginInfo { error: info.error.or_else(refused), ..info }
     }
 
     /// Returns the libraries in the plugin folders. Reads and hashes every file, on a thread that may block.
@@ -337,7 +346,8 @@ impl Registry {
         // A change under way finds the pipeline closed when it would publish.
         self.alive().take();
         let mut instances = std::mem::take(&mut *self.instances());
-        self.snapshot.store(Arc::new(Snapshot { closed: true, ..Snapshot::default() }));
+        self.snapshot.store(Arc::new(Snapshot { entrance: Entrance::Closed, ..Snapshot::default() }));
+        self.turns.send_replace(());
         instances.sort_by_key(|instance| (instance.entry.priority, instance.entry.order));
         let report = self.retirement.shut_down(instances, &self.all_gone, drain).await;
         // Nothing is loaded after this, even if the registry is kept.
@@ -361,6 +371,11 @@ impl Registry {
         let instances = self.instances.try_lock();
         let instances = instances.iter().flat_map(|list| list.iter().map(|it| it.name().to_owned()));
         self.retirement.unfinished().into_iter().chain(instances).collect()
+    }
+
+    /// Waits for the changes that came before.
+    async fn turn(&self) -> OwnedMutexGuard<Queue> {
+        self.queue.clone().lock_owned().await
     }
 
     fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {

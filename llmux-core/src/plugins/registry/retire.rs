@@ -60,7 +60,7 @@ pub(super) struct Retirement {
     /// Read when a cleanup begins.
     settings: Arc<ArcSwap<RegistrySettings>>,
     /// Runs the cleanups, also if a thread outside of the runtime drops a change that was not published.
-    runtime: Handle,
+    pub(super) runtime: Handle,
 }
 
 /// A draining instance, without a reference that would keep it alive.
@@ -97,19 +97,30 @@ impl Retirement {
         snapshots.push(Arc::downgrade(snapshot));
     }
 
+    /// Waits until no request holds this instance. New requests must be held back meanwhile.
+    pub(super) async fn released(&self, lease: &Weak<Lease>) {
+        let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = snapshots.iter().filter_map(Weak::upgrade).filter(|snapshot| snapshot.holds(lease));
+        let held: Vec<_> = held.map(|snapshot| snapshot.gone.subscribe()).collect();
+        for mut gone in held {
+            while gone.changed().await.is_ok() {}
+        }
+    }
+
     /// Ends the requests that hold this instance.
     fn end_requests(&self, lease: &Weak<Lease>) {
         let snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for snapshot in snapshots.iter().filter_map(Weak::upgrade) {
-            if snapshot.entries.iter().any(|entry| std::ptr::eq(Arc::as_ptr(&entry.lease), lease.as_ptr())) {
+            if snapshot.holds(lease) {
                 snapshot.over.send_replace(true);
             }
         }
     }
 
-    /// Releases an instance, and cleans it up in a task of its own.
-    pub(super) fn begin(self: &Arc<Self>, instance: Instance) {
-        let Some(mut home) = instance.home.take() else { return };
+    /// Releases an instance, and cleans it up in a task of its own. Returns the number of its end; `None` if it is taken
+    /// already.
+    pub(super) fn begin(self: &Arc<Self>, instance: Instance) -> Option<u64> {
+        let mut home = instance.home.take()?;
         let lease = Arc::downgrade(&instance.entry.lease);
         let info = PluginInfo { state: PluginState::Draining, ..instance.info() };
         let (name, stats) = (info.name.clone(), instance.entry.stats.clone());
@@ -147,6 +158,7 @@ impl Retirement {
             this.draining().retain(|it| it.number != number);
             this.changed.send_modify(|count| *count += 1);
         });
+        Some(number)
     }
 
     /// Shows in the list that an instance does not end.
@@ -158,8 +170,17 @@ impl Retirement {
 
     /// Waits until no instance of this name is draining, for a bounded time.
     pub(super) async fn gone(&self, name: &str, wait: Duration) -> Unloaded {
+        self.none_drains(|it| it.info.name == name, wait).await
+    }
+
+    /// Waits for an end that has begun, for the time that the end of one instance may take.
+    pub(super) async fn ended(&self, number: u64) -> Unloaded {
+        self.none_drains(|it| it.number == number, self.bound()).await
+    }
+
+    async fn none_drains(&self, is_meant: impl Fn(&Draining) -> bool, wait: Duration) -> Unloaded {
         let mut changed = self.changed.subscribe();
-        let gone = changed.wait_for(|_| !self.draining().iter().any(|it| it.info.name == name));
+        let gone = changed.wait_for(|_| !self.draining().iter().any(&is_meant));
         match timeout(wait, gone).await {
             Ok(_) => Unloaded::Gone,
             Err(_) => Unloaded::Draining,
@@ -173,10 +194,8 @@ impl Retirement {
         all_gone: &AsyncMutex<mpsc::Receiver<()>>,
         drain: Duration,
     ) -> ShutdownReport {
-        let homes: Vec<_> = instances
-            .into_iter()
-            .map(|instance| (instance.name().to_owned(), instance.home.take()))
-            .collect();
+        let homes = instances.into_iter().map(|it| Some((it.name().to_owned(), it.home.take()?)));
+        let homes: Vec<_> = homes.flatten().collect();
         let names = homes.iter().map(|(name, _)| name.clone()).collect();
         *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = names;
         let deadline = Instant::now() + drain;
@@ -184,7 +203,6 @@ impl Retirement {
         let drained = timeout_at(deadline, gone).await.is_ok();
         let mut report = ShutdownReport { drained, errors: Vec::new() };
         for (name, home) in homes.into_iter().rev() {
-            let Some(home) = home else { continue };
             let result = match timeout_at(deadline, home).await {
                 Ok(Ok(instance)) => {
                     let ended = self.clean_up(instance).within_bound().await;

@@ -38,6 +38,9 @@ pub struct PluginsConfig {
     pub drain_timeout: Duration,
     /// Time after which requests that still hold an instance which has left the pipeline are ended (rule O2). Default 1 h.
     pub max_drain: Duration,
+    /// Longest time that new requests, and the replacement of an exclusive instance, wait for each other (rule D4): after
+    /// it, requests get 503, and a replacement whose old instance is in use is refused. Default 5 s.
+    pub exclusive_wait: Duration,
     /// Program that loads each library on trial before the host does. Default `None`: no trial.
     pub trial: Option<TrialProgram>,
 }
@@ -56,6 +59,7 @@ impl Default for PluginsConfig {
             copy_dir: None,
             drain_timeout: Duration::from_secs(30),
             max_drain: Duration::from_secs(3600),
+            exclusive_wait: Duration::from_secs(5),
             trial: None,
         }
     }
@@ -84,6 +88,8 @@ setters! { PluginsConfig:
     with_drain_timeout: drain_timeout: Duration;
     /// Sets the time after which requests that still hold an instance which has left the pipeline are ended.
     with_max_drain: max_drain: Duration;
+    /// Sets the time that new requests and the replacement of an exclusive instance wait for each other.
+    with_exclusive_wait: exclusive_wait: Duration;
     /// Sets the program that loads each library on trial before the host does; `None` for no trial.
     with_trial: trial: Option<TrialProgram>;
 }

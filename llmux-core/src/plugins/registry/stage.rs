@@ -1,5 +1,5 @@
 //! Stages a change on a copy of the list of instances: every step that can fail fails here, before anything is
-//! published.
+//! published. Of an exclusive instance, all but the construction is done here; `exclusive` makes it (rule D4).
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
@@ -9,9 +9,10 @@ use super::{
     change::Change,
     construct::Construction,
     find::{Found, find},
-    instance::Instance,
+    instance::{Instance, Pending, is_exclusive},
     settings::{PluginsConfig, RegistrySettings},
     spec::{ByHand, PluginSource, PluginSpec, no_config},
+    staged::Staged,
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
@@ -79,17 +80,14 @@ impl Stage {
         }
     }
 
-    /// Makes one change to the list.
-    pub(super) async fn make(
-        &mut self,
-        instances: &mut Vec<Instance>,
-        change: Change,
-    ) -> Result<(), PluginError> {
+    /// Makes one change to the staged instances.
+    pub(super) async fn make(&mut self, staged: &mut Staged, change: Change) -> Result<(), PluginError> {
+        let Staged { before, instances, .. } = staged;
         if change.makes_instances() {
             self.loader.stuck.check()?;
         }
         match change {
-            Change::Load(spec) => self.load(instances, spec).await,
+            Change::Load(spec) => self.load(instances, before, spec).await,
             Change::Unload(name) => position(instances, &name).map(|at| drop(instances.remove(at))),
             Change::Enable(name) => position(instances, &name).map(|at| instances[at].enabled = true),
             Change::Disable(name) => position(instances, &name).map(|at| instances[at].enabled = false),
@@ -106,14 +104,19 @@ impl Stage {
                 } else {
                     instance.config = Arc::new(config.after(None).unwrap_or_else(no_config));
                     let (instance, old) = (instance.clone(), instance.entry.lease.clone());
-                    instances[at] = self.make_again(instance, Some(old)).await?;
+                    instances[at] = self.make_again(instance, Some(old), false).await?;
                 }
                 Ok(())
             }
         }
     }
 
-    async fn load(&mut self, instances: &mut Vec<Instance>, spec: PluginSpec) -> Result<(), PluginError> {
+    async fn load(
+        &mut self,
+        instances: &mut Vec<Instance>,
+        before: &[Instance],
+        spec: PluginSpec,
+    ) -> Result<(), PluginError> {
         let checksum = spec.checksum();
         let PluginSpec { name, source, priority, on_error, config, origin, id, .. } = spec;
         if let Some(name) = &name {
@@ -133,7 +136,19 @@ impl Stage {
             by_hand: plugin.by_hand,
             old: None,
         };
-        let (lease, home) = construction.run(&self.shared).await?;
+        // It takes the place of an instance that this change unloads, and that cannot live beside it.
+        let is_exclusive = |old: &&Instance| old.is_exclusive() || is_exclusive(plugin.manifest.as_deref());
+        let old = before.iter().find(|old| old.name() == name && old.failed.is_none()).filter(is_exclusive);
+        let (lease, home, pending) = match old {
+            Some(old) if plugin.module.is_some() => {
+                construction.check().await?;
+                (old.entry.lease.clone(), old.home.clone(), Some(self.pending()))
+            }
+            _ => {
+                let (lease, home) = construction.run(&self.shared).await?;
+                (lease, home, None)
+            }
+        };
         let entry = Entry {
             name: name.as_str().into(),
             priority: 0,
@@ -158,6 +173,8 @@ impl Stage {
             entry: Arc::new(entry),
             home,
             loaded_at: SystemTime::now(),
+            pending,
+            failed: None,
         };
         let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
         instance.entry = Arc::new(entry);
@@ -199,40 +216,52 @@ impl Stage {
         let plugin = instances[at].plugin.clone();
         let library = self.open(&path, sha256.as_deref(), Some(&plugin)).await?;
         for instance in instances.iter_mut().filter(|instance| instance.path() == Some(&path)) {
+            let was_exclusive = instance.is_exclusive();
             instance.module = Some(library.module);
             instance.manifest = Some(library.manifest.clone());
             instance.library = Some(library.clone());
-            let again = self.make_again(instance.clone(), None).await?;
+            let again = self.make_again(instance.clone(), None, was_exclusive).await?;
             *instance = again;
         }
         Ok(())
     }
 
     /// Makes an instance again, from its module and configuration. It takes the place of an old one of the same module if
-    /// there is one.
+    /// there is one. An exclusive instance is only checked, and made when the old one is gone.
     async fn make_again(
         &mut self,
         mut instance: Instance,
         old: Option<Arc<Lease>>,
+        was_exclusive: bool,
     ) -> Result<Instance, PluginError> {
-        let name = instance.name().to_owned();
-        if instance.module.is_none() {
-            return Err(PluginError::MadeByHand { name });
+        let is_exclusive = was_exclusive || instance.is_exclusive();
+        // A failed instance holds nothing.
+        if instance.pending.is_none() && (!is_exclusive || instance.failed.is_some()) {
+            return self.construct(instance, old).await;
         }
-        let construction = Construction {
-            name: &name,
-            plugin: &instance.plugin,
-            module: instance.module,
-            config: &instance.config,
-            library: instance.library.as_ref(),
-            by_hand: None,
-            old,
-        };
-        let (lease, home) = construction.run(&self.shared).await?;
+        construction(&instance, None)?.check().await?;
+        let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
+        instance.entry = Arc::new(entry);
+        instance.pending = Some(instance.pending.unwrap_or_else(|| self.pending()));
+        Ok(instance)
+    }
+
+    /// Constructs an instance, from its module and configuration.
+    pub(super) async fn construct(
+        &mut self,
+        mut instance: Instance,
+        old: Option<Arc<Lease>>,
+    ) -> Result<Instance, PluginError> {
+        let (lease, home) = construction(&instance, old)?.run(&self.shared).await?;
         instance.entry = Arc::new(self.entry(&instance, lease, instance.entry.stats.clone()));
         instance.home = home;
         instance.loaded_at = SystemTime::now();
+        (instance.pending, instance.failed) = (None, None);
         Ok(instance)
+    }
+
+    fn pending(&self) -> Pending {
+        Pending { tried: self.loader.tried.clone() }
     }
 
     /// Returns the place of an instance in the pipeline, by its settings, its manifest's, and the pipeline's.
@@ -314,6 +343,22 @@ impl Stage {
             }
         }
     }
+}
+
+/// Returns the construction of an instance that was made before.
+fn construction(instance: &Instance, old: Option<Arc<Lease>>) -> Result<Construction<'_>, PluginError> {
+    if instance.module.is_none() {
+        return Err(PluginError::MadeByHand { name: instance.name().to_owned() });
+    }
+    Ok(Construction {
+        name: instance.name(),
+        plugin: &instance.plugin,
+        module: instance.module,
+        config: &instance.config,
+        library: instance.library.as_ref(),
+        by_hand: None,
+        old,
+    })
 }
 
 fn position(instances: &[Instance], name: &str) -> Result<usize, PluginError> {

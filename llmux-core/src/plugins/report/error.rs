@@ -1,6 +1,6 @@
 //! Errors of changes of the plugins: one for each cause, naming the instance or file and the remedy.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::plugins::library::{
     error::{FolderError, LibraryError, shown},
@@ -8,7 +8,8 @@ use crate::plugins::library::{
     manifest::NAME_RULE,
 };
 
-/// Reasons for refusing a change of the plugins. The running pipeline is as it was (rule D3).
+/// Reasons for refusing a change of the plugins. The running pipeline is as it was (rule D3), except after
+/// [`NotRestored`](Self::NotRestored).
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     /// The pipeline holds as many instances as it may.
@@ -139,6 +140,27 @@ pub enum PluginError {
         /// Message of the plugin.
         message: String,
     },
+    /// Requests held an exclusive instance for longer than a change of it waits.
+    #[error(
+        "requests still use `{name}` after {wait:?} (`exclusive_wait`), and its plugin cannot run twice (`reload = \"exclusive\"`); repeat the change when they have ended, or unload the instance first"
+    )]
+    InstanceInUse {
+        /// The instance.
+        name: String,
+        /// The longest wait.
+        wait: Duration,
+    },
+    /// An exclusive instance could not be made anew, and the old one could not be made again. Its hooks fail.
+    #[error(
+        "{error}; the old instance could not be made again either ({lost}), and its hooks fail until it is reloaded, configured or loaded again"
+    )]
+    NotRestored {
+        /// Reason of the refusal.
+        #[source]
+        error: Box<PluginError>,
+        /// The instances that fail now, each with the reason.
+        lost: String,
+    },
 }
 
 /// Names the files that may hold a plugin that was not found.
@@ -169,13 +191,16 @@ impl From<FolderError> for PluginError {
 }
 
 impl PluginError {
-    /// True if code of the library had begun to run: retrying the same file would fail again, and leave another image.
+    /// True if code of the library had begun to run: retrying the same file would fail again, or leave another image.
     pub(in crate::plugins) fn is_of_its_code(&self) -> bool {
         match self {
             PluginError::Library { error, .. } => {
                 matches!(error, LibraryError::Trial(_) | LibraryError::Dlopen(_) | LibraryError::Layout(_))
             }
-            PluginError::Config { .. } | PluginError::Construction { .. } => true,
+            PluginError::Config { .. }
+            | PluginError::Construction { .. }
+            | PluginError::InstanceInUse { .. }
+            | PluginError::NotRestored { .. } => true,
             _ => false,
         }
     }

@@ -94,7 +94,8 @@ pub enum PluginState {
     Draining,
     /// Out of the pipeline, and its cleanup, its tasks or its drop run past their bound: it holds a thread.
     Stuck,
-    /// A library that was refused: there is no instance.
+    /// A library that was refused, of which there is no instance. Or an exclusive instance that could be made neither anew
+    /// nor again: it is in the pipeline, and its hooks fail (rule D4).
     Failed,
 }
 

@@ -295,6 +295,7 @@ impl World {
             priority: spec.priority,
             on_error: spec.on_error,
             fails_closed: false,
+            failed: false,
             config: spec.config.unwrap_or_else(no_config),
         }
     }
