@@ -48,9 +48,14 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 22] = [
+const CRATES: [Crate; 24] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
+    plain("llmux-exclusive", "exclusive"),
+    Crate {
+        twist: Some(|source| (swap(source, ", reload: Reload::Exclusive", ""), "")),
+        ..plain("llmux-overlapping", "exclusive")
+    },
     plain("llmux-initializer", "initializer"),
     plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-tables", "tables"),
@@ -148,6 +153,16 @@ impl Fixtures {
     /// Returns the library of the probe.
     pub fn probe(&self) -> PathBuf {
         self.library("llmux-probe")
+    }
+
+    /// Returns the library of the exclusive plugin.
+    pub fn exclusive(&self) -> PathBuf {
+        self.library("llmux-exclusive")
+    }
+
+    /// Returns the library of the exclusive plugin without `reload = "exclusive"` in its manifest.
+    pub fn overlapping(&self) -> PathBuf {
+        self.library("llmux-overlapping")
     }
 
     /// Returns the library of the guard.

@@ -8,6 +8,8 @@ mod client;
 mod completion;
 mod context;
 mod ends;
+mod exclusive;
+mod exclusive_files;
 mod failures;
 mod frozen;
 mod host_panics;
