@@ -1,4 +1,6 @@
 //! {{description}}
+#![forbid(unsafe_code)]
+
 use llmux_abi::prelude::*;
 
 /// The configuration. The host checks it against the schema of this type.

@@ -69,26 +69,42 @@ impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
         cx: &mut TaskContext<'_>,
         finish: impl FnOnce(F::Output) -> R,
     ) -> Poll<Result<R, String>> {
-        // SAFETY: `future` is never moved out: it is polled, and dropped, in place.
-        let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: as above.
-        let mut future = unsafe { Pin::new_unchecked(&mut this.future) };
-        let host = this.host.borrow();
-        let polled = caught(|| {
-            scope(host, || {
-                let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
-                let polled = running.poll(cx).map(finish);
-                if polled.is_ready() {
-                    future.set(None);
-                }
-                polled
-            })
-        });
-        match polled {
+        let (mut future, host) = self.parts();
+        match caught(|| scope(host.borrow(), || poll_once(future.as_mut(), cx, finish))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         }
     }
+
+    /// Polls the future as [`poll`](Self::poll) does, but the guard and the scope are the caller's.
+    pub(crate) fn poll_bare<R>(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        finish: impl FnOnce(F::Output) -> R,
+    ) -> Poll<R> {
+        poll_once(self.parts().0, cx, finish)
+    }
+
+    fn parts(self: Pin<&mut Self>) -> (Pin<&mut Option<F>>, &H) {
+        // SAFETY: `future` is never moved out: it is polled, and dropped, in place.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        (unsafe { Pin::new_unchecked(&mut this.future) }, &this.host)
+    }
+}
+
+/// Polls a future that is not done, passes its output on, and drops it once it is done.
+fn poll_once<F: Future, R>(
+    mut future: Pin<&mut Option<F>>,
+    cx: &mut TaskContext<'_>,
+    finish: impl FnOnce(F::Output) -> R,
+) -> Poll<R> {
+    let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
+    let polled = running.poll(cx).map(finish);
+    if polled.is_ready() {
+        future.set(None);
+    }
+    polled
 }
 
 impl<F, H: Borrow<HostHandle>> Drop for Contained<F, H> {

@@ -56,7 +56,6 @@ macro_rules! export_plugin {
             () => {};
         }
 
-        #[allow(unsafe_code)]
         const _: () = {
             impl $crate::host::Exported for $plugin {
                 const MANIFEST: $crate::host::PluginManifest = {

@@ -14,7 +14,7 @@ use super::{handle::Client, settings::Settings};
 use crate::{
     boundary::host::HostShared,
     metrics::Metrics,
-    pipeline::{Completions, PipelineConfig, Shared},
+    pipeline::{Clock, Completions, PipelineConfig, Shared},
     plugins::{Changed, Guards, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
     provider::Provider,
     upstream::{RetryConfig, Router},
@@ -138,7 +138,7 @@ impl ClientBuilder {
         let metrics = Arc::new(Metrics::default());
         crate::provider::install_tls();
         // The first reading measures the processor's counter against the system's clock.
-        quanta::Instant::now();
+        Clock::start();
         let host = HostShared {
             runtime,
             // A redirect would take a plugin's own credentials to a host that the plugin did not name.

@@ -4,14 +4,15 @@
 //! timer. A hook that waits gets a timer at its first wait.
 
 use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 use super::{
     clock::{Clock, Limit},
@@ -65,35 +66,35 @@ impl Calls {
     ) -> Result<Decision, Failure> {
         let Self { reply, clock, timeout, cancel } = self;
         let kind = input.kind();
-        let limit = Limit { started: *clock, timeout: *timeout };
+        let watch = Watch {
+            entry,
+            kind,
+            cancel: cancel.as_ref(),
+            limit: Limit { started: *clock, timeout: *timeout },
+        };
         reply.reset();
         let (state, memory) = states.lend(at);
-        let mut lent = CallContext { request: &mut *context, state, limit, kind };
+        let mut lent = CallContext { request: &mut *context, state, limit: watch.limit, kind };
         let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply, memory };
-        let cancel = cancel.as_ref();
-        let state = State::Start(call);
-        let (result, took) = Polled { entry, kind, limit, clock, cancel, state, timer: None }.await;
-        let result = match result {
-            Ok(Decision::Fail(code)) => Err(reply.failure.take().unwrap_or_else(|| {
-                Failure::error(format!("answered with the code {code}, which this host does not know"))
-            })),
-            Ok(decision) => match reply.failure.take() {
-                Some(failure) => Err(failure),
-                None => {
-                    let checked = input.check().and_then(|()| reply.check(kind, decision));
-                    checked.map(|()| decision).map_err(Failure::error)
-                }
-            },
-            Err(kind) => Err(Failure { kind, message: message(kind, *timeout) }),
+        let (decision, took) = match watch.start(call, clock).await {
+            Started::Ended(decision, took) => (decision, took),
+            Started::Waits(future, busy) => Box::pin(watch.wait(future, busy, clock)).await,
         };
-        let failure = result.as_ref().err().map(|failure| failure.kind);
+        let is_changed = input.is_changed();
+        let result = match decision {
+            // The usual case: the hook looked, and changed nothing.
+            Ok(Decision::Continue) if reply.failure.is_none() && !is_changed => Ok(Decision::Continue),
+            decision => judge(decision, kind, reply, &input, *timeout),
+        };
         let mut traffic = input.take_traffic();
         traffic += Traffic { read: 0, written: reply.written };
-        entry.stats.record(kind, took, failure, traffic);
+        entry.stats.record(kind, took, result.as_ref().err().map(|failure| failure.kind), traffic);
         match &result {
             Ok(_) => {
                 context.collected.commit();
-                input.commit();
+                if is_changed {
+                    input.commit();
+                }
             }
             Err(failure) => {
                 context.collected.roll_back();
@@ -102,6 +103,29 @@ impl Calls {
             }
         }
         result
+    }
+}
+
+/// Returns what a call comes to: its decision if the host can follow it, or its failure.
+fn judge(
+    decision: Result<Decision, FailureKind>,
+    kind: HookKind,
+    reply: &mut HookReply,
+    input: &HookInput<'_>,
+    timeout: Duration,
+) -> Result<Decision, Failure> {
+    match decision {
+        Ok(Decision::Fail(code)) => Err(reply.failure.take().unwrap_or_else(|| {
+            Failure::error(format!("answered with the code {code}, which this host does not know"))
+        })),
+        Ok(decision) => match reply.failure.take() {
+            Some(failure) => Err(failure),
+            None => {
+                let checked = input.check().and_then(|()| reply.check(kind, decision));
+                checked.map(|()| decision).map_err(Failure::error)
+            }
+        },
+        Err(kind) => Err(Failure { kind, message: message(kind, timeout) }),
     }
 }
 
@@ -126,80 +150,89 @@ fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failur
     );
 }
 
-/// One call of a hook, as a future.
-struct Polled<'f> {
+/// One call of a hook, watched: its clock, its timeout, and the end of its request.
+struct Watch<'f> {
     entry: &'f Entry,
     kind: HookKind,
     limit: Limit,
-    clock: &'f mut Clock,
     cancel: Option<&'f Cancel>,
-    state: State<'f>,
-    /// Set at the hook's first wait.
-    timer: Option<Pin<Box<Sleep>>>,
 }
 
-enum State<'f> {
-    Start(HookCall<'f>),
-    Waiting(BoxFuture<'f, Decision>),
-    Done,
+/// A call after its first poll: its end and its duration, or the rest of the hook and the duration so far.
+enum Started<'f> {
+    Ended(Result<Decision, FailureKind>, Duration),
+    Waits(BoxFuture<'f, Decision>, Duration),
 }
 
-impl<'f> Future for Polled<'f> {
-    /// The decision or the kind of failure, and the duration.
-    type Output = (Result<Decision, FailureKind>, Duration);
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if this.cancel.is_some_and(Cancel::is_raised) {
-            this.state = State::Done;
-            return Poll::Ready((Err(FailureKind::Cancelled), this.took(Duration::ZERO)));
-        }
-        if this.timer.is_some() {
-            *this.clock = Clock::start();
-        }
-        let polled = match std::mem::replace(&mut this.state, State::Done) {
-            State::Start(call) => match this.entry.instance().call(call, cx) {
-                FirstPoll::Ready(decision) => Poll::Ready(decision),
-                FirstPoll::Pending(future) => {
-                    this.state = State::Waiting(future);
-                    Poll::Pending
-                }
-            },
-            State::Waiting(mut future) => {
-                let polled = future.as_mut().poll(cx);
-                if polled.is_pending() {
-                    this.state = State::Waiting(future);
-                }
-                polled
-            }
-            State::Done => return Poll::Pending,
-        };
-        let busy = this.clock.lap();
-        if busy > LONG_POLL {
-            tracing::warn!(
-                instance = &*this.entry.name,
-                hook = this.kind.as_str(),
-                milliseconds = busy.as_millis() as u64,
-                "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
-            );
-        }
-        if let Poll::Ready(decision) = polled {
-            return Poll::Ready((Ok(decision), this.took(busy)));
-        }
-        let timeout = this.limit.timeout;
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(timeout.saturating_sub(busy))));
-        if timer.as_mut().poll(cx).is_ready() {
-            // The hook is cancelled here. Its drop is the plugin's code too.
-            this.state = State::Done;
-            return Poll::Ready((Err(FailureKind::Timeout), this.took(busy)));
-        }
-        Poll::Pending
+impl<'f> Watch<'f> {
+    /// Calls the hook and polls it once. The future that is returned is ready at once.
+    fn start(&self, call: HookCall<'f>, clock: &mut Clock) -> impl Future<Output = Started<'f>> {
+        let mut call = Some(call);
+        poll_fn(move |cx| {
+            let call = call.take().filter(|_| !self.is_over());
+            let Some(call) = call else {
+                return Poll::Ready(Started::Ended(Err(FailureKind::Cancelled), Duration::ZERO));
+            };
+            let polled = self.entry.instance().call(call, cx);
+            let busy = self.lap(clock);
+            Poll::Ready(match polled {
+                FirstPoll::Ready(decision) => Started::Ended(Ok(decision), busy),
+                FirstPoll::Pending(future) => Started::Waits(future, busy),
+            })
+        })
     }
-}
 
-impl Polled<'_> {
-    /// Returns the duration: of the one poll, or of the whole wait.
-    fn took(&self, busy: Duration) -> Duration {
-        if self.timer.is_some() { self.limit.started.elapsed() } else { busy }
+    /// Polls the rest of a hook until it ends, its time is over, or the request must end. In the last two cases the hook is
+    /// dropped, which is the plugin's code too.
+    async fn wait(
+        &self,
+        mut future: BoxFuture<'f, Decision>,
+        busy: Duration,
+        clock: &mut Clock,
+    ) -> (Result<Decision, FailureKind>, Duration) {
+        let mut timer = pin!(sleep(self.limit.timeout.saturating_sub(busy)));
+        let mut is_polled = true;
+        let decision = poll_fn(|cx| {
+            // The first poll was that of `start`.
+            if !mem::take(&mut is_polled) {
+                if self.is_over() {
+                    return Poll::Ready(Err(FailureKind::Cancelled));
+                }
+                *clock = Clock::start();
+                let polled = future.as_mut().poll(cx);
+                self.lap(clock);
+                if let Poll::Ready(decision) = polled {
+                    return Poll::Ready(Ok(decision));
+                }
+            }
+            timer.as_mut().poll(cx).map(|()| Err(FailureKind::Timeout))
+        })
+        .await;
+        drop(future);
+        (decision, self.limit.started.elapsed())
+    }
+
+    /// Returns true if the request must end.
+    fn is_over(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_raised)
+    }
+
+    /// Returns the duration of a poll. A long one is logged.
+    fn lap(&self, clock: &mut Clock) -> Duration {
+        let busy = clock.lap();
+        if busy > LONG_POLL {
+            self.warn_of_long_poll(busy);
+        }
+        busy
+    }
+
+    #[cold]
+    fn warn_of_long_poll(&self, busy: Duration) {
+        tracing::warn!(
+            instance = &*self.entry.name,
+            hook = self.kind.as_str(),
+            milliseconds = busy.as_millis() as u64,
+            "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
+        );
     }
 }

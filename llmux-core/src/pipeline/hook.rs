@@ -122,10 +122,21 @@ impl<'f> HookInput<'f> {
         }
     }
 
+    /// Returns true if the call has edited or replaced something.
+    pub(crate) fn is_changed(&self) -> bool {
+        match self {
+            HookInput::Pre(body) | HookInput::PreStream(body) => body.is_changed(),
+            HookInput::Post(outcome) => outcome.is_changed(),
+            HookInput::Chunk(chunk) => chunk.body.is_changed(),
+            HookInput::PostStream(_) | HookInput::Complete(_) => false,
+        }
+    }
+
     /// Checks that the request can go on with what the call left.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
-            HookInput::Pre(body) | HookInput::PreStream(body) if body.is_changed() => {
+            _ if !self.is_changed() => Ok(()),
+            HookInput::Pre(body) | HookInput::PreStream(body) => {
                 match body.document().is_some_and(|document| document.get_str("/model").is_some()) {
                     true => Ok(()),
                     false => Err("left a request without a model".to_owned()),
@@ -157,6 +168,7 @@ impl<'f> HookInput<'f> {
     }
 
     /// Returns the bytes that the call read and wrote, and starts counting again.
+    #[inline]
     pub(crate) fn take_traffic(&mut self) -> Traffic {
         match self {
             HookInput::Pre(body) | HookInput::PreStream(body) => body.take_traffic(),

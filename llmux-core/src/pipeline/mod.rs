@@ -48,6 +48,7 @@ pub use self::{
     kind::HookKind,
 };
 pub(crate) use self::{
+    clock::Clock,
     head::Head,
     in_flight::{InFlight, Shared},
     run::{run, run_stream},

@@ -113,11 +113,13 @@ impl Outcome {
         self.state = State::of(Err(error), self.limit);
     }
 
+    /// Returns true if the current call has edited or replaced the outcome.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.saved.is_some() || self.state.body.is_changed()
+    }
+
     /// Checks that the caller can receive what a hook left; the error is a sentence for the log.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.saved.is_none() && !self.state.body.is_changed() {
-            return Ok(());
-        }
         let document = self.state.body.document().ok_or("the outcome is not JSON")?;
         match &self.state.error {
             None if document.is_object() => Ok(()),

@@ -35,15 +35,18 @@ static IMAGE: OnceLock<HostHandle> = OnceLock::new();
 
 /// Runs an instance's code. Until it returns, events on this thread belong to that instance.
 pub(crate) fn scope<R>(host: &HostHandle, run: impl FnOnce() -> R) -> R {
-    struct Restore(Option<LogTarget>);
-    impl Drop for Restore {
+    struct Restore<'c>(&'c Cell<Option<LogTarget>>, Option<LogTarget>);
+    impl Drop for Restore<'_> {
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            self.0.set(self.1);
         }
     }
-    // The host is borrowed for as long as the target is set.
-    let _restore = Restore(CURRENT.replace(Some(LogTarget(host.raw()))));
-    run()
+    // In a library, each access of a thread's value is a call: there is one for both changes.
+    CURRENT.with(|current| {
+        // The host is borrowed for as long as the target is set.
+        let _restore = Restore(current, current.replace(Some(LogTarget(host.raw()))));
+        run()
+    })
 }
 
 /// Keeps a host for events outside of any instance. If this image keeps one already, does nothing and returns false.

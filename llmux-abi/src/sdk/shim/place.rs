@@ -34,17 +34,22 @@ impl<'a, F: Future> Placed<'a, F> {
             None => Self::Own(Box::pin(future())),
         }
     }
+
+    /// Returns the future where it lies.
+    pub(super) fn pinned(&mut self) -> Pin<&mut F> {
+        match self {
+            // SAFETY: initialized in `new`, dropped with `self`, and never moved.
+            Self::Lent(lent) => unsafe { Pin::new_unchecked(lent.place.as_mut()) },
+            Self::Own(future) => future.as_mut(),
+        }
+    }
 }
 
 impl<F: Future> Future for Placed<'_, F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        match self.get_mut() {
-            // SAFETY: initialized in `new`, dropped with `self`, and never moved.
-            Self::Lent(lent) => unsafe { Pin::new_unchecked(lent.place.as_mut()) }.poll(cx),
-            Self::Own(future) => future.as_mut().poll(cx),
-        }
+        self.get_mut().pinned().poll(cx)
     }
 }
 

@@ -12,8 +12,8 @@ use super::place::Placed;
 use crate::{
     raw::flow::{HOOK_FAILED, HookPoll, RawAnswer, RawMemory},
     sdk::{
-        contain::{Contained, guarded},
-        handle::{Answer, HostHandle},
+        contain::{Contained, caught, guarded},
+        handle::{Answer, HostHandle, log::scope},
     },
 };
 
@@ -22,6 +22,18 @@ struct Guarded<'a, F: Future> {
     hook: Contained<F, &'a HostHandle>,
     answer: Answer<'a>,
     finish: fn(F::Output, &mut Answer<'a>) -> u32,
+}
+
+impl<F: Future> Guarded<'_, F> {
+    /// Polls the hook without a guard: the caller has one.
+    fn poll_bare(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u32> {
+        // SAFETY: `hook` is pinned with `self`, and nothing moves it.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let hook = unsafe { Pin::new_unchecked(&mut this.hook) };
+        let (answer, finish) = (&mut this.answer, this.finish);
+        hook.poll_bare(cx, |output| finish(output, answer))
+    }
 }
 
 impl<F: Future> Future for Guarded<'_, F> {
@@ -44,8 +56,8 @@ impl<F: Future> Future for Guarded<'_, F> {
 
 /// Makes the future of a hook and polls it once. If the hook is not ready, returns it to the host as a future.
 ///
-/// This is the whole body of a function of the contract: nothing unwinds out of it. The plugin's own code runs in the
-/// future that `hook` returns. So a panic is reported with its message, also one of a hook that is no `async fn`.
+/// This is the whole body of a function of the contract: nothing unwinds out of it. One guard holds all of the plugin's code:
+/// a panic is reported with its message, also one of a hook that is no `async fn`.
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,
@@ -57,13 +69,23 @@ pub(super) fn start<'a, F>(
 where
     F: Future + Send + 'a,
 {
-    guarded(HookPoll::Ready(HOOK_FAILED), || {
-        let answer = Answer::new(answer);
-        let hook = || Guarded { hook: Contained::new(hook(), host), answer, finish };
-        let mut placed = Placed::new(memory, hook);
-        match waker.with_context(|cx| Pin::new(&mut placed).poll(cx)) {
-            Poll::Ready(code) => HookPoll::Ready(code),
-            Poll::Pending => HookPoll::Pending(BorrowingFfiFuture::new(placed)),
+    // Outside of the guard, so that it is not dropped while a panic unwinds. Its drop has a guard of its own.
+    let mut placed = None;
+    let polled = caught(|| {
+        scope(host, || {
+            let future =
+                || Guarded { hook: Contained::new(hook(), host), answer: Answer::new(answer), finish };
+            let placed = placed.insert(Placed::new(memory, future));
+            waker.with_context(|cx| placed.pinned().poll_bare(cx))
+        })
+    });
+    match (polled, placed) {
+        (Ok(Poll::Ready(code)), _) => HookPoll::Ready(code),
+        (Ok(Poll::Pending), Some(placed)) => HookPoll::Pending(BorrowingFfiFuture::new(placed)),
+        (Ok(Poll::Pending), None) => HookPoll::Ready(HOOK_FAILED),
+        (Err(panic), _) => {
+            guarded((), || Answer::new(answer).panicked(&panic));
+            HookPoll::Ready(HOOK_FAILED)
         }
-    })
+    }
 }

@@ -133,6 +133,16 @@ pub enum LibraryError {
         /// Entry of the RPATH or RUNPATH.
         entry: String,
     },
+    /// A folder in its RPATH or RUNPATH has a part, such as `$LIB`, that only the system's loader knows.
+    #[error(
+        "names the folder `{}` for the libraries that it needs, with a part that only the system's loader knows; name the \
+         folder in full, or put these libraries into its own folder and name it `$ORIGIN`",
+        brief(entry)
+    )]
+    UnknownFolder {
+        /// Entry of the RPATH or RUNPATH.
+        entry: String,
+    },
     /// A library beside it is refused.
     #[error("needs {}, which {error}", shown(path))]
     Beside {

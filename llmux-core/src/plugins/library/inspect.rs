@@ -155,6 +155,7 @@ impl LibraryError {
             LibraryError::MissingLibrary { .. }
             | LibraryError::MissingVersion { .. }
             | LibraryError::LeavesOrigin { .. }
+            | LibraryError::UnknownFolder { .. }
             | LibraryError::Beside { .. }
             | LibraryError::UntrustedNeeds(_)
             | LibraryError::NameTaken { .. } => Check::Needs,

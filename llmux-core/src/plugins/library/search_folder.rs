@@ -31,11 +31,13 @@ impl SearchFolder {
 
     /// Returns the folders of an `RPATH` or `RUNPATH`. `owner` is the folder of the library that has it.
     pub(super) fn of_entries(entries: &[String], owner: &SearchFolder) -> Result<Vec<Self>, LibraryError> {
-        let folders = entries.iter().filter_map(|entry| match after_origin(entry) {
-            Some(rest) => Some(owner.joined(entry, rest)),
+        let folders = entries.iter().map(|entry| match after_origin(entry) {
             // Another `$` is a part that only the loader knows.
-            None if entry.starts_with('$') => None,
-            None => Some(Ok(Self { path: entry.into(), beside: None })),
+            rest if rest.unwrap_or(entry).contains('$') => {
+                Err(LibraryError::UnknownFolder { entry: entry.to_owned() })
+            }
+            Some(rest) => owner.joined(entry, rest),
+            None => Ok(Self { path: entry.into(), beside: None }),
         });
         folders.collect()
     }
@@ -137,6 +139,10 @@ mod tests {
         let found = |beside: &str, entry: &str| {
             let owner = SearchFolder { path: "/p".into(), beside: Some(beside.into()) };
             let found = SearchFolder::of_entries(&[entry.to_owned()], &owner);
+            if entry.contains("LIB") || entry.contains("PLATFORM") {
+                let reason = found.as_ref().expect_err("refused").to_string();
+                assert!(reason.contains(&format!("the folder `{entry}`")), "{reason}");
+            }
             found.ok().and_then(|found| found.into_iter().next()).and_then(|it| it.beside)
         };
         for (beside, entry, expected) in [
@@ -148,6 +154,9 @@ mod tests {
             ("", "$ORIGIN/..", None),
             ("", "$ORIGIN/lib/../..", None),
             ("", "$ORIGINAL", None),
+            ("", "$ORIGIN/$LIB", None),
+            ("", "$ORIGIN/${PLATFORM}/lib", None),
+            ("", "/opt/$LIB", None),
             ("", "/opt/lib", None),
         ] {
             assert_eq!(found(beside, entry), expected.map(PathBuf::from), "{beside} {entry}");
