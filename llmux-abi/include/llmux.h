@@ -32,8 +32,8 @@ extern "C" {
 
 // ---- Version ----
 
-#define LLMUX_ABI_VERSION "0.2.0-dev" // The version of the contract.
-#define LLMUX_ABI_FIRST "0.2.0-dev"   // The first version that is compatible with it.
+#define LLMUX_ABI_VERSION "0.2.0" // The version of the contract.
+#define LLMUX_ABI_FIRST "0.2.0"   // The first version that is compatible with it.
 
 // The target of the host for which this file is compiled, as Rust names it. For another target, define it yourself.
 #ifndef LLMUX_TARGET

@@ -79,7 +79,7 @@ impl Contract {
                 );
             }
             Contract::Later | Contract::LaterHook => {
-                sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.2.1\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.0\"", "ABI_VERSION: &str = \"0.2.1\"");
                 add_a_hook(sources);
                 let last = "    pub library_dir: unsafe extern \"C\" fn(object: *const HostObject) -> RSlice<'static, u8>,\n";
                 let field = "    /// Returns the time of day.\n    \
@@ -87,8 +87,8 @@ impl Contract {
                 sources.swap(last, &format!("{last}{field}"));
             }
             Contract::Newer => {
-                sources.swap("ABI_VERSION: &str = \"0.2.0-dev\"", "ABI_VERSION: &str = \"0.3.0\"");
-                sources.swap("ABI_FIRST: &str = \"0.2.0-dev\"", "ABI_FIRST: &str = \"0.3.0\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.0\"", "ABI_VERSION: &str = \"0.3.0\"");
+                sources.swap("ABI_FIRST: &str = \"0.2.0\"", "ABI_FIRST: &str = \"0.3.0\"");
                 add_a_hook(sources);
             }
             Contract::Changed => sources.swap("RStr<'_>) -> ROption<u64>", "RStr<'_>) -> ROption<u32>"),

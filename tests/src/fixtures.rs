@@ -80,6 +80,9 @@ const CRATES: [Crate; 24] = [
     twisted("llmux-twin-2", |source| (calls(source, "llmux_twin") + &exports("llmux_twin", 2), "")),
 ];
 
+/// The plugins that are built against frozen contracts: their folders and their crates.
+const FROZEN: [(&str, &str); 2] = [("frozen-0.1", "llmux-frozen"), ("frozen-0.2", "llmux-frozen-2")];
+
 /// Replaces a part of a source.
 fn swap(source: String, part: &str, by: &str) -> String {
     assert!(source.contains(part), "the fixture holds `{part}`");
@@ -181,8 +184,13 @@ impl Fixtures {
     }
 
     /// Returns the library of the plugin that was built against ABI 0.1.0.
-    pub fn frozen(&self) -> PathBuf {
+    pub fn frozen_0_1(&self) -> PathBuf {
         self.library("llmux-frozen")
+    }
+
+    /// Returns the library of the plugin that was built against ABI 0.2.0.
+    pub fn frozen_0_2(&self) -> PathBuf {
+        self.library("llmux-frozen-2")
     }
 
     /// Returns the library of the guard, linked with fat LTO and stripped of every symbol name.
@@ -265,7 +273,7 @@ fn cargo(folder: &Path, workspace: &Path, arguments: &[&str]) {
 
 fn write_workspace(folder: &Path, workspace: &Path) {
     let root = root();
-    let names = CRATES.iter().map(|one| one.name).chain(["llmux-frozen"]);
+    let names = CRATES.iter().map(|one| one.name).chain(FROZEN.map(|(_, name)| name));
     let names: Vec<String> = names.map(|name| format!("{name:?}")).collect();
     let default: Vec<&String> = names
         .iter()
@@ -292,13 +300,18 @@ fn write_workspace(folder: &Path, workspace: &Path) {
     for contract in Contract::ALL {
         contract::write_copy(root, contract, &folder.join(contract.folder()));
     }
-    let frozen = root.join("tests/fixtures/frozen");
-    copy(&frozen.join("contract"), &folder.join("contract-frozen"));
-    let contract = format!("{:?}", folder.join("contract-frozen"));
-    copy(&frozen.join("src"), &workspace.join("llmux-frozen/src"));
-    for file in ["Cargo.toml", "build.rs"] {
-        let text = read(&frozen.join(file)).replace("\n[workspace]\n", "").replace("\"contract\"", &contract);
-        write(&workspace.join("llmux-frozen").join(file), &text);
+    for (source, name) in FROZEN {
+        let frozen = root.join("tests/fixtures").join(source);
+        let contract = folder.join(format!("contract-{source}"));
+        copy(&frozen.join("contract"), &contract);
+        copy(&frozen.join("src"), &workspace.join(name).join("src"));
+        for file in
+            ["Cargo.toml", "build.rs"].map(|file| frozen.join(file)).iter().filter(|file| file.exists())
+        {
+            let text = read(file).replace("\n[workspace]\n", "");
+            let text = text.replace("\"contract\"", &format!("{contract:?}"));
+            write(&workspace.join(name).join(file.file_name().expect("a name")), &text);
+        }
     }
     for one in &CRATES {
         let source = root.join("tests/fixtures").join(one.source);

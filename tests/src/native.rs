@@ -26,6 +26,12 @@ pub fn c_guard_without_unused_sections() -> PathBuf {
     build("llmux-abi/examples/c", &command)
 }
 
+/// Returns the library of the plugin in C that was built with the header of ABI 0.2.0.
+pub fn frozen_0_2_c() -> PathBuf {
+    let command = "cc -std=c11 -O2 -fPIC -shared -fvisibility=hidden -I . -o libfrozen.so guard.c";
+    build("tests/fixtures/frozen-0.2-c", command)
+}
+
 /// Returns the library of the example in C++.
 pub fn cpp_lines() -> PathBuf {
     build("llmux-abi/examples/cpp", &command("llmux-abi/examples/cpp"))

@@ -77,6 +77,7 @@ impl NativeHooks {
         let made = unsafe { module.create()(CreateCallRef(call.lend())) };
         drop(running);
         match made.into_option() {
+            Some(raw) if raw.object.is_null() => Err(Failure::error("gave an instance whose object is null")),
             Some(raw) => Ok(Self { raw, host, _image: image }),
             None => Err(reply.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
         }
@@ -85,6 +86,9 @@ impl NativeHooks {
     /// Makes an instance of a compiled-in plugin by a function of the embedder's.
     pub(crate) fn by_hand(make: Make, host: Arc<HostServices>) -> Result<Self, Failure> {
         let raw = make(host.name(), host.raw()).map_err(Failure::error)?;
+        if raw.object.is_null() {
+            return Err(Failure::error("gave an instance whose object is null"));
+        }
         Ok(Self { raw, host, _image: None })
     }
 

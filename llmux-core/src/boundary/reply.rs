@@ -98,6 +98,10 @@ unsafe extern "C" fn respond(object: RMut<'_, AnswerObject>, json: RStr<'_>) {
 unsafe extern "C" fn respond_stream(object: RMut<'_, AnswerObject>, stream: RawStream) {
     guarded((), || {
         let reply = reply(object);
+        if stream.object.is_null() {
+            reply.failure = Some(Failure::error("answered with a stream whose object is null"));
+            return;
+        }
         reply.has_room(0);
         reply.answer = Answer::Stream(Box::new(PluginStream::new(stream)));
     })

@@ -46,10 +46,10 @@ async fn d1_a_library_of_another_system_is_shown_whole_and_its_row_stays_a_row()
     let folder = tempfile::tempdir().expect("a folder");
     let long = "very \u{202e}long ".repeat(3_000);
     let manifest = json!({
-        "name": "foreign", "version": "1.2.3", "abi": "0.2.0-dev", "priority": -7, "panic": "unwind",
+        "name": "foreign", "version": "1.2.3", "abi": "0.2.0", "priority": -7, "panic": "unwind",
         "entry": "llmux_plugin_foreign", "description": long, "authors": "A:B", "license": "MIT", "sdk": "0.1.0",
         "rustc": "rustc 1.95.0", "target": "aarch64-apple-darwin", "on_error": "fail",
-        "abi_min": "0.2.0-dev", "hooks": ["pre_hook"], "needs": ["http"], "reload": "overlap", "streams": "unseen",
+        "abi_min": "0.2.0", "hooks": ["pre_hook"], "needs": ["http"], "reload": "overlap", "streams": "unseen",
     });
     let path = folder.path().join("libforeign.dylib");
     std::fs::write(&path, mach_o(&manifest)).expect("written");

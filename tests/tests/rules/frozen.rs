@@ -1,6 +1,6 @@
-//! The promise of the contract (`llmux-abi/ABI.md`), shown by two plugins that use the tables alone. One is built
-//! against the current contract and runs. The other was built against ABI 0.1.0 and is refused, because 0.2 broke
-//! that contract. The second plugin and its copy of the contract are never edited.
+//! The promise of the contract (`llmux-abi/ABI.md`), shown by plugins that use the tables alone. One is built against the
+//! current contract and runs. Two have copies of the contract as ABI 0.2.0 was, in Rust and in C, and run. One was built
+//! against ABI 0.1.0 and is refused, because 0.2 broke that contract. The copies, and their plugins, are never edited.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -9,9 +9,8 @@ use llmux_core::{
     plugins::{LibraryError, PluginsConfig, VerifyOptions, verify},
     provider::Echo,
 };
-use llmux_testing::Harness;
-use llmux_testing::blocks::root;
-use llmux_tests::Fixtures;
+use llmux_testing::{Harness, ScriptedResponse, ScriptedServer, blocks::root};
+use llmux_tests::{Fixtures, native};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -84,9 +83,47 @@ async fn d2_an_entry_of_another_format_or_another_version_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_plugin_built_for_abi_0_2_0_runs_every_hook() {
+    let harness = Harness::library(Fixtures::get().frozen_0_2(), json!({})).await;
+    let hello = || json!({"messages": [{"role": "user", "content": "Hi"}]});
+    let reply = harness.chat(hello()).await;
+    reply.assert_ok().assert_header("x-tables", "yes").assert_value("tables", "yes");
+    assert_eq!(reply.body()["tables"], true, "the post hook");
+    harness.assert_sent("/tables", 1);
+    let reply = harness.chat_stream(hello()).await;
+    reply.assert_ok();
+    let (last, chunks) = reply.chunks().split_last().expect("chunks");
+    assert_eq!(last["object"], "tables", "what the end of the stream emitted");
+    assert!(!chunks.is_empty() && chunks.iter().all(|chunk| chunk["tables"] == true), "{chunks:?}");
+    harness.chat(json!({"model": "refuse", "messages": []})).await.assert_rejected(403);
+    harness.completed().await;
+    assert_eq!(
+        harness.metric("tables_requests", &[("ending", "completed")]),
+        Some(2.0),
+        "{}",
+        harness.metrics()
+    );
+    assert_eq!(harness.failures(), Vec::<String>::new());
+    harness.unload().await;
+    harness.assert_logged("cleaned up");
+}
+
+#[tokio::test]
+async fn a_plugin_in_c_built_for_abi_0_2_0_waits_and_refuses() {
+    let service = ScriptedServer::start([200, 403].map(|status| ScriptedResponse::json(status, "{}"))).await;
+    let config = json!({"url": service.base_url(), "timeout_ms": 10_000});
+    let harness = Harness::library(native::frozen_0_2_c(), config).await;
+    let hello = || json!({"messages": [{"role": "user", "content": "Hi"}]});
+    harness.chat(hello()).await.assert_ok();
+    harness.chat(hello()).await.assert_rejected(403);
+    harness.completed().await;
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
 #[test]
 fn a_plugin_built_for_abi_0_1_0_is_refused_and_both_versions_named() {
-    let refused = verify(&Fixtures::get().frozen(), &VerifyOptions::default());
+    let refused = verify(&Fixtures::get().frozen_0_1(), &VerifyOptions::default());
     let Err(error @ LibraryError::AbiMismatch { .. }) = refused else { panic!("{refused:?}") };
     let message = error.to_string();
     for version in [llmux_abi::raw::version::ABI_VERSION, "0.1.0"] {
@@ -95,14 +132,20 @@ fn a_plugin_built_for_abi_0_1_0_is_refused_and_both_versions_named() {
 }
 
 #[test]
-fn the_frozen_plugin_is_what_it_was() {
-    let mut hash = Sha256::new();
-    digest(&root().join("tests/fixtures/frozen"), &mut hash);
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(
-        found, "d96abd818467cb344b76ae226444533c24ae85289b04364d3f1fcef9e1a3087e",
-        "tests/fixtures/frozen stands for the plugins that are out there: undo the change, and mend the host instead"
-    );
+fn the_frozen_plugins_are_what_they_were() {
+    for (folder, expected) in [
+        ("frozen-0.1", "d96abd818467cb344b76ae226444533c24ae85289b04364d3f1fcef9e1a3087e"),
+        ("frozen-0.2", "267242608b5271b81a9db4629bea8ae6362c43897394635ec6af12c55acedd90"),
+        ("frozen-0.2-c", "829b8ecadc8dbe8990b1bb1ee814aa02cf1217eb1ac632d7842d4883a2f4d631"),
+    ] {
+        let mut hash = Sha256::new();
+        digest(&root().join("tests/fixtures").join(folder), &mut hash);
+        let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            found, expected,
+            "{folder} stands for the plugins that are out there: undo the change, and mend the host instead"
+        );
+    }
 }
 
 /// Hashes all files of a folder with their paths, in the order of their names.
