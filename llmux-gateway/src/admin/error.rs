@@ -60,6 +60,7 @@ pub(crate) fn library_code(error: &LibraryError) -> &'static str {
         LibraryError::MissingLibrary { .. } => "missing_library",
         LibraryError::MissingVersion { .. } => "missing_version",
         LibraryError::LeavesOrigin { .. } => "leaves_origin",
+        LibraryError::UnknownFolder { .. } => "unknown_folder",
         LibraryError::Beside { .. } => "library_beside",
         LibraryError::UntrustedNeeds(_) => "untrusted_needs",
         LibraryError::NameTaken { .. } => "name_taken",
