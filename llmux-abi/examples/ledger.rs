@@ -41,7 +41,8 @@ impl Plugin for Ledger {
 
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
         let tokens = completion.usage().map_or(0, |usage| usage.total_tokens) as i64;
-        let row = (ctx.request_id().to_owned(), ctx.user().map(str::to_owned), ctx.model().to_owned(), tokens);
+        let row =
+            (ctx.request_id().to_owned(), ctx.user().map(str::to_owned), ctx.model().to_owned(), tokens);
         let database = self.database.clone();
         // SQLite waits for the disk, so it gets a thread that may block.
         let written = self.host.spawn_blocking(move || {
