@@ -1,11 +1,12 @@
 //! `ledger`: each request has a row in the database, and reloads of the library lose none.
 
-use std::path::Path;
+use std::{path::Path, pin::pin, time::Duration};
 
 use llmux_core::plugins::Change;
 use llmux_testing::{Harness, build::example};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 #[path = "../../examples/ledger.rs"]
 pub mod ledger;
@@ -37,24 +38,30 @@ async fn each_request_has_a_row_with_its_tokens() {
     assert_eq!(written(folder.path()), (2, 2 * tokens));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn reloads_of_the_library_lose_no_row() {
     let folder = tempfile::tempdir().expect("a folder");
     let harness = Harness::library(example("llmux-abi", "ledger"), config(&folder)).await;
-    let requests = async {
-        for _ in 0..100 {
-            harness.chat("hello").await.assert_ok();
-        }
-    };
-    let reloads = async {
-        for _ in 0..5 {
+    for row in (1..=9).step_by(3) {
+        harness.chat("hello").await.assert_ok();
+        // So long that the reader holds it.
+        let reply = harness.client().stream(Harness::request("hello ".repeat(1_000))).await;
+        let mut stream = reply.result.expect("a stream");
+        let mut next = pin!(async {
             let reload = Change::Reload("ledger".to_owned());
             harness.client().plugins().change(vec![reload]).await.expect("reloaded");
-        }
-    };
-    tokio::join!(requests, reloads);
-    harness.completed().await;
-    assert_eq!(harness.failures(), Vec::<String>::new());
+            harness.chat("hello").await.assert_ok();
+        });
+        let early = timeout(Duration::from_secs(3), &mut next).await;
+        assert!(
+            early.is_err(),
+            "two copies of SQLite have the database open, and the first will write again"
+        );
+        while stream.next().await.is_some() {}
+        next.await;
+        harness.completed().await;
+        assert_eq!(harness.failures(), Vec::<String>::new(), "after the row {row}");
+    }
     harness.unload().await;
-    assert_eq!(written(folder.path()).0, 100);
+    assert_eq!(written(folder.path()).0, 9);
 }
