@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 24] = [
+const CRATES: [Crate; 25] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -62,6 +62,10 @@ const CRATES: [Crate; 24] = [
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
     of_tables("llmux-tables-unread", |source| (swap(source, "AbiHeader::VALUE", "unread()") + UNREAD, "")),
     of_tables("llmux-tables-format", |source| (swap(source, "format: ENTRY_FORMAT", "format: 2"), "")),
+    of_tables("llmux-tables-null", |source| {
+        let made = "RSome(RawInstance { object, ";
+        (swap(source, made, "let _ = object;\n    RSome(RawInstance { object: std::ptr::null_mut(), "), "")
+    }),
     of_tables("llmux-tables-other", |source| {
         (swap(source, "RStr::from_str(version::ABI_VERSION)", "RStr::from_str(\"0.3.0\")"), "")
     }),

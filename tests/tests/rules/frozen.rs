@@ -67,11 +67,12 @@ async fn d2_an_entry_without_a_layout_that_this_host_reads_is_trusted_by_its_ver
 }
 
 #[tokio::test]
-async fn d2_an_entry_of_another_format_or_another_version_is_refused() {
+async fn d2_an_entry_that_breaks_the_contract_is_refused() {
     let abi = llmux_abi::raw::version::ABI_VERSION;
     for (name, expected) in [
         ("llmux-tables-format", "its entry has the format 2, but this host reads 1".to_owned()),
         ("llmux-tables-other", format!("its entry says the ABI `0.3.0`, but its manifest says `{abi}`")),
+        ("llmux-tables-null", "gave an instance whose object is null".to_owned()),
     ] {
         let client =
             Client::builder().plugins(PluginsConfig::default().with_allow_insecure_permissions(true));
