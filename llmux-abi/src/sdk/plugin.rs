@@ -243,7 +243,9 @@ pub trait Configuration: Sized {
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema> Configuration for T {
     fn read(json: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(json)
+        // By way of a value: if another crate switches `arbitrary_precision` on, serde cannot read the numbers of a tagged
+        // enum from a text.
+        serde_json::from_value(serde_json::from_str(json)?)
     }
 
     fn schema() -> String {

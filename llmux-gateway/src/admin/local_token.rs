@@ -86,8 +86,13 @@ mod unix {
         pub(crate) fn create(address: SocketAddr) -> Result<Self> {
             let folder = folders().next().unwrap_or_else(std::env::temp_dir);
             let path = file(&folder, address);
-            let failed =
-                |error: io::Error| CliError::new(format!("the admin token {}: {error}", path.display()));
+            let failed = |error: io::Error| {
+                CliError::new(format!(
+                    "the admin token {}: {error}; set XDG_RUNTIME_DIR or TMPDIR to a folder that can be written, configure an \
+                     `[[admin_token]]`, or set `[server] admin = \"off\"`",
+                    path.display()
+                ))
+            };
             match DirBuilder::new().mode(0o700).create(&folder) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
                 _ => check_folder(&folder)?,

@@ -56,6 +56,18 @@ async fn a_folder_or_a_token_behind_a_link_is_refused_by_both_sides() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_written_is_refused_with_the_ways_out() {
+    let home = tempfile::tempdir().expect("a folder");
+    let mut serve = llmux(home.path());
+    // Nobody can make a folder here, not even root.
+    serve.env("XDG_RUNTIME_DIR", "/proc");
+    let error = refused(serve).await;
+    for way in ["/proc/llmux/admin-", "XDG_RUNTIME_DIR or TMPDIR", "`[[admin_token]]`", "admin = \"off\""] {
+        assert!(error.contains(way), "{way}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_others_may_read_is_not_used() {
     let server = Server::start().await;
     set_permissions(server.token_file(), PermissionsExt::from_mode(0o640)).expect("set");
