@@ -87,3 +87,21 @@ async fn the_bill_is_exact_beside_a_cache_and_a_plugin_that_replaces_answers() {
         assert_eq!(harness.sent().len(), 3);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_bill_is_the_sum_of_all_attempts() {
+    let harness = Harness::builder()
+        .plugin::<Budget>(json!({"tokens": 1_000}))
+        .plugin::<RetryJson>(json!({}))
+        .models(["spare"])
+        .fallbacks("test-model", &["spare"])
+        .build()
+        .await;
+    harness.respond_text("Sure! No JSON").respond_text("{\"a\": 1}");
+    let json = json!({"messages": [{"role": "user", "content": "as JSON"}], "response_format": {"type": "json_object"}});
+    harness.chat(json).await.assert_ok();
+    harness.completed().await;
+    assert_eq!(harness.sent().len(), 2, "the answer of the first model is refused, and the second is asked");
+    let charged = harness.metric("budget_tokens_charged_total", &[]);
+    assert_eq!(charged, Some(9.0), "five tokens for the refused answer, four for the other");
+}
