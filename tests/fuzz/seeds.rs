@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
 
-const MANIFEST: &str = r#"{"name":"a","version":"1.2.3","description":"d","authors":"b","license":"MIT","abi":"0.2.0-dev","sdk":"0.1.0","rustc":"r","target":"t","panic":"unwind","entry":"llmux_plugin_a","on_error":"fail","priority":50}"#;
+const MANIFEST: &str = r#"{"name":"a","version":"1.2.3","description":"d","authors":"b","license":"MIT","abi":"0.2.0","sdk":"0.1.0","rustc":"r","target":"t","panic":"unwind","entry":"llmux_plugin_a","on_error":"fail","priority":50}"#;
 
 const TEXT: &str = r#"{"model":"gpt-4o","n":1.5e3,"messages":[{"role":"user","content":"é \u00e9 \n"},{"role":"user","content":[]}],"a/b~c":null}"#;
 const DOCUMENTS: [&str; 5] = [
