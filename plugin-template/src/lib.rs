@@ -1,6 +1,4 @@
 //! {{description}}
-#![forbid(unsafe_code)]
-
 use llmux_abi::prelude::*;
 
 /// The configuration. The host checks it against the schema of this type.
