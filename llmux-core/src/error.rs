@@ -10,9 +10,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::document::Document;
+use crate::{document::Document, progress::Progress};
 
-/// The origin of a request's error, which decides its default HTTP status and whether the request is retried.
+/// The origin of a request's error, which decides its default HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -91,10 +91,11 @@ struct Parts {
     document: Document,
 }
 
-/// The part of an error that hooks cannot change: its kind, and the error that caused it.
+/// The part of an error that hooks cannot change: its kind, the progress of the exchange, and the error that caused it.
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) kind: ErrorKind,
+    progress: Option<Progress>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -189,13 +190,20 @@ impl Error {
         self
     }
 
+    /// Sets the progress of the exchange with the provider.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Progress) -> Self {
+        self.0.origin.progress = Some(progress);
+        self
+    }
+
     /// An error with a given `error` object, as a provider sent it.
     pub fn from_parts(kind: ErrorKind, status: u16, error: Value, retry_after: Option<Duration>) -> Self {
         let mut document = json!({"status": status, "error": error});
         if let Some(retry_after) = retry_after {
             document["retry_after"] = json!(retry_after.as_secs_f64());
         }
-        Self::join(Origin { kind, source: None }, Document::from_value(&document))
+        Self::join(Origin { kind, progress: None, source: None }, Document::from_value(&document))
     }
 
     /// Parses an error document, as a plugin returns it.
@@ -209,7 +217,7 @@ impl Error {
             Document::parse_and_find(text, [&["status"], &["error", "message"]])
                 .map_err(|error| format!("the error: {error}"))?;
         check(status, message)?;
-        Ok(Self::join(Origin { kind, source: None }, document))
+        Ok(Self::join(Origin { kind, progress: None, source: None }, document))
     }
 
     /// Checks that a document is still an error's, after a plugin has edited it. The error describes the problem.
@@ -264,14 +272,21 @@ impl Error {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
-    /// Returns true if another try of the same request may succeed (rule F1): for connection failures, timeouts, answers
-    /// that cannot be used, and a provider's 408, 429 and 5xx.
-    pub fn is_retryable(&self) -> bool {
-        match self.kind() {
-            ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::BadGateway => true,
-            ErrorKind::Provider => matches!(self.status(), 408 | 429 | 500..=599),
-            _ => false,
-        }
+    /// The progress of the exchange with the provider, which decides whether the request may be sent again (rule F1). If
+    /// the provider has not set it, a connection error is [`Progress::NotSent`], a timeout is [`Progress::Sent`], an
+    /// answer that cannot be used is [`Progress::HeadReceived`], and every other error is [`Progress::Answered`].
+    pub fn progress(&self) -> Progress {
+        self.0.origin.progress.unwrap_or(match self.kind() {
+            ErrorKind::Connect => Progress::NotSent,
+            ErrorKind::Timeout => Progress::Sent,
+            ErrorKind::BadGateway => Progress::HeadReceived,
+            _ => Progress::Answered,
+        })
+    }
+
+    /// Returns true if the provider has set the progress.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.0.origin.progress.is_some()
     }
 
     /// The body for the client, in the OpenAI shape: `{"error": {…}}`.

@@ -139,13 +139,8 @@ impl ClientBuilder {
         crate::provider::install_tls();
         // The first reading measures the processor's counter against the system's clock.
         Clock::start();
-        let host = HostShared {
-            runtime,
-            // A redirect would take a plugin's own credentials to a host that the plugin did not name.
-            http: reqwest::Client::builder().redirect(Policy::none()).build().map_err(BuildError::Http)?,
-            metrics: metrics.clone(),
-            epoch: Instant::now(),
-        };
+        let host =
+            HostShared { runtime, http: http_of_plugins()?, metrics: metrics.clone(), epoch: Instant::now() };
         let Self { router, fallbacks, pipeline, plugins_config, compiled, plugins } = self;
         let pipeline = Arc::new(pipeline);
         let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
@@ -197,4 +192,18 @@ impl<H: Into<String>, T: Into<String>> Model for (H, T) {
     fn names(self) -> (String, String) {
         (self.0.into(), self.1.into())
     }
+}
+
+/// Makes the HTTP client of plugins. A system without a store of certificates can still be asked over `http`.
+fn http_of_plugins() -> Result<reqwest::Client, BuildError> {
+    // A redirect would take a plugin's own credentials to a host that the plugin did not name.
+    let builder = || reqwest::Client::builder().redirect(Policy::none());
+    builder().build().or_else(|error| {
+        let none = builder().tls_certs_only([]).build().map_err(|_| BuildError::Http(error))?;
+        tracing::debug!(
+            "this system has no store of certificates, so plugins can send no request over https; install the package \
+             `ca-certificates` or set SSL_CERT_FILE"
+        );
+        Ok(none)
+    })
 }

@@ -23,12 +23,21 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The headers that plugins have set for the provider. Credentials and what frames a message are never among them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Sends the request on a new connection, because a kept one had closed (rule F1). A provider without connections
+    /// ignores it.
+    pub new_connection: bool,
 }
 
 impl Call {
     /// A call of an endpoint with a body.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>, request_id: impl Into<Arc<str>>) -> Self {
-        Self { endpoint, body: body.into(), request_id: request_id.into(), headers: Vec::new() }
+        Self {
+            endpoint,
+            body: body.into(),
+            request_id: request_id.into(),
+            headers: Vec::new(),
+            new_connection: false,
+        }
     }
 }
 
@@ -77,12 +86,12 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The provider's error, or the reason why there is no answer. [`Error::is_retryable`] decides whether the upstream
-    /// tries again.
+    /// The provider's error, or the reason why there is no answer. The error's kind, status and
+    /// [`progress`](Error::progress) decide whether the upstream tries again (rule F1).
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>>;
 
-    /// Sends a request whose response streams. Ready when the provider has accepted the request. Dropping the
-    /// stream closes the connection.
+    /// Sends a request whose response streams. Ready when the first event has arrived. Dropping the stream closes the
+    /// connection.
     ///
     /// # Errors
     ///

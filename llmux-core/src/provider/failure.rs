@@ -3,16 +3,16 @@
 //! `openai`, `sse.rs` and `end_of_stream.rs` call it. It keeps the provider's own error, unknown members included,
 //! converts the shapes of compatible servers to OpenAI's, and redacts credentials. Deliberately absent: retries.
 
-use std::{
-    error::Error as _,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use super::{retry_after::retry_after, secret::Secrets};
-use crate::error::{Error, ErrorKind};
+use super::{connection::Failure, retry_after::retry_after, secret::Secrets};
+use crate::{
+    error::{Error, ErrorKind},
+    progress::Progress,
+};
 
 /// Maximum length of an excerpt of an answer that is not JSON, in characters.
 const EXCERPT: usize = 200;
@@ -30,23 +30,28 @@ pub(crate) fn timed_out(failure: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Timeout, format_args!("the provider {failure} for {limit:?}"))
 }
 
-/// An error of the HTTP client, without its URL, which may contain credentials. Its message has only the innermost cause.
-pub(crate) fn transport(error: reqwest::Error, failure: &str, secrets: &Secrets) -> Error {
-    let cause = cause(&error);
-    let cause = secrets.redact(&cause);
-    let failed = if error.is_connect() {
-        Error::new(ErrorKind::Connect, format_args!("the provider could not be reached: {cause}"))
-    } else if error.is_timeout() {
-        Error::new(ErrorKind::Timeout, format_args!("the provider did not answer in time: {cause}"))
-    } else {
-        bad_gateway(format_args!("{failure}: {cause}"))
+/// The error of an exchange without a response. `progress` is its progress when it failed.
+pub(crate) fn no_response(failure: Failure, progress: Progress, secrets: &Secrets) -> Error {
+    let failed = match failure {
+        Failure::Dial(error) => {
+            let text = cause(&error);
+            let message = format!("the provider could not be reached: {}", secrets.redact(&text));
+            Error::new(ErrorKind::Connect, message).with_source(error)
+        }
+        Failure::Connection(error) => broke_off(error, "the provider did not answer", secrets),
     };
-    failed.with_source(error.without_url())
+    failed.with_progress(progress)
 }
 
-/// The innermost cause of an error of the HTTP client.
-pub(crate) fn cause(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else { return "no cause is known".into() };
+/// The error of a connection that broke off. `failure` is the beginning of the message.
+pub(crate) fn broke_off(error: hyper::Error, failure: &str, secrets: &Secrets) -> Error {
+    let text = cause(&error);
+    bad_gateway(format_args!("{failure}: {}", secrets.redact(&text))).with_source(error)
+}
+
+/// The innermost cause of an error, which names no URL.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
@@ -67,9 +72,15 @@ pub(crate) fn from_reply(status: u16, headers: &HeaderMap, body: &[u8], secrets:
 }
 
 /// The error in a body with status 200 or in an event of a stream, if there is one: a member `error` that is not null, or
-/// an `object` that is `error`. The status is the number in the error, else 502.
+/// an `object` that is `error` (rule F5). A `response` has an `error` of its own. The status is the number in the error, else
+/// 502.
 pub(crate) fn from_body(body: Value, secrets: &Secrets) -> Option<Error> {
-    let is_error = body.get("error").is_some_and(|error| !error.is_null())
+    let body = match body {
+        Value::Array(mut elements) if elements.len() == 1 => elements.remove(0),
+        other => other,
+    };
+    let is_response = body.get("object") == Some(&json!("response"));
+    let is_error = !is_response && body.get("error").is_some_and(|error| !error.is_null())
         || body.get("object") == Some(&json!("error"));
     is_error.then(|| from_error(body, secrets))
 }

@@ -5,6 +5,7 @@
 //! [`Provider`] itself. Deliberately absent: which provider serves which model, retries, and fallbacks.
 
 mod call;
+mod connection;
 mod echo;
 mod end_of_stream;
 mod failure;

@@ -25,7 +25,7 @@ use super::{
     end_of_stream::{EndOfStream, Verdict, broke_off},
     failure,
 };
-use crate::error::Error;
+use crate::{error::Error, progress::Progress};
 
 /// Maximum number of bytes between two events. Comments count, too: an upstream that sends so many of them and no event
 /// counts as broken.
@@ -39,7 +39,7 @@ pub(crate) type Input = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>
 
 /// Decodes the events in `input`. Fails if no byte arrives for `idle` while the caller waits for an event.
 pub(crate) fn events(input: Input, idle: Duration, end: EndOfStream) -> Events {
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Counters::default());
     let input = BoundedInput {
         input,
         progress: progress.clone(),
@@ -52,7 +52,7 @@ pub(crate) fn events(input: Input, idle: Duration, end: EndOfStream) -> Events {
 
 /// Counters that the input and the decoder share, on both sides of the parser. Only one task uses them.
 #[derive(Default)]
-struct Progress {
+struct Counters {
     /// Bytes passed to the parser since its last event.
     since_event: AtomicUsize,
     /// True once the upstream has closed.
@@ -62,7 +62,7 @@ struct Progress {
 /// The input of the parser, with the bounds.
 struct BoundedInput {
     input: Input,
-    progress: Arc<Progress>,
+    progress: Arc<Counters>,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     /// True while the timer runs. It runs only while the caller waits, so that a slow client causes no timeout.
@@ -108,7 +108,7 @@ impl Stream for BoundedInput {
 struct Decoder {
     /// `None` once the stream has ended.
     parser: Option<SseByteStream<BoundedInput>>,
-    progress: Arc<Progress>,
+    progress: Arc<Counters>,
     end: EndOfStream,
     /// The name of the last event, to be shared: the events of `responses` have few names, many times in a row.
     last_name: Option<Arc<str>>,
@@ -187,9 +187,14 @@ fn decoding_error(error: sse_stream::Error) -> Error {
             Ok(error) => *error,
             Err(_) => broke_off(),
         },
-        sse_stream::Error::Utf8Parse(_) => failure::bad_gateway("the provider's stream is not valid UTF-8"),
-        _ => failure::bad_gateway("the provider's stream is no stream of server-sent events"),
+        sse_stream::Error::Utf8Parse(_) => unreadable("the provider's stream is not valid UTF-8"),
+        _ => unreadable("the provider's stream is no stream of server-sent events"),
     }
+}
+
+/// The error of a stream that has arrived and cannot be read.
+fn unreadable(message: &str) -> Error {
+    failure::bad_gateway(message).with_progress(Progress::Answered)
 }
 
 #[cfg(test)]

@@ -1,8 +1,100 @@
-//! The process's choice of cryptography for TLS.
+//! TLS to providers: the cryptography, the certificates that are trusted, and a provider's own certificates.
 //!
-//! The client's builder and the builder of `openai` call it, since reqwest is built without a choice of its own.
+//! `connection` calls it if a provider's URL is `https`. The system's certificates are read then, and only then, so that a
+//! machine without any can serve providers over `http`. Deliberately absent: reading files, which the program does.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    client::WantsClientCert,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+
+use super::secret::Secret;
 
 /// Makes `ring` the process's provider of cryptography, unless the program has chosen one already.
 pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The certificates of one provider, as PEM texts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    /// The authorities to trust in place of the system's.
+    pub(crate) ca: Option<Vec<u8>>,
+    /// The certificate that the host shows to the provider, and its key.
+    pub(crate) client: Option<(Vec<u8>, Secret)>,
+}
+
+/// Reason why TLS cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error(
+        "this system has no store of certificates ({0}); install the package `ca-certificates`, name a PEM file in the \
+         environment variable SSL_CERT_FILE, or set `ca_file` of the provider"
+    )]
+    NoStore(#[source] rustls::Error),
+    #[error("`ca_file` has no certificate that can be used: {0}; it must be a PEM file of certificates")]
+    Ca(String),
+    #[error(
+        "`client_cert_file` has no certificate that can be used: {0}; it must be a PEM file of certificates"
+    )]
+    ClientCert(String),
+    #[error(
+        "`client_key_file` has no private key that can be used: {0}; it must be a PEM file with the key of the \
+         certificate in `client_cert_file`"
+    )]
+    ClientKey(String),
+}
+
+impl Tls {
+    /// Makes the configuration of connections to the provider.
+    pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
+        let builder = match &self.ca {
+            Some(pem) => builder().with_root_certificates(authorities(pem)?),
+            None => with_system(builder())?,
+        };
+        let Some((certificate, key)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(certificate).map_err(TlsError::ClientCert)?;
+        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+            .map_err(|error| TlsError::ClientKey(error.to_string()))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::ClientKey(error.to_string()))
+    }
+}
+
+/// Makes the configuration of connections to a proxy: the system's certificates, and no certificate of the host.
+pub(super) fn of_proxies() -> Result<ClientConfig, TlsError> {
+    Ok(with_system(builder())?.with_no_client_auth())
+}
+
+fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    install_tls();
+    ClientConfig::builder()
+}
+
+/// Trusts the authorities of the system: on Linux those of SSL_CERT_FILE and SSL_CERT_DIR, if they are set.
+fn with_system(
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let verifier = rustls_platform_verifier::Verifier::new(builder.crypto_provider().clone());
+    let verifier = verifier.map_err(TlsError::NoStore)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem).map_err(TlsError::Ca)? {
+        store.add(certificate).map_err(|error| TlsError::Ca(error.to_string()))?;
+    }
+    Ok(store)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("the file has none".into()),
+        Ok(all) => Ok(all),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -1,7 +1,8 @@
 //! The way from a request to an answer of a provider.
 //!
 //! ```text
-//! pipeline ──► Upstream: Router ──► Deployments (which) ──► Retry (when again) ──► provider
+//! pipeline ──► Upstream: Router ──► Deployments (which) ──► provider
+//!                        └──► resend (whether again) · RetryConfig (how often, after which delay)
 //! ```
 //!
 //! The pipeline calls an [`Upstream`] between the pre and the post chain. [`Router`] is the one that a client has: it
@@ -11,6 +12,7 @@
 mod body;
 mod call;
 mod deployment;
+mod resend;
 mod retry;
 mod router;
 

@@ -1,4 +1,6 @@
-//! When a deployment is tried again (rule F1).
+//! The number of retries and the delays before them (rule F1).
+//!
+//! `router` asks it. Deliberately absent: whether a failure is retried at all, which `resend` decides.
 
 use std::time::Duration;
 
@@ -14,6 +16,9 @@ pub struct RetryConfig {
     pub initial_backoff: Duration,
     /// Longest delay. If a provider asks for a longer one (`retry-after`), it is not tried again. Default 8 s.
     pub max_backoff: Duration,
+    /// Whether to retry also if the provider may have processed the request: after a timeout or a reset that came after the
+    /// request was sent. The provider may then bill it twice. Default: false.
+    pub sent: bool,
 }
 
 impl Default for RetryConfig {
@@ -22,6 +27,7 @@ impl Default for RetryConfig {
             max_retries: 2,
             initial_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(8),
+            sent: false,
         }
     }
 }
@@ -33,6 +39,8 @@ setters! { RetryConfig:
     with_initial_backoff: initial_backoff: Duration;
     /// Sets the longest delay.
     with_max_backoff: max_backoff: Duration;
+    /// Sets whether to retry also if the provider may have processed the request.
+    with_sent: sent: bool;
 }
 
 impl RetryConfig {

@@ -6,6 +6,7 @@ use super::{
     body,
     call::{Upstream, UpstreamCall},
     deployment::Deployments,
+    resend::{self, Resend},
     retry::RetryConfig,
 };
 use crate::{
@@ -55,24 +56,41 @@ impl Router {
             *chosen = Some(deployment.clone());
             let body = document.to_bytes();
             *sent = Some(document);
-            for retry in 0.. {
+            let (mut retry, mut renewed, mut new_connection) = (0, false, false);
+            loop {
                 let headers = headers.to_vec();
-                let call = Call { endpoint, body: body.clone(), request_id: request_id.clone(), headers };
+                let call = Call {
+                    endpoint,
+                    body: body.clone(),
+                    request_id: request_id.clone(),
+                    headers,
+                    new_connection,
+                };
                 let answered = cancel.guard(send(&*deployment.provider, call)).await?;
                 let error = match answered {
                     Ok(answer) => return Ok(answer),
-                    Err(error) if error.is_retryable() => error,
-                    Err(error) => return Err(error),
+                    Err(error) => error,
                 };
+                let next = resend::after(&error, self.retry.sent, renewed);
+                if next == Resend::Never {
+                    return Err(error);
+                }
                 tracing::debug!(
                     request_id = &**request_id,
                     deployment = &*deployment.id,
                     tried = retry + 1,
+                    next = ?next,
                     "{error}"
                 );
                 let delay = self.retry.delay(retry, &error);
                 last = Some(error);
-                let Some(delay) = delay else { break };
+                new_connection = next == Resend::NewConnection;
+                if new_connection {
+                    renewed = true;
+                    continue;
+                }
+                let Some(delay) = delay.filter(|_| next == Resend::Retry) else { break };
+                retry += 1;
                 // Boxed, so that a call without a retry has no timer in its future.
                 cancel.guard(Box::pin(tokio::time::sleep(delay))).await?;
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use llmux_core::{
-    Endpoint, ErrorKind,
+    Endpoint, ErrorKind, Progress,
     provider::{OpenAi, Provider, ProviderSettings, Secret, TYPES},
 };
 use llmux_testing::{ScriptedResponse, ScriptedServer};
@@ -106,7 +106,7 @@ async fn an_error_keeps_what_the_provider_said() {
         assert_eq!(error.code(), Some("rpm"));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
         assert_eq!(error.document().get("/error/hint"), Some(r#"{"a":[1]}"#));
-        assert!(error.is_retryable());
+        assert_eq!(error.progress(), Progress::Answered);
     }
 }
 
@@ -141,23 +141,18 @@ async fn every_wrong_answer_is_an_error_of_its_kind() {
             502,
             "the provider answered with status 304, which is no answer",
         ),
-        (
-            empty,
-            BadGateway,
-            502,
-            "the provider answered with status 204 and no JSON object: the body is empty",
-        ),
+        (empty, BadGateway, 502, "the provider answered with status 204, no content type and an empty body"),
         (
             ScriptedResponse::json(200, "[1]"),
             BadGateway,
             502,
-            "the provider answered with status 200 and no JSON object: …",
+            "the provider answered with status 200, content type application/json and a JSON value that is no object: [1]",
         ),
         (
             ScriptedResponse::json(200, "{\"a\":}"),
             BadGateway,
             502,
-            "the provider answered with status 200 and no JSON object: …",
+            "the provider answered with status 200, content type application/json and invalid JSON (…",
         ),
         (cut().status(200), BadGateway, 502, "the response broke off: …"),
         (ScriptedResponse::raw(""), BadGateway, 502, "the provider did not answer: …"),
@@ -247,7 +242,8 @@ async fn an_upstream_that_is_not_there_is_a_connect_error() {
     for error in errors {
         assert_eq!((error.kind(), error.status()), (ErrorKind::Connect, 502));
         assert!(error.message().starts_with("the provider could not be reached: "), "{error}");
-        assert!(error.is_retryable() && std::error::Error::source(&error).is_some());
+        assert_eq!(error.progress(), Progress::NotSent);
+        assert!(std::error::Error::source(&error).is_some());
     }
 }
 

@@ -3,6 +3,8 @@
 //! These tests run in real time, so delays are short and bounds generous. Tests that need no socket are beside the code.
 
 mod answers;
+mod forms;
+mod retries;
 mod streams;
 
 use futures_util::StreamExt;

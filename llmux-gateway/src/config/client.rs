@@ -115,6 +115,7 @@ fn retry(loaded: &Loaded) -> RetryConfig {
         .with_max_retries(settings.max_retries.unwrap_or(default.max_retries))
         .with_initial_backoff(settings.initial_backoff.unwrap_or(default.initial_backoff))
         .with_max_backoff(settings.max_backoff.unwrap_or(default.max_backoff))
+        .with_sent(settings.sent)
 }
 
 fn folders(loaded: &Loaded) -> Result<PluginsConfig> {

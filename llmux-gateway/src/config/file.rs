@@ -115,6 +115,7 @@ pub(crate) struct Retry {
     pub(crate) initial_backoff: Option<Duration>,
     #[serde(with = "humantime_serde")]
     pub(crate) max_backoff: Option<Duration>,
+    pub(crate) sent: bool,
 }
 
 #[derive(Debug, Deserialize)]

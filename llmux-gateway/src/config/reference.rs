@@ -120,6 +120,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("retry", "max_retries"), retry.max_retries.to_string()),
         (("retry", "initial_backoff"), time(retry.initial_backoff)),
         (("retry", "max_backoff"), time(retry.max_backoff)),
+        (("retry", "sent"), retry.sent.to_string()),
         (("pipeline", "pre_hook_timeout"), time(pipeline.pre_hook_timeout)),
         (("pipeline", "post_hook_timeout"), time(pipeline.post_hook_timeout)),
         (("pipeline", "propagate_errors"), pipeline.propagate_errors.to_string()),

@@ -1,31 +1,37 @@
 //! The provider `openai`: sends a request to an OpenAI-compatible API, and reads the answer.
 //!
 //! The upstream calls it through [`Provider`]. It sends the body that it is given and returns the body that it
-//! receives. Deliberately absent: retries, redirects, compression and rewriting of fields.
+//! receives; `form` and `decode` accept answers in an unexpected form. Deliberately absent: retries, redirects and
+//! rewriting of fields.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{TryStreamExt, future::BoxFuture};
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{
-    HeaderMap, HeaderValue,
-    header::{ACCEPT, CONTENT_TYPE},
+    HeaderMap, HeaderValue, Response,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
-use reqwest::{Response, Url};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::body::{ReadBody, read};
+use super::{
+    body::{ReadBody, read},
+    decode::decoded,
+    form::{self, Form},
+};
 use crate::{
     Endpoint,
     document::Document,
     error::Error,
+    progress::Progress,
     provider::{
-        Answer, Call, Events, Provider,
+        Answer, Call, Event, Events, Provider,
+        connection::{Body, Exchange, Outgoing, Target},
         end_of_stream::EndOfStream,
         failure::{self, bad_gateway, timed_out},
         secret::Secrets,
-        sse,
+        sse::{self, Input},
     },
 };
 
@@ -52,9 +58,9 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// ```
 pub struct OpenAi {
     pub(super) name: Arc<str>,
-    pub(super) client: reqwest::Client,
+    pub(super) exchange: Exchange,
     /// The URL of each of [`Endpoint::ALL`].
-    pub(super) urls: Vec<(Endpoint, Url)>,
+    pub(super) targets: Vec<(Endpoint, Target)>,
     /// The headers of every request, the key included.
     pub(super) headers: HeaderMap,
     pub(super) secrets: Arc<Secrets>,
@@ -64,12 +70,28 @@ pub struct OpenAi {
     pub(super) stream_usage: bool,
 }
 
+/// A response whose head has arrived.
+struct Accepted {
+    status: u16,
+    headers: HeaderMap,
+    /// The body, without compression.
+    input: Input,
+    /// The length of the body; 0 if it is not known.
+    announced: usize,
+}
+
 impl OpenAi {
     /// Sends the request. Ready when the head of the response has arrived.
-    async fn exchange(&self, call: Call, accept: &'static str) -> Result<Response, Error> {
-        let url =
-            self.urls.iter().find(|(endpoint, _)| *endpoint == call.endpoint).map(|(_, url)| url.clone());
-        let Some(url) = url else { return Err(bad_gateway("the provider has no such endpoint")) };
+    async fn exchange(
+        &self,
+        call: Call,
+        accept: &'static str,
+        progress: &mut Progress,
+    ) -> Result<Response<Body>, Error> {
+        let target = self.targets.iter().find(|(endpoint, _)| *endpoint == call.endpoint);
+        let Some((_, target)) = target else {
+            return Err(bad_gateway("the provider has no such endpoint").with_progress(Progress::Answered));
+        };
         let mut headers = self.headers.clone();
         headers.extend(call.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -78,130 +100,203 @@ impl OpenAi {
         if let Ok(id) = HeaderValue::from_str(&call.request_id) {
             headers.insert(REQUEST_ID, id);
         }
-        self.client
-            .post(url)
-            .headers(headers)
-            .body(call.body)
-            .send()
-            .await
-            .map_err(|error| failure::transport(error, "the provider did not answer", &self.secrets))
+        let outgoing = Outgoing { target, headers, body: call.body, new_connection: call.new_connection };
+        let sent = self.exchange.send(outgoing, progress).await;
+        sent.map_err(|failure| failure::no_response(failure, *progress, &self.secrets))
     }
 
     /// Returns the response if it succeeded, otherwise the error in it.
-    async fn accepted(&self, response: Response) -> Result<Response, Error> {
-        let status = response.status();
+    async fn accepted(&self, response: Response<Body>) -> Result<Accepted, Error> {
+        let (head, body) = response.into_parts();
+        let (status, mut headers) = (head.status, head.headers);
+        let announced = body.announced();
+        let secrets = self.secrets.clone();
+        let input: Input = Box::pin(
+            body.map_err(move |error| failure::broke_off(error, "the response broke off", &secrets)),
+        );
+        let input = decoded(&mut headers, input);
         if status.is_success() {
-            return Ok(response);
+            let input = input.map_err(|error| error.with_progress(Progress::Answered))?;
+            // The length of a compressed body says nothing about the length that is read.
+            let announced = if headers.contains_key(CONTENT_LENGTH) { announced as usize } else { 0 };
+            return Ok(Accepted { status: status.as_u16(), headers, input, announced });
         }
         if !status.is_client_error() && !status.is_server_error() {
             let status = status.as_u16();
-            return Err(bad_gateway(format_args!(
-                "the provider answered with status {status}, which is no answer"
-            )));
+            let message = format!("the provider answered with status {status}, which is no answer");
+            return Err(bad_gateway(message).with_progress(Progress::Answered));
         }
-        let headers = response.headers().clone();
-        // If the error's body breaks off or is too long, the status is still known.
-        let (ReadBody::Whole(body) | ReadBody::Cut(body, _)) = read(response, MAX_ERROR_BYTES).await;
-        Err(failure::from_reply(status.as_u16(), &headers, &body, &self.secrets))
+        // If the error's body breaks off, is too long or cannot be decompressed, the status is still known.
+        let read = match input {
+            Ok(mut input) => read(&mut input, 0, MAX_ERROR_BYTES).await,
+            Err(_) => ReadBody::Cut(Bytes::new(), None),
+        };
+        let (body, progress) = match read {
+            ReadBody::Whole(body) => (body, Progress::Answered),
+            ReadBody::Cut(body, _) => (body, Progress::HeadReceived),
+        };
+        let error = failure::from_reply(status.as_u16(), &headers, &body, &self.secrets);
+        Err(error.with_progress(progress))
     }
 
     /// Reads the whole body of a response.
-    async fn body(&self, response: Response) -> Result<Bytes, Error> {
-        match read(response, self.max_response_bytes).await {
+    async fn body(&self, input: &mut Input, announced: usize) -> Result<Bytes, Error> {
+        match read(input, announced, self.max_response_bytes).await {
             ReadBody::Whole(body) => Ok(body),
-            ReadBody::Cut(_, Some(error)) => {
-                Err(failure::transport(error, "the response broke off", &self.secrets))
-            }
+            ReadBody::Cut(_, Some(error)) => Err(error),
             ReadBody::Cut(_, None) => Err(bad_gateway(format_args!(
                 "the provider's response has more than {} bytes",
                 self.max_response_bytes
-            ))),
+            ))
+            .with_progress(Progress::Answered)),
         }
     }
 
-    async fn whole(&self, call: Call) -> Result<Answer<Document>, Error> {
+    async fn whole(&self, call: Call, progress: &mut Progress) -> Result<Answer<Document>, Error> {
         let endpoint = call.endpoint;
-        let mut response = self.accepted(self.exchange(call, JSON).await?).await?;
-        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
-        let body = self.body(response).await?;
-        let no_object = |why: &str| {
-            bad_gateway(format_args!("the provider answered with status {status} and no JSON object: {why}"))
+        let response = self.exchange(call, JSON, progress).await?;
+        let mut accepted = self.accepted(response).await?;
+        let body = self.body(&mut accepted.input, accepted.announced).await?;
+        *progress = Progress::Answered;
+        let document = self.document(endpoint, accepted.status, &accepted.headers, body).await;
+        let document = document.map_err(|error| error.with_progress(Progress::Answered))?;
+        Ok(Answer::new(document, accepted.headers))
+    }
+
+    /// Makes a document of a body in any form. Fails if the body is an error.
+    async fn document(
+        &self,
+        endpoint: Endpoint,
+        status: u16,
+        headers: &HeaderMap,
+        arrived: Bytes,
+    ) -> Result<Document, Error> {
+        let content_type = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+        let unusable = |why: &str| form::unusable(status, content_type, &arrived, why, &self.secrets);
+        let body = match form::form_of(&arrived) {
+            None => return Err(unusable("an empty body")),
+            Some(Form::Other) => return Err(unusable("a body that is neither JSON nor a stream of events")),
+            Some(Form::Json) => arrived.clone(),
+            Some(Form::Events) => {
+                let input: Input = Box::pin(stream::iter([Ok(arrived.clone())]));
+                let ending = EndOfStream::new(endpoint, self.secrets.clone());
+                form::join(sse::events(input, self.idle_timeout, ending)).await?
+            }
         };
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(no_object(match body.is_empty() {
-                true => "the body is empty",
-                false => "the body is something else",
-            }));
-        }
-        let document =
-            Document::parse_off_thread(body).await.map_err(|error| no_object(&error.to_string()))?;
-        // Some compatible servers report an error with status 200. An object of `responses` has a member `error` of its own.
-        if endpoint != Endpoint::Responses
-            && document.get("/choices").is_none()
-            && document.get("/data").is_none()
-            && document.get("/error").is_some()
-            && let Ok(body) = serde_json::from_slice(&document.to_bytes())
-            && let Some(error) = failure::from_body(body, &self.secrets)
+        // Quotes inside a JSON string are escaped, so a model's text does not match.
+        if memchr::memmem::find(&body, b"\"error\"").is_some()
+            && let Ok(value) = serde_json::from_slice(form::visible(&body))
+            && let Some(error) = failure::from_body(value, &self.secrets)
         {
             return Err(error);
         }
-        Ok(Answer::new(document, headers))
+        if form::visible(&body).first() != Some(&b'{') {
+            return Err(unusable("a JSON value that is no object"));
+        }
+        let parsed = Document::parse_off_thread(body.slice_ref(without_mark(&body))).await;
+        parsed.map_err(|error| unusable(&format!("invalid JSON ({error})")))
     }
 
-    async fn accepted_stream(&self, call: Call) -> Result<Response, Error> {
-        let response = self.accepted(self.exchange(call, EVENT_STREAM).await?).await?;
-        let content_type =
-            response.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
-        let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match &*media_type {
-            // Some servers stream without a content type.
-            EVENT_STREAM | "" => Ok(response),
-            JSON => {
-                let body = self.body(response).await?;
-                let error = serde_json::from_slice::<Value>(&body)
-                    .ok()
-                    .and_then(|body| failure::from_body(body, &self.secrets));
-                Err(error.unwrap_or_else(|| {
-                    bad_gateway("the provider answered a request for a stream with one JSON document")
-                }))
-            }
-            other => Err(bad_gateway(format_args!(
-                "the provider answered a request for a stream with {}",
-                failure::excerpt(other)
-            ))),
+    /// Sends a request for a stream. Ready when the first event has arrived.
+    async fn events(&self, call: Call, progress: &mut Progress) -> Result<Answer<Events>, Error> {
+        let endpoint = call.endpoint;
+        let head = async {
+            let response = self.exchange(call, EVENT_STREAM, progress).await?;
+            let mut accepted = self.accepted(response).await?;
+            let (form, beginning) = beginning(&mut accepted.input, self.max_response_bytes).await?;
+            Ok((accepted, form, beginning))
+        };
+        let head = timeout(self.idle_timeout, head).await;
+        let (mut accepted, form, beginning) =
+            head.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
+        let rest = std::mem::replace(&mut accepted.input, Box::pin(stream::empty()));
+        let mut input: Input = Box::pin(stream::iter(beginning.into_iter().map(Ok)).chain(rest));
+        if form != Some(Form::Events) {
+            let body = timeout(self.idle_timeout, self.body(&mut input, accepted.announced)).await;
+            let body = body.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
+            *progress = Progress::Answered;
+            let document =
+                self.document(endpoint, accepted.status, &accepted.headers, body).await?.to_bytes();
+            let answer = serde_json::from_slice(&document).map_err(bad_gateway)?;
+            return Ok(Answer::new(form::split(endpoint, &answer), accepted.headers));
+        }
+        let ending = EndOfStream::new(endpoint, self.secrets.clone());
+        let mut events = sse::events(input, self.idle_timeout, ending);
+        // An error in the first event is the error of the request (rule F5).
+        match events.next().await {
+            Some(Ok(first)) => match self.error_in(endpoint, &first) {
+                Some(error) => Err(error.with_progress(Progress::Answered)),
+                None => {
+                    let events = stream::iter([Ok(first)]).chain(events);
+                    Ok(Answer::new(Box::pin(events) as Events, accepted.headers))
+                }
+            },
+            Some(Err(error)) => Err(error),
+            None => Ok(Answer::new(events, accepted.headers)),
         }
     }
+
+    /// Returns the error that an event of `responses` is. On the other endpoints, the decoder has returned it already.
+    fn error_in(&self, endpoint: Endpoint, event: &Event) -> Option<Error> {
+        if endpoint.ends_with_done() || !event.data.windows(5).any(|word| word == b"error") {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&event.data).ok()?;
+        let kind = event.name.as_deref().or_else(|| body["type"].as_str());
+        (kind == Some("error")).then(|| failure::from_error(body, &self.secrets))
+    }
+}
+
+/// Reads the beginning of a body, up to its first visible byte. Returns the form and the pieces that were read.
+async fn beginning(input: &mut Input, limit: usize) -> Result<(Option<Form>, Vec<Bytes>), Error> {
+    let (mut pieces, mut length) = (Vec::new(), 0);
+    while let Some(piece) = input.next().await {
+        let piece = piece?;
+        let form = form::form_of(&piece);
+        length += piece.len();
+        pieces.push(piece);
+        if form.is_some() || length > limit {
+            return Ok((form, pieces));
+        }
+    }
+    Ok((None, pieces))
+}
+
+/// Returns a body without its byte order mark.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 impl Provider for OpenAi {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Answer<Document>, Error>> {
         Box::pin(async move {
-            let answer = timeout(self.timeout, self.whole(call)).await;
-            answer.unwrap_or_else(|_| Err(timed_out("did not finish its response", self.timeout)))
+            let mut progress = Progress::NotSent;
+            let answer = timeout(self.timeout, self.whole(call, &mut progress)).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(timed_out("did not finish its response", self.timeout)));
+            answer.map_err(|error| at_least(error, progress))
         })
     }
 
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         Box::pin(async move {
-            let endpoint = call.endpoint;
-            if endpoint == Endpoint::Embeddings {
+            if call.endpoint == Endpoint::Embeddings {
                 return Err(Error::no_stream());
             }
-            let response = timeout(self.idle_timeout, self.accepted_stream(call)).await;
-            let mut response =
-                response.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
-            let (secrets, headers) = (self.secrets.clone(), std::mem::take(response.headers_mut()));
-            let input = response
-                .bytes_stream()
-                .map_err(move |error| failure::transport(error, "the provider's stream broke off", &secrets));
-            let ending = EndOfStream::new(endpoint, self.secrets.clone());
-            Ok(Answer::new(sse::events(Box::pin(input), self.idle_timeout, ending), headers))
+            let mut progress = Progress::NotSent;
+            let events = self.events(call, &mut progress).await;
+            events.map_err(|error| at_least(error, progress))
         })
     }
 
     fn stream_usage(&self) -> bool {
         self.stream_usage
     }
+}
+
+/// Sets the progress of the exchange, unless the error has one of its own.
+fn at_least(error: Error, progress: Progress) -> Error {
+    if error.has_progress() { error } else { error.with_progress(progress) }
 }
 
 impl fmt::Debug for OpenAi {

@@ -4,27 +4,27 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use reqwest::Response;
+
+use crate::{error::Error, provider::sse::Input};
 
 /// The part of a body that could be read.
 pub(super) enum ReadBody {
     Whole(Bytes),
     /// The beginning, and the error that ended it. `None` if the body is longer than the limit.
-    Cut(Bytes, Option<reqwest::Error>),
+    Cut(Bytes, Option<Error>),
 }
 
-/// Reads a body of at most `limit` bytes. A body that arrives in one piece is not copied.
-pub(super) async fn read(response: Response, limit: usize) -> ReadBody {
-    let announced = response.content_length().unwrap_or(0);
-    if announced > limit as u64 {
+/// Reads a body of at most `limit` bytes, of which the provider announced `announced`; 0 if it announced none. A body that
+/// arrives in one piece is not copied.
+pub(super) async fn read(pieces: &mut Input, announced: usize, limit: usize) -> ReadBody {
+    if announced > limit {
         return ReadBody::Cut(Bytes::new(), None);
     }
-    let mut pieces = response.bytes_stream();
     let mut body = BodyBuffer::default();
     while let Some(piece) = pieces.next().await {
         match piece {
             Ok(piece) if body.len() + piece.len() > limit => return ReadBody::Cut(body.take(), None),
-            Ok(piece) => body.push(piece, announced as usize),
+            Ok(piece) => body.push(piece, announced),
             Err(error) => return ReadBody::Cut(body.take(), Some(error)),
         }
     }

@@ -5,17 +5,20 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Uri,
     header::{AUTHORIZATION, USER_AGENT},
 };
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
 use super::OpenAi;
 use crate::{
     Endpoint,
     provider::{
-        Provider, ProviderSettings, failure, install_tls,
+        Provider, ProviderSettings,
+        connection::{Dialer, Exchange},
         secret::{Secret, Secrets, without_credentials},
+        tls::Tls,
     },
 };
 
@@ -50,13 +53,13 @@ pub enum BuildError {
         /// The header's name.
         header: String,
     },
-    /// The HTTP client could not be made.
-    #[error("the HTTP client of provider `{provider}` could not be made: {}", failure::cause(source))]
-    Client {
+    /// The connections of the provider cannot be prepared: its certificates or the proxy of the environment.
+    #[error("the connections of provider `{provider}` cannot be prepared: {reason}")]
+    Connections {
         /// The provider's name.
         provider: String,
-        /// The error of the HTTP client.
-        source: reqwest::Error,
+        /// The reason, and what to do.
+        reason: String,
     },
 }
 
@@ -72,6 +75,7 @@ pub struct OpenAiBuilder {
     idle_timeout: Duration,
     max_response_bytes: usize,
     stream_usage: bool,
+    tls: Tls,
 }
 
 impl OpenAi {
@@ -96,6 +100,7 @@ impl OpenAiBuilder {
             idle_timeout: Duration::from_secs(300),
             max_response_bytes: 64 * 1024 * 1024,
             stream_usage: true,
+            tls: Tls::default(),
         }
     }
 
@@ -149,31 +154,27 @@ impl OpenAiBuilder {
     /// The first setting that cannot be used.
     pub fn build(self) -> Result<OpenAi, BuildError> {
         let mut secrets = Secrets::default();
-        let base = self.base(&mut secrets)?;
-        let headers = self.all_headers(&mut secrets)?;
-        install_tls();
-        let client = reqwest::Client::builder()
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(60))
-            .pool_idle_timeout(Duration::from_secs(90))
-            // A redirect would send the key to a host that is not in the configuration.
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .build()
-            .map_err(|source| BuildError::Client { provider: self.name.to_string(), source })?;
-        let urls = Endpoint::ALL
-            .into_iter()
-            .map(|endpoint| {
-                let mut url = base.clone();
-                url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), endpoint.path()));
-                (endpoint, url)
-            })
-            .collect();
+        let mut base = self.base(&mut secrets)?;
+        let mut headers = self.all_headers(&base, &mut secrets)?;
+        // Neither may be part of the URL of a request; the user is sent in `authorization`.
+        let _ = (base.set_username(""), base.set_password(None));
+        let origin = base.origin().ascii_serialization();
+        let uri = |text: &str| text.parse::<Uri>().map_err(|error| self.unusable(&error.to_string()));
+        let origin = uri(&format!("{origin}/"))?;
+        let unprepared = |reason: String| BuildError::Connections { provider: self.name.to_string(), reason };
+        let dialer = Dialer::new(&origin, &self.tls, self.connect_timeout)
+            .map_err(|error| unprepared(error.to_string()))?;
+        let exchange = Exchange::new(dialer, &origin, &mut headers);
+        let mut targets = Vec::new();
+        for endpoint in Endpoint::ALL {
+            let mut url = base.clone();
+            url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), endpoint.path()));
+            targets.push((endpoint, exchange.target(uri(url.as_str())?)));
+        }
         Ok(OpenAi {
             name: self.name,
-            client,
-            urls,
+            exchange,
+            targets,
             headers,
             secrets: Arc::new(secrets),
             timeout: self.timeout,
@@ -183,12 +184,16 @@ impl OpenAiBuilder {
         })
     }
 
-    fn base(&self, secrets: &mut Secrets) -> Result<Url, BuildError> {
-        let wrong = |reason: &str| BuildError::BaseUrl {
+    fn unusable(&self, reason: &str) -> BuildError {
+        BuildError::BaseUrl {
             provider: self.name.to_string(),
             url: without_credentials(&self.base_url),
             reason: reason.into(),
-        };
+        }
+    }
+
+    fn base(&self, secrets: &mut Secrets) -> Result<Url, BuildError> {
+        let wrong = |reason: &str| self.unusable(reason);
         let mut url = Url::parse(self.base_url.trim()).map_err(|error| wrong(&error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("its scheme is neither http nor https"));
@@ -205,8 +210,11 @@ impl OpenAiBuilder {
         Ok(url)
     }
 
-    fn all_headers(&self, secrets: &mut Secrets) -> Result<HeaderMap, BuildError> {
+    fn all_headers(&self, base: &Url, secrets: &mut Secrets) -> Result<HeaderMap, BuildError> {
         let mut headers = HeaderMap::new();
+        if let Some(value) = basic_authorization(base) {
+            headers.insert(AUTHORIZATION, value);
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("llmux/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = &self.api_key {
             secrets.add(key.clone());
@@ -235,6 +243,21 @@ impl fmt::Debug for OpenAiBuilder {
             .field("base_url", &without_credentials(&self.base_url))
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the `authorization` that the user and the password of a URL are sent as.
+fn basic_authorization(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    // The matcher of proxies knows how to write both, percent encoding included.
+    let mut any = url.clone();
+    any.set_path("");
+    any.set_query(None);
+    let proxy = Matcher::builder().all(any.to_string()).build();
+    let mut value = proxy.intercept(&Uri::from_static("http://host"))?.basic_auth()?.clone();
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// A header's value, marked to be left out of logs and of HTTP/2's compression tables.
@@ -335,7 +358,8 @@ mod tests {
             (" http://host ", "http://host/chat/completions"),
             ("https://host/openai/?api-version=2#x", "https://host/openai/chat/completions?api-version=2"),
         ] {
-            assert_eq!(OpenAi::builder("here", base).build().unwrap().urls[0].1.as_str(), expected);
+            let built = OpenAi::builder("here", base).build().unwrap();
+            assert_eq!(built.targets[0].1.to_string(), expected);
         }
     }
 }

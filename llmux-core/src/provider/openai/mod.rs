@@ -1,12 +1,14 @@
 //! Any API that speaks OpenAI's HTTP, at OpenAI or elsewhere (<https://platform.openai.com/docs/api-reference>).
 //!
 //! ```text
-//! builder ──► api ──► body (of a response that does not stream) · super::sse (of a stream)
+//! builder ──► api ──► connection ──► decode ──► form ──► body (of a response that does not stream) · sse (of a stream)
 //! ```
 
 mod api;
 mod body;
 mod builder;
+mod decode;
+mod form;
 
 pub use api::OpenAi;
 pub(super) use builder::from_settings;

@@ -1,0 +1,61 @@
+//! The body of a response, which returns its connection to the pool when it has ended.
+//!
+//! `exchange` makes it, and `openai` reads it. If it is dropped before its end, its connection closes (HTTP/1.1) or its
+//! stream is reset (HTTP/2).
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::pool::{Idle, Pool};
+
+/// The body of a response.
+pub(in crate::provider) struct Body {
+    incoming: Incoming,
+    /// The connection, and the pool that it returns to. `None` once it has returned, and for HTTP/2.
+    lease: Option<(Arc<Pool>, Idle)>,
+}
+
+impl Body {
+    pub(super) fn new(incoming: Incoming, lease: Option<(Arc<Pool>, Idle)>) -> Self {
+        Self { incoming, lease }
+    }
+
+    /// Returns the length that the head announced; 0 if it announced none.
+    pub(in crate::provider) fn announced(&self) -> u64 {
+        self.incoming.size_hint().exact().unwrap_or(0)
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, hyper::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => Some(Ok(bytes)),
+                    // Trailers.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => {
+                    self.lease = None;
+                    Some(Err(error))
+                }
+                None => {
+                    if let Some((pool, idle)) = self.lease.take() {
+                        pool.put(idle);
+                    }
+                    None
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Connections to one provider: dialed through the proxy that the environment names, kept, and used again.
+//!
+//! ```text
+//! exchange ──► pool ──► dial (TCP, proxy, TLS) ──► traffic (the bytes of a connection, counted)
+//!     └──────► body (a response's body, which returns its connection to the pool)
+//! ```
+//!
+//! `openai` uses it. It speaks HTTP/1.1 and HTTP/2 through hyper's connections and not through a finished client, because
+//! a finished client does not tell whether a connection was used before and whether bytes were written to it, and rule F1
+//! depends on both. Deliberately absent: retries, redirects, cookies and the meaning of a response.
+
+mod body;
+mod dial;
+mod exchange;
+mod pool;
+mod traffic;
+
+pub(super) use self::{
+    body::Body,
+    dial::Dialer,
+    exchange::{Exchange, Failure, Outgoing, Target},
+};
