@@ -24,6 +24,15 @@ pub struct ProviderSettings {
     pub base_url: Option<String>,
     /// The API key.
     pub api_key: Option<Secret>,
+    /// Name of the header that carries the API key as it is, such as Azure's `api-key`. Default: `authorization`, with
+    /// `Bearer` before the key.
+    pub api_key_header: Option<String>,
+    /// Certificates of the authorities to trust, in PEM. Default: those of the system.
+    pub ca: Option<Vec<u8>>,
+    /// Certificate that the host shows to the provider, with its chain, in PEM.
+    pub client_cert: Option<Vec<u8>>,
+    /// Private key of `client_cert`, in PEM.
+    pub client_key: Option<Secret>,
     /// Names and values of additional headers for every request.
     pub headers: Vec<(String, Secret)>,
     /// Time limit for opening a connection.
@@ -47,6 +56,10 @@ impl ProviderSettings {
             name: name.into(),
             base_url: None,
             api_key: None,
+            api_key_header: None,
+            ca: None,
+            client_cert: None,
+            client_key: None,
             headers: Vec::new(),
             connect_timeout: None,
             timeout: None,

@@ -23,8 +23,10 @@ pub(crate) fn install_tls() {
 pub(crate) struct Tls {
     /// The authorities to trust in place of the system's.
     pub(crate) ca: Option<Vec<u8>>,
-    /// The certificate that the host shows to the provider, and its key.
-    pub(crate) client: Option<(Vec<u8>, Secret)>,
+    /// The certificate that the host shows to the provider.
+    pub(crate) client_cert: Option<Vec<u8>>,
+    /// The private key of that certificate.
+    pub(crate) client_key: Option<Secret>,
 }
 
 /// Reason why TLS cannot be prepared.
@@ -41,6 +43,8 @@ pub(crate) enum TlsError {
         "`client_cert_file` has no certificate that can be used: {0}; it must be a PEM file of certificates"
     )]
     ClientCert(String),
+    #[error("only one of `client_cert_file` and `client_key_file` is set; set both, or neither")]
+    Half,
     #[error(
         "`client_key_file` has no private key that can be used: {0}; it must be a PEM file with the key of the \
          certificate in `client_cert_file`"
@@ -51,11 +55,16 @@ pub(crate) enum TlsError {
 impl Tls {
     /// Makes the configuration of connections to the provider.
     pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
+        let own = match (&self.client_cert, &self.client_key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(TlsError::Half),
+        };
         let builder = match &self.ca {
             Some(pem) => builder().with_root_certificates(authorities(pem)?),
             None => with_system(builder())?,
         };
-        let Some((certificate, key)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let Some((certificate, key)) = own else { return Ok(builder.with_no_client_auth()) };
         let chain = certificates(certificate).map_err(TlsError::ClientCert)?;
         let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
             .map_err(|error| TlsError::ClientKey(error.to_string()))?;
@@ -96,5 +105,37 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         Ok(all) if all.is_empty() => Err("the file has none".into()),
         Ok(all) => Ok(all),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_cannot_be_used_is_refused_with_the_member_that_names_it() {
+        let pem = |text: &str| Some(text.as_bytes().to_vec());
+        for (tls, member) in [
+            (Tls { ca: pem("nothing"), ..Tls::default() }, "`ca_file` has no certificate that can be used"),
+            (
+                Tls {
+                    ca: pem("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
+                    ..Tls::default()
+                },
+                "`ca_file` has no certificate that can be used",
+            ),
+            (Tls { client_key: Some("key".into()), ..Tls::default() }, "only one of"),
+        ] {
+            let error = tls.config().unwrap_err().to_string();
+            assert!(error.starts_with(member), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_store_of_certificates_names_the_remedies() {
+        let error = TlsError::NoStore(rustls::Error::General("none".into())).to_string();
+        for remedy in ["ca-certificates", "SSL_CERT_FILE", "ca_file"] {
+            assert!(error.contains(remedy), "{error}");
+        }
     }
 }

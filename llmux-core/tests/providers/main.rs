@@ -4,6 +4,7 @@
 
 mod answers;
 mod forms;
+mod keys;
 mod retries;
 mod streams;
 

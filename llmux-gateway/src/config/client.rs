@@ -9,14 +9,15 @@ use llmux_core::{
     client::{BuildError, RetryConfig},
     pipeline::PipelineConfig,
     plugins::{Origin, PluginError, PluginsConfig, TrialProgram, TrustedKey, acting_as},
-    provider::{self, Echo, ProviderSettings, Secret},
+    provider::Echo,
 };
 use llmux_terminal::{CliError, Result};
 use serde_json::Value;
 
 use super::{
-    file::{Instance, Loaded, Provider},
+    file::{Instance, Loaded},
     hash,
+    provider::provider,
 };
 
 /// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
@@ -157,67 +158,6 @@ pub(crate) fn trial_program() -> Result<TrialProgram> {
             .map_err(|error| CliError::new(format!("the path of this program: {error}")))?,
     };
     Ok(TrialProgram::new(program, ["trial-load"]))
-}
-
-fn provider(loaded: &Loaded, settings: &Provider, builder: ClientBuilder) -> Result<ClientBuilder> {
-    let name = settings.name.get_ref();
-    let kind = settings.kind.get_ref();
-    let Some(kind) = provider::TYPES.iter().find(|known| known.name == kind) else {
-        let known = provider::TYPES.iter().map(|known| format!("`{}` ({})", known.name, known.about));
-        let known = known.collect::<Vec<_>>().join(", ");
-        let message = format!("unknown provider type `{kind}`; the types are {known}");
-        return Err(loaded.problem(Some(settings.kind.span()), message));
-    };
-    if settings.models.get_ref().is_empty() {
-        let message = format!("provider `{name}` serves no models; name at least one");
-        return Err(loaded.problem(Some(settings.models.span()), message));
-    }
-    let headers = settings.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
-    let mut given = ProviderSettings::new(name);
-    given.base_url = settings.base_url.clone();
-    given.api_key = api_key(loaded, settings)?;
-    given.headers = headers.collect();
-    given.connect_timeout = settings.connect_timeout;
-    given.timeout = settings.timeout;
-    given.idle_timeout = settings.idle_timeout;
-    given.max_response_bytes = settings.max_response_bytes;
-    given.stream_usage = settings.stream_usage.unwrap_or(true);
-    given.chunk_delay = settings.chunk_delay;
-    let made = (kind.build)(&given);
-    let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
-    let models = settings.models.get_ref().iter().map(|model| model.names());
-    Ok(builder.provider(name, made, models))
-}
-
-/// The key of a provider, from the environment or from a file of its own: never from the configuration itself.
-fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
-    let name = settings.name.get_ref();
-    let (place, from, text) = match (&settings.api_key_env, &settings.api_key_file) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(file)) => {
-            let message =
-                format!("provider `{name}` has both `api_key_env` and `api_key_file`; keep one of them");
-            return Err(loaded.problem(Some(file.span()), message));
-        }
-        (Some(variable), None) => {
-            let from = format!("the environment variable {}", variable.get_ref());
-            (variable.span(), from, std::env::var(variable.get_ref()).map_err(|error| error.to_string()))
-        }
-        (None, Some(file)) => {
-            let path = loaded.resolve(file.get_ref())?;
-            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-            (file.span(), format!("the file {}", path.display()), text)
-        }
-    };
-    let refused = |why: &str| {
-        let message = format!("provider `{name}` takes its key from {from}: {why}");
-        loaded.problem(Some(place.clone()), message)
-    };
-    match text {
-        Ok(text) if text.trim().is_empty() => Err(refused("it is empty")),
-        Ok(text) => Ok(Some(Secret::new(text))),
-        Err(error) => Err(refused(&error)),
-    }
 }
 
 /// The instance that a table of the file asks for.

@@ -14,6 +14,7 @@ use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(crate) use super::provider_table::Provider;
 use super::server::Server;
 use crate::terminal::logging::LogFormat;
 
@@ -56,54 +57,6 @@ impl Log {
     /// Returns the level, `info` by default.
     pub(crate) fn level(&self) -> &str {
         self.level.as_deref().unwrap_or("info")
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Provider {
-    pub(crate) name: Spanned<String>,
-    #[serde(rename = "type")]
-    pub(crate) kind: Spanned<String>,
-    pub(crate) base_url: Option<String>,
-    pub(crate) api_key_env: Option<Spanned<String>>,
-    pub(crate) api_key_file: Option<Spanned<PathBuf>>,
-    pub(crate) models: Spanned<Vec<Model>>,
-    #[serde(default)]
-    pub(crate) headers: std::collections::BTreeMap<String, String>,
-    #[serde(default, with = "humantime_serde")]
-    pub(crate) connect_timeout: Option<Duration>,
-    #[serde(default, with = "humantime_serde")]
-    pub(crate) timeout: Option<Duration>,
-    #[serde(default, with = "humantime_serde")]
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) max_response_bytes: Option<usize>,
-    pub(crate) stream_usage: Option<bool>,
-    #[serde(default, with = "humantime_serde")]
-    pub(crate) chunk_delay: Option<Duration>,
-}
-
-/// A model by one name, or by its name here and its name at the provider.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a model is a string, or a table { name = \"…\", upstream = \"…\" }")]
-pub(crate) enum Model {
-    Same(String),
-    Renamed(Renamed),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Renamed {
-    pub(crate) name: String,
-    pub(crate) upstream: String,
-}
-
-impl Model {
-    pub(crate) fn names(&self) -> (&str, &str) {
-        match self {
-            Model::Same(name) => (name, name),
-            Model::Renamed(Renamed { name, upstream }) => (name, upstream),
-        }
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) mod hash;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod overrides;
+mod provider;
+mod provider_table;
 #[cfg(test)]
 mod reference;
 pub(crate) mod server;

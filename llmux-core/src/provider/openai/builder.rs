@@ -11,7 +11,7 @@ use http::{
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use super::OpenAi;
+use super::{OpenAi, build_error::BuildError};
 use crate::{
     Endpoint,
     provider::{
@@ -25,50 +25,13 @@ use crate::{
 /// Base URL of OpenAI's own API.
 const OPENAI: &str = "https://api.openai.com/v1";
 
-/// The reason why a provider cannot be built. No message shows a key, a header's value, or the credentials in a URL.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The base URL is not a usable URL.
-    #[error("the base URL `{url}` of provider `{provider}` is not usable: {reason}")]
-    BaseUrl {
-        /// The provider's name.
-        provider: String,
-        /// The URL, without user, password and query.
-        url: String,
-        /// The reason why it cannot be used.
-        reason: String,
-    },
-    /// The API key cannot be sent in a header.
-    #[error("the API key of provider `{provider}` is empty or has characters that a header cannot carry")]
-    ApiKey {
-        /// The provider's name.
-        provider: String,
-    },
-    /// A header's name or value is not valid in HTTP.
-    #[error("the header `{header}` of provider `{provider}` has a name or a value that HTTP does not know")]
-    Header {
-        /// The provider's name.
-        provider: String,
-        /// The header's name.
-        header: String,
-    },
-    /// The connections of the provider cannot be prepared: its certificates or the proxy of the environment.
-    #[error("the connections of provider `{provider}` cannot be prepared: {reason}")]
-    Connections {
-        /// The provider's name.
-        provider: String,
-        /// The reason, and what to do.
-        reason: String,
-    },
-}
-
 /// Builds an [`OpenAi`] provider. [`OpenAi::builder`] returns it.
 #[must_use]
 pub struct OpenAiBuilder {
     name: Arc<str>,
     base_url: String,
     api_key: Option<Secret>,
+    api_key_header: Option<String>,
     headers: Vec<(String, Secret)>,
     connect_timeout: Duration,
     timeout: Duration,
@@ -94,6 +57,7 @@ impl OpenAiBuilder {
             name,
             base_url,
             api_key: None,
+            api_key_header: None,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(600),
@@ -110,7 +74,32 @@ impl OpenAiBuilder {
         self
     }
 
-    /// Adds a header to every request, such as `openai-organization` or Azure's `api-key`. It replaces a header of
+    /// Name of the header that carries the API key as it is, such as Azure's `api-key`. Default: `authorization`, with
+    /// `Bearer` before the key.
+    pub fn api_key_header(mut self, name: impl Into<String>) -> Self {
+        self.api_key_header = Some(name.into());
+        self
+    }
+
+    /// Certificates of the authorities to trust in place of the system's, in PEM.
+    pub fn ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.ca = Some(pem.into());
+        self
+    }
+
+    /// Certificate that the host shows to the provider, with its chain, in PEM.
+    pub fn client_cert(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.client_cert = Some(pem.into());
+        self
+    }
+
+    /// Private key of the certificate that the host shows to the provider, in PEM.
+    pub fn client_key(mut self, pem: impl Into<Secret>) -> Self {
+        self.tls.client_key = Some(pem.into());
+        self
+    }
+
+    /// Adds a header to every request, such as `openai-organization`. It replaces a header of
     /// that name that the provider sends itself, `authorization` included. Its value is treated as a secret.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -218,10 +207,18 @@ impl OpenAiBuilder {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("llmux/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = &self.api_key {
             secrets.add(key.clone());
-            let value = sensitive(&format!("Bearer {}", key.expose()))
+            let own =
+                self.api_key_header.as_deref().filter(|name| !name.eq_ignore_ascii_case("authorization"));
+            let text =
+                if own.is_some() { key.expose().to_owned() } else { format!("Bearer {}", key.expose()) };
+            let value = sensitive(&text)
                 .filter(|_| !key.expose().is_empty())
                 .ok_or_else(|| BuildError::ApiKey { provider: self.name.to_string() })?;
-            headers.insert(AUTHORIZATION, value);
+            let wrong =
+                |name: &str| BuildError::Header { provider: self.name.to_string(), header: name.to_owned() };
+            let name =
+                own.map_or(Ok(AUTHORIZATION), |name| HeaderName::try_from(name).map_err(|_| wrong(name)))?;
+            headers.insert(name, value);
         }
         for (name, value) in &self.headers {
             secrets.add(value.clone());
@@ -275,6 +272,18 @@ pub(in crate::provider) fn from_settings(
     let mut builder = OpenAi::builder(&*settings.name, base_url).stream_usage(settings.stream_usage);
     if let Some(key) = &settings.api_key {
         builder = builder.api_key(key.clone());
+    }
+    if let Some(name) = &settings.api_key_header {
+        builder = builder.api_key_header(name);
+    }
+    if let Some(pem) = &settings.ca {
+        builder = builder.ca(pem.clone());
+    }
+    if let Some(pem) = &settings.client_cert {
+        builder = builder.client_cert(pem.clone());
+    }
+    if let Some(pem) = &settings.client_key {
+        builder = builder.client_key(pem.clone());
     }
     for (name, value) in &settings.headers {
         builder = builder.header(name, value.clone());

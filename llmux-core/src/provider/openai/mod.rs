@@ -6,10 +6,12 @@
 
 mod api;
 mod body;
+mod build_error;
 mod builder;
 mod decode;
 mod form;
 
 pub use api::OpenAi;
+pub use build_error::BuildError;
+pub use builder::OpenAiBuilder;
 pub(super) use builder::from_settings;
-pub use builder::{BuildError, OpenAiBuilder};

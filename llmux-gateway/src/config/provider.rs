@@ -1,0 +1,135 @@
+//! Makes a provider of a `[[provider]]` of the configuration, with the keys, header values and certificates that it names.
+//!
+//! `client` calls it for each provider. Secrets come from the environment and from files of their own.
+
+use std::{ops::Range, path::PathBuf};
+
+use llmux_core::{
+    ClientBuilder,
+    provider::{self, ProviderSettings, Secret},
+};
+use llmux_terminal::{CliError, Result};
+use toml::Spanned;
+
+use super::{
+    file::Loaded,
+    provider_table::{HeaderText, Provider},
+};
+
+/// Adds a provider of the file to a builder.
+///
+/// # Errors
+///
+/// The first member that cannot be used, with its place in the file.
+pub(super) fn provider(
+    loaded: &Loaded,
+    settings: &Provider,
+    builder: ClientBuilder,
+) -> Result<ClientBuilder> {
+    let name = settings.name.get_ref();
+    let kind = settings.kind.get_ref();
+    let Some(kind) = provider::TYPES.iter().find(|known| known.name == kind) else {
+        let known = provider::TYPES.iter().map(|known| format!("`{}` ({})", known.name, known.about));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let message = format!("unknown provider type `{kind}`; the types are {known}");
+        return Err(loaded.problem(Some(settings.kind.span()), message));
+    };
+    if settings.models.get_ref().is_empty() {
+        let message = format!("provider `{name}` serves no models; name at least one");
+        return Err(loaded.problem(Some(settings.models.span()), message));
+    }
+    let headers = settings
+        .headers
+        .iter()
+        .map(|(header, text)| Ok((header.clone(), header_text(loaded, settings, header, text)?)));
+    let headers = headers.collect::<Result<Vec<_>>>()?;
+    let mut given = ProviderSettings::new(name);
+    given.base_url = settings.base_url.clone();
+    given.api_key = api_key(loaded, settings)?;
+    given.api_key_header = settings.api_key_header.clone();
+    given.ca = file(loaded, settings, "ca_file", &settings.ca_file)?;
+    given.client_cert = file(loaded, settings, "client_cert_file", &settings.client_cert_file)?;
+    let key = file(loaded, settings, "client_key_file", &settings.client_key_file)?;
+    given.client_key = key.map(|pem| Secret::new(String::from_utf8_lossy(&pem)));
+    given.headers = headers;
+    given.connect_timeout = settings.connect_timeout;
+    given.timeout = settings.timeout;
+    given.idle_timeout = settings.idle_timeout;
+    given.max_response_bytes = settings.max_response_bytes;
+    given.stream_usage = settings.stream_usage.unwrap_or(true);
+    given.chunk_delay = settings.chunk_delay;
+    let made = (kind.build)(&given);
+    let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
+    let models = settings.models.get_ref().iter().map(|model| model.names());
+    Ok(builder.provider(name, made, models))
+}
+
+/// Returns the key of a provider, from the environment or from a file of its own: never from the configuration itself.
+fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
+    let name = settings.name.get_ref();
+    let (place, source) = match (&settings.api_key_env, &settings.api_key_file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(file)) => {
+            let message =
+                format!("provider `{name}` has both `api_key_env` and `api_key_file`; keep one of them");
+            return Err(loaded.problem(Some(file.span()), message));
+        }
+        (Some(variable), None) => (variable.span(), Source::Env(variable.get_ref())),
+        (None, Some(file)) => (file.span(), Source::File(loaded.resolve(file.get_ref())?)),
+    };
+    secret(loaded, &format!("provider `{name}` takes its key"), place, source).map(Some)
+}
+
+/// Returns the value of a header.
+fn header_text(loaded: &Loaded, settings: &Provider, header: &str, text: &HeaderText) -> Result<Secret> {
+    let source = match text {
+        HeaderText::Text(text) => return Ok(Secret::new(text)),
+        HeaderText::Env(variable) => Source::Env(&variable.env),
+        HeaderText::File(file) => Source::File(loaded.resolve(&file.file)?),
+    };
+    let taker = format!("provider `{}` takes the header `{header}`", settings.name.get_ref());
+    secret(loaded, &taker, settings.name.span(), source)
+}
+
+/// The place that a secret is read from.
+enum Source<'s> {
+    Env(&'s str),
+    File(PathBuf),
+}
+
+/// Reads a secret. `taker` begins the message of an error.
+fn secret(loaded: &Loaded, taker: &str, place: Range<usize>, source: Source<'_>) -> Result<Secret> {
+    let (from, text) = match source {
+        Source::Env(variable) => {
+            let text = std::env::var(variable).map_err(|error| error.to_string());
+            (format!("the environment variable {variable}"), text)
+        }
+        Source::File(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+            (format!("the file {}", path.display()), text)
+        }
+    };
+    let refused = |why: &str| loaded.problem(Some(place.clone()), format!("{taker} from {from}: {why}"));
+    match text {
+        Ok(text) if text.trim().is_empty() => Err(refused("it is empty")),
+        Ok(text) => Ok(Secret::new(text)),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// Reads a file of certificates or of a key.
+fn file(
+    loaded: &Loaded,
+    settings: &Provider,
+    member: &str,
+    file: &Option<Spanned<PathBuf>>,
+) -> Result<Option<Vec<u8>>> {
+    let Some(file) = file else { return Ok(None) };
+    let path = loaded.resolve(file.get_ref())?;
+    let read = std::fs::read(&path).map_err(|error| -> CliError {
+        let name = settings.name.get_ref();
+        let message = format!("`{member}` of provider `{name}`: the file {}: {error}", path.display());
+        loaded.problem(Some(file.span()), message)
+    });
+    read.map(Some)
+}
