@@ -148,10 +148,10 @@ const OK: &str =
     r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"fine"}}],"new":1.50}"#;
 
 #[tokio::test]
-async fn f1_a_provider_that_cannot_be_reached_or_breaks_off_is_tried_again() {
+async fn f1_an_unreachable_provider_is_passed_over_and_with_sent_a_broken_answer_is_asked_for_again() {
     let up =
         ScriptedServer::start([ScriptedResponse::raw("nonsense"), ScriptedResponse::json(200, OK)]).await;
-    let retry = RetryConfig::default().with_initial_backoff(Duration::from_millis(1));
+    let retry = RetryConfig::default().with_initial_backoff(Duration::from_millis(1)).with_sent(true);
     // Nobody listens on the first one any more.
     let gone = ScriptedServer::start([]).await;
     let unreachable = over(&gone);

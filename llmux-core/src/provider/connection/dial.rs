@@ -79,7 +79,7 @@ impl Dialer {
         Self::through(origin, Matcher::from_system().intercept(origin), tls, limit)
     }
 
-    fn through(
+    pub(super) fn through(
         origin: &Uri,
         proxy: Option<Intercept>,
         tls: &Tls,

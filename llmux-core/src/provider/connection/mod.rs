@@ -13,6 +13,8 @@ mod body;
 mod dial;
 mod exchange;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 pub(super) use self::{
