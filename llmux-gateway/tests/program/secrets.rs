@@ -116,7 +116,7 @@ async fn no_secret_is_logged_at_any_level_nor_answered_measured_shown_or_passed_
     }
     server.signal("-TERM").await;
     let (_, log) = server.end().await;
-    for target in ["llmux", "hyper", "h2", "reqwest"] {
+    for target in ["llmux", "hyper", "hyper_util::client", "h2"] {
         let said = |line: &str| {
             let event: Value = serde_json::from_str(line).unwrap_or_default();
             event["target"].as_str().is_some_and(|it| it.starts_with(target))
