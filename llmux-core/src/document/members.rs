@@ -22,17 +22,21 @@ pub(super) struct Members {
     /// A removed member leaves a hole, until there are more holes than members.
     slots: Vec<Option<Member>>,
     count: usize,
-    /// The slot of each key, by the hash of its content; `None` if two keys have the same hash.
-    index: OnceCell<Option<HashMap<u64, u32>>>,
+    /// Boxed, so that an object of a few members is small.
+    index: OnceCell<Box<Index>>,
 }
+
+/// The slot of each key, by the hash of its content; `None` if two keys have the same hash.
+type Index = Option<HashMap<u64, u32>>;
 
 /// The hasher of all indices has random keys, so that a client cannot choose keys of one hash.
 static HASHER: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::RandomState::new);
 
 impl Members {
-    pub(super) fn new(members: Vec<Member>) -> Self {
-        let count = members.len();
-        Self { slots: members.into_iter().map(Some).collect(), count, index: OnceCell::new() }
+    /// Takes the members as they were read. `hidden` are the positions of those that a later one hides; they are dropped.
+    pub(super) fn new(mut slots: Vec<Option<Member>>, hidden: &[usize]) -> Self {
+        hidden.iter().for_each(|&at| slots[at] = None);
+        Self { count: slots.len() - hidden.len(), slots, index: OnceCell::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -74,7 +78,7 @@ impl Members {
         let slot = self.slot(key, raw)?;
         let member = self.slots[slot].take();
         self.count -= 1;
-        if let Some(Some(index)) = self.index.get_mut() {
+        if let Some(Some(index)) = self.index.get_mut().map(Box::as_mut) {
             index.remove(&hash(key.as_bytes()));
         }
         if self.slots.len() > FEW + 2 * self.count {
@@ -87,7 +91,7 @@ impl Members {
     fn slot(&self, key: &str, raw: &[u8]) -> Option<usize> {
         let is = |slot: &Option<Member>| slot.as_ref().is_some_and(|member| member.key.is(key, raw));
         if self.slots.len() > FEW
-            && let Some(index) = self.index.get_or_init(|| self.index(raw))
+            && let Some(index) = &**self.index.get_or_init(|| Box::new(self.index(raw)))
         {
             let slot = *index.get(&hash(key.as_bytes()))? as usize;
             // Another key may have the hash of one that is not there.
@@ -96,7 +100,7 @@ impl Members {
         self.slots.iter().position(is)
     }
 
-    fn index(&self, raw: &[u8]) -> Option<HashMap<u64, u32>> {
+    fn index(&self, raw: &[u8]) -> Index {
         let mut index = HashMap::with_capacity(self.slots.len());
         for (slot, member) in self.slots.iter().enumerate() {
             if let Some(member) = member

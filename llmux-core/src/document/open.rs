@@ -36,11 +36,12 @@ fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
         let (Quoted { start, end, escaped }, from) = scan::member(raw, at)?;
         let (value, end_of_value) = member_value(raw, from)?;
         let key = Key::Raw { start: position(start), end: position(end), escaped };
-        members.push(Member { key, value });
+        members.push(Some(Member { key, value }));
         (more, at) = scan::next_part(raw, end_of_value, b'}')?;
     }
-    let changed = drop_hidden(&mut members, raw);
-    Ok((Opened { parts: Parts::Members(Members::new(members)), changed }, at))
+    let hidden = hidden(&members, raw);
+    let changed = !hidden.is_empty();
+    Ok((Opened { parts: Parts::Members(Members::new(members, &hidden)), changed }, at))
 }
 
 /// Minimum length of a text whose arrays of containers are opened together with their object, in bytes.
@@ -78,25 +79,17 @@ fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), ScanE
     Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
 }
 
-/// Removes the members that a later one hides. Returns true if there were any.
-fn drop_hidden(members: &mut Vec<Member>, raw: &[u8]) -> bool {
-    let key = |at: usize| match members[at].key {
-        Key::Raw { start, end, escaped } => Quoted { start: start as usize, end: end as usize, escaped },
-        Key::Own { .. } => unreachable!("a key that has just been opened is a range"),
+/// The positions of the members that a later one hides, in no particular order.
+fn hidden(members: &[Option<Member>], raw: &[u8]) -> Vec<usize> {
+    let key = |at: usize| match members[at] {
+        Some(Member { key: Key::Raw { start, end, escaped }, .. }) => {
+            Quoted { start: start as usize, end: end as usize, escaped }
+        }
+        _ => unreachable!("a member that has just been read has a key that is a range"),
     };
     let mut hidden = Vec::new();
     duplicates::hidden(raw, members.len(), key, |at| hidden.push(at));
-    if hidden.is_empty() {
-        return false;
-    }
-    hidden.sort_unstable();
-    let mut at = 0..;
-    let mut hidden = hidden.into_iter().peekable();
-    members.retain(|_| {
-        let this = at.next();
-        hidden.next_if(|&next| Some(next) == this).is_none()
-    });
-    true
+    hidden
 }
 
 /// A position in a text. Parsing refuses text of 4 GiB.
