@@ -16,7 +16,8 @@ use llmux_abi::{
 };
 
 use crate::pipeline::{
-    context::{Refused, RequestContext, StoredValue},
+    collected::{Refused, StoredValue},
+    context::RequestContext,
     hook::CallContext,
     kind::HookKind,
 };

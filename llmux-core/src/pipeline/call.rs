@@ -1,15 +1,10 @@
 //! Calls one hook of one instance: with a timeout, timed, and rolled back if it fails.
 //!
 //! A hook that is ready at once costs one reading of the clock (the end of one call is the start of the next) and no
-//! timer. A hook that waits gets a timer at its first wait.
+//! timer, and no future of the host's. A hook that waits gets both, and is polled a second time at once: its first poll
+//! had a waker that does nothing.
 
-use std::{
-    future::{Future, poll_fn},
-    mem,
-    pin::pin,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -17,7 +12,7 @@ use tokio::time::sleep;
 use super::{
     clock::{Clock, Limit},
     context::RequestContext,
-    hook::{CallContext, Decision, FirstPoll, HookCall, HookInput, HookReply},
+    hook::{CallContext, Decision, FirstPoll, HookCall, HookReply, Subject},
     kind::{Failure, FailureKind, HookKind},
     snapshot::Entry,
     states::States,
@@ -52,53 +47,48 @@ impl Calls {
 
     /// Restarts the clock, after time that belongs to no call.
     pub(crate) fn restart(&mut self) {
-        self.clock = Clock::start();
+        self.clock.restart();
     }
 
     /// Calls the hook of the instance at this place of the snapshot. `Ok` is a decision other than `Fail`. After an
     /// `Err`, the edits of the hook are undone, and the failure is logged and counted.
-    pub(crate) async fn call(
+    pub(crate) async fn call<S: Subject>(
         &mut self,
+        kind: HookKind,
         (at, entry): (usize, &Entry),
         context: &mut RequestContext,
         states: &mut States,
-        mut input: HookInput<'_>,
+        subject: &mut S,
     ) -> Result<Decision, Failure> {
         let Self { reply, clock, timeout, cancel } = self;
-        let kind = input.kind();
-        let watch = Watch {
-            entry,
-            kind,
-            cancel: cancel.as_ref(),
-            limit: Limit { started: *clock, timeout: *timeout },
-        };
+        let limit = Limit { started: *clock, timeout: *timeout };
+        let watch = Watch { entry, kind, cancel: cancel.as_ref(), limit };
         reply.reset();
         let (state, memory) = states.lend(at);
-        let mut lent = CallContext { request: &mut *context, state, limit: watch.limit, kind };
-        let call = HookCall { context: &mut lent, input: input.reborrow(), reply: &mut *reply, memory };
-        let (decision, took) = match watch.start(call, clock).await {
-            Started::Ended(decision, took) => (decision, took),
-            Started::Waits(future, busy) => Box::pin(watch.wait(future, busy, clock)).await,
+        let mut lent = CallContext { request: &mut *context, state, limit, kind };
+        let call = HookCall { context: &mut lent, input: subject.lend(kind), reply: &mut *reply, memory };
+        let (decision, nanos) = match watch.start(call, clock) {
+            Started::Ended(decision, nanos) => (decision, nanos),
+            Started::Waits(future) => Box::pin(watch.wait(future, clock)).await,
         };
-        let is_changed = input.is_changed();
+        let (is_changed, traffic) = (subject.is_changed(), subject.take_traffic());
+        // The usual case: the hook looked, and changed nothing.
         let result = match decision {
-            // The usual case: the hook looked, and changed nothing.
             Ok(Decision::Continue) if reply.failure.is_none() && !is_changed => Ok(Decision::Continue),
-            decision => judge(decision, kind, reply, &input, *timeout),
+            decision => judge(decision, kind, reply, subject, *timeout),
         };
-        let mut traffic = input.take_traffic();
-        traffic += Traffic { read: 0, written: reply.written };
-        entry.stats.record(kind, took, result.as_ref().err().map(|failure| failure.kind), traffic);
+        let traffic = Traffic { read: traffic.read, written: traffic.written + reply.written };
+        entry.stats.record(kind, nanos, result.as_ref().err().map(|failure| failure.kind), traffic);
         match &result {
             Ok(_) => {
                 context.collected.commit();
                 if is_changed {
-                    input.commit();
+                    subject.commit();
                 }
             }
             Err(failure) => {
                 context.collected.roll_back();
-                input.roll_back();
+                subject.roll_back();
                 log(entry, kind, context, failure);
             }
         }
@@ -107,11 +97,12 @@ impl Calls {
 }
 
 /// Returns what a call comes to: its decision if the host can follow it, or its failure.
+#[cold]
 fn judge(
     decision: Result<Decision, FailureKind>,
     kind: HookKind,
     reply: &mut HookReply,
-    input: &HookInput<'_>,
+    subject: &impl Subject,
     timeout: Duration,
 ) -> Result<Decision, Failure> {
     match decision {
@@ -121,7 +112,8 @@ fn judge(
         Ok(decision) => match reply.failure.take() {
             Some(failure) => Err(failure),
             None => {
-                let checked = input.check().and_then(|()| reply.check(kind, decision));
+                let checked = if subject.is_changed() { subject.check() } else { Ok(()) };
+                let checked = checked.and_then(|()| reply.check(kind, decision));
                 checked.map(|()| decision).map_err(Failure::error)
             }
         },
@@ -136,6 +128,7 @@ fn message(kind: FailureKind, timeout: Duration) -> String {
     }
 }
 
+#[cold]
 fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failure) {
     if failure.kind == FailureKind::Cancelled {
         return;
@@ -158,28 +151,25 @@ struct Watch<'f> {
     cancel: Option<&'f Cancel>,
 }
 
-/// A call after its first poll: its end and its duration, or the rest of the hook and the duration so far.
+/// A call after its first poll: its end and its duration in nanoseconds, or the rest of the hook.
 enum Started<'f> {
-    Ended(Result<Decision, FailureKind>, Duration),
-    Waits(BoxFuture<'f, Decision>, Duration),
+    Ended(Result<Decision, FailureKind>, u64),
+    Waits(BoxFuture<'f, Decision>),
 }
 
 impl<'f> Watch<'f> {
-    /// Calls the hook and polls it once. The future that is returned is ready at once.
-    fn start(&self, call: HookCall<'f>, clock: &mut Clock) -> impl Future<Output = Started<'f>> {
-        let mut call = Some(call);
-        poll_fn(move |cx| {
-            let call = call.take().filter(|_| !self.is_over());
-            let Some(call) = call else {
-                return Poll::Ready(Started::Ended(Err(FailureKind::Cancelled), Duration::ZERO));
-            };
-            let polled = self.entry.instance().call(call, cx);
-            let busy = self.lap(clock);
-            Poll::Ready(match polled {
-                FirstPoll::Ready(decision) => Started::Ended(Ok(decision), busy),
-                FirstPoll::Pending(future) => Started::Waits(future, busy),
-            })
-        })
+    /// Calls the hook and polls it once.
+    #[inline]
+    fn start(&self, call: HookCall<'f>, clock: &mut Clock) -> Started<'f> {
+        if self.is_over() {
+            return Started::Ended(Err(FailureKind::Cancelled), 0);
+        }
+        let polled = self.entry.instance().call(call);
+        let nanos = self.lap(clock);
+        match polled {
+            FirstPoll::Ready(decision) => Started::Ended(Ok(decision), nanos),
+            FirstPoll::Pending(future) => Started::Waits(future),
+        }
     }
 
     /// Polls the rest of a hook until it ends, its time is over, or the request must end. In the last two cases the hook is
@@ -187,29 +177,25 @@ impl<'f> Watch<'f> {
     async fn wait(
         &self,
         mut future: BoxFuture<'f, Decision>,
-        busy: Duration,
         clock: &mut Clock,
-    ) -> (Result<Decision, FailureKind>, Duration) {
-        let mut timer = pin!(sleep(self.limit.timeout.saturating_sub(busy)));
-        let mut is_polled = true;
+    ) -> (Result<Decision, FailureKind>, u64) {
+        let spent = self.limit.started.elapsed();
+        let mut timer = pin!(sleep(self.limit.timeout.saturating_sub(spent)));
         let decision = poll_fn(|cx| {
-            // The first poll was that of `start`.
-            if !mem::take(&mut is_polled) {
-                if self.is_over() {
-                    return Poll::Ready(Err(FailureKind::Cancelled));
-                }
-                *clock = Clock::start();
-                let polled = future.as_mut().poll(cx);
-                self.lap(clock);
-                if let Poll::Ready(decision) = polled {
-                    return Poll::Ready(Ok(decision));
-                }
+            if self.is_over() {
+                return Poll::Ready(Err(FailureKind::Cancelled));
+            }
+            clock.restart();
+            let polled = future.as_mut().poll(cx);
+            self.lap(clock);
+            if let Poll::Ready(decision) = polled {
+                return Poll::Ready(Ok(decision));
             }
             timer.as_mut().poll(cx).map(|()| Err(FailureKind::Timeout))
         })
         .await;
         drop(future);
-        (decision, self.limit.started.elapsed())
+        (decision, self.limit.started.elapsed().as_nanos() as u64)
     }
 
     /// Returns true if the request must end.
@@ -217,21 +203,22 @@ impl<'f> Watch<'f> {
         self.cancel.is_some_and(Cancel::is_raised)
     }
 
-    /// Returns the duration of a poll. A long one is logged.
-    fn lap(&self, clock: &mut Clock) -> Duration {
-        let busy = clock.lap();
-        if busy > LONG_POLL {
-            self.warn_of_long_poll(busy);
+    /// Returns the nanoseconds of a poll. A long one is logged.
+    #[inline]
+    fn lap(&self, clock: &mut Clock) -> u64 {
+        let nanos = clock.lap();
+        if nanos > LONG_POLL.as_nanos() as u64 {
+            self.warn_of_long_poll(nanos);
         }
-        busy
+        nanos
     }
 
     #[cold]
-    fn warn_of_long_poll(&self, busy: Duration) {
+    fn warn_of_long_poll(&self, nanos: u64) {
         tracing::warn!(
             instance = &*self.entry.name,
             hook = self.kind.as_str(),
-            milliseconds = busy.as_millis() as u64,
+            milliseconds = nanos / 1_000_000,
             "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
         );
     }

@@ -2,7 +2,7 @@
 
 use super::{
     call::Calls,
-    hook::{Answer, ChunkStream, Decision, HookInput},
+    hook::{Answer, ChunkStream, Decision},
     in_flight::InFlight,
     kind::{FailureKind, HookKind},
     outcome::Outcome,
@@ -36,11 +36,8 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
     for (at, entry) in snapshot.with(kind, snapshot.entries.len()) {
         request.ran = at + 1;
         let edits = request.body.edits();
-        let input = match kind {
-            HookKind::PreStream => HookInput::PreStream(&mut request.body),
-            _ => HookInput::Pre(&mut request.body),
-        };
-        match calls.call((at, entry), &mut request.context, &mut request.states, input).await {
+        let InFlight { context, states, body, .. } = &mut *request;
+        match calls.call(kind, (at, entry), context, states, body).await {
             Ok(Decision::ShortCircuit) => {
                 for (key, value) in std::mem::take(&mut calls.reply.metadata) {
                     if request.context.collected.set_value(key.clone(), value).is_err() {
@@ -97,9 +94,8 @@ pub(crate) async fn post(
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
     for (at, entry) in entries {
-        let input = HookInput::Post(&mut outcome);
-        let called = calls.call((at, entry), &mut request.context, &mut request.states, input).await;
-        match called {
+        let InFlight { context, states, .. } = &mut *request;
+        match calls.call(HookKind::Post, (at, entry), context, states, &mut outcome).await {
             Ok(_) if outcome.take_replaced() => {
                 request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
             }

@@ -10,25 +10,35 @@ static COUNTER: LazyLock<quanta::Clock> = LazyLock::new(quanta::Clock::new);
 
 /// A clock, as last read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(u64);
+pub(crate) struct Clock {
+    counter: &'static quanta::Clock,
+    read: u64,
+}
 
 impl Clock {
     /// Reads the time.
     #[inline]
     pub(crate) fn start() -> Self {
-        Self(COUNTER.raw())
+        let counter = &*COUNTER;
+        Self { counter, read: counter.raw() }
     }
 
-    /// Reads the time again and returns the time since the last reading.
+    /// Reads the time again.
     #[inline]
-    pub(crate) fn lap(&mut self) -> Duration {
-        let now = COUNTER.raw();
-        Duration::from_nanos(COUNTER.delta_as_nanos(std::mem::replace(&mut self.0, now), now))
+    pub(crate) fn restart(&mut self) {
+        self.read = self.counter.raw();
+    }
+
+    /// Reads the time again and returns the nanoseconds since the last reading.
+    #[inline]
+    pub(crate) fn lap(&mut self) -> u64 {
+        let now = self.counter.raw();
+        self.counter.delta_as_nanos(std::mem::replace(&mut self.read, now), now)
     }
 
     /// Returns the time since the last reading, and leaves the clock as it is.
     pub(crate) fn elapsed(&self) -> Duration {
-        { *self }.lap()
+        Duration::from_nanos({ *self }.lap())
     }
 }
 

@@ -5,7 +5,6 @@ use std::{mem, sync::Arc};
 use super::{
     call::Calls,
     contain::{caught, settled},
-    hook::HookInput,
     in_flight::InFlight,
     kind::HookKind,
     report::{Later, Report},
@@ -51,9 +50,9 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
                 shared.completions.drop_calls(1);
                 continue;
             };
-            let input = HookInput::Complete(&mut report);
+            let InFlight { context, states, .. } = &mut request;
             // A failure is logged and counted by the call; the request cannot fail any more.
-            let _ = calls.call((at, entry), &mut request.context, &mut request.states, input).await;
+            let _ = calls.call(HookKind::Complete, (at, entry), context, states, &mut report).await;
         }
         // The states are released before the place is free.
         drop(request);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::context::StoredValue;
+use super::collected::StoredValue;
 
 /// The part of a reply beside its body.
 #[derive(Clone, Debug, Default)]

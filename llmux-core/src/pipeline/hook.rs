@@ -6,14 +6,19 @@
 //! `failed` stands in the place of an instance that is not there. Deliberately absent: how an instance is reached, and
 //! the codes of the contract.
 
-use std::{any::Any, sync::Arc, sync::atomic::AtomicPtr, task, time::Duration};
+use std::{
+    any::Any,
+    sync::{Arc, atomic::AtomicPtr},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 
 use super::{
     body::{Body, Chunk},
     clock::Limit,
-    context::{RequestContext, StoredValue},
+    collected::StoredValue,
+    context::RequestContext,
     kind::{Failure, HookKind, HookSet},
     memory::HookMemory,
     outcome::Outcome,
@@ -24,9 +29,9 @@ use crate::{document::Document, error::Error, provider::Event};
 
 /// An instance, as the chains see it.
 pub(crate) trait Hooks: Send + Sync {
-    /// Calls a hook and polls it once. What the call lends stays borrowed until the reply is ready or its future is
-    /// dropped.
-    fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f>;
+    /// Calls a hook and polls it once, with a waker that does nothing: if the hook is not ready, its future is polled again at
+    /// once. What the call lends stays borrowed until the reply is ready or its future is dropped.
+    fn call<'f>(&'f self, call: HookCall<'f>) -> FirstPoll<'f>;
 
     /// Returns the hooks that the instance has. The others do nothing and are not called.
     fn hooks(&self) -> HookSet;
@@ -98,84 +103,123 @@ pub(crate) enum HookInput<'f> {
     Complete(&'f mut Report),
 }
 
-impl<'f> HookInput<'f> {
-    pub(crate) fn kind(&self) -> HookKind {
-        match self {
-            HookInput::Pre(_) => HookKind::Pre,
-            HookInput::PreStream(_) => HookKind::PreStream,
-            HookInput::Post(_) => HookKind::Post,
-            HookInput::Chunk(_) => HookKind::Chunk,
-            HookInput::PostStream(_) => HookKind::PostStream,
-            HookInput::Complete(_) => HookKind::Complete,
-        }
-    }
+/// The subject of a hook, as the chains see it: it knows the edits of the current call.
+pub(crate) trait Subject {
+    /// Lends the subject to a hook of this kind.
+    fn lend(&mut self, kind: HookKind) -> HookInput<'_>;
 
-    /// Lends the input for a shorter time.
-    pub(crate) fn reborrow(&mut self) -> HookInput<'_> {
-        match self {
-            HookInput::Pre(body) => HookInput::Pre(body),
-            HookInput::PreStream(body) => HookInput::PreStream(body),
-            HookInput::Post(outcome) => HookInput::Post(outcome),
-            HookInput::Chunk(chunk) => HookInput::Chunk(chunk),
-            HookInput::PostStream(report) => HookInput::PostStream(report),
-            HookInput::Complete(report) => HookInput::Complete(report),
-        }
-    }
+    /// Returns the bytes that the call read and wrote, and starts counting again.
+    fn take_traffic(&mut self) -> Traffic;
 
     /// Returns true if the call has edited or replaced something.
-    pub(crate) fn is_changed(&self) -> bool {
-        match self {
-            HookInput::Pre(body) | HookInput::PreStream(body) => body.is_changed(),
-            HookInput::Post(outcome) => outcome.is_changed(),
-            HookInput::Chunk(chunk) => chunk.body.is_changed(),
-            HookInput::PostStream(_) | HookInput::Complete(_) => false,
-        }
+    fn is_changed(&self) -> bool {
+        false
     }
 
-    /// Checks that the request can go on with what the call left.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        match self {
-            _ if !self.is_changed() => Ok(()),
-            HookInput::Pre(body) | HookInput::PreStream(body) => {
-                match body.document().is_some_and(|document| document.get_str("/model").is_some()) {
-                    true => Ok(()),
-                    false => Err("left a request without a model".to_owned()),
-                }
-            }
-            HookInput::Post(outcome) => outcome.check(),
-            _ => Ok(()),
-        }
+    /// Checks that the request can go on with the edits of the call.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
     }
 
     /// Keeps what the call edited.
-    pub(crate) fn commit(&mut self) {
-        match self {
-            HookInput::Pre(body) | HookInput::PreStream(body) => body.commit(),
-            HookInput::Post(outcome) => outcome.commit(),
-            HookInput::Chunk(chunk) => chunk.body.commit(),
-            HookInput::PostStream(_) | HookInput::Complete(_) => {}
-        }
-    }
+    fn commit(&mut self) {}
 
     /// Undoes what the call edited.
-    pub(crate) fn roll_back(&mut self) {
-        match self {
-            HookInput::Pre(body) | HookInput::PreStream(body) => body.roll_back(),
-            HookInput::Post(outcome) => outcome.roll_back(),
-            HookInput::Chunk(chunk) => chunk.body.roll_back(),
-            HookInput::PostStream(_) | HookInput::Complete(_) => {}
+    fn roll_back(&mut self) {}
+}
+
+/// A request.
+impl Subject for Body {
+    fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
+        match kind {
+            HookKind::PreStream => HookInput::PreStream(self),
+            _ => HookInput::Pre(self),
         }
     }
 
-    /// Returns the bytes that the call read and wrote, and starts counting again.
-    #[inline]
-    pub(crate) fn take_traffic(&mut self) -> Traffic {
-        match self {
-            HookInput::Pre(body) | HookInput::PreStream(body) => body.take_traffic(),
-            HookInput::Post(outcome) => outcome.take_traffic(),
-            HookInput::Chunk(chunk) => chunk.body.take_traffic(),
-            HookInput::PostStream(report) | HookInput::Complete(report) => report.take_traffic(),
+    fn take_traffic(&mut self) -> Traffic {
+        self.take_traffic()
+    }
+
+    fn is_changed(&self) -> bool {
+        self.is_changed()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.document().is_some_and(|document| document.get_str("/model").is_some()) {
+            true => Ok(()),
+            false => Err("left a request without a model".to_owned()),
         }
+    }
+
+    fn commit(&mut self) {
+        self.commit();
+    }
+
+    fn roll_back(&mut self) {
+        self.roll_back();
+    }
+}
+
+impl Subject for Outcome {
+    fn lend(&mut self, _: HookKind) -> HookInput<'_> {
+        HookInput::Post(self)
+    }
+
+    fn take_traffic(&mut self) -> Traffic {
+        self.take_traffic()
+    }
+
+    fn is_changed(&self) -> bool {
+        self.is_changed()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check()
+    }
+
+    fn commit(&mut self) {
+        self.commit();
+    }
+
+    fn roll_back(&mut self) {
+        self.roll_back();
+    }
+}
+
+impl Subject for Chunk {
+    fn lend(&mut self, _: HookKind) -> HookInput<'_> {
+        HookInput::Chunk(self)
+    }
+
+    fn take_traffic(&mut self) -> Traffic {
+        self.body.take_traffic()
+    }
+
+    fn is_changed(&self) -> bool {
+        self.body.is_changed()
+    }
+
+    fn commit(&mut self) {
+        self.body.commit();
+    }
+
+    fn roll_back(&mut self) {
+        self.body.roll_back();
+    }
+}
+
+/// A report can only be read.
+impl Subject for Report {
+    fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
+        match kind {
+            HookKind::PostStream => HookInput::PostStream(self),
+            _ => HookInput::Complete(self),
+        }
+    }
+
+    fn take_traffic(&mut self) -> Traffic {
+        self.take_traffic()
     }
 }
 
@@ -199,6 +243,7 @@ const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 impl HookReply {
     /// Empties the reply for the next call.
+    #[inline]
     pub(crate) fn reset(&mut self) {
         if self.size != 0 || self.failure.is_some() {
             *self = Self::default();

@@ -6,8 +6,9 @@ use llmux_abi::Usage;
 
 use super::{
     body::Body,
+    collected::Collected,
     config::PipelineConfig,
-    context::{Collected, RequestContext},
+    context::RequestContext,
     head::Head,
     report::{AnsweredBy, AttemptReport, Later},
     states::States,

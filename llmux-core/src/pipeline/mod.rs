@@ -17,6 +17,7 @@ mod call;
 mod chain;
 mod chunks;
 mod clock;
+pub(crate) mod collected;
 mod completion;
 mod config;
 mod contain;
@@ -42,10 +43,7 @@ mod waiting;
 pub use llmux_abi::Value;
 
 pub use self::{
-    body::Chunk,
-    config::PipelineConfig,
-    context::{Identity, is_reserved_header},
-    kind::HookKind,
+    body::Chunk, collected::is_reserved_header, config::PipelineConfig, context::Identity, kind::HookKind,
 };
 pub(crate) use self::{
     clock::Clock,

@@ -85,15 +85,9 @@ fn bound(bucket: usize) -> Duration {
 }
 
 impl Stats {
-    pub(crate) fn record(
-        &self,
-        hook: HookKind,
-        duration: Duration,
-        failure: Option<FailureKind>,
-        traffic: Traffic,
-    ) {
+    #[inline]
+    pub(crate) fn record(&self, hook: HookKind, nanos: u64, failure: Option<FailureKind>, traffic: Traffic) {
         let hook = &self.hooks[hook as usize];
-        let nanos = duration.as_nanos() as u64;
         hook.durations[bucket(nanos)].fetch_add(1, Relaxed);
         hook.nanos.fetch_add(nanos, Relaxed);
         // Most calls of most plugins read and write nothing.
@@ -157,17 +151,12 @@ mod tests {
         let even = Stats::default();
         // In an order of its own: 7919 is prime to 10 000.
         for at in 0..10_000_u64 {
-            even.record(
-                HookKind::Pre,
-                Duration::from_micros(1 + at * 7919 % 10_000),
-                None,
-                Traffic::default(),
-            );
+            even.record(HookKind::Pre, 1000 * (1 + at * 7919 % 10_000), None, Traffic::default());
         }
         let rare = Stats::default();
         for at in 0..1000_u64 {
-            let micros = if at % 50 == 0 { 5000 } else { 10 };
-            rare.record(HookKind::Pre, Duration::from_micros(micros), None, Traffic::default());
+            let nanos = if at % 50 == 0 { 5_000_000 } else { 10_000 };
+            rare.record(HookKind::Pre, nanos, None, Traffic::default());
         }
         let (even, rare) = (even.counts(HookKind::Pre), rare.counts(HookKind::Pre));
         for (found, exact) in [(even.p50, 5000), (even.p99, 9900), (rare.p50, 10), (rare.p99, 5000)] {
@@ -181,10 +170,10 @@ mod tests {
     fn percentiles_come_from_the_buckets() {
         let stats = Stats::default();
         for _ in 0..99 {
-            stats.record(HookKind::Pre, Duration::from_micros(1), None, Traffic { read: 2, written: 0 });
+            stats.record(HookKind::Pre, 1000, None, Traffic { read: 2, written: 0 });
         }
         let timeout = Some(FailureKind::Timeout);
-        stats.record(HookKind::Pre, Duration::from_millis(10), timeout, Traffic { read: 1, written: 5 });
+        stats.record(HookKind::Pre, 10_000_000, timeout, Traffic { read: 1, written: 5 });
         let counts = stats.counts(HookKind::Pre);
         assert_eq!((counts.calls, counts.timeouts, counts.errors), (100, 1, 0));
         assert_eq!((counts.bytes_read, counts.bytes_written), (199, 5));

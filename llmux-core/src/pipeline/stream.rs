@@ -15,7 +15,7 @@ use super::{
     chunks::{Chunks, too_slow},
     contain::{caught, settled},
     head::Head,
-    hook::{Answer, Decision, HookInput},
+    hook::{Answer, Decision},
     in_flight::InFlight,
     kind::{FailureKind, HookKind},
     report::{AnsweredBy, Ending, Later, Report},
@@ -224,7 +224,7 @@ impl<'r> Streaming<'r> {
     /// Calls one chunk hook.
     async fn hook(&mut self, chunk: &mut Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
         let InFlight { context, states, .. } = &mut *self.request;
-        let called = self.calls.call((at, entry), context, states, HookInput::Chunk(chunk)).await;
+        let called = self.calls.call(HookKind::Chunk, (at, entry), context, states, chunk).await;
         let reply = &mut self.calls.reply;
         match called {
             Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new())),
@@ -282,9 +282,8 @@ impl<'r> Streaming<'r> {
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
         for (at, entry) in snapshot.with(HookKind::PostStream, self.request.ran).rev() {
-            let input = HookInput::PostStream(&mut report);
             let InFlight { context, states, .. } = &mut *self.request;
-            let called = calls.call((at, entry), context, states, input).await;
+            let called = calls.call(HookKind::PostStream, (at, entry), context, states, &mut report).await;
             let result = match called {
                 Ok(_) if report.ending == Ending::Completed => {
                     let mut result = Ok(());
