@@ -22,6 +22,7 @@ use std::{
 use super::handle::{HostHandle, log::scope};
 
 /// Runs code of the plugin. A panic becomes its message; a payload that panics when dropped is leaked.
+#[inline]
 pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         let message = panic_message(&*payload);
@@ -59,6 +60,7 @@ pub(crate) struct Contained<F, H: Borrow<HostHandle>> {
 }
 
 impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
+    #[inline]
     pub(crate) fn new(future: F, host: H) -> Self {
         Self { future: Some(future), host }
     }
@@ -77,6 +79,7 @@ impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
     }
 
     /// Polls the future as [`poll`](Self::poll) does, but the guard and the scope are the caller's.
+    #[inline]
     pub(crate) fn poll_bare<R>(
         self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
@@ -85,6 +88,7 @@ impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
         poll_once(self.parts().0, cx, finish)
     }
 
+    #[inline]
     fn parts(self: Pin<&mut Self>) -> (Pin<&mut Option<F>>, &H) {
         // SAFETY: `future` is never moved out: it is polled, and dropped, in place.
         let this = unsafe { self.get_unchecked_mut() };
@@ -94,6 +98,7 @@ impl<F: Future, H: Borrow<HostHandle>> Contained<F, H> {
 }
 
 /// Polls a future that is not done, passes its output on, and drops it once it is done.
+#[inline]
 fn poll_once<F: Future, R>(
     mut future: Pin<&mut Option<F>>,
     cx: &mut TaskContext<'_>,

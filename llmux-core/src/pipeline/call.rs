@@ -159,7 +159,7 @@ enum Started<'f> {
 
 impl<'f> Watch<'f> {
     /// Calls the hook and polls it once.
-    #[inline]
+    #[inline(always)] // once for each kind of hook
     fn start(&self, call: HookCall<'f>, clock: &mut Clock) -> Started<'f> {
         if self.is_over() {
             return Started::Ended(Err(FailureKind::Cancelled), 0);

@@ -34,6 +34,7 @@ thread_local! {
 static IMAGE: OnceLock<HostHandle> = OnceLock::new();
 
 /// Runs an instance's code. Until it returns, events on this thread belong to that instance.
+#[inline]
 pub(crate) fn scope<R>(host: &HostHandle, run: impl FnOnce() -> R) -> R {
     struct Restore<'c>(&'c Cell<Option<LogTarget>>, Option<LogTarget>);
     impl Drop for Restore<'_> {

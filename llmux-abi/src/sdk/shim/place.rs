@@ -23,6 +23,7 @@ pub(super) enum Placed<'a, F> {
 
 impl<'a, F: Future> Placed<'a, F> {
     /// Puts a future into its place.
+    #[inline]
     pub(super) fn new(memory: RawMemory<'a>, future: impl FnOnce() -> F) -> Self {
         let start = memory.start.cast::<F>();
         match NonNull::new(start).filter(|it| it.is_aligned() && size_of::<F>() <= memory.size) {
@@ -36,6 +37,7 @@ impl<'a, F: Future> Placed<'a, F> {
     }
 
     /// Returns the future where it lies.
+    #[inline]
     pub(super) fn pinned(&mut self) -> Pin<&mut F> {
         match self {
             // SAFETY: initialized in `new`, dropped with `self`, and never moved.

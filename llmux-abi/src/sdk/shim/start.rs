@@ -26,6 +26,7 @@ struct Guarded<'a, F: Future> {
 
 impl<F: Future> Guarded<'_, F> {
     /// Polls the hook without a guard: the caller has one.
+    #[inline]
     fn poll_bare(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<u32> {
         // SAFETY: `hook` is pinned with `self`, and nothing moves it.
         let this = unsafe { self.get_unchecked_mut() };
@@ -58,6 +59,7 @@ impl<F: Future> Future for Guarded<'_, F> {
 ///
 /// This is the whole body of a function of the contract: nothing unwinds out of it. One guard holds all of the plugin's code:
 /// a panic is reported with its message, also one of a hook that is no `async fn`.
+#[inline]
 pub(super) fn start<'a, F>(
     host: &'a HostHandle,
     answer: RawAnswer<'a>,
