@@ -50,7 +50,8 @@ impl Members {
     /// Returns the member with a key. `raw` is the object's raw text.
     pub(super) fn get(&self, key: &str, raw: &[u8]) -> Option<&Member> {
         if self.slots.len() <= FEW {
-            return self.iter().find(|member| member.key.is(key, raw));
+            let is = |member: &&Member| member.key.is(key, raw);
+            return self.slots.iter().find_map(|slot| slot.as_ref().filter(is));
         }
         self.slots[self.slot(key, raw)?].as_ref()
     }

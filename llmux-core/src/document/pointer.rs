@@ -29,19 +29,9 @@ impl<'a> Pointer<'a> {
     /// The first token, unescaped, and the rest of the pointer. `None` for an empty pointer, which names the current place.
     pub(super) fn split(self) -> Option<(Cow<'a, str>, Pointer<'a>)> {
         let tokens = self.rest.strip_prefix('/')?;
-        let (mut end, mut is_escaped) = (tokens.len(), false);
-        for (at, byte) in tokens.bytes().enumerate() {
-            match byte {
-                b'/' => {
-                    end = at;
-                    break;
-                }
-                b'~' => is_escaped = true,
-                _ => {}
-            }
-        }
+        let end = tokens.bytes().position(|byte| byte == b'/').unwrap_or(tokens.len());
         let (token, rest) = tokens.split_at(end);
-        let token = if is_escaped {
+        let token = if token.as_bytes().contains(&b'~') {
             // In this order, or `~01` would become a slash (RFC 6901, section 4).
             Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
         } else {
