@@ -1,9 +1,11 @@
 //! The copy of an answer, collected while the request runs and made an entry when it is over.
 
 use llmux_abi::convert::Assembler;
-use serde_json::Value;
 
-use crate::entry::{Entry, Event};
+use crate::{
+    complete,
+    entry::{Entry, Event},
+};
 
 /// The part of an answer that was copied so far.
 #[derive(Default)]
@@ -34,24 +36,29 @@ impl Gathered {
         true
     }
 
-    /// Returns the entry, if the answer is complete and not an error.
-    pub(crate) fn into_entry(self) -> Option<Entry> {
+    /// Returns the entry, if the answer may be stored. The rule reads the response in both cases: the one that arrived, or
+    /// the one that the stream forms.
+    pub(crate) fn into_entry(self, endpoint: &str) -> Option<Entry> {
         match self {
             Gathered::Nothing => None,
-            Gathered::Response(response) => Some(Entry::from_response(response)),
+            Gathered::Response(response) => {
+                let value = serde_json::from_str(&response).ok()?;
+                complete::is_complete(endpoint, &value).then(|| Entry::from_response(response))
+            }
             Gathered::Stream { events, .. } => {
                 let mut assembler = Assembler::new();
                 for event in &events {
-                    let chunk: Value = serde_json::from_str(&event.data).ok()?;
+                    let chunk = serde_json::from_str(&event.data).ok()?;
                     // Some providers send an error in the middle of a stream and then end the stream normally.
-                    if !chunk["error"].is_null() {
+                    if event.name == "error" || complete::has_error(&chunk) {
                         return None;
                     }
-                    assembler.push(&chunk);
+                    assembler.push_text(&event.data).ok()?;
                 }
                 // A stream without a finish reason was cut off.
-                let response = assembler.finish()?;
-                Some(Entry::from_stream(response.to_string(), events))
+                let response = assembler.finish_text()?;
+                let value = serde_json::from_str(&response).ok()?;
+                complete::is_complete(endpoint, &value).then(|| Entry::from_stream(response, events))
             }
         }
     }
@@ -59,6 +66,8 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn gathered(chunks: &[&str], most: usize) -> Option<Entry> {
@@ -68,7 +77,7 @@ mod tests {
                 break;
             }
         }
-        gathered.into_entry()
+        gathered.into_entry("chat/completions")
     }
 
     const FIRST: &str = r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}"#;
@@ -87,7 +96,37 @@ mod tests {
     fn cut_failed_and_large_streams_are_none() {
         assert_eq!(gathered(&[FIRST, MORE], 1_000), None);
         assert_eq!(gathered(&[FIRST, r#"{"error":{"message":"no"}}"#, LAST], 1_000), None);
+        assert_eq!(gathered(&[FIRST, r#"{"object":"error","message":"no"}"#, LAST], 1_000), None);
+        assert_eq!(
+            gathered(&[FIRST, r#"{"choices":[{"index":0,"delta":{},"error":{}}]}"#, LAST], 1_000),
+            None
+        );
+        assert_eq!(gathered(&[FIRST, "no JSON", LAST], 1_000), None);
         assert_eq!(gathered(&[FIRST, MORE, LAST], 120), None);
         assert_eq!(gathered(&[], 1_000), None);
+    }
+
+    #[test]
+    fn a_stream_follows_the_rule_of_responses() {
+        let last = |reason: &str| {
+            format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#)
+        };
+        for (reason, stored) in [("stop", true), ("length", true), ("", false), ("error", false)] {
+            assert_eq!(gathered(&[FIRST, &last(reason)], 1_000).is_some(), stored, "{reason}");
+        }
+        let second = r#"{"choices":[{"index":1,"delta":{"content":"h"},"finish_reason":null}]}"#;
+        assert_eq!(gathered(&[FIRST, second, LAST], 1_000), None, "a partial choice");
+        let mut gathered = Gathered::default();
+        gathered.push("error", r#"{"message":"no"}"#, 1_000);
+        gathered.push("", FIRST, 1_000);
+        gathered.push("", LAST, 1_000);
+        assert_eq!(gathered.into_entry("chat/completions"), None, "an event that is an error");
+    }
+
+    #[test]
+    fn numbers_of_a_stream_keep_their_digits() {
+        let usage = r#"{"choices":[],"usage":{"total_tokens":123456789012345678901234567890}}"#;
+        let entry = gathered(&[FIRST, LAST, usage], 1_000).expect("an entry");
+        assert!(entry.response().contains("123456789012345678901234567890"), "{}", entry.response());
     }
 }

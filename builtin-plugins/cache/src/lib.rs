@@ -14,10 +14,12 @@
 //! * `config`: the configuration of the operator. `control`: the header `cache-control` of a client.
 //! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body.
 //! * `entry`: a stored answer. `backend`: the storage; `memory` and `remote` are the two built-in ones.
+//! * `gather`: the copy of an answer. `complete`: the rule that decides whether it is stored.
 //! * `flight`: identical misses under way at the same time.
 
 mod backend;
 mod canonical;
+mod complete;
 mod config;
 mod control;
 mod entry;
@@ -169,16 +171,6 @@ impl Cache {
     }
 }
 
-/// Returns true if a response is a final answer, not an error or an unfinished response object. A response object
-/// with status 200 may state that it failed or that it is still in progress.
-fn is_answer(response: &Response<'_>) -> bool {
-    let is_settled = match response.get_str("/object") {
-        Some("response") => matches!(response.get_str("/status"), None | Some("completed" | "incomplete")),
-        _ => true,
-    };
-    is_settled && response.text("/error").is_none_or(|error| error == "null")
-}
-
 impl Plugin for Cache {
     type Config = Config;
 
@@ -214,7 +206,6 @@ impl Plugin for Cache {
         let seen = ctx.state::<RequestState>();
         if seen.key.is_some()
             && let Some(response) = outcome.response()
-            && is_answer(&response)
             && let Some(text) = response.text("")
         {
             // An answer that is too large to store is still copied if other requests wait for it.
@@ -243,7 +234,7 @@ impl Plugin for Cache {
         let RequestState { attempt: seen_at, key, gathered, lead } =
             std::mem::take(ctx.state::<RequestState>());
         let Some(key) = key.filter(|_| completion.completed() && seen_at == attempt) else { return };
-        let Some(entry) = gathered.into_entry().map(Arc::new) else { return };
+        let Some(entry) = gathered.into_entry(ctx.endpoint()).map(Arc::new) else { return };
         // The waiting requests get the answer before it is stored. The lead is held until the store has the answer,
         // so that a request in between finds it in one of the two places.
         if let Some(lead) = &lead {

@@ -100,7 +100,9 @@ fn response_object(number: usize, status: &str) -> Value {
         other => (other, Value::Null),
     };
     let id = format!("n-{number}");
-    json!({"id": id, "object": "response", "status": status, "error": error, "output": []})
+    let item = json!({"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": [
+        {"type": "output_text", "text": text("", number), "annotations": []}]});
+    json!({"id": id, "object": "response", "status": status, "error": error, "output": [item]})
 }
 
 fn text(model: &str, number: usize) -> String {

@@ -27,9 +27,10 @@ pub(super) enum Chunks {
 impl Chunks {
     /// Makes the chunks of a response.
     pub(super) fn of(response: &Document) -> Self {
-        let value = response.get("").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let events: Vec<Event> =
-            llmux_abi::convert::to_chunks(&value).iter().map(|chunk| named(chunk.to_string())).collect();
+        let text = response.get("").unwrap_or("null");
+        // A document is JSON already. A text that is nested too deeply becomes an empty stream.
+        let chunks = llmux_abi::convert::to_chunk_texts(text).unwrap_or_default();
+        let events: Vec<Event> = chunks.into_iter().map(named).collect();
         Chunks::Response(events.into_iter())
     }
 

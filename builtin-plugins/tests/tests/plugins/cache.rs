@@ -160,6 +160,8 @@ async fn a_response_object_is_stored_when_it_is_an_answer(kind: Kind) {
         ("queued", false),
         ("in_progress", false),
         ("cancelled", false),
+        ("incomplete", false),
+        ("failed", false),
         ("broken", false),
         ("completed", true),
     ] {
