@@ -7,7 +7,10 @@
 use std::{sync::Arc, time::Duration};
 
 use llmux_abi::{Counter, Host, Result};
-use llmux_redis_link::Link;
+use llmux_redis_link::{
+    Link,
+    health::{self, Report},
+};
 
 use crate::{config::Config, entry::Entry, key::Key};
 
@@ -25,12 +28,11 @@ impl Remote {
         if let Err(error) = &dropped {
             tracing::warn!(%error, "dropped stores are not counted");
         }
-        Self::with(config, dropped.ok())
+        Self::with(config, dropped.ok(), report(host))
     }
 
-    fn with(config: &Config, dropped: Option<Counter>) -> Result<Self> {
-        let url = config.url.as_deref().unwrap_or_default();
-        let link = Link::open(url, config.timeout).map_err(llmux_abi::Error::new)?;
+    fn with(config: &Config, dropped: Option<Counter>, report: Report) -> Result<Self> {
+        let link = Link::open(&config.redis(), report).map_err(llmux_abi::Error::new)?;
         Ok(Self { link, prefix: config.prefix.clone(), dropped })
     }
 
@@ -74,6 +76,17 @@ impl Remote {
 
     pub(crate) async fn close(&self) {
         self.link.close().await;
+    }
+}
+
+/// Returns the function that shows the health of the link as a gauge.
+fn report(host: &Host) -> Report {
+    match host.gauge(health::METRIC, health::HELP, &[]) {
+        Ok(gauge) => Box::new(move |is_degraded| gauge.set(&[], f64::from(u8::from(is_degraded)))),
+        Err(error) => {
+            tracing::warn!(%error, "the health of redis is not shown as a metric");
+            Box::new(drop)
+        }
     }
 }
 

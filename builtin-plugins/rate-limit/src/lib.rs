@@ -91,7 +91,7 @@ impl RateLimit {
         let local = Local::new(&limits, config.max_keys, &clock);
         let remote = match config.backend {
             Backend::Memory => None,
-            Backend::Redis => Some(Remote::open(&config, &limits)?),
+            Backend::Redis => Some(Remote::open(&config, &limits, remote::report(host))?),
         };
         let pruned = local.prunable();
         let sleeper = host.clone();

@@ -8,8 +8,11 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use llmux_abi::Result;
-use llmux_redis_link::{Error, Link};
+use llmux_abi::{Host, Result};
+use llmux_redis_link::{
+    Error, Link,
+    health::{self, Report},
+};
 use redis::Script;
 
 use crate::{
@@ -91,10 +94,9 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn open(config: &Config, limits: &Limits) -> Result<Self> {
-        let url = config.url.as_deref().unwrap_or_default();
+    pub(crate) fn open(config: &Config, limits: &Limits, report: Report) -> Result<Self> {
         Ok(Self {
-            link: Link::open(url, config.timeout).map_err(llmux_abi::Error::new)?,
+            link: Link::open(&config.redis(), report).map_err(llmux_abi::Error::new)?,
             prefix: config.prefix.clone(),
             interval: limits.interval.as_secs_f64() * 1e6,
             burst: limits.burst.get(),
@@ -103,7 +105,9 @@ impl Remote {
     }
 
     fn name(&self, key: &str, what: &str) -> String {
-        format!("{}{{{key}}}:{what}", self.prefix)
+        // Empty braces would not keep both names on one node.
+        let filled = if key.is_empty() || key.starts_with('}') { "%" } else { "" };
+        format!("{}{{{filled}{key}}}:{what}", self.prefix)
     }
 
     /// Decides about a request of a key. An allowed request is counted, and its tokens are reserved.
@@ -149,6 +153,17 @@ impl Remote {
 
     pub(crate) async fn close(&self) {
         self.link.close().await;
+    }
+}
+
+/// Returns the function that shows the health of the link as a gauge.
+pub(crate) fn report(host: &Host) -> Report {
+    match host.gauge(health::METRIC, health::HELP, &[]) {
+        Ok(gauge) => Box::new(move |is_degraded| gauge.set(&[], f64::from(u8::from(is_degraded)))),
+        Err(error) => {
+            tracing::warn!(%error, "the health of redis is not shown as a metric");
+            Box::new(drop)
+        }
     }
 }
 

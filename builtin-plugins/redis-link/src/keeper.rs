@@ -12,22 +12,27 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::SyncSender,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{RedisError, RedisResult};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
-use crate::error::Error;
+use crate::{
+    connection::Connection,
+    error::Error,
+    health::{Health, Report},
+    target::Target,
+};
 
 const PING_EVERY: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
-/// The shortest timeout of an attempt to connect. No request waits for it, so it may be longer than a command's.
-const CONNECT_AT_LEAST: Duration = Duration::from_secs(1);
+/// The age from which a connection is given up if its server is a replica. A new one may lead to the present master.
+const REPLICA_AFTER: Duration = Duration::from_secs(5);
 
 /// The state that the link and its keeper share.
 pub(crate) struct Shared {
@@ -37,23 +42,26 @@ pub(crate) struct Shared {
     timeout: Duration,
     /// The error code of the last refusal that was logged.
     refusal: Mutex<Option<String>>,
+    health: Health,
 }
 
 /// A connection and its number. The number prevents a late failure of an old connection from ending the new one.
 #[derive(Clone)]
 struct Numbered {
     number: u64,
-    connection: MultiplexedConnection,
+    connection: Connection,
+    since: Instant,
 }
 
 impl Shared {
-    pub(crate) fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration, report: Report) -> Self {
         Self {
             connection: Mutex::new(None),
             up: AtomicBool::new(false),
             lost: Notify::new(),
             timeout,
             refusal: Mutex::new(None),
+            health: Health::new(report),
         }
     }
 
@@ -66,6 +74,7 @@ impl Shared {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         *connection = None;
         self.up.store(false, Ordering::Release);
+        self.health.update(false);
     }
 
     fn put(&self, new: Numbered) {
@@ -73,11 +82,13 @@ impl Shared {
         *connection = Some(new);
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.up.store(true, Ordering::Release);
+        self.health.update(true);
     }
 
     /// Logs a refusal if its code (`OOM`, `NOPERM`, `READONLY`, …) differs from the last one. Every request may get the
     /// same refusal.
     fn tell_refusal(&self, error: &RedisError) {
+        self.health.refused();
         let code = error.code().unwrap_or("an unexpected reply");
         let mut told = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         if told.as_deref() != Some(code) {
@@ -95,6 +106,7 @@ impl Shared {
         if connection.as_ref().is_some_and(|current| current.number == number) {
             *connection = None;
             self.up.store(false, Ordering::Release);
+            self.health.update(false);
             self.lost.notify_one();
         }
     }
@@ -102,10 +114,10 @@ impl Shared {
     /// Runs a command on the current connection, at most for the timeout.
     pub(crate) async fn run<T, F, A>(&self, command: F) -> Result<T, Error>
     where
-        F: FnOnce(MultiplexedConnection) -> A,
+        F: FnOnce(Connection) -> A,
         A: Future<Output = RedisResult<T>>,
     {
-        let Numbered { number, connection } = self.current().ok_or(Error::Away)?;
+        let Numbered { number, connection, since } = self.current().ok_or(Error::Away)?;
         match timeout(self.timeout, command(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
@@ -114,6 +126,9 @@ impl Shared {
                     self.lose(number);
                 } else {
                     self.tell_refusal(&error);
+                    if leads_elsewhere(&error, since.elapsed()) {
+                        self.lose(number);
+                    }
                 }
                 Err(Error::Failed(error))
             }
@@ -127,14 +142,14 @@ impl Shared {
 }
 
 /// Keeps a connection in `shared` for as long as this future is polled. Sends to `first` after the first attempt.
-pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>) {
+pub(crate) async fn keep(shared: &Shared, target: &Target, first: SyncSender<()>) {
     let mut backoff = FIRST_BACKOFF;
     let mut reported = false;
     for number in 0.. {
-        let attempt = connect(client, shared.timeout).await;
+        let attempt = target.connect(shared.timeout).await;
         match attempt {
             Ok(connection) => {
-                shared.put(Numbered { number, connection });
+                shared.put(Numbered { number, connection, since: Instant::now() });
                 let _ = first.try_send(());
                 tracing::info!("connected to redis");
                 watch(shared).await;
@@ -148,6 +163,7 @@ pub(crate) async fn keep(shared: &Shared, client: &Client, first: SyncSender<()>
             Err(error) => tracing::debug!(%error, "cannot connect to redis, retrying"),
         }
         reported = true;
+        shared.health.update(false);
         let _ = first.try_send(());
         sleep(jittered(backoff)).await;
         backoff = (backoff * 2).min(LAST_BACKOFF);
@@ -160,18 +176,14 @@ fn jittered(backoff: Duration) -> Duration {
     backoff / 2 + (backoff / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn connect(client: &Client, limit: Duration) -> Result<MultiplexedConnection, Error> {
-    // Each use has its own timeout; timeouts of the Redis client would only add timers.
-    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-    let connected = async {
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        // A server that is still loading its data answers this command with an error.
-        redis::cmd("PING").query_async::<()>(&mut connection).await?;
-        Ok(connection)
-    };
-    match timeout(limit.max(CONNECT_AT_LEAST), connected).await {
-        Ok(connected) => connected.map_err(Error::Failed),
-        Err(_) => Err(Error::TimedOut),
+/// Returns true if another connection may lead to a server that accepts the command. After a failover, the former master is a
+/// replica and keeps its connections. A server that stays read-only is connected to again now and then, but not at each
+/// command.
+fn leads_elsewhere(error: &RedisError, age: Duration) -> bool {
+    match error.code() {
+        Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING") => true,
+        Some("READONLY") => age >= REPLICA_AFTER,
+        _ => false,
     }
 }
 
@@ -187,6 +199,7 @@ async fn watch(shared: &Shared) {
                 if ping.await.is_err() {
                     return;
                 }
+                shared.health.update(true);
             }
         }
     }

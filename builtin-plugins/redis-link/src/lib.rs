@@ -9,8 +9,12 @@
 //!
 //! Deliberately absent: any knowledge of keys, scripts or stored values.
 
+mod connection;
 mod error;
+pub mod health;
 mod keeper;
+mod settings;
+mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -22,23 +26,22 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
 };
 
 pub use redis;
-use redis::{IntoConnectionInfo, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings};
+use redis::RedisResult;
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
 
-pub use self::error::Error;
 use self::keeper::Shared;
+pub use self::{connection::Connection, error::Error, settings::Settings};
 
 /// Largest number of commands of [`Link::send`] that are under way at a time.
 const MAX_SENT: usize = 256;
 
-/// A connection to one Redis server, maintained in the background.
+/// A connection to Redis servers, maintained in the background.
 pub struct Link {
     shared: Arc<Shared>,
     runtime: Handle,
@@ -54,28 +57,26 @@ struct Worker {
 }
 
 impl Link {
-    /// Starts a link. Waits for the first connection, at most for `timeout`. If the server is unavailable, the link
+    /// Starts a link. Waits for the first connection, at most for the timeout. If the server is unavailable, the link
     /// keeps trying to connect in the background.
     ///
-    /// `timeout` also bounds every command.
+    /// The timeout also bounds every command. `report` is called at the beginning, and whenever the link's health changes.
     ///
     /// # Errors
     ///
-    /// If the URL is not a valid Redis URL (`redis://[user:password@]host[:port][/database]`), or the thread cannot be
-    /// started. The message does not repeat the URL, which may contain a password.
-    pub fn open(url: &str, timeout: Duration) -> Result<Self, String> {
-        let client = url
-            .into_connection_info()
-            // Without `nodelay`, commands would wait for TCP acknowledgements, because they are small writes.
-            .map(|info| info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
-            .and_then(redis::Client::open)
-            .map_err(|error| format!("redis url: {error}"))?;
+    /// If the settings are not valid, a file or an environment variable that they name cannot be read, or the thread cannot
+    /// be started. The message does not repeat the URL, which may contain a password.
+    pub fn open(settings: &Settings, report: health::Report) -> Result<Self, String> {
+        // This library has its own copy of rustls, which needs a provider of cryptography. It may be installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let target = settings.target()?;
+        let timeout = settings.timeout;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start a runtime: {error}"))?;
         let handle = runtime.handle().clone();
-        let shared = Arc::new(Shared::new(timeout));
+        let shared = Arc::new(Shared::new(timeout, report));
         let (stop, stopping) = oneshot::channel();
         let (say_stopped, stopped) = oneshot::channel();
         let (first, first_try) = mpsc::sync_channel(1);
@@ -83,7 +84,7 @@ impl Link {
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = keeper::keep(&keeping, &client, first) => {}
+                    () = keeper::keep(&keeping, &target, first) => {}
                     _ = stopping => {}
                 }
             });
@@ -115,7 +116,7 @@ impl Link {
     pub async fn call<T, F, A>(&self, command: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(MultiplexedConnection) -> A + Send + 'static,
+        F: FnOnce(Connection) -> A + Send + 'static,
         A: Future<Output = RedisResult<T>> + Send,
     {
         if !self.is_up() {
@@ -132,7 +133,7 @@ impl Link {
     pub fn send<T, F, A>(&self, command: F) -> bool
     where
         T: Send + 'static,
-        F: FnOnce(MultiplexedConnection) -> A + Send + 'static,
+        F: FnOnce(Connection) -> A + Send + 'static,
         A: Future<Output = RedisResult<T>> + Send,
     {
         if !self.is_up() {

@@ -10,7 +10,7 @@ fn remote(server: &RedisServer, mut config: serde_json::Value) -> Remote {
     config["backend"] = "redis".into();
     config["url"] = server.url().into();
     let config: Config = serde_json::from_value(config).expect("a configuration");
-    Remote::open(&config, &config.limits().expect("limits")).expect("a link")
+    Remote::open(&config, &config.limits().expect("limits"), Box::new(drop)).expect("a link")
 }
 
 #[tokio::test]

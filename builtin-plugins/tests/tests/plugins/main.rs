@@ -64,3 +64,4 @@ mod neighbors;
 mod options;
 mod rate_limit;
 mod redis;
+mod redis_servers;

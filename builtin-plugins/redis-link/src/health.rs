@@ -1,0 +1,53 @@
+//! The health of a link, for a metric: degraded while the servers are away, and for a while after they refused a command.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Name of the gauge that a plugin exports with the help text [`HELP`].
+pub const METRIC: &str = "llmux_redis_degraded";
+/// Help text of the gauge.
+pub const HELP: &str =
+    "1 while Redis is unavailable, and for ten seconds after it refused a command; 0 otherwise";
+
+/// Time for which a refused command counts. The next commands may be of another kind and succeed.
+const REFUSAL_COUNTS: Duration = Duration::from_secs(10);
+
+/// Function that a link calls at its beginning and whenever its health changes. True if the link is degraded.
+pub type Report = Box<dyn Fn(bool) + Send + Sync>;
+
+/// The health of a link.
+pub(crate) struct Health {
+    report: Report,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    refused: Option<Instant>,
+    /// The last report.
+    reported: Option<bool>,
+}
+
+impl Health {
+    pub(crate) fn new(report: Report) -> Self {
+        Self { report, state: Mutex::default() }
+    }
+
+    /// Notes that a server refused a command.
+    pub(crate) fn refused(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused = Some(Instant::now());
+        self.update(true);
+    }
+
+    /// Reports the health if it has changed.
+    pub(crate) fn update(&self, is_up: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_refused = state.refused.is_some_and(|at| at.elapsed() < REFUSAL_COUNTS);
+        let is_degraded = !is_up || was_refused;
+        if state.reported.replace(is_degraded) != Some(is_degraded) {
+            (self.report)(is_degraded);
+        }
+    }
+}
