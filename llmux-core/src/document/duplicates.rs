@@ -19,7 +19,8 @@ pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, m
             &text[key.start..key.end]
         };
         for early in 0..count {
-            if (early + 1..count).any(|late| content(late) == content(early)) {
+            let key = content(early);
+            if (early + 1..count).any(|late| content(late) == key) {
                 hide(early);
             }
         }
