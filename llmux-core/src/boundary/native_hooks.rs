@@ -1,13 +1,6 @@
 //! The hooks of an instance whose code is in this process, compiled in or loaded.
 
-use std::{
-    any::Any,
-    future::poll_fn,
-    ptr,
-    sync::Arc,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::{any::Any, future::poll_fn, ptr, sync::Arc, task, time::Duration};
 
 use abi_stable::{sabi_types::RRef, std_types::RStr};
 use async_ffi::{ContextExt, FfiContext};
@@ -119,7 +112,7 @@ impl NativeHooks {
 }
 
 impl Hooks for NativeHooks {
-    fn call<'f>(&'f self, call: HookCall<'f>) -> FirstPoll<'f> {
+    fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f> {
         let HookCall { context, input, reply, memory } = call;
         let table = self.raw.table;
         let object = self.object();
@@ -127,7 +120,6 @@ impl Hooks for NativeHooks {
         let answer = reply::handle(reply);
         let memory = lent_memory::handle(memory);
         let running = Running::mark(self.host.name());
-        let mut cx = Context::from_waker(Waker::noop());
         let polled = cx.with_ffi_context(|waker| {
             // SAFETY: every hook is called with the object that stands beside its table, with a table of parameters that
             // outlives the call, and with handles on parts of the request that stay borrowed for `'f` (see the head of

@@ -1,10 +1,16 @@
 //! Calls one hook of one instance: with a timeout, timed, and rolled back if it fails.
 //!
 //! A hook that is ready at once costs one reading of the clock (the end of one call is the start of the next) and no
-//! timer, and no future of the host's. A hook that waits gets both, and is polled a second time at once: its first poll
-//! had a waker that does nothing.
+//! timer, and no future of the host's. A hook that waits gets both at its first wait. The waker of the task is read once for
+//! the calls that follow each other.
 
-use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -30,14 +36,18 @@ pub(crate) struct Calls {
     /// Time at which the last call ended.
     clock: Clock,
     timeout: Duration,
+    /// Waker of the task in which the calls are made. It is read once for several calls.
+    waker: Waker,
     /// If set, hooks are dropped when the request must end.
     cancel: Option<Cancel>,
 }
 
 impl Calls {
-    /// Makes calls with this timeout each. They run to their end even if the caller goes away.
+    /// Makes calls with this timeout each. They run to their end even if the caller goes away. The first call comes after
+    /// [`restart`](Self::restart).
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { reply: HookReply::default(), clock: Clock::start(), timeout, cancel: None }
+        let (clock, waker) = (Clock::start(), Waker::noop().clone());
+        Self { reply: HookReply::default(), clock, timeout, waker, cancel: None }
     }
 
     /// Makes calls that end when the request must end.
@@ -45,9 +55,13 @@ impl Calls {
         Self { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Restarts the clock, after time that belongs to no call.
-    pub(crate) fn restart(&mut self) {
-        self.clock.restart();
+    /// Restarts the clock and reads the waker, after time that belongs to no call. Ready at once.
+    pub(crate) fn restart(&mut self) -> impl Future<Output = ()> {
+        poll_fn(|cx| {
+            self.waker.clone_from(cx.waker());
+            self.clock.restart();
+            Poll::Ready(())
+        })
     }
 
     /// Calls the hook of the instance at this place of the snapshot. `Ok` is a decision other than `Fail`. After an
@@ -60,16 +74,16 @@ impl Calls {
         states: &mut States,
         subject: &mut S,
     ) -> Result<Decision, Failure> {
-        let Self { reply, clock, timeout, cancel } = self;
+        let Self { reply, clock, timeout, waker, cancel } = self;
         let limit = Limit { started: *clock, timeout: *timeout };
         let watch = Watch { entry, kind, cancel: cancel.as_ref(), limit };
         reply.reset();
         let (state, memory) = states.lend(at);
         let mut lent = CallContext { request: &mut *context, state, limit, kind };
         let call = HookCall { context: &mut lent, input: subject.lend(kind), reply: &mut *reply, memory };
-        let (decision, nanos) = match watch.start(call, clock) {
+        let (decision, nanos) = match watch.start(call, clock, waker) {
             Started::Ended(decision, nanos) => (decision, nanos),
-            Started::Waits(future) => Box::pin(watch.wait(future, clock)).await,
+            Started::Waits(future) => Box::pin(watch.wait(future, clock, waker)).await,
         };
         let (is_changed, traffic) = (subject.is_changed(), subject.take_traffic());
         // The usual case: the hook looked, and changed nothing.
@@ -160,11 +174,11 @@ enum Started<'f> {
 impl<'f> Watch<'f> {
     /// Calls the hook and polls it once.
     #[inline(always)] // once for each kind of hook
-    fn start(&self, call: HookCall<'f>, clock: &mut Clock) -> Started<'f> {
+    fn start(&self, call: HookCall<'f>, clock: &mut Clock, waker: &Waker) -> Started<'f> {
         if self.is_over() {
             return Started::Ended(Err(FailureKind::Cancelled), 0);
         }
-        let polled = self.entry.instance().call(call);
+        let polled = self.entry.instance().call(call, &mut Context::from_waker(waker));
         let nanos = self.lap(clock);
         match polled {
             FirstPoll::Ready(decision) => Started::Ended(Ok(decision), nanos),
@@ -178,18 +192,24 @@ impl<'f> Watch<'f> {
         &self,
         mut future: BoxFuture<'f, Decision>,
         clock: &mut Clock,
+        waker: &mut Waker,
     ) -> (Result<Decision, FailureKind>, u64) {
         let spent = self.limit.started.elapsed();
         let mut timer = pin!(sleep(self.limit.timeout.saturating_sub(spent)));
+        let mut is_polled = true;
         let decision = poll_fn(|cx| {
-            if self.is_over() {
-                return Poll::Ready(Err(FailureKind::Cancelled));
-            }
-            clock.restart();
-            let polled = future.as_mut().poll(cx);
-            self.lap(clock);
-            if let Poll::Ready(decision) = polled {
-                return Poll::Ready(Ok(decision));
+            // The first poll was that of `start`, unless the request has moved to another task since its waker was read.
+            if !mem::take(&mut is_polled) || !waker.will_wake(cx.waker()) {
+                waker.clone_from(cx.waker());
+                if self.is_over() {
+                    return Poll::Ready(Err(FailureKind::Cancelled));
+                }
+                clock.restart();
+                let polled = future.as_mut().poll(cx);
+                self.lap(clock);
+                if let Poll::Ready(decision) = polled {
+                    return Poll::Ready(Ok(decision));
+                }
             }
             timer.as_mut().poll(cx).map(|()| Err(FailureKind::Timeout))
         })

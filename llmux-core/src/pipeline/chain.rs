@@ -33,6 +33,7 @@ pub(crate) enum ShortCircuit {
 /// Runs the pre chain. Afterwards, `request.ran` is the number of instances that had their turn (rule O3).
 pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookKind) -> PreChain {
     let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
+    calls.restart().await;
     for (at, entry) in snapshot.with(kind, snapshot.entries.len()) {
         request.ran = at + 1;
         let edits = request.body.edits();
@@ -91,6 +92,7 @@ pub(crate) async fn post(
     }
     // The caller may be gone, or go now: the chain finishes without it (rule Q3).
     let mut calls = Calls::new(request.shared.config.post_hook_timeout);
+    calls.restart().await;
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
     for (at, entry) in entries {

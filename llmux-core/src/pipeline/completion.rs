@@ -30,7 +30,6 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
     };
     tokio::spawn(async move {
         let max = shared.config.max_waiting_completions.div_ceil(4);
-        let mut calls = Calls::new(shared.config.post_hook_timeout);
         request.context.read_only = true;
         for attempt in &mut report.attempts {
             let late = match attempt.later.take() {
@@ -45,6 +44,8 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
         }
         let usages = report.attempts.iter().filter_map(|attempt| attempt.usage);
         report.usage = usages.reduce(|sum, usage| sum + usage);
+        let mut calls = Calls::new(shared.config.post_hook_timeout);
+        calls.restart().await;
         for (at, entry) in snapshot.with(HookKind::Complete, all).rev() {
             let Some(_turn) = Turn::take(&entry.stats.completing, max) else {
                 shared.completions.drop_calls(1);

@@ -3,7 +3,7 @@
 //!
 //! `plugins::registry` puts it into the place of the instance. No code of a plugin runs here.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, task, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -26,7 +26,7 @@ impl FailedHooks {
 }
 
 impl Hooks for FailedHooks {
-    fn call<'f>(&'f self, call: HookCall<'f>) -> FirstPoll<'f> {
+    fn call<'f>(&'f self, call: HookCall<'f>, _: &mut task::Context<'_>) -> FirstPoll<'f> {
         call.reply.failure = Some(Failure::error(&*self.why));
         FirstPoll::Ready(Decision::Fail(0))
     }

@@ -9,6 +9,7 @@
 use std::{
     any::Any,
     sync::{Arc, atomic::AtomicPtr},
+    task,
     time::Duration,
 };
 
@@ -29,9 +30,9 @@ use crate::{document::Document, error::Error, provider::Event};
 
 /// An instance, as the chains see it.
 pub(crate) trait Hooks: Send + Sync {
-    /// Calls a hook and polls it once, with a waker that does nothing: if the hook is not ready, its future is polled again at
-    /// once. What the call lends stays borrowed until the reply is ready or its future is dropped.
-    fn call<'f>(&'f self, call: HookCall<'f>) -> FirstPoll<'f>;
+    /// Calls a hook and polls it once. What the call lends stays borrowed until the reply is ready or its future is
+    /// dropped.
+    fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f>;
 
     /// Returns the hooks that the instance has. The others do nothing and are not called.
     fn hooks(&self) -> HookSet;

@@ -164,7 +164,6 @@ impl<'r> Streaming<'r> {
             if is_provider && let Some(meter) = &mut self.meter {
                 meter.read(self.request.context.endpoint, &event.data);
             }
-            self.calls.restart();
             let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
             self.pass(chunk, self.request.ran).await?;
         }
@@ -195,6 +194,8 @@ impl<'r> Streaming<'r> {
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.pending.push((chunk, from));
         while let Some((mut chunk, from)) = self.pending.pop() {
+            // The time before belongs to the provider, or to a slow reader.
+            self.calls.restart().await;
             let mut instead = None;
             for (at, entry) in self.snapshot.with(HookKind::Chunk, from).rev() {
                 match self.hook(&mut chunk, at, entry).await {
@@ -282,6 +283,8 @@ impl<'r> Streaming<'r> {
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
         for (at, entry) in snapshot.with(HookKind::PostStream, self.request.ran).rev() {
+            // `pass` may have waited for the reader.
+            calls.restart().await;
             let InFlight { context, states, .. } = &mut *self.request;
             let called = calls.call(HookKind::PostStream, (at, entry), context, states, &mut report).await;
             let result = match called {
