@@ -12,6 +12,7 @@ use super::scan::{self, MAX_DEPTH, Quoted, Visitor};
 const FEW: usize = 32;
 
 /// Calls `hide` with the position of each key that a later one hides, in no particular order. There are `count` keys.
+#[inline]
 pub(super) fn hidden(text: &[u8], count: usize, key: impl Fn(usize) -> Quoted, mut hide: impl FnMut(usize)) {
     if count <= FEW && !(0..count).any(|at| key(at).escaped) {
         let content = |at| {

@@ -4,13 +4,13 @@
 //! number of members, and a plugin looks up one for each part of a body, so that together they would cost the square.
 //! Edits keep the index.
 
-use std::{collections::HashMap, hash::BuildHasher, sync::LazyLock};
+use std::{collections::HashMap, hash::BuildHasher, mem, sync::LazyLock};
 
 use once_cell::sync::OnceCell;
 
 use super::{
     duplicates,
-    node::{Key, Member},
+    node::{Key, Member, Node},
 };
 
 /// Maximum number of members that are compared one after the other.
@@ -19,8 +19,9 @@ const FEW: usize = 64;
 /// The members of an object. No two have the same key.
 #[derive(Clone, Debug)]
 pub(super) struct Members {
-    /// A removed member leaves a hole, until there are more holes than members.
-    slots: Vec<Option<Member>>,
+    /// A removed member leaves a hole, until there are more holes than members. A hole is a member without a key, so that a
+    /// look-up compares it like any other.
+    slots: Vec<Member>,
     count: usize,
     /// Boxed, so that an object of a few members is small.
     index: OnceCell<Box<Index>>,
@@ -34,8 +35,8 @@ static HASHER: LazyLock<std::hash::RandomState> = LazyLock::new(std::hash::Rando
 
 impl Members {
     /// Takes the members as they were read. `hidden` are the positions of those that a later one hides; they are dropped.
-    pub(super) fn new(mut slots: Vec<Option<Member>>, hidden: &[usize]) -> Self {
-        hidden.iter().for_each(|&at| slots[at] = None);
+    pub(super) fn new(mut slots: Vec<Member>, hidden: &[usize]) -> Self {
+        hidden.iter().for_each(|&at| slots[at] = Member::removed());
         Self { count: slots.len() - hidden.len(), slots, index: OnceCell::new() }
     }
 
@@ -44,22 +45,22 @@ impl Members {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.slots.iter().flatten()
+        self.slots.iter().filter(|member| !member.is_removed())
     }
 
     /// Returns the member with a key. `raw` is the object's raw text.
+    #[inline]
     pub(super) fn get(&self, key: &str, raw: &[u8]) -> Option<&Member> {
         if self.slots.len() <= FEW {
-            let is = |member: &&Member| member.key.is(key, raw);
-            return self.slots.iter().find_map(|slot| slot.as_ref().filter(is));
+            return self.slots.iter().find(|member| member.key.is(key, raw));
         }
-        self.slots[self.slot(key, raw)?].as_ref()
+        self.slots.get(self.slot(key, raw)?)
     }
 
     /// Returns the member with a key, to be changed.
     pub(super) fn get_mut(&mut self, key: &str, raw: &[u8]) -> Option<&mut Member> {
         let slot = self.slot(key, raw)?;
-        self.slots[slot].as_mut()
+        self.slots.get_mut(slot)
     }
 
     /// Adds a member whose key no other member has.
@@ -70,27 +71,27 @@ impl Members {
                 |index: &mut HashMap<u64, u32>| index.insert(hash(&member.key.content(raw)), slot).is_none();
             index.take_if(|index| !is_free(index));
         }
-        self.slots.push(Some(member));
+        self.slots.push(member);
         self.count += 1;
     }
 
     /// Removes the member with a key.
     pub(super) fn remove(&mut self, key: &str, raw: &[u8]) -> Option<Member> {
         let slot = self.slot(key, raw)?;
-        let member = self.slots[slot].take();
+        let member = mem::replace(&mut self.slots[slot], Member::removed());
         self.count -= 1;
         if let Some(Some(index)) = self.index.get_mut().map(Box::as_mut) {
             index.remove(&hash(key.as_bytes()));
         }
         if self.slots.len() > FEW + 2 * self.count {
-            self.slots.retain(Option::is_some);
+            self.slots.retain(|member| !member.is_removed());
             self.index = OnceCell::new();
         }
-        member
+        Some(member)
     }
 
     fn slot(&self, key: &str, raw: &[u8]) -> Option<usize> {
-        let is = |slot: &Option<Member>| slot.as_ref().is_some_and(|member| member.key.is(key, raw));
+        let is = |member: &Member| member.key.is(key, raw);
         if self.slots.len() > FEW
             && let Some(index) = &**self.index.get_or_init(|| Box::new(self.index(raw)))
         {
@@ -104,9 +105,7 @@ impl Members {
     fn index(&self, raw: &[u8]) -> Index {
         let mut index = HashMap::with_capacity(self.slots.len());
         for (slot, member) in self.slots.iter().enumerate() {
-            if let Some(member) = member
-                && index.insert(hash(&member.key.content(raw)), slot as u32).is_some()
-            {
+            if !member.is_removed() && index.insert(hash(&member.key.content(raw)), slot as u32).is_some() {
                 return None;
             }
         }
@@ -118,8 +117,20 @@ fn hash(content: &[u8]) -> u64 {
     HASHER.hash_one(content)
 }
 
+impl Member {
+    /// The hole that a removed member leaves.
+    fn removed() -> Self {
+        Self { key: Key::Removed, value: Node::of(0, 0) }
+    }
+
+    fn is_removed(&self) -> bool {
+        matches!(self.key, Key::Removed)
+    }
+}
+
 impl Key {
     /// Returns true if this is the key with the content `name`; `raw` is the object's raw text.
+    #[inline]
     fn is(&self, name: &str, raw: &[u8]) -> bool {
         match *self {
             // The quotes are two bytes.
@@ -127,13 +138,14 @@ impl Key {
                 let (start, end) = (start as usize + 1, end as usize - 1);
                 end - start == name.len() && raw[start..end] == *name.as_bytes()
             }
+            Key::Removed => false,
             _ => *self.content(raw) == *name.as_bytes(),
         }
     }
 
     /// Returns the key without quotes and escapes; `raw` is the object's raw text.
     fn content<'a>(&'a self, raw: &'a [u8]) -> std::borrow::Cow<'a, [u8]> {
-        let (Key::Raw { escaped, .. } | Key::Own { escaped, .. }) = *self;
+        let escaped = matches!(self, Key::Raw { escaped: true, .. } | Key::Own { escaped: true, .. });
         duplicates::unescape(self.json(raw), escaped)
     }
 }

@@ -75,6 +75,8 @@ pub(super) enum Key {
     Raw { start: u32, end: u32, escaped: bool },
     /// A key that an edit added.
     Own { json: Box<str>, escaped: bool },
+    /// No key: the member was removed.
+    Removed,
 }
 
 impl Key {
@@ -83,6 +85,7 @@ impl Key {
         match self {
             Key::Raw { start, end, .. } => &raw[*start as usize..*end as usize],
             Key::Own { json, .. } => json.as_bytes(),
+            Key::Removed => b"\"\"",
         }
     }
 }

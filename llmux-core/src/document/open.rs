@@ -36,7 +36,7 @@ fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
         let (Quoted { start, end, escaped }, from) = scan::member(raw, at)?;
         let (value, end_of_value) = member_value(raw, from)?;
         let key = Key::Raw { start: position(start), end: position(end), escaped };
-        members.push(Some(Member { key, value }));
+        members.push(Member { key, value });
         (more, at) = scan::next_part(raw, end_of_value, b'}')?;
     }
     let hidden = hidden(&members, raw);
@@ -80,12 +80,10 @@ fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), ScanE
 }
 
 /// The positions of the members that a later one hides, in no particular order.
-fn hidden(members: &[Option<Member>], raw: &[u8]) -> Vec<usize> {
-    let key = |at: usize| match members[at] {
-        Some(Member { key: Key::Raw { start, end, escaped }, .. }) => {
-            Quoted { start: start as usize, end: end as usize, escaped }
-        }
-        _ => unreachable!("a member that has just been read has a key that is a range"),
+fn hidden(members: &[Member], raw: &[u8]) -> Vec<usize> {
+    let key = |at: usize| match members[at].key {
+        Key::Raw { start, end, escaped } => Quoted { start: start as usize, end: end as usize, escaped },
+        Key::Own { .. } | Key::Removed => unreachable!("a key that has just been opened is a range"),
     };
     let mut hidden = Vec::new();
     duplicates::hidden(raw, members.len(), key, |at| hidden.push(at));
