@@ -1,8 +1,8 @@
 //! A response with choices as the chunks of a stream: `chat/completions` and `completions`.
 //!
 //! The order within a choice is that of OpenAI: the parts of the message (reasoning before content, content before tool
-//! calls), the first of them with the role, then the reason of its end. A text of the message is one delta; a tool call is announced before its
-//! arguments are sent.
+//! calls), the first of them with the role, then the reason of its end. A text of the message is one delta; a tool call is
+//! announced before its arguments are sent.
 
 use super::tree::{Members, Tree, object};
 

@@ -30,7 +30,7 @@ impl Chunks {
         let text = response.get("").unwrap_or("null");
         // A document is JSON already. A text that is nested too deeply becomes an empty stream.
         let chunks = llmux_abi::convert::to_chunk_texts(text).unwrap_or_default();
-        let events: Vec<Event> = chunks.into_iter().map(named).collect();
+        let events: Vec<Event> = chunks.into_iter().map(Event::named).collect();
         Chunks::Response(events.into_iter())
     }
 
@@ -41,7 +41,7 @@ impl Chunks {
             Chunks::Response(events) => events.next().map(Ok),
             Chunks::Plugin { stream, instance } => match timeout(idle, stream.next()).await {
                 Ok(Ok(Some(event))) if event.name.is_none() && !endpoint.ends_with_done() => {
-                    Some(Ok(named(String::from_utf8_lossy(&event.data).into_owned())))
+                    Some(Ok(Event::named(String::from_utf8_lossy(&event.data).into_owned())))
                 }
                 Ok(Ok(event)) => event.map(Ok),
                 Ok(Err(ChunkError::Ended(error))) => Some(Err(error)),
@@ -63,11 +63,4 @@ impl Chunks {
 /// The error of a plugin's own stream that leaves the reader without a chunk for too long.
 pub(super) fn too_slow() -> Error {
     Error::new(ErrorKind::Timeout, "the stream sent no chunk within its time limit")
-}
-
-/// Makes an event of this data, named by its `type` as on the responses endpoint.
-fn named(data: String) -> Event {
-    let document = Document::parse(data.clone()).ok();
-    let name = document.as_ref().and_then(|document| document.get_str("/type"));
-    Event { name: name.map(Into::into), data: data.into() }
 }

@@ -161,7 +161,7 @@ impl Collected {
     /// Keeps the changes of the current call.
     #[inline]
     pub(crate) fn commit(&mut self) {
-        if std::mem::take(&mut self.is_touched) {
+        if mem::take(&mut self.is_touched) {
             self.commit_entries();
         }
     }

@@ -73,6 +73,15 @@ pub struct Event {
     pub data: Bytes,
 }
 
+impl Event {
+    /// Makes an event of JSON text. It is named by its `type`, as on the responses endpoint; other chunks have none.
+    pub(crate) fn named(data: String) -> Self {
+        let document = Document::parse(data.clone()).ok();
+        let name = document.as_ref().and_then(|document| document.get_str("/type"));
+        Self { name: name.map(Into::into), data: data.into() }
+    }
+}
+
 /// A provider's stream. It ends after the endpoint's own last event. If the upstream breaks off earlier, the last item is
 /// an error.
 pub type Events = Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>;

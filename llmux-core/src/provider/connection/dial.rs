@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use super::traffic::{Counted, Traffic};
+use super::activity::{Activity, Counted};
 use crate::provider::tls::{self, Tls, TlsError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -30,7 +30,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 /// A new connection.
 pub(super) struct Dialed {
     pub(super) io: TokioIo<Counted<Box<dyn Duplex>>>,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) activity: Arc<Activity>,
     /// True if the provider has chosen HTTP/2.
     pub(super) http2: bool,
 }
@@ -158,9 +158,9 @@ where
     poll_fn(|cx| connector.poll_ready(cx)).await.map_err(Into::into)?;
     let io = connector.call(to).await.map_err(Into::into)?;
     let http2 = io.connected().is_negotiated_h2();
-    let traffic = Arc::new(Traffic::new());
+    let activity = Arc::new(Activity::new());
     let io: Box<dyn Duplex> = Box::new(TokioIo::new(io));
-    Ok(Dialed { io: TokioIo::new(Counted { io, traffic: traffic.clone() }), traffic, http2 })
+    Ok(Dialed { io: TokioIo::new(Counted { io, activity: activity.clone() }), activity, http2 })
 }
 
 fn tunnel<C>(proxy: Uri, below: C, auth: Option<HeaderValue>) -> Tunnel<C> {

@@ -94,14 +94,14 @@ impl Exchange {
         loop {
             *progress = Progress::NotSent;
             let ready = self.pool.ready(new).await.map_err(Failure::Dial)?;
-            let (traffic, reused) = (ready.traffic, ready.reused);
-            let read = traffic.read();
+            let (activity, reused) = (ready.activity, ready.reused);
+            let read = activity.read();
             *progress = Progress::Sent;
             let sent = match ready.sender {
                 Sender::Http1(mut sender) => {
                     request.uri_mut().clone_from(&target.short);
                     let sent = sender.try_send_request(request).await;
-                    sent.map(|response| self.lease(response, Idle { sender, traffic: traffic.clone() }))
+                    sent.map(|response| self.lease(response, Idle { sender, activity: activity.clone() }))
                 }
                 Sender::Http2(mut sender) => {
                     request.uri_mut().clone_from(&target.whole);
@@ -129,7 +129,7 @@ impl Exchange {
                 }
                 Some(_) => Progress::NotSent,
                 None if is_refused(error.error()) => Progress::NotSent,
-                None if reused && traffic.is_stale(read) => Progress::Stale,
+                None if reused && activity.is_stale(read) => Progress::Stale,
                 None => Progress::Sent,
             };
             return Err(Failure::Connection(error.into_error()));

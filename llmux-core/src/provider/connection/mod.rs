@@ -1,7 +1,7 @@
 //! Connections to one provider: dialed through the proxy that the environment names, kept, and used again.
 //!
 //! ```text
-//! exchange ──► pool ──► dial (TCP, proxy, TLS) ──► traffic (the bytes of a connection, counted)
+//! exchange ──► pool ──► dial (TCP, proxy, TLS) ──► activity (the bytes of a connection, counted)
 //!     └──────► body (a response's body, which returns its connection to the pool)
 //! ```
 //!
@@ -9,13 +9,13 @@
 //! a finished client does not tell whether a connection was used before and whether bytes were written to it, and rule F1
 //! depends on both. Deliberately absent: retries, redirects, cookies and the meaning of a response.
 
+mod activity;
 mod body;
 mod dial;
 mod exchange;
 mod pool;
 #[cfg(test)]
 mod tests;
-mod traffic;
 
 pub(super) use self::{
     body::Body,

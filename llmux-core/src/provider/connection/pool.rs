@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::{
+    activity::Activity,
     dial::{DialError, Dialer},
-    traffic::Traffic,
 };
 
 /// Longest time for which an unused connection is kept.
@@ -25,7 +25,7 @@ const KEEP: Duration = Duration::from_secs(90);
 /// A connection that is ready for a request.
 pub(super) struct Ready {
     pub(super) sender: Sender,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) activity: Arc<Activity>,
     /// True if it has served a request before.
     pub(super) reused: bool,
 }
@@ -39,7 +39,7 @@ pub(super) enum Sender {
 /// An HTTP/1.1 connection between two requests.
 pub(super) struct Idle {
     pub(super) sender: http1::SendRequest<Full<Bytes>>,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) activity: Arc<Activity>,
 }
 
 /// The connections that may be used again.
@@ -48,7 +48,7 @@ struct Kept {
     /// HTTP/1.1 connections, the one that was used last at the end.
     idle: Vec<(Instant, Idle)>,
     /// The HTTP/2 connection, which all requests share.
-    shared: Option<(http2::SendRequest<Full<Bytes>>, Arc<Traffic>)>,
+    shared: Option<(http2::SendRequest<Full<Bytes>>, Arc<Activity>)>,
     /// True while a task removes old connections.
     reaped: bool,
 }
@@ -94,18 +94,18 @@ impl Pool {
     async fn open(&self) -> Result<Ready, DialError> {
         let failed = |error: hyper::Error| DialError::Failed(error.into());
         let dialed = self.dialer.dial().await?;
-        let traffic = dialed.traffic;
+        let activity = dialed.activity;
         if dialed.http2 {
             let handshake =
                 http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(dialed.io);
             let (sender, connection) = handshake.await.map_err(failed)?;
             tokio::spawn(connection);
-            self.kept().shared = Some((sender.clone(), traffic.clone()));
-            return Ok(Ready { sender: Sender::Http2(sender), traffic, reused: false });
+            self.kept().shared = Some((sender.clone(), activity.clone()));
+            return Ok(Ready { sender: Sender::Http2(sender), activity, reused: false });
         }
         let (sender, connection) = http1::Builder::new().handshake(dialed.io).await.map_err(failed)?;
         tokio::spawn(connection);
-        Ok(Ready { sender: Sender::Http1(sender), traffic, reused: false })
+        Ok(Ready { sender: Sender::Http1(sender), activity, reused: false })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -115,10 +115,10 @@ impl Pool {
 
 impl Kept {
     fn take(&mut self) -> Option<Ready> {
-        if let Some((sender, traffic)) = &self.shared {
+        if let Some((sender, activity)) = &self.shared {
             if sender.is_ready() {
-                let (sender, traffic) = (Sender::Http2(sender.clone()), traffic.clone());
-                return Some(Ready { sender, traffic, reused: true });
+                let (sender, activity) = (Sender::Http2(sender.clone()), activity.clone());
+                return Some(Ready { sender, activity, reused: true });
             }
             self.shared = None;
         }
@@ -127,8 +127,8 @@ impl Kept {
         self.idle
             .retain(|(since, idle)| !idle.sender.is_closed() && oldest.is_none_or(|oldest| *since > oldest));
         let at = self.idle.iter().rposition(|(_, idle)| idle.sender.is_ready())?;
-        let (_, Idle { sender, traffic }) = self.idle.remove(at);
-        Some(Ready { sender: Sender::Http1(sender), traffic, reused: true })
+        let (_, Idle { sender, activity }) = self.idle.remove(at);
+        Some(Ready { sender: Sender::Http1(sender), activity, reused: true })
     }
 
     fn remove_old(&mut self, now: Instant) {

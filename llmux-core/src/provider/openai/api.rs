@@ -215,10 +215,8 @@ impl OpenAi {
             let body = timeout(self.idle_timeout, self.body(&mut input, accepted.announced)).await;
             let body = body.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
             *progress = Progress::Answered;
-            let document =
-                self.document(endpoint, accepted.status, &accepted.headers, body).await?.to_bytes();
-            let answer = serde_json::from_slice(&document).map_err(bad_gateway)?;
-            return Ok(Answer::new(form::split(endpoint, &answer), accepted.headers));
+            let document = self.document(endpoint, accepted.status, &accepted.headers, body).await?;
+            return Ok(Answer::new(form::split(endpoint, &document)?, accepted.headers));
         }
         let ending = EndOfStream::new(endpoint, self.secrets.clone());
         let mut events = sse::events(input, self.idle_timeout, ending);
@@ -238,7 +236,7 @@ impl OpenAi {
 
     /// Returns the error that an event of `responses` is. On the other endpoints, the decoder has returned it already.
     fn error_in(&self, endpoint: Endpoint, event: &Event) -> Option<Error> {
-        if endpoint.ends_with_done() || !event.data.windows(5).any(|word| word == b"error") {
+        if endpoint.ends_with_done() || memchr::memmem::find(&event.data, b"error").is_none() {
             return None;
         }
         let body: Value = serde_json::from_slice(&event.data).ok()?;

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use llmux_abi::convert::{Assembler, to_chunks};
-use serde_json::Value;
+use llmux_abi::convert::{Assembler, to_chunk_texts};
 
 use crate::{
     Endpoint,
+    document::Document,
     error::Error,
     provider::{
         Event, Events,
@@ -59,29 +59,27 @@ pub(super) async fn join(mut events: Events) -> Result<Bytes, Error> {
     let mut assembler = Assembler::new();
     while let Some(event) = events.next().await {
         let event = event?;
-        let chunk = serde_json::from_slice::<Value>(&event.data).map_err(|error| {
+        let text = String::from_utf8_lossy(&event.data);
+        assembler.push_text(&text).map_err(|error| {
             bad_gateway(format_args!(
                 "the provider answered with a stream, and an event of it is not JSON: {error}"
             ))
         })?;
-        assembler.push(&chunk);
     }
-    let answer = assembler.finish().ok_or_else(|| {
+    let answer = assembler.finish_text().ok_or_else(|| {
         bad_gateway("the provider answered with a stream that ended without a finish reason")
     })?;
-    Ok(answer.to_string().into())
+    Ok(answer.into())
 }
 
 /// Splits an answer to the events that a request for a stream gets.
-pub(super) fn split(endpoint: Endpoint, answer: &Value) -> Events {
-    let events: Vec<_> = to_chunks(answer)
-        .into_iter()
-        .map(|chunk| {
-            let name = chunk["type"].as_str().filter(|_| !endpoint.ends_with_done()).map(Into::into);
-            Ok(Event { name, data: chunk.to_string().into() })
-        })
-        .collect();
-    stream::iter(events).boxed()
+pub(super) fn split(endpoint: Endpoint, answer: &Document) -> Result<Events, Error> {
+    let chunks = to_chunk_texts(answer.get("").unwrap_or("null")).map_err(bad_gateway)?;
+    let event = move |chunk: String| match endpoint.ends_with_done() {
+        true => Event { name: None, data: chunk.into() },
+        false => Event::named(chunk),
+    };
+    Ok(stream::iter(chunks.into_iter().map(move |chunk| Ok(event(chunk)))).boxed())
 }
 
 /// The error of an answer in a form that cannot be used.
@@ -99,6 +97,17 @@ pub(super) fn unusable(status: u16, content_type: &str, body: &[u8], why: &str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn f8_both_conversions_keep_every_digit() {
+        const DIGITS: &str = "123456789012345678901234567890";
+        let choice = r#"{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}"#;
+        let answer = format!(r#"{{"object":"chat.completion","choices":[{choice}],"seed":{DIGITS}}}"#);
+        let answer = Document::parse(answer).expect("JSON");
+        let events = split(Endpoint::ChatCompletions, &answer).expect("events");
+        let joined = join(events).await.expect("an answer");
+        assert!(String::from_utf8_lossy(&joined).contains(DIGITS), "{joined:?}");
+    }
 
     #[test]
     fn f8_the_form_of_a_body_is_known_by_its_first_bytes() {

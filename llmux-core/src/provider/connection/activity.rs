@@ -24,7 +24,7 @@ const STALE: Duration = Duration::from_secs(1);
 
 /// The counts of one connection.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(super) struct Activity {
     opened: Instant,
     /// Bytes that were read so far.
     read: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Traffic {
     written_at: AtomicU64,
 }
 
-impl Traffic {
+impl Activity {
     pub(super) fn new() -> Self {
         Self { opened: Instant::now(), read: AtomicU64::new(0), written_at: AtomicU64::new(0) }
     }
@@ -56,7 +56,7 @@ impl Traffic {
 /// A connection whose bytes are counted.
 pub(super) struct Counted<T> {
     pub(super) io: T,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
@@ -69,7 +69,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         let read = buffer.filled().len() - before;
         if read > 0 {
-            self.traffic.read.fetch_add(read as u64, Relaxed);
+            self.activity.read.fetch_add(read as u64, Relaxed);
         }
         polled
     }
@@ -77,7 +77,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.traffic.wrote();
+        self.activity.wrote();
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
@@ -86,7 +86,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.traffic.wrote();
+        self.activity.wrote();
         Pin::new(&mut self.io).poll_write_vectored(cx, parts)
     }
 
@@ -111,17 +111,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn f1_a_kept_connection_is_stale_for_a_second_and_until_a_byte_arrives() {
-        let traffic = Arc::new(Traffic::new());
+        let activity = Arc::new(Activity::new());
         tokio::time::advance(Duration::from_secs(60)).await;
-        let mut connection = Counted { io: tokio::io::sink(), traffic: traffic.clone() };
-        assert!(!traffic.is_stale(0), "nothing was written for a minute");
+        let mut connection = Counted { io: tokio::io::sink(), activity: activity.clone() };
+        assert!(!activity.is_stale(0), "nothing was written for a minute");
         connection.write_all(b"request").await.unwrap();
         tokio::time::advance(Duration::from_millis(900)).await;
-        assert!(traffic.is_stale(0));
+        assert!(activity.is_stale(0));
         tokio::time::advance(Duration::from_millis(200)).await;
-        assert!(!traffic.is_stale(0), "the provider had time to process it");
+        assert!(!activity.is_stale(0), "the provider had time to process it");
         connection.write_all(b"more").await.unwrap();
-        traffic.read.fetch_add(1, Relaxed);
-        assert!(!traffic.is_stale(0), "an answer has begun");
+        activity.read.fetch_add(1, Relaxed);
+        assert!(!activity.is_stale(0), "an answer has begun");
     }
 }
