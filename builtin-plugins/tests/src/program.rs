@@ -155,7 +155,7 @@ fn configuration(plugins: &[(Builtin, Value)], upstream: &ScriptedServer) -> Str
 
 async fn answer(response: Response) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let streams = header(&headers, "content-type").is_some_and(|kind| kind == "text/event-stream");
+    let streams = header(&headers, "content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
     let text = response.text().await.expect("a whole answer");
     let mut answer = Answer {
         hit: header(&headers, "x-cache") == Some("hit"),

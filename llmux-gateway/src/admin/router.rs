@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::names::HostName,
-    http::{api::metrics_of, body, client_address::client_address, reply, web_pages},
+    http::{api::metrics_of, body, client_address::client_address, reply, unserved, web_pages},
 };
 
 /// Largest number of characters of a refused path in the log.
@@ -44,8 +44,8 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/plugins/{name}/disable", post(disable))
         .route("/admin/reload", post(reload))
         .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client).await))
-        .fallback(reply::unknown_path)
-        .method_not_allowed_fallback(reply::wrong_method)
+        .fallback(unserved::unknown_path)
+        .method_not_allowed_fallback(unserved::wrong_method)
         .layer(from_fn_with_state(admin.clone(), enter))
         .with_state(admin)
 }
@@ -68,8 +68,10 @@ async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next
             Err(denied) => deny(denied),
         },
     };
+    let (parts, body) = request.into_parts();
+    body::discard(&parts.headers, body).await;
     // The query is not logged, because it may hold a token.
-    let (method, path) = (request.method(), request.uri().path());
+    let (method, path) = (parts.method, parts.uri.path());
     let path: String = path.chars().take(MOST_OF_A_PATH).collect();
     tracing::warn!(
         status = refused.status().as_u16(),

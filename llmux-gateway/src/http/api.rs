@@ -24,14 +24,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    auth::ApiKeys,
+    auth::{ApiKeys, KeyError},
     body,
     client_address::client_address,
+    encoding,
     held_bytes::HeldBytes,
     reply::{self, Name},
     server::Phase,
     sse::Events,
-    web_pages,
+    unserved, web_pages,
 };
 use crate::config::server::Server;
 
@@ -63,23 +64,25 @@ struct Entered {
 
 /// Returns the routes of the main listener.
 pub(crate) fn router(api: Arc<Api>) -> Router {
-    let mut router = Router::new();
+    let mut routes = Router::new();
     for endpoint in Endpoint::ALL {
         let handler = move |State(api): State<Arc<Api>>, request: Request| async move {
-            complete(&api, endpoint, request).await.unwrap_or_else(|error| reply::error(&error))
+            complete(&api, endpoint, request).await.unwrap_or_else(|error| refused(&error))
         };
-        router = router.route(&format!("/v1/{}", endpoint.path()), post(handler));
+        routes = routes.route(&format!("/v1/{}", endpoint.path()), post(handler));
     }
-    router
+    let routes = routes
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback(reply::unknown_path)
-        .method_not_allowed_fallback(reply::wrong_method)
-        .layer(from_fn_with_state(api.clone(), enter))
-        .with_state(api)
+        .method_not_allowed_fallback(unserved::wrong_method)
+        .with_state(api.clone());
+    // A path that is not served is tried once more, as the client probably means it.
+    let again = routes.clone().fallback(unserved::unknown_path);
+    let near = move |request: Request| unserved::serve_near(again.clone(), request);
+    routes.fallback(near).layer(from_fn_with_state(api, enter))
 }
 
 /// Handles each request first: gives it an id, checks who sends it, and logs one line.
@@ -144,8 +147,8 @@ fn admit(api: &Api, settings: &Server, request: &Request) -> ControlFlow<Respons
         return ControlFlow::Break(permission);
     }
     match keys.identify(headers) {
-        Err(()) if !matches!(request.uri().path(), "/healthz" | "/readyz") => {
-            ControlFlow::Break(unidentified(headers))
+        Err(error) if !matches!(request.uri().path(), "/healthz" | "/readyz") => {
+            ControlFlow::Break(unidentified(error))
         }
         identity => ControlFlow::Continue(identity.unwrap_or_default()),
     }
@@ -156,10 +159,16 @@ fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn unidentified(headers: &HeaderMap) -> Response {
-    let message = match headers.contains_key(header::AUTHORIZATION) {
-        true => "the API key is not valid here",
-        false => "an API key is required, in the header `authorization: Bearer …`",
+fn unidentified(error: KeyError) -> Response {
+    let message = match error {
+        KeyError::Different => {
+            let message = "the headers `authorization`, `api-key` and `x-api-key` hold different API keys; send one key";
+            return reply::refuse(StatusCode::BAD_REQUEST, "different_api_keys", message);
+        }
+        KeyError::Invalid => "the API key is not valid here",
+        KeyError::Missing => {
+            "an API key is required, in the header `authorization: Bearer …`, `api-key` or `x-api-key`"
+        }
     };
     let mut response = reply::refuse(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -176,6 +185,10 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     let settings = api.settings.load_full();
     let mut held = api.held.share(settings.max_inflight_bytes);
     let text = body::read(&parts.headers, body, limit, settings.read_timeout, &mut held).await?;
+    // The headers describe the body as plugins see it.
+    if parts.headers.remove(header::CONTENT_ENCODING).is_some() {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     let mut request = llmux_core::Request::parse(endpoint, text).await?;
     if let Some(Entered { request_id, client_id, identity, client }) = parts.extensions.remove() {
         request = request
@@ -203,6 +216,16 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     Ok(with_headers(response, answer.headers()))
 }
 
+/// Returns the response to a request that the listener refuses.
+fn refused(error: &Error) -> Response {
+    let mut response = reply::error(error);
+    if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // Tells which encodings a body may have (RFC 9110, 12.5.3).
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED));
+    }
+    response
+}
+
 /// Returns the fallback models that a client names, each once (rule P7).
 fn fallbacks(headers: &HeaderMap, max: usize) -> Result<Vec<Arc<str>>, Error> {
     let mut models: Vec<Arc<str>> = Vec::new();
@@ -223,7 +246,7 @@ fn fallbacks(headers: &HeaderMap, max: usize) -> Result<Vec<Arc<str>>, Error> {
 fn events(events: Events) -> Response {
     let mut response = Response::new(Body::new(events));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Asks proxies such as nginx not to buffer the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
@@ -250,7 +273,9 @@ async fn models(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn model(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
-    match api.client.models().iter().find(|(model, _)| *model == id) {
+    let models = api.client.models();
+    let named = |id: &str| models.iter().find(|(model, _)| *model == *id);
+    match named(&id).or_else(|| named(id.trim_end_matches('/'))) {
         Some((id, providers)) => reply::json_value(StatusCode::OK, &describe(id, providers)),
         None => reply::error(&Error::model_not_found(&id)),
     }

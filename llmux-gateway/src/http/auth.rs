@@ -1,4 +1,4 @@
-//! Client keys of the main listener, and the bearer secret in the headers of a request.
+//! Client keys of the main listener, and the secrets in the headers of a request.
 //!
 //! `api` checks every request with it; `admin::tokens` reads the header with it. Only SHA-256 hashes are kept. Deliberately
 //! absent: HTTP responses, which `api` makes.
@@ -22,6 +22,38 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
     let secret = secret.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret)
+}
+
+/// Headers that hold a key as it is: those of Azure's clients and of Anthropic's.
+const PLAIN: [&str; 2] = ["api-key", "x-api-key"];
+
+/// Reason why a request has no valid key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyError {
+    Missing,
+    Invalid,
+    /// Two headers hold different keys (rule F9).
+    Different,
+}
+
+/// Returns the key of a request: in `Authorization: Bearer …`, `api-key` or `x-api-key`. The same key may be there several
+/// times. An `Authorization` of another scheme does not count beside another header, because it may be meant for a proxy.
+fn key(headers: &HeaderMap) -> Result<&str, KeyError> {
+    let plain = PLAIN.iter().flat_map(|name| headers.get_all(*name)).filter(|value| !value.is_empty());
+    let mut found = bearer(headers);
+    if found.is_none() && headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(KeyError::Invalid);
+    }
+    for value in plain {
+        let key = value.to_str().map_err(|_| KeyError::Invalid)?;
+        if found.get_or_insert(key) != &key {
+            return Err(KeyError::Different);
+        }
+    }
+    found.ok_or(match headers.contains_key(header::AUTHORIZATION) {
+        true => KeyError::Invalid,
+        false => KeyError::Missing,
+    })
 }
 
 /// The client keys of the main listener.
@@ -70,19 +102,20 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// If the key is missing or wrong.
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, ()> {
-        if self.is_empty() {
-            return Ok(None);
+    /// If the key is missing or wrong. Also, with or without configured keys, if headers hold different keys.
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<Identity>>, KeyError> {
+        match key(headers) {
+            Err(KeyError::Different) => Err(KeyError::Different),
+            _ if self.is_empty() => Ok(None),
+            Err(error) => Err(error),
+            Ok(key) => self.keys.get(&hash::of(key)).cloned().map(Some).ok_or(KeyError::Invalid),
         }
-        let identity = bearer(headers).and_then(|key| self.keys.get(&hash::of(key)));
-        identity.map(|identity| Some(identity.clone())).ok_or(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -112,5 +145,39 @@ mod tests {
         let mut foreign = HeaderMap::new();
         foreign.insert(header::AUTHORIZATION, HeaderValue::from_bytes(b"Bearer \xe4bc").expect("a header"));
         assert_eq!(bearer(&foreign), None, "not ASCII");
+    }
+
+    #[test]
+    fn f9_a_key_is_in_one_of_three_headers_and_different_keys_are_refused() {
+        use KeyError::{Different, Invalid, Missing};
+        for (given, expected) in [
+            (&[][..], Err(Missing)),
+            (&[("authorization", "Bearer a")], Ok("a")),
+            (&[("api-key", "a")], Ok("a")),
+            (&[("x-api-key", "a")], Ok("a")),
+            (
+                &[("authorization", "Bearer a"), ("api-key", "a"), ("x-api-key", "a"), ("x-api-key", "a")],
+                Ok("a"),
+            ),
+            (&[("authorization", "Bearer a"), ("api-key", "b")], Err(Different)),
+            (&[("authorization", "Bearer a"), ("x-api-key", "b")], Err(Different)),
+            (&[("api-key", "a"), ("x-api-key", "b")], Err(Different)),
+            (&[("x-api-key", "a"), ("x-api-key", "b")], Err(Different)),
+            (&[("authorization", "Bearer a"), ("x-api-key", "")], Ok("a")),
+            (&[("authorization", "Basic abc"), ("x-api-key", "a")], Ok("a")),
+            (&[("authorization", "Basic abc")], Err(Invalid)),
+            (&[("authorization", "Bearer b"), ("authorization", "Bearer a")], Err(Invalid)),
+            (&[("authorization", "Bearer b"), ("authorization", "Bearer a"), ("api-key", "a")], Err(Invalid)),
+            (&[("x-goog-api-key", "a")], Err(Missing)),
+        ] {
+            let headers: HeaderMap = given
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            assert_eq!(key(&headers), expected, "{given:?}");
+        }
+        let foreign = HeaderValue::from_bytes(b"\xe4bc").expect("a header");
+        let foreign: HeaderMap = [(HeaderName::from_static("api-key"), foreign)].into_iter().collect();
+        assert_eq!(key(&foreign), Err(Invalid), "not ASCII");
     }
 }

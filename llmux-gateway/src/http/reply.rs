@@ -55,22 +55,6 @@ pub(crate) fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Dis
     error(&refusal(status, code, message))
 }
 
-/// Refuses a path that the listener does not have.
-pub(crate) async fn unknown_path(request: axum::extract::Request) -> Response {
-    let path = request.uri().path();
-    refuse(StatusCode::NOT_FOUND, "unknown_path", format!("there is no {} {path} here", request.method()))
-}
-
-/// Refuses a method that the path does not support. axum adds the header `allow`.
-pub(crate) async fn wrong_method(request: axum::extract::Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    refuse(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "wrong_method",
-        format!("{path} does not support {method}; the header `allow` lists the supported methods"),
-    )
-}
-
 /// The name in a path. A name that is not UTF-8 is refused with an error in the usual shape.
 pub(crate) struct Name(pub(crate) String);
 

@@ -1,5 +1,6 @@
 //! The main listener: every endpoint, and bad input of every kind.
 
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use reqwest::{Method, header};
 use serde_json::json;
 
@@ -51,8 +52,6 @@ async fn a_wrong_body_is_refused_and_says_why() {
     assert_eq!((status, &unknown["code"]), (404, &json!("model_not_found")));
     let form = post("model=echo").header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(error(form).await.0, 415, "the last header does not count alone");
-    let packed = post("{}").header("content-encoding", "gzip");
-    assert_eq!(error(packed).await.0, 415);
     let bare = http().post(format!("{}{CHAT}", server.api)).body(r#"{"model": "echo", "messages": []}"#);
     assert_eq!(read(bare).await.0, 200, "a body of no type is taken for JSON");
 }
@@ -63,6 +62,21 @@ async fn an_unknown_path_and_a_wrong_method_are_refused() {
     for path in ["/", "/v1", "/v1/nothing", "/v1/models/nobody", "/admin/plugins"] {
         assert_eq!(error(server.get(path)).await.0, 404, "{path}");
     }
+    // A base URL that is slightly wrong.
+    let hello = json!({"model": "echo", "messages": []});
+    for path in
+        ["/chat/completions", "/v1/chat/completions/", "/v1/v1/chat/completions", "//v1/chat/completions?a=b"]
+    {
+        assert_eq!(read(server.post(path, &hello)).await.0, 200, "{path}");
+    }
+    for path in ["/models", "/v1/models/", "/models/echo/", "/healthz/"] {
+        assert_eq!(read(server.get(path)).await.0, 200, "{path}");
+    }
+    let (status, unknown) = error(server.post("/openai/deployments/m/chat/completions", &hello)).await;
+    assert_eq!((status, &unknown["code"]), (404, &json!("unknown_path")));
+    let message = unknown["message"].as_str().expect("text");
+    assert!(message.contains("POST /openai/deployments/m/chat/completions"), "{message}");
+    assert!(message.contains("base URL must end with /v1"), "{message}");
     let response = send(server.get(CHAT)).await;
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()[header::ALLOW], "POST");
@@ -198,4 +212,31 @@ async fn client_keys_are_asked_for_once_there_are_any() {
 pub(crate) fn sha256(secret: &str) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn f9_a_key_comes_in_three_headers_and_goes_no_further() {
+    let upstream = ScriptedServer::start([(); 3].map(|()| ScriptedResponse::json(200, "{}"))).await;
+    let key = format!("[[api_key]]\nid = \"shop\"\nsha256 = \"{}\"\n", sha256("shop-secret"));
+    let provider = format!(
+        "[[provider]]\nname = \"up\"\ntype = \"openai\"\nbase_url = \"{}\"\nmodels = [\"m\"]\n",
+        upstream.base_url()
+    );
+    let server = Server::with(&format!("{provider}{key}"), &[]).await;
+    let ask = || server.post(CHAT, &json!({"model": "m", "messages": []}));
+    for (name, value) in
+        [("authorization", "Bearer shop-secret"), ("api-key", "shop-secret"), ("x-api-key", "shop-secret")]
+    {
+        assert_eq!(send(ask().header(name, value)).await.status(), 200, "{name}");
+        let wrong = error(ask().header(name, format!("{value}x"))).await;
+        assert_eq!((wrong.0, &wrong.1["code"]), (401, &json!("invalid_api_key")), "{name}");
+    }
+    let (status, refused) = error(ask().bearer_auth("shop-secret").header("x-api-key", "other")).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("different_api_keys")));
+    let missing = error(ask()).await.1;
+    assert!(missing["message"].as_str().is_some_and(|it| it.contains("`x-api-key`")), "{missing}");
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 3);
+    let shown = |value: &String| value.contains("shop-secret");
+    assert!(!requests.iter().any(|it| it.headers.iter().any(|(_, value)| shown(value))), "{requests:?}");
 }

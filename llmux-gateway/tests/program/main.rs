@@ -8,6 +8,7 @@ mod api;
 mod at_once;
 mod authors;
 mod autoload;
+mod bodies;
 mod configuration;
 mod docs;
 mod doors;

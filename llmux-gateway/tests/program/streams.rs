@@ -22,7 +22,7 @@ fn provider(upstream: &ScriptedServer) -> String {
 async fn stream(server: &Server, path: &str) -> String {
     let response = send(server.post(path, &json!({"model": "m", "stream": true, "messages": []}))).await;
     assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
     response.text().await.expect("the whole stream")
 }
 
