@@ -27,7 +27,7 @@ use super::{
     tokens::Denied,
 };
 use crate::{
-    config::names::HostName,
+    config::server::Server,
     http::{api::metrics_of, body, client_address::client_address, reply, unserved, web_pages},
 };
 
@@ -55,7 +55,7 @@ async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next
     let settings = admin.settings.load_full();
     let client = client_address(request.extensions(), request.headers(), &settings.trusted_proxies);
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let refused = match refuse_web_pages(&request, &settings.hosts) {
+    let refused = match refuse_web_pages(&request, &settings) {
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
         Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
             Ok(who) => match body::check_type(request.headers(), true) {
@@ -103,13 +103,13 @@ fn deny(denied: Denied) -> Response {
 
 /// Refuses requests that a web page could have caused, also a page that `[server] cors` names, and requests with a query.
 /// Queries, and tokens in them, get into logs and histories.
-fn refuse_web_pages(request: &Request, hosts: &[HostName]) -> Result<(), (&'static str, String)> {
+fn refuse_web_pages(request: &Request, settings: &Server) -> Result<(), (&'static str, String)> {
     if let Some(header) = web_pages::cause(request.headers(), &[]) {
         let message = format!("the admin API refuses requests from web pages (header `{header}`)");
         return Err(("origin_refused", message));
     }
-    if web_pages::names_foreign_host(request, hosts) {
-        return Err(("wrong_host", web_pages::FOREIGN_HOST.to_owned()));
+    if web_pages::names_foreign_host(request, settings.hosts.iter().chain(&settings.admin_hosts)) {
+        return Err(("wrong_host", format!("{} or `admin_hosts`", web_pages::FOREIGN_HOST)));
     }
     if request.uri().query().is_some() {
         let message = "the admin API refuses queries; a token belongs into a header";

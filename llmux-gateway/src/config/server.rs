@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) cors: Vec<Origin>,
     /// DNS names by which clients reach this server.
     pub(crate) hosts: Vec<HostName>,
+    /// Further DNS names of the admin listener.
+    pub(crate) admin_hosts: Vec<HostName>,
     /// Proxies that name the address of their client in `x-forwarded-for`.
     pub(crate) trusted_proxies: Vec<Network>,
     /// Largest number of connections of one address, except trusted proxies.
@@ -36,6 +38,9 @@ pub(crate) struct Server {
     /// Longest time in which a client reads nothing while something is to be written.
     #[serde(with = "humantime_serde")]
     pub(crate) write_timeout: Duration,
+    /// Longest time that a connection is kept without a request.
+    #[serde(with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
     /// Largest number of fallback models that a client may name, 0 to 8.
     #[serde(deserialize_with = "client_fallbacks")]
     pub(crate) client_fallbacks: usize,
@@ -69,6 +74,7 @@ impl Default for Server {
             admin: "127.0.0.1:8081".to_owned(),
             cors: Vec::new(),
             hosts: Vec::new(),
+            admin_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections_per_address: None,
             open: false,
@@ -76,6 +82,7 @@ impl Default for Server {
             max_inflight_bytes: 1024 * 1024 * 1024,
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
             client_fallbacks: MAX_CLIENT_FALLBACKS,
             drain_timeout: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,

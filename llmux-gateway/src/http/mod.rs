@@ -3,6 +3,7 @@
 //! `commands::serve` starts it; `admin` uses its connections, bodies and replies for the admin listener. Deliberately
 //! absent: what happens to a request, which is `llmux-core`'s.
 
+mod activity;
 pub(crate) mod api;
 pub(crate) mod auth;
 pub(crate) mod body;

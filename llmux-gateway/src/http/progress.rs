@@ -1,13 +1,14 @@
-//! A connection that ends if its client reads nothing for too long.
+//! A connection that ends if its client reads nothing for too long, or does not complete the head of a request.
 //!
-//! Without this bound, a client that stops reading keeps its stream, the provider's connection and the instances of its
-//! request for good. `server` wraps each connection in it. Deliberately absent: a bound on reading, which depends on what
-//! is read.
+//! Without the first bound, a client that stops reading keeps its stream, the provider's connection and the instances of
+//! its request for good. `server` wraps each connection in it. Deliberately absent: the idle time between requests, which
+//! `server` bounds, and the time of a body.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,7 +18,9 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection whose writes make progress.
+use super::activity::Activity;
+
+/// A connection whose writes and heads make progress.
 pub(crate) struct Progress<S> {
     stream: S,
     limit: Duration,
@@ -25,11 +28,57 @@ pub(crate) struct Progress<S> {
     timer: Pin<Box<Sleep>>,
     /// Whether something is to be written, and the client reads nothing.
     waits: bool,
+    /// The bound on heads; `None` for HTTP/2, whose own pings are such a bound.
+    head: Option<Head>,
+}
+
+/// The bound on the head of a request, from its first byte to its last.
+pub(crate) struct Head {
+    activity: Arc<Activity>,
+    limit: Duration,
+    /// The number of requests before the one whose head arrives; `None` if no head arrives.
+    before: Option<u64>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Head {
+    pub(crate) fn new(activity: Arc<Activity>, limit: Duration) -> Self {
+        Self { activity, limit, before: None, timer: Box::pin(sleep(limit)) }
+    }
+
+    /// Passes the result of a read on, or fails if a head takes too long.
+    fn bounded(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: Poll<io::Result<()>>,
+        some: bool,
+    ) -> Poll<io::Result<()>> {
+        // A request begins when its head is complete.
+        let begun = self.activity.begun();
+        if self.activity.is_busy() || self.before.is_some_and(|before| before != begun) {
+            self.before = None;
+        }
+        if self.activity.is_busy() {
+            return read;
+        }
+        if some {
+            self.activity.touch();
+            if self.before.is_none() {
+                self.before = Some(begun);
+                self.timer.as_mut().reset(Instant::now() + self.limit);
+            }
+        }
+        if read.is_ready() || self.before.is_none() {
+            return read;
+        }
+        ready!(self.timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S> Progress<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, timer: Box::pin(sleep(limit)), waits: false }
+    pub(crate) fn new(stream: S, limit: Duration, head: Option<Head>) -> Self {
+        Self { stream, limit, timer: Box::pin(sleep(limit)), waits: false, head }
     }
 
     /// Passes a result on, or fails if it has been pending for too long.
@@ -53,7 +102,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        match &mut self.head {
+            Some(head) => head.bounded(cx, read, into.filled().len() > before),
+            None => read,
+        }
     }
 }
 
@@ -96,7 +150,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_left_and_a_slow_one_is_not() {
         let (mut client, server) = duplex(16);
-        let mut server = Progress::new(server, Duration::from_secs(30));
+        let mut server = Progress::new(server, Duration::from_secs(30), None);
         let writing = tokio::spawn(async move { (server.write_all(&[1; 64]).await, server) });
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(29)).await;

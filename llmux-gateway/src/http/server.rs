@@ -19,21 +19,23 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
     service::TowerToHyperService,
 };
 use llmux_terminal::{CliError, Result};
 use tokio::{
-    net::{TcpListener, TcpStream, lookup_host},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
     sync::{Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout_at},
 };
 
 use super::{
+    activity::{Activity, Counted, Streams},
     client_address::{Peer, is_trusted},
     connections::Addresses,
-    progress::Progress,
+    progress::{Head, Progress},
 };
 use crate::config::server::Server;
 
@@ -69,7 +71,7 @@ pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpList
     })?;
     let mut last = failed(&"the name has no address");
     for address in addresses {
-        match TcpListener::bind(address).await {
+        match listen(address) {
             Ok(listener) => return Ok(listener),
             Err(error) => {
                 last = match error.kind() {
@@ -82,6 +84,17 @@ pub(crate) async fn bind(address: &str, flag: &str, key: &str) -> Result<TcpList
         }
     }
     Err(last)
+}
+
+/// Listens with the longest queue that the system allows: a burst of new connections waits there.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // On Windows, the option lets other programs take the address.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // The system replaces it by its maximum, such as Linux's `net.core.somaxconn`.
+    socket.listen(i32::MAX as u32)
 }
 
 /// Returns the listener's address.
@@ -131,9 +144,13 @@ pub(crate) async fn run(
                     }
                     continue;
                 };
-                let (read_timeout, write_timeout) = (settings.read_timeout, settings.write_timeout);
+                let limits = Limits {
+                    read: settings.read_timeout,
+                    write: settings.write_timeout,
+                    idle: settings.idle_timeout,
+                };
                 tokio::spawn(async move {
-                    connection(stream, peer, router, (read_timeout, write_timeout), phase).await;
+                    connection(stream, peer, router, limits, phase).await;
                     drop((alive, place, own_place));
                 });
             }
@@ -154,52 +171,92 @@ pub(crate) async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|now| *now as u8 >= wanted as u8).await;
 }
 
+/// Time limits of a connection.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For the head of a request.
+    read: Duration,
+    /// For a client that reads nothing.
+    write: Duration,
+    /// Between two requests.
+    idle: Duration,
+}
+
 async fn connection(
     stream: TcpStream,
     peer: IpAddr,
     router: Router,
-    (read_timeout, write_timeout): (Duration, Duration),
+    limits: Limits,
     mut phase: watch::Receiver<Phase>,
 ) {
     let is_http2 = tokio::select! {
-        is_http2 = speaks_http2(&stream, read_timeout) => is_http2,
+        is_http2 = speaks_http2(&stream, limits.read) => is_http2,
         () = reached(&mut phase, Phase::Draining) => return,
     };
     let Some(is_http2) = is_http2 else { return };
-    let (io, routes) = (TokioIo::new(Progress::new(stream, write_timeout)), TowerToHyperService::new(router));
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        routes.call(request)
+    converse(stream, is_http2, peer, router, limits, phase).await;
+}
+
+/// Serves a connection whose protocol is known.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    is_http2: bool,
+    peer: IpAddr,
+    router: Router,
+    limits: Limits,
+    phase: watch::Receiver<Phase>,
+) {
+    let activity = Activity::start();
+    let head = (!is_http2).then(|| Head::new(activity.clone(), limits.read));
+    let (io, routes) =
+        (TokioIo::new(Progress::new(stream, limits.write, head)), TowerToHyperService::new(router));
+    let service = service_fn({
+        let activity = activity.clone();
+        move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let (running, answer) = (activity.begin(), routes.call(request));
+            async move { answer.await.map(|response| response.map(|body| Counted::new(body, running))) }
+        }
     });
     if is_http2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(Streams { limit: limits.write });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(256)
             .max_header_list_size(64 * 1024)
             .adaptive_window(true)
             .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(read_timeout);
-        drive(builder.serve_connection(io, service), phase).await;
+            .keep_alive_timeout(limits.read);
+        drive(builder.serve_connection(io, service), &activity, limits, phase).await;
     } else {
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(read_timeout).max_buf_size(256 * 1024);
-        drive(builder.serve_connection(io, service), phase).await;
+        // `Head` bounds a head. The timer of hyper would include the idle time before it.
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(256 * 1024);
+        drive(builder.serve_connection(io, service), &activity, limits, phase).await;
     }
 }
 
-/// Runs a connection to its end. While draining, the connection ends after its current request; at
+/// Runs a connection to its end. If it is idle for too long, or while draining, it ends after its current request. At
 /// [`Phase::Over`] it is dropped.
-async fn drive(connection: impl GracefulConnection, mut phase: watch::Receiver<Phase>) {
+async fn drive(
+    connection: impl GracefulConnection,
+    activity: &Activity,
+    limits: Limits,
+    mut phase: watch::Receiver<Phase>,
+) {
     let mut connection = pin!(connection);
-    tokio::select! {
+    let is_idle = tokio::select! {
         // The server does not report how a connection ended.
         _ = connection.as_mut() => return,
-        () = reached(&mut phase, Phase::Draining) => {}
-    }
+        () = activity.idle(limits.idle) => true,
+        () = reached(&mut phase, Phase::Draining) => false,
+    };
     connection.as_mut().graceful_shutdown();
+    activity.touch();
     tokio::select! {
         _ = connection.as_mut() => {}
+        // A client of HTTP/2 that does not end it.
+        () = activity.idle(limits.write), if is_idle => {}
         () = reached(&mut phase, Phase::Over) => {}
     }
 }
@@ -225,3 +282,6 @@ async fn speaks_http2(stream: &TcpStream, read_timeout: Duration) -> Option<bool
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

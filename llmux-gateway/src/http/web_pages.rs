@@ -37,13 +37,16 @@ pub(crate) fn named_origin<'h>(headers: &'h HeaderMap, origins: &[Origin]) -> Op
 
 /// Returns true if the request names a host that a stranger could have pointed at this machine: anything but an IP
 /// address, `localhost`, and one of `hosts`. A request that names no host is none of a browser.
-pub(crate) fn names_foreign_host(request: &Request, hosts: &[HostName]) -> bool {
+pub(crate) fn names_foreign_host<'n>(
+    request: &Request,
+    hosts: impl IntoIterator<Item = &'n HostName> + Clone,
+) -> bool {
     let is_own = |host: &str| {
         let number = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = host.strip_suffix('.').unwrap_or(host);
         number.parse::<IpAddr>().is_ok()
             || name.eq_ignore_ascii_case("localhost")
-            || hosts.iter().any(|it| it.is(host))
+            || hosts.clone().into_iter().any(|it| it.is(host))
     };
     // Every place where a request names its host counts, because it is unknown which of several is meant.
     let mut named = request.headers().get_all(header::HOST).iter();

@@ -184,6 +184,12 @@ async fn the_admin_listener_has_the_names_of_the_configuration_and_no_pages() {
     for (host, expected) in [("llmux.internal", 200), ("LLMUX.internal.:8081", 200), ("evil.example", 403)] {
         assert_eq!(read(list(host)).await.0, expected, "{host}");
     }
+    let named = format!("[server]\nadmin_hosts = [\"llmux-admin.ns.svc\"]\n{ECHO}");
+    assert_eq!(server.reconfigure(&named).await, 200);
+    assert_eq!(read(list("llmux-admin.ns.svc:8081")).await.0, 200);
+    let main = server.get("/v1/models").header("host", "llmux-admin.ns.svc");
+    assert_eq!(error(main).await.1["code"], json!("wrong_host"), "a name of the admin listener alone");
+    assert_eq!(server.reconfigure(&format!("{NAMED}{ECHO}")).await, 200);
     let page = list("llmux.internal").header("origin", APP);
     assert_eq!(error(page).await.1["code"], json!("origin_refused"));
     assert_eq!(server.reconfigure(ECHO).await, 200);
