@@ -22,8 +22,9 @@ use self::family::{Family, Kind, Series};
 /// The label that names the instance a metric belongs to.
 const OWNER: &str = "plugin";
 
-/// Prefixes of the host's own metrics (`plugins::report::metrics`): no plugin may register such a name.
-pub(crate) const RESERVED: [&str; 4] = ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_"];
+/// Prefixes of the host's own metrics (`plugins::report::metrics`, and those of the program's listeners): no plugin may register such a name.
+pub(crate) const RESERVED: [&str; 5] =
+    ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_", "llmux_listener_"];
 
 /// All metrics of a host.
 ///

@@ -17,7 +17,6 @@ use axum::{
     routing::{get, patch, post},
 };
 use http::{HeaderValue, Method, StatusCode, header};
-use llmux_terminal::visible;
 
 use super::{
     error::NEEDS_FORCE,
@@ -28,11 +27,14 @@ use super::{
 };
 use crate::{
     config::server::Server,
-    http::{api::metrics_of, body, client_address::client_address, reply, unserved, web_pages},
+    http::{
+        api::metrics_of,
+        body,
+        client_address::client_address,
+        refusals::{self, Listener},
+        reply, unserved, web_pages,
+    },
 };
-
-/// Largest number of characters of a refused path in the log.
-const MOST_OF_A_PATH: usize = 256;
 
 /// Returns the routes of the admin listener.
 pub(crate) fn router(admin: Arc<Admin>) -> Router {
@@ -43,7 +45,10 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/plugins/{name}/enable", post(enable))
         .route("/admin/plugins/{name}/disable", post(disable))
         .route("/admin/reload", post(reload))
-        .route("/metrics", get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client).await))
+        .route(
+            "/metrics",
+            get(async |State(admin): State<Arc<Admin>>| metrics_of(&admin.client, &admin.refusals).await),
+        )
         .fallback(unserved::unknown_path)
         .method_not_allowed_fallback(unserved::wrong_method)
         .layer(from_fn_with_state(admin.clone(), enter))
@@ -59,7 +64,7 @@ async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next
         Err((code, message)) => reply::refuse(StatusCode::FORBIDDEN, code, message),
         Ok(()) => match admin.tokens.load().allow(request.headers(), is_change) {
             Ok(who) => match body::check_type(request.headers(), true) {
-                Err(error) if is_change => reply::error(&error),
+                Err(error) if is_change => reply::refused(&error),
                 _ => {
                     request.extensions_mut().insert(Who(who));
                     return next.run(request).await;
@@ -71,14 +76,9 @@ async fn enter(State(admin): State<Arc<Admin>>, mut request: Request, next: Next
     let (parts, body) = request.into_parts();
     body::discard(&parts.headers, body).await;
     // The query is not logged, because it may hold a token.
-    let (method, path) = (parts.method, parts.uri.path());
-    let path: String = path.chars().take(MOST_OF_A_PATH).collect();
-    tracing::warn!(
-        status = refused.status().as_u16(),
-        client = client.map(tracing::field::display),
-        "the admin API refused {method} {}",
-        visible(&path)
-    );
+    let (method, path) = (&parts.method, parts.uri.path());
+    let request = refusals::Request { method, path, client, request_id: None };
+    admin.refusals.note(Listener::Admin, &request, &refused);
     refused
 }
 

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use llmux_core::Client;
 
 use super::{reload::Reloader, tokens::AdminTokens};
-use crate::config::server::Server;
+use crate::{config::server::Server, http::refusals::Refusals};
 
 /// State that every route shares.
 pub(crate) struct Admin {
     pub(crate) client: Client,
     /// Replaced by a reload of the configuration.
     pub(crate) tokens: Arc<ArcSwap<AdminTokens>>,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) reloader: Arc<Reloader>,
     /// Replaced by a reload of the configuration.
     pub(crate) settings: Arc<ArcSwap<Server>>,

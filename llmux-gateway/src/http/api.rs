@@ -27,8 +27,10 @@ use super::{
     auth::{ApiKeys, KeyError},
     body,
     client_address::client_address,
+    cuts::Cuts,
     encoding,
     held_bytes::HeldBytes,
+    refusals::{self, Listener, Refusals},
     reply::{self, Name},
     server::Phase,
     sse::Events,
@@ -50,6 +52,8 @@ pub(crate) struct Api {
     /// Replaced by a reload of the configuration.
     pub(crate) settings: Arc<ArcSwap<Server>>,
     pub(crate) held: Arc<HeldBytes>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) cuts: Arc<Cuts>,
 }
 
 /// Facts about a request that [`enter`] has found.
@@ -67,7 +71,13 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
     let mut routes = Router::new();
     for endpoint in Endpoint::ALL {
         let handler = move |State(api): State<Arc<Api>>, request: Request| async move {
-            complete(&api, endpoint, request).await.unwrap_or_else(|error| refused(&error))
+            let request_id = request.extensions().get().map(|it: &Entered| it.request_id.clone());
+            let request_id = request_id.unwrap_or_default();
+            tokio::select! {
+                biased;
+                answer = complete(&api, endpoint, request) => answer.unwrap_or_else(|error| refused(&error)),
+                () = api.cuts.wait(api.phase.clone(), &request_id) => reply::error(&Error::shutting_down()),
+            }
         };
         routes = routes.route(&format!("/v1/{}", endpoint.path()), post(handler));
     }
@@ -107,6 +117,8 @@ async fn enter(State(api): State<Arc<Api>>, mut request: Request, next: Next) ->
             next.run(request).await
         }
     };
+    let request = refusals::Request { method: &method, path: &path, client, request_id: Some(&*request_id) };
+    api.refusals.note(Listener::Main, &request, &response);
     if !settings.cors.is_empty() {
         web_pages::permit(response.headers_mut(), origin);
     }
@@ -190,7 +202,9 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     let mut request = llmux_core::Request::parse(endpoint, text).await?;
+    let mut id = Arc::default();
     if let Some(Entered { request_id, client_id, identity, client }) = parts.extensions.remove() {
+        id = request_id.clone();
         request = request
             .with_request_id(request_id)
             .with_client_request_id(client_id)
@@ -203,7 +217,11 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         let answer = api.client.stream(request).await;
         let headers = answer.headers().to_vec();
         let response = match answer.result {
-            Ok(stream) => events(Events::new(stream, endpoint, settings.keep_alive, held)),
+            Ok(stream) => {
+                let (cuts, phase) = (api.cuts.clone(), api.phase.clone());
+                let cut = Box::pin(async move { cuts.wait(phase, &id).await });
+                events(Events::new(stream, endpoint, settings.keep_alive, held).with_cut(cut))
+            }
             Err(error) => reply::error(&error),
         };
         return Ok(with_headers(response, &headers));
@@ -218,7 +236,7 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
 
 /// Returns the response to a request that the listener refuses.
 fn refused(error: &Error) -> Response {
-    let mut response = reply::error(error);
+    let mut response = reply::refused(error);
     if response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         // Tells which encodings a body may have (RFC 9110, 12.5.3).
         response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED));
@@ -294,17 +312,17 @@ async fn readyz(State(api): State<Arc<Api>>) -> Response {
     }
     // This path needs no key, so the body has no names.
     let message = "a required plugin is not active; the log and the admin API name it";
-    reply::refuse(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
+    reply::error(&reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message))
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    metrics_of(&api.client).await
+    metrics_of(&api.client, &api.refusals).await
 }
 
 /// Returns every metric in the text format of Prometheus. Many series take long to write, so another thread does it.
-pub(crate) async fn metrics_of(client: &Client) -> Response {
-    let client = client.clone();
-    let Ok(text) = tokio::task::spawn_blocking(move || client.render_metrics()).await else {
+pub(crate) async fn metrics_of(client: &Client, refusals: &Refusals) -> Response {
+    let (client, own) = (client.clone(), refusals.render());
+    let Ok(text) = tokio::task::spawn_blocking(move || client.render_metrics() + &own).await else {
         return reply::refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",

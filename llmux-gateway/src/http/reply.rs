@@ -13,6 +13,8 @@ use http::{HeaderValue, StatusCode, header, request::Parts};
 use llmux_core::{Error, ErrorKind};
 use serde_json::json;
 
+use super::refusals::Refused;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Returns a response with this JSON text.
@@ -52,7 +54,14 @@ pub(crate) fn refusal(status: StatusCode, code: &str, message: impl std::fmt::Di
 
 /// Returns the response of an error of this program itself.
 pub(crate) fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Response {
-    error(&refusal(status, code, message))
+    refused(&refusal(status, code, message))
+}
+
+/// Returns the response of an error with which a listener refuses a request. It is marked for the counts of refusals.
+pub(crate) fn refused(refusal: &Error) -> Response {
+    let mut response = error(refusal);
+    response.extensions_mut().insert(Refused(refusal.code().unwrap_or("other").into()));
+    response
 }
 
 /// The name in a path. A name that is not UTF-8 is refused with an error in the usual shape.

@@ -47,6 +47,8 @@ pub(crate) enum Phase {
     Leaving,
     /// No new connections are accepted; open connections may end.
     Draining,
+    /// Requests in flight end with an error.
+    Cutting,
     /// Connections are dropped.
     Over,
 }

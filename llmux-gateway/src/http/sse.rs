@@ -18,7 +18,7 @@ use llmux_core::{Endpoint, Error, ReplyStream, pipeline::Chunk};
 use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::held_bytes::Held;
+use super::{cuts::Cut, held_bytes::Held};
 
 /// Largest size of events that are written together, in bytes.
 const TOGETHER: usize = 16 * 1024;
@@ -32,6 +32,8 @@ pub(crate) struct Events {
     ready: BytesMut,
     sent: u64,
     keep_alive: Option<KeepAlive>,
+    /// Ends the stream when requests in flight are cut.
+    cut: Option<Cut>,
     /// The bytes of the request, which the stream holds.
     _held: Held,
 }
@@ -51,7 +53,21 @@ impl Events {
             last: Instant::now(),
             timer: Box::pin(sleep(keep_alive)),
         });
-        Self { stream: Some(stream), endpoint, ready: BytesMut::new(), sent: 0, keep_alive, _held: held }
+        Self {
+            stream: Some(stream),
+            endpoint,
+            ready: BytesMut::new(),
+            sent: 0,
+            keep_alive,
+            cut: None,
+            _held: held,
+        }
+    }
+
+    /// Ends the stream with an error when requests in flight are cut.
+    pub(crate) fn with_cut(mut self, cut: Cut) -> Self {
+        self.cut = Some(cut);
+        self
     }
 
     fn finish(&mut self, error: Option<&Error>) {
@@ -87,6 +103,9 @@ impl http_body::Body for Events {
                 }
                 Poll::Ready(Some(Err(error))) => this.finish(Some(&error)),
                 Poll::Ready(None) => this.finish(None),
+                Poll::Pending if this.cut.as_mut().is_some_and(|cut| cut.as_mut().poll(cx).is_ready()) => {
+                    this.finish(Some(&Error::shutting_down()));
+                }
                 Poll::Pending => break,
             }
         }

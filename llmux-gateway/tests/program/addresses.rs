@@ -77,3 +77,37 @@ async fn an_address_has_a_bounded_number_of_connections_if_so_configured() {
     let log = server.stop().await;
     assert!(log.contains("the address has `max_connections_per_address`"), "{log}");
 }
+
+#[tokio::test]
+async fn refusals_are_counted_by_reason_and_a_flood_of_them_does_not_fill_the_log() {
+    let key = format!("[[api_key]]\nid = \"shop\"\nsha256 = \"{}\"\n", sha256("shop-secret"));
+    let server = Server::with(&format!("{ECHO}{key}"), &[]).await;
+    for _ in 0..50 {
+        assert_eq!(send(server.get("/v1/guess").bearer_auth("guess")).await.status(), 401);
+        let admin = http().get(format!("{}/admin/guess", server.admin)).bearer_auth("guess");
+        assert_eq!(send(admin).await.status(), 401);
+    }
+    let known = |request: reqwest::RequestBuilder| request.bearer_auth("shop-secret");
+    assert_eq!(send(known(server.get("/v1/nothing"))).await.status(), 404);
+    let post = || known(http().post(format!("{}/v1/chat/completions", server.api)));
+    assert_eq!(send(post().body("{")).await.status(), 400);
+    // An error of the pipeline is no refusal of the listener.
+    assert_eq!(send(post().body("{\"model\": \"nobody\"}")).await.status(), 404);
+    let metrics = send(known(server.get("/metrics"))).await.text().await.expect("text");
+    let counts: Vec<_> = metrics.lines().filter(|line| line.starts_with("llmux_listener_")).collect();
+    assert_eq!(
+        counts,
+        [
+            "llmux_listener_refusals_total{listener=\"main\",reason=\"invalid_api_key\"} 50",
+            "llmux_listener_refusals_total{listener=\"main\",reason=\"unknown_path\"} 1",
+            "llmux_listener_refusals_total{listener=\"main\",reason=\"invalid_json\"} 1",
+            "llmux_listener_refusals_total{listener=\"admin\",reason=\"invalid_admin_token\"} 50",
+        ]
+    );
+    let log = server.stop().await;
+    for what in [" refused GET /v1/guess", "the admin API refused GET /admin/guess"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(what)).collect();
+        assert!((20..50).contains(&lines.len()), "{what}: {} lines", lines.len());
+        assert!(lines.iter().all(|line| line.contains("WARN") && line.contains("client=127.0.0.1")), "{log}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Shutdown of the program: requests finish, plugins are cleaned up, and a second signal ends the process at once.
 
+use llmux_testing::{ScriptedResponse, ScriptedServer};
 use serde_json::json;
 
-use crate::support::{Server, error, http, send};
+use crate::support::{Server, error, http, send, until};
 
 /// A stream of 40 chunks that takes a second.
 const SLOW: &str =
@@ -31,13 +32,29 @@ async fn l3_a_stream_under_way_ends_before_the_program_does() {
 #[tokio::test]
 async fn l3_the_drain_is_bounded() {
     let configuration = format!("[server]\ndrain_timeout = \"100ms\"\n{SLOW}");
-    let server = Server::with(&configuration, &[]).await;
-    let response = begin_stream(&server).await;
+    let upstream = ScriptedServer::start([ScriptedResponse::hang()]).await;
+    let silent = format!(
+        "[[provider]]\nname = \"up\"\ntype = \"openai\"\nbase_url = \"{}\"\nmodels = [\"silent\"]\n",
+        upstream.base_url()
+    );
+    let server = Server::with(&format!("{configuration}{silent}"), &[]).await;
+    let stream = begin_stream(&server).await;
+    let streamed = stream.headers()["x-request-id"].to_str().expect("text").to_owned();
+    let plain =
+        tokio::spawn(error(server.post("/v1/chat/completions", &json!({"model": "silent", "messages": []}))));
+    until("the provider has the request", async || upstream.requests().len() == 1).await;
     server.signal("-TERM").await;
-    assert!(!response.text().await.is_ok_and(|rest| rest.contains("[DONE]")));
+    let rest = stream.text().await.expect("a proper end");
+    let (_, last) = rest.trim_end().rsplit_once("data: ").expect("an event");
+    assert!(last.contains("\"shutting_down\""), "a stream ends with an error event: {rest}");
+    let (status, refused) = plain.await.expect("no panic");
+    assert_eq!((status, &refused["code"]), (503, &json!("shutting_down")));
     let (code, log) = server.end().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("requests did not end within 100ms"), "{log}");
+    let line = log.lines().find(|line| line.contains("requests did not end within 100ms, and were cut"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("requests=2") && line.contains(&streamed), "{line}");
+    assert!(!log.contains("all requests have ended"), "{log}");
 }
 
 #[tokio::test]

@@ -35,13 +35,14 @@ impl Ending {
         self.client.plugins().unfinished()
     }
 
-    /// Cleans all plugins up, and reports the result in the log.
-    pub(super) async fn clean_up(&self) {
+    /// Cleans all plugins up, and reports the result in the log. `cut` is the number of requests that were cut.
+    pub(super) async fn clean_up(&self, cut: usize) {
         let report = self.client.shutdown(LAST_WORDS).await;
         for (instance, error) in &report.errors {
             tracing::error!(instance, "cleanup: {error}");
         }
         match report.drained {
+            true if cut > 0 => tracing::warn!("{cut} requests were cut; all plugins are cleaned up"),
             true => tracing::info!("all requests have ended, and all plugins are cleaned up"),
             false => tracing::warn!("some requests had not ended"),
         }

@@ -7,7 +7,7 @@ mod ending;
 mod runtime_waker;
 mod signals;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use llmux_core::{
@@ -44,6 +44,8 @@ use crate::{
         api::{self, Api},
         auth::ApiKeys,
         connections,
+        cuts::Cuts,
+        refusals::Refusals,
         server::{self, Phase, reached},
     },
     terminal::logging::{self, Level},
@@ -51,6 +53,9 @@ use crate::{
 
 /// End of the start line if there is no configuration file.
 const NO_FILE: &str = "; no configuration file: the model `echo` answers, for trying out";
+
+/// Longest time in which requests that are cut write their error.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub(crate) async fn run(options: Serve) -> Result<()> {
@@ -140,6 +145,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
             }
         }
     });
+    let (refusals, cuts) = (Arc::new(Refusals::new()), Arc::<Cuts>::default());
     let api = Api {
         client: client.clone(),
         is_loopback: address.ip().to_canonical().is_loopback(),
@@ -147,6 +153,8 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         phase: phases.clone(),
         settings: settings.clone(),
         held: Arc::default(),
+        refusals: refusals.clone(),
+        cuts: cuts.clone(),
     };
     let router = api::router(Arc::new(api));
     let main = connections::main_listener();
@@ -158,6 +166,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         let router = admin::router(Arc::new(Admin {
             client: client.clone(),
             tokens,
+            refusals,
             reloader,
             settings: settings.clone(),
         }));
@@ -173,7 +182,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let plugins = if count == 1 { "plugin" } else { "plugins" };
     let line = format!("llmux {} listens on {at}, {count} {plugins}{note}\n", env!("CARGO_PKG_VERSION"));
     if let Err(error) = llmux_terminal::print(&line) {
-        Ending { client, settings }.clean_up().await;
+        Ending { client, settings }.clean_up(0).await;
         reloader.close();
         return Err(error);
     }
@@ -197,10 +206,16 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         let _ = listener.await;
     }
     if timeout(drain, all_gone.recv()).await.is_err() {
-        tracing::warn!("requests did not end within {drain:?}, and are dropped");
+        let _ = phase.send(Phase::Cutting);
+        // Until the errors are written.
+        let _ = timeout(LAST_BYTES, all_gone.recv()).await;
     }
     let _ = phase.send(Phase::Over);
-    Ending { client, settings }.clean_up().await;
+    let (cut, request_ids) = cuts.report();
+    if cut > 0 {
+        tracing::warn!(requests = cut, request_ids, "requests did not end within {drain:?}, and were cut");
+    }
+    Ending { client, settings }.clean_up(cut).await;
     reloader.close();
     Ok(())
 }
