@@ -24,7 +24,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use llmux_terminal::{CliError, Result};
 
-use self::commands::cli::{Cli, Command};
+use self::{
+    commands::cli::{Cli, Command},
+    terminal::outside,
+};
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            llmux_terminal::print_error(&format!("llmux: {error}\n"));
+            llmux_terminal::print_error(&outside::line("ERROR", &format!("llmux: {error}")));
             ExitCode::FAILURE
         }
     }

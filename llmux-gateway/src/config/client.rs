@@ -18,6 +18,7 @@ use super::{
     file::{Instance, Loaded},
     hash,
     provider::provider,
+    sense,
 };
 
 /// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
@@ -25,6 +26,7 @@ const ECHO_ERRORS: [u16; 14] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500
 
 /// A builder with everything that the configuration says, and the plugins of the command line.
 pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBuilder> {
+    sense::check(loaded)?;
     let config = &loaded.config;
     loaded.unique("a provider", config.providers.iter().map(|provider| &provider.name))?;
     loaded.unique("a plugin instance", config.instances.iter().map(|instance| &instance.name))?;
@@ -81,6 +83,10 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
 pub(crate) fn warn_of_fallbacks(loaded: &Loaded, client: &Client) {
     let served = client.models();
     for fallback in &loaded.config.fallbacks {
+        let model = fallback.model.get_ref();
+        if !served.iter().any(|(it, _)| it == model) {
+            tracing::warn!("a fallback stands in for the model `{model}`, which no provider serves");
+        }
         for model in fallback.to.as_slice().iter().filter(|model| !served.iter().any(|(it, _)| it == *model))
         {
             tracing::warn!(

@@ -14,4 +14,5 @@ mod provider;
 mod provider_table;
 #[cfg(test)]
 mod reference;
+mod sense;
 pub(crate) mod server;

@@ -5,4 +5,5 @@
 
 mod line;
 pub(crate) mod logging;
+pub(crate) mod outside;
 pub(crate) mod urgent;

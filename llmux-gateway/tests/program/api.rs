@@ -139,6 +139,23 @@ async fn x3_a_plugin_that_sets_a_header_of_the_servers_fails_and_the_header_is_n
 }
 
 #[tokio::test]
+async fn the_label_plugin_names_the_instance_in_every_metric_of_the_host() {
+    let server = Server::start().await;
+    let load = json!({"path": stumble(), "name": "guard", "config": {"header": "x-mine"}});
+    assert_eq!(read(server.admin(Method::POST, "/admin/plugins").json(&load)).await.0, 201);
+    assert!(server.ask("echo").await.is_object());
+    let metrics = send(server.get("/metrics")).await.text().await.expect("text");
+    let with = |name: &str, labels: &str| {
+        metrics.lines().any(|line| line.starts_with(name) && line.contains(labels))
+    };
+    assert!(with("llmux_plugin_info{", "manifest=\"stumble\""), "{metrics}");
+    for name in ["llmux_plugin_info{", "llmux_hook_failures_total{"] {
+        assert!(with(name, "plugin=\"guard\""), "{name}: {metrics}");
+    }
+    assert!(!metrics.contains("plugin=\"stumble\""), "{metrics}");
+}
+
+#[tokio::test]
 async fn f2_a_header_names_fallbacks() {
     let server = Server::start().await;
     let failing = json!({"model": "echo-error-400", "messages": [{"role": "user", "content": "Hello"}]});

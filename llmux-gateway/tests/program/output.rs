@@ -64,3 +64,35 @@ async fn a_command_that_cannot_even_say_so_ends_in_the_same_way() {
         }
     }
 }
+
+#[tokio::test]
+async fn with_json_logs_the_first_and_the_last_line_are_json_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let parse = |line: &str| -> serde_json::Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON, {error}: {line}"))
+    };
+    let run = async |arguments: &[&str]| {
+        let mut command = llmux(folder.path());
+        command.arg("serve").args(arguments).args(["--log-format", "json"]);
+        command.spawn().expect("llmux starts")
+    };
+    let wrong = run(&["--config", "none.toml"]).await.wait_with_output();
+    let ended = timeout(LONG, wrong).await.expect("in time").expect("llmux runs");
+    let last = parse(&text(&ended.stderr));
+    assert!(
+        last["message"].as_str().is_some_and(|it| it.starts_with("llmux: configuration none.toml")),
+        "{last}"
+    );
+    assert_eq!(last["level"], "ERROR");
+    let mut server = run(&["--listen", "127.0.0.1:0", "--admin-listen", "off"]).await;
+    let mut first = String::new();
+    let mut out = tokio::io::BufReader::new(server.stdout.take().expect("piped"));
+    let read = tokio::io::AsyncBufReadExt::read_line(&mut out, &mut first);
+    timeout(LONG, read).await.expect("in time").expect("a line");
+    let first = parse(&first);
+    assert!(
+        first["message"].as_str().is_some_and(|it| it.contains("listens on http://127.0.0.1:")),
+        "{first}"
+    );
+    assert!(first["timestamp"].as_str().is_some_and(|it| it.contains('T')), "{first}");
+}

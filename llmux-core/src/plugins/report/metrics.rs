@@ -75,8 +75,8 @@ pub(crate) fn families(
     let labels = plugins.iter().map(|plugin| {
         let version = plugin.version.as_deref().unwrap_or_default();
         [
-            ("name", &*plugin.name),
-            ("plugin", &plugin.plugin),
+            ("plugin", &*plugin.name),
+            ("manifest", &plugin.plugin),
             ("version", version),
             ("state", plugin.state.as_str()),
         ]

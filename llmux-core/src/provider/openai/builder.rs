@@ -187,6 +187,10 @@ impl OpenAiBuilder {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wrong("its scheme is neither http nor https"));
         }
+        // `Url` takes characters that no address of a request has, such as those of a variable that was not replaced.
+        if let Err(error) = url.as_str().parse::<http::Uri>() {
+            return Err(wrong(&error.to_string()));
+        }
         if (url.password().is_some() || !url.username().is_empty()) && self.api_key.is_some() {
             return Err(wrong(
                 "it has a user or password, and there is an API key, but only one of them can be sent",
@@ -312,6 +316,7 @@ mod tests {
         for (url, shown, reason) in [
             ("api.openai.com/v1", "api.openai.com/v1", "relative URL without a base"),
             ("ftp://host/v1", "ftp://host/v1", "its scheme is neither http nor https"),
+            ("http://${HOST}/v1", "http://${HOST}/v1", "invalid uri character"),
             ("", "", "relative URL without a base"),
             (
                 "https://user:hunter22@host:port/v1?key=hunter22",

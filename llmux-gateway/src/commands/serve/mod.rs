@@ -48,7 +48,10 @@ use crate::{
         refusals::Refusals,
         server::{self, Phase, reached},
     },
-    terminal::logging::{self, Level},
+    terminal::{
+        logging::{self, Level},
+        outside,
+    },
 };
 
 /// End of the start line if there is no configuration file.
@@ -67,10 +70,13 @@ pub(crate) async fn run(options: Serve) -> Result<()> {
         admin_listen: options.admin_listen,
         log_format: options.log_format,
     };
+    // Also for an error of the file.
+    overrides.log_format.into_iter().for_each(outside::set_format);
     let mut loaded = Loaded::read(overrides.file.as_deref())?;
     loaded.keep_path()?;
     overrides.apply(&mut loaded);
     let config = &loaded.config;
+    outside::set_format(config.log.format);
     let (log, level) = logging::start(config.log.level(), config.log.format)?;
     log.report_drops();
     let result = serve(loaded, overrides, level).await;
@@ -180,8 +186,8 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     let list = client.plugins().list();
     let count = list.iter().filter(|plugin| plugin.state == PluginState::Active).count();
     let plugins = if count == 1 { "plugin" } else { "plugins" };
-    let line = format!("llmux {} listens on {at}, {count} {plugins}{note}\n", env!("CARGO_PKG_VERSION"));
-    if let Err(error) = llmux_terminal::print(&line) {
+    let line = format!("llmux {} listens on {at}, {count} {plugins}{note}", env!("CARGO_PKG_VERSION"));
+    if let Err(error) = llmux_terminal::print(&outside::line("INFO", &line)) {
         Ending { client, settings }.clean_up(0).await;
         reloader.close();
         return Err(error);

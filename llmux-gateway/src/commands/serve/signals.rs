@@ -90,7 +90,7 @@ mod system {
     use tokio::runtime::Handle;
 
     use super::Senders;
-    use crate::terminal::urgent;
+    use crate::terminal::{outside, urgent};
 
     /// Deadline of an end during the start, when little is there to be cleaned up.
     const WHILE_STARTING: Duration = Duration::from_secs(10);
@@ -147,9 +147,8 @@ mod system {
             [] => String::new(),
             names => format!("; these instances are not cleaned up: {}", names.join(", ")),
         };
-        urgent::write(
-            format!("llmux: {why}: ended before everything was cleaned up{instances}\n").as_bytes(),
-        );
+        let line = format!("llmux: {why}: ended before everything was cleaned up{instances}");
+        urgent::write(outside::line("ERROR", &line).as_bytes());
         exit(1)
     }
 
