@@ -95,6 +95,8 @@ struct Parts {
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) kind: ErrorKind,
+    /// The status that the error was made with.
+    status: u16,
     progress: Option<Progress>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -203,7 +205,7 @@ impl Error {
         if let Some(retry_after) = retry_after {
             document["retry_after"] = json!(retry_after.as_secs_f64());
         }
-        Self::join(Origin { kind, progress: None, source: None }, Document::from_value(&document))
+        Self::join(Origin { kind, status, progress: None, source: None }, Document::from_value(&document))
     }
 
     /// Parses an error document, as a plugin returns it.
@@ -217,7 +219,8 @@ impl Error {
             Document::parse_and_find(text, [&["status"], &["error", "message"]])
                 .map_err(|error| format!("the error: {error}"))?;
         check(status, message)?;
-        Ok(Self::join(Origin { kind, progress: None, source: None }, document))
+        let status = status.and_then(|status| status.parse().ok()).unwrap_or(kind.status());
+        Ok(Self::join(Origin { kind, status, progress: None, source: None }, document))
     }
 
     /// Checks that a document is still an error's, after a plugin has edited it. The error describes the problem.
@@ -249,6 +252,11 @@ impl Error {
             .and_then(|status| status.parse().ok())
             .filter(|status| (400..600).contains(status))
             .unwrap_or(self.kind().status())
+    }
+
+    /// The status that the error was made with: that of the provider's answer, whatever the upstream or a hook has set since.
+    pub(crate) fn first_status(&self) -> u16 {
+        self.0.origin.status
     }
 
     /// The error's `message`, for the client.

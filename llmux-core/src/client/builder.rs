@@ -17,7 +17,7 @@ use crate::{
     pipeline::{Clock, Completions, PipelineConfig, Shared},
     plugins::{Changed, Guards, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
     provider::Provider,
-    upstream::{RetryConfig, Router},
+    upstream::{Added, DeploymentConfig, RetryConfig, Router, RoutingStrategy},
 };
 
 /// The reason for which a client could not be built.
@@ -45,6 +45,9 @@ impl Client {
     /// requests that enter from now on, and its specs of the origin [`Config`](crate::plugins::Origin::Config) in place of
     /// those before. Its other specs are ignored: [`plugins`](Self::plugins) changes those instances.
     ///
+    /// A deployment keeps its rests and its figures if the builder has the same object (`Arc`) as its provider, under the
+    /// same name. That object also keeps its connections.
+    ///
     /// # Errors
     ///
     /// The first plugin that is refused, or [`PluginError::Weakens`] if `guards` is [`Guards::Keep`]; everything is then
@@ -52,8 +55,8 @@ impl Client {
     pub async fn reconfigure(&self, builder: ClientBuilder, guards: Guards) -> Result<Changed, PluginError> {
         let (of_registry, specs, settings) = builder.into_parts();
         let changed = self.plugins.configure(of_registry, specs, guards).await?;
-        let completions = self.settings.load().shared.completions.clone();
-        self.settings.store(Arc::new(settings(completions)));
+        let before = self.settings.load();
+        self.settings.store(Arc::new(settings(before.shared.completions.clone(), Some(&before.router))));
         Ok(changed)
     }
 }
@@ -61,7 +64,9 @@ impl Client {
 /// Builds a [`Client`].
 #[derive(Default)]
 pub struct ClientBuilder {
-    router: Router,
+    deployments: Vec<Added>,
+    retry: RetryConfig,
+    routing: RoutingStrategy,
     fallbacks: HashMap<Arc<str>, Vec<Arc<str>>>,
     pub(super) pipeline: PipelineConfig,
     plugins_config: PluginsConfig,
@@ -70,9 +75,9 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Adds a provider with the models that it serves. Contexts and metrics show `name`. A model is a name, or a pair:
-    /// the name that requests use, and the provider's name for it. If several providers serve a model, each is tried, in
-    /// the order of these calls.
+    /// Adds a provider with the models that it serves. Contexts and metrics show `name`. A model is a name, a pair of
+    /// the name that requests use and the provider's name for it, or a [`DeploymentConfig`]. If several providers serve a
+    /// model, they share its requests by order and weight.
     pub fn provider<M: Model>(
         mut self,
         name: &str,
@@ -81,8 +86,8 @@ impl ClientBuilder {
     ) -> Self {
         let name: Arc<str> = name.into();
         for model in models {
-            let (model, upstream_model) = model.names();
-            self.router.deployments.add(&model, &upstream_model, &name, &provider);
+            let (provider_name, provider) = (name.clone(), provider.clone());
+            self.deployments.push(Added { provider_name, provider, config: model.config() });
         }
         self
     }
@@ -100,7 +105,13 @@ impl ClientBuilder {
 
     /// Sets how often a provider is tried again, and after which delay.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
-        self.router.retry = retry;
+        self.retry = retry;
+        self
+    }
+
+    /// Sets the rule by which the deployments of a model share its requests.
+    pub fn routing(mut self, strategy: RoutingStrategy) -> Self {
+        self.routing = strategy;
         self
     }
 
@@ -141,21 +152,29 @@ impl ClientBuilder {
         Clock::start();
         let host =
             HostShared { runtime, http: http_of_plugins()?, metrics: metrics.clone(), epoch: Instant::now() };
-        let Self { router, fallbacks, pipeline, plugins_config, compiled, plugins } = self;
+        let Self { deployments, retry, routing, fallbacks, pipeline, plugins_config, compiled, plugins } =
+            self;
         let pipeline = Arc::new(pipeline);
         let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
         let registry = Arc::new(Registry::new(Arc::new(host), compiled, of_registry)?);
         registry.start(plugins).await?;
+        let router = Router::new(deployments, routing, retry, None);
         let settings = settings(router, fallbacks, pipeline, Arc::default());
         Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: registry, metrics })
     }
 
     /// Returns the settings of the registry, the specs, and a function that makes the client's settings.
-    fn into_parts(self) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>) -> Settings) {
-        let Self { router, fallbacks, pipeline, plugins_config, plugins, .. } = self;
+    fn into_parts(
+        self,
+    ) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>, Option<&Router>) -> Settings) {
+        let Self { deployments, retry, routing, fallbacks, pipeline, plugins_config, plugins, .. } = self;
         let pipeline = Arc::new(pipeline);
         let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
-        (of_registry, plugins, move |completions| settings(router, fallbacks, pipeline, completions))
+        let settings = move |completions, previous: Option<&Router>| {
+            let router = Router::new(deployments, routing, retry, previous);
+            settings(router, fallbacks, pipeline, completions)
+        };
+        (of_registry, plugins, settings)
     }
 }
 
@@ -170,27 +189,33 @@ fn settings(
     Settings { router, fallbacks, shared: Arc::new(shared) }
 }
 
-/// A model that a provider serves, under the name that requests use and the name at the provider.
+/// A model that a provider serves.
 pub trait Model {
-    /// Returns the name that requests use, and the provider's name.
-    fn names(self) -> (String, String);
+    /// Returns its names, its weight and its order.
+    fn config(self) -> DeploymentConfig;
+}
+
+impl Model for DeploymentConfig {
+    fn config(self) -> DeploymentConfig {
+        self
+    }
 }
 
 impl Model for &str {
-    fn names(self) -> (String, String) {
-        (self.to_owned(), self.to_owned())
+    fn config(self) -> DeploymentConfig {
+        DeploymentConfig::new(self)
     }
 }
 
 impl Model for String {
-    fn names(self) -> (String, String) {
-        (self.clone(), self)
+    fn config(self) -> DeploymentConfig {
+        DeploymentConfig::new(self)
     }
 }
 
 impl<H: Into<String>, T: Into<String>> Model for (H, T) {
-    fn names(self) -> (String, String) {
-        (self.0.into(), self.1.into())
+    fn config(self) -> DeploymentConfig {
+        DeploymentConfig::new(self.0).with_upstream_model(self.1.into())
     }
 }
 

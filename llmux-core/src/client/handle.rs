@@ -25,6 +25,7 @@ use crate::{
         report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
+    upstream::{self, DeploymentInfo},
 };
 
 /// A client for language models, with a pipeline of plugins around every call. Cheap to clone.
@@ -131,6 +132,7 @@ impl Client {
             ran: 0,
             cancel: Cancel::default(),
             answered_by: AnsweredBy::default(),
+            lease: None,
             attempts: Vec::new(),
             fallbacks: fallbacks.into_iter(),
             shared,
@@ -150,6 +152,11 @@ impl Client {
         models.map(|(model, providers)| (model.to_owned(), providers.map(str::to_owned).collect())).collect()
     }
 
+    /// Returns every deployment with its state and its figures, in the order of the configuration.
+    pub fn deployments(&self) -> Vec<DeploymentInfo> {
+        self.settings.load().router.deployments.infos()
+    }
+
     /// Returns the largest body of a request, in bytes.
     pub fn max_body_bytes(&self) -> usize {
         self.settings.load().shared.config.max_body_bytes
@@ -157,13 +164,15 @@ impl Client {
 
     /// Returns every metric, in the text format of Prometheus.
     pub fn render_metrics(&self) -> String {
-        let dropped = self.settings.load().shared.completions.dropped.load(Ordering::Relaxed);
-        self.metrics.render(crate::plugins::metrics::families(
+        let settings = self.settings.load();
+        let mut families = crate::plugins::metrics::families(
             &self.plugins.list(),
             self.plugins.retired(),
             self.plugins.refused(),
-            dropped,
-        ))
+            settings.shared.completions.dropped.load(Ordering::Relaxed),
+        );
+        families.extend(upstream::families(&settings.router.deployments));
+        self.metrics.render(families)
     }
 
     /// Returns true if no request is in flight, completions included.

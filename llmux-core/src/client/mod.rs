@@ -17,4 +17,7 @@ pub use self::{
     request::Request,
     stream::ReplyStream,
 };
-pub use crate::upstream::RetryConfig;
+pub use crate::upstream::{
+    DeploymentConfig, DeploymentInfo, DeploymentModel, DeploymentState, LatencyInfo, OtherDeployment,
+    RetryConfig, RoutingStrategy,
+};

@@ -22,9 +22,16 @@ use self::family::{Family, Kind, Series};
 /// The label that names the instance a metric belongs to.
 const OWNER: &str = "plugin";
 
-/// Prefixes of the host's own metrics (`plugins::report::metrics`, and those of the program's listeners): no plugin may register such a name.
-pub(crate) const RESERVED: [&str; 5] =
-    ["llmux_hook_", "llmux_plugin_", "llmux_retired_", "llmux_dropped_", "llmux_listener_"];
+/// Prefixes of the host's own metrics (`plugins::report::metrics`, `upstream::metrics`, and those of the program's
+/// listeners): no plugin may register such a name.
+pub(crate) const RESERVED: [&str; 6] = [
+    "llmux_hook_",
+    "llmux_plugin_",
+    "llmux_retired_",
+    "llmux_dropped_",
+    "llmux_deployment_",
+    "llmux_listener_",
+];
 
 /// All metrics of a host.
 ///

@@ -19,7 +19,7 @@ use crate::{
     document::Document,
     error::{Error, ErrorKind},
     provider::{Answer, Events},
-    upstream::{Upstream, UpstreamCall},
+    upstream::{Lease, Upstream, UpstreamCall},
 };
 
 /// The parts that all requests of a client share.
@@ -47,6 +47,8 @@ pub(crate) struct InFlight {
     pub(crate) cancel: Cancel,
     /// The party that gave the outcome of this attempt.
     pub(crate) answered_by: AnsweredBy,
+    /// The lease of the deployment whose answer this attempt reads.
+    pub(crate) lease: Option<Lease>,
     /// The attempts so far that called a provider.
     pub(crate) attempts: Vec<AttemptReport>,
     /// The models to try if this one fails.
@@ -68,6 +70,7 @@ impl InFlight {
         self.upstream_body = None;
         self.ran = 0;
         self.answered_by = AnsweredBy::default();
+        self.lease = None;
         // No provider has been called (rule X5).
         self.context.deployment = None;
         self.context.provider_headers = None;
@@ -75,8 +78,8 @@ impl InFlight {
 
     /// Moves on to the next fallback model after an error. Returns false if there is none, or if the error allows none.
     pub(super) fn fall_back(&mut self, error: &Error) -> bool {
-        let is_final = matches!(error.kind(), ErrorKind::PluginFailure | ErrorKind::Cancelled);
-        if is_final || self.cancel.is_raised() {
+        let may_follow = self.shared.upstream.allows_fallback(error, self.context.started);
+        if !may_follow || self.cancel.is_raised() {
             return false;
         }
         match self.fallbacks.next() {
@@ -122,6 +125,10 @@ impl InFlight {
 
     /// Reports the answer of the provider, if this attempt called one.
     pub(super) fn report_attempt(&mut self, status: u16, usage: Option<Usage>, later: Option<Later>) {
+        // A caller that left says nothing about the deployment.
+        if let Some(lease) = self.lease.take().filter(|_| !self.cancel.is_raised()) {
+            lease.end(status);
+        }
         let Some(deployment) = self.context.deployment.clone() else { return };
         if matches!(self.answered_by, AnsweredBy::Host) {
             self.answered_by = AnsweredBy::Provider;
@@ -135,7 +142,7 @@ impl InFlight {
     }
 
     fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {
-        let Self { context, client_request_id, body, upstream_body, cancel, .. } = self;
+        let Self { context, client_request_id, body, upstream_body, cancel, lease, .. } = self;
         let body = body.document();
         Ok(UpstreamCall {
             endpoint: context.endpoint,
@@ -143,8 +150,11 @@ impl InFlight {
             body: body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?,
             request_id: client_request_id.as_ref().unwrap_or(&context.request_id),
             headers: context.collected.provider_headers(),
+            client: context.identity.as_deref().map(|identity| &*identity.key_id),
+            started: context.started,
             cancel,
             deployment: &mut context.deployment,
+            lease,
             sent: upstream_body,
         })
     }

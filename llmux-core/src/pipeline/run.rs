@@ -41,7 +41,7 @@ async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Documen
     let asked = caught(ask(request, snapshot, &mut may_fall_back)).await;
     let result = settled(&request.context.request_id, asked);
     // The provider's answer counts as it came, whatever becomes of it.
-    let status = result.as_ref().map_or_else(Error::status, |_| 200);
+    let status = result.as_ref().map_or_else(Error::first_status, |_| 200);
     let answer = result.as_ref().ok().filter(|_| snapshot.has(HookKind::Complete));
     let later = answer.map(|answer| Later::Answer(answer.clone(), request.upstream_body().clone()));
     request.report_attempt(status, None, later);

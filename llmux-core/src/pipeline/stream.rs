@@ -127,7 +127,7 @@ impl<'r> Streaming<'r> {
         match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
             PreChain::Continue => {
                 let accepted = self.request.stream_upstream().await;
-                self.status = accepted.as_ref().map_or_else(Error::status, |_| 200);
+                self.status = accepted.as_ref().map_or_else(Error::first_status, |_| 200);
                 accepted.map(Chunks::Provider)
             }
             PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),

@@ -22,6 +22,7 @@ mod types;
 pub use call::{Answer, Call, Event, Events, Provider};
 pub use echo::Echo;
 pub(crate) use end_of_stream::has_finish_reason;
+pub(crate) use failure::excerpt;
 pub use openai::{BuildError, OpenAi, OpenAiBuilder};
 pub use secret::Secret;
 pub use settings::ProviderSettings;

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use serde_json::Value;
 
 /// A credential. Its `Debug` output hides it, and it has no `Display`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {

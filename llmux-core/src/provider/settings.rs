@@ -15,7 +15,7 @@ use super::secret::{self, Secret};
 /// let mut settings = ProviderSettings::new("local");
 /// settings.base_url = Some("http://localhost:11434/v1".into());
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderSettings {
     /// The provider's name.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 
-use super::deployment::Deployment;
+use super::{deployment::Deployment, lease::Lease};
 use crate::{
     cancel::Cancel,
     document::Document,
@@ -21,6 +22,9 @@ pub(crate) trait Upstream: Send + Sync {
 
     /// Sends a request whose response streams; ready when a provider has accepted it.
     fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Events>, Error>>;
+
+    /// Returns true if a fallback model may follow this error of a request that arrived at `started` (rule F6).
+    fn allows_fallback(&self, error: &Error, started: Instant) -> bool;
 }
 
 /// One request on its way to a provider: all that an upstream knows of it.
@@ -33,9 +37,15 @@ pub(crate) struct UpstreamCall<'c> {
     pub(crate) request_id: &'c Arc<str>,
     /// The headers that plugins have set for the provider.
     pub(crate) headers: &'c [(HeaderName, HeaderValue)],
+    /// The id of the client's key; `None` if no keys are configured.
+    pub(crate) client: Option<&'c str>,
+    /// Time of the request's arrival.
+    pub(crate) started: Instant,
     pub(crate) cancel: &'c Cancel,
     /// Set to the deployment that is tried now.
     pub(crate) deployment: &'c mut Option<Arc<Deployment>>,
+    /// Set to the lease of that deployment, if it answers. Its owner reports the end of the answer.
+    pub(crate) lease: &'c mut Option<Lease>,
     /// Set to the body that goes to that deployment.
     pub(crate) sent: &'c mut Option<Document>,
 }

@@ -19,6 +19,23 @@ pub struct RetryConfig {
     /// Whether to retry also if the provider may have processed the request: after a timeout or a reset that came after the
     /// request was sent. The provider may then bill it twice. Default: false.
     pub sent: bool,
+    /// The failures after which another deployment, or a fallback model, is tried (rule F6).
+    pub other_deployment: OtherDeployment,
+    /// Time limit for all tries of a request together, fallback models included. It counts from the arrival of the request,
+    /// and ends with the first chunk of a stream. Default 600 s.
+    pub deadline: Duration,
+}
+
+/// The failures after which a request is tried elsewhere (rule F6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherDeployment {
+    /// Every failure that is the provider's.
+    #[default]
+    Failed,
+    /// Failures after which the request was certainly not processed: there was no connection, or the provider refused the
+    /// request with 401, 402, 403, 404 or 429.
+    Unsent,
 }
 
 impl Default for RetryConfig {
@@ -28,6 +45,8 @@ impl Default for RetryConfig {
             initial_backoff: Duration::from_millis(250),
             max_backoff: Duration::from_secs(8),
             sent: false,
+            other_deployment: OtherDeployment::default(),
+            deadline: Duration::from_secs(600),
         }
     }
 }
@@ -41,6 +60,10 @@ setters! { RetryConfig:
     with_max_backoff: max_backoff: Duration;
     /// Sets whether to retry also if the provider may have processed the request.
     with_sent: sent: bool;
+    /// Sets the failures after which another deployment is tried.
+    with_other_deployment: other_deployment: OtherDeployment;
+    /// Sets the time limit for all tries of a request.
+    with_deadline: deadline: Duration;
 }
 
 impl RetryConfig {

@@ -1,17 +1,23 @@
 //! The upstream of a client: tries the deployments of a model in turn, each as often as [`RetryConfig`] allows.
 
+use std::{pin::pin, sync::Arc};
+
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     body,
     call::{Upstream, UpstreamCall},
-    deployment::Deployments,
+    client_error::for_client,
+    deployment::{Added, Deployment, Deployments},
+    lease::{self, Lease},
     resend::{self, Resend},
     retry::RetryConfig,
+    selection::{RoutingStrategy, Selection},
 };
 use crate::{
     document::Document,
-    error::Error,
+    error::{Error, ErrorKind},
     provider::{Answer, Call, Events, Provider},
 };
 
@@ -19,7 +25,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     pub(crate) deployments: Deployments,
-    pub(crate) retry: RetryConfig,
+    pub(super) strategy: RoutingStrategy,
+    retry: RetryConfig,
 }
 
 impl Upstream for Router {
@@ -30,9 +37,24 @@ impl Upstream for Router {
     fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Events>, Error>> {
         Box::pin(self.try_deployments(call, true, |provider, call| provider.stream(call)))
     }
+
+    fn allows_fallback(&self, error: &Error, started: Instant) -> bool {
+        resend::fallback(error, self.retry.other_deployment) && started.elapsed() < self.retry.deadline
+    }
 }
 
 impl Router {
+    /// Makes a router. Deployments whose provider is the same object as in `previous` keep their health and figures.
+    pub(crate) fn new(
+        added: Vec<Added>,
+        strategy: RoutingStrategy,
+        retry: RetryConfig,
+        previous: Option<&Self>,
+    ) -> Self {
+        let deployments = Deployments::new(added, previous.map(|router| &router.deployments));
+        Self { deployments, strategy, retry }
+    }
+
     async fn try_deployments<T>(
         &self,
         call: UpstreamCall<'_>,
@@ -45,19 +67,30 @@ impl Router {
             body: request,
             request_id,
             headers,
+            client,
+            started,
             cancel,
             deployment: chosen,
+            lease: held,
             sent,
         } = call;
-        let mut last = None;
-        for deployment in self.deployments.of(model) {
+        let Some(of_model) = self.deployments.of(model) else { return Err(Error::model_not_found(model)) };
+        let can_rest = of_model.members.len() > 1;
+        let deadline = started.checked_add(self.retry.deadline);
+        let mut selection = Selection::new(of_model, self.strategy, streams);
+        let mut failed: Option<(&Arc<Deployment>, Error)> = None;
+        while let Some((deployment, turn)) = selection.next() {
+            if let Some((before, error)) = &failed {
+                lease::report(before, error, Some(deployment), request_id);
+            }
+            let mut lease = Lease::begin(deployment, turn, client, can_rest);
             let ask_usage = streams && deployment.provider.stream_usage();
             let document = body::for_deployment(request, endpoint, &deployment.upstream_model, ask_usage)?;
             *chosen = Some(deployment.clone());
             let body = document.to_bytes();
             *sent = Some(document);
             let (mut retry, mut renewed, mut new_connection) = (0, false, false);
-            loop {
+            let error = loop {
                 let headers = headers.to_vec();
                 let call = Call {
                     endpoint,
@@ -66,15 +99,30 @@ impl Router {
                     headers,
                     new_connection,
                 };
-                let answered = cancel.guard(send(&*deployment.provider, call)).await?;
-                let error = match answered {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => error,
+                lease.begin_try();
+                let answer = send(&*deployment.provider, call);
+                let answered = match deadline {
+                    Some(deadline) => cancel.guard(pin!(timeout_at(deadline, answer))).await?,
+                    None => Ok(cancel.guard(answer).await?),
                 };
-                let next = resend::after(&error, self.retry.sent, renewed);
-                if next == Resend::Never {
-                    return Err(error);
-                }
+                let error = match answered {
+                    Ok(Ok(answer)) => {
+                        lease.answered(streams);
+                        *held = Some(lease);
+                        return Ok(answer);
+                    }
+                    Ok(Err(error)) => error,
+                    Err(_) => {
+                        let error = self.past_deadline();
+                        lease.end_try(&error);
+                        // A deployment that was tried first had all of the time.
+                        lease.failed(&error, failed.is_none());
+                        lease::report(deployment, &error, None, request_id);
+                        return Err(error);
+                    }
+                };
+                lease.end_try(&error);
+                let next = resend::again(&error, self.retry.sent, renewed);
                 tracing::debug!(
                     request_id = &**request_id,
                     deployment = &*deployment.id,
@@ -82,19 +130,34 @@ impl Router {
                     next = ?next,
                     "{error}"
                 );
-                let delay = self.retry.delay(retry, &error);
-                last = Some(error);
                 new_connection = next == Resend::NewConnection;
                 if new_connection {
                     renewed = true;
                     continue;
                 }
-                let Some(delay) = delay.filter(|_| next == Resend::Retry) else { break };
+                let delay = self.retry.delay(retry, &error).filter(|_| next == Resend::Retry);
+                let is_in_time = |delay| deadline.is_none_or(|deadline| Instant::now() + delay < deadline);
+                let Some(delay) = delay.filter(|delay| is_in_time(*delay)) else { break error };
                 retry += 1;
                 // Boxed, so that a call without a retry has no timer in its future.
                 cancel.guard(Box::pin(tokio::time::sleep(delay))).await?;
+            };
+            lease.failed(&error, true);
+            drop(lease);
+            let goes_on = resend::elsewhere(&error, self.retry.other_deployment);
+            failed = Some((deployment, error));
+            if !goes_on {
+                break;
             }
         }
-        Err(last.unwrap_or_else(|| Error::model_not_found(model)))
+        let Some((last, error)) = failed else { return Err(Error::model_not_found(model)) };
+        lease::report(last, &error, None, request_id);
+        Err(for_client(error))
+    }
+
+    fn past_deadline(&self) -> Error {
+        let limit = self.retry.deadline;
+        let message = format_args!("no provider answered within the deadline of {limit:?} for all tries");
+        Error::new(ErrorKind::Timeout, message).with_code("deadline_exceeded")
     }
 }

@@ -10,6 +10,7 @@ mod context;
 mod ends;
 mod exclusive;
 mod exclusive_files;
+mod failover;
 mod failures;
 mod frozen;
 mod host_panics;
