@@ -6,6 +6,7 @@
 pub(crate) mod error;
 pub(crate) mod local_token;
 pub(crate) mod plugins;
+mod providers;
 pub(crate) mod reload;
 pub(crate) mod router;
 pub(crate) mod state;

@@ -27,6 +27,7 @@ use crate::{
         diff::{self, Line},
         file::Loaded,
         overrides::Overrides,
+        provider::Providers,
         server::Server,
     },
     http::auth::ApiKeys,
@@ -96,7 +97,13 @@ pub(crate) struct Reloader {
     /// The configuration at the start.
     started: Table,
     /// Held for the length of a reload.
-    current: tokio::sync::Mutex<Loaded>,
+    current: tokio::sync::Mutex<Current>,
+}
+
+/// The configuration that runs, and the providers that were made of it.
+pub(crate) struct Current {
+    pub(crate) loaded: Loaded,
+    pub(crate) providers: Providers,
 }
 
 /// Returns the folders to watch.
@@ -111,7 +118,7 @@ impl Reloader {
         client: Client,
         live: Live,
         overrides: Overrides,
-        loaded: Loaded,
+        current: Current,
         (listen, address): (SocketAddr, Option<SocketAddr>),
         local_token: Option<LocalToken>,
     ) -> Result<Self> {
@@ -122,8 +129,8 @@ impl Reloader {
             listen,
             address,
             local_token: Mutex::new(local_token),
-            started: loaded.table()?,
-            current: tokio::sync::Mutex::new(loaded),
+            started: current.loaded.table()?,
+            current: tokio::sync::Mutex::new(current),
         })
     }
 
@@ -151,12 +158,12 @@ impl Reloader {
 
     async fn apply(&self, who: &str, guards: Guards) -> Result<Reloaded, Refused> {
         let mut current = self.current.lock().await;
-        let named = current.path.as_deref().or(self.overrides.file.as_deref());
+        let named = current.loaded.path.as_deref().or(self.overrides.file.as_deref());
         let mut new = Loaded::read(named)?;
         self.overrides.apply(&mut new);
-        let (before, after) = (current.table()?, new.table()?);
+        let (before, after) = (current.loaded.table()?, new.table()?);
         // Everything that can be refused.
-        let builder = client::client(&new, Vec::new())?;
+        let (builder, providers) = client::client(&new, Vec::new(), &current.providers)?;
         let keys = ApiKeys::of(&new)?;
         keys.check_listener(self.listen, new.config.server.open)?;
         let opens = keys.is_empty() && !self.live.keys.load().is_empty();
@@ -191,13 +198,12 @@ impl Reloader {
             *dirs = watched;
             differs
         });
-        *current = new;
-        Ok(Reloaded {
-            changed: diff::lines(&before, &after),
-            undone,
-            needs_restart: diff::restart(&self.started, &after),
-            plugins,
-        })
+        let mut changed = diff::lines(&before, &after);
+        for (provider, files) in providers.changed_files(&current.providers) {
+            diff::add_files(&mut changed, provider, files);
+        }
+        *current = Current { loaded: new, providers };
+        Ok(Reloaded { changed, undone, needs_restart: diff::restart(&self.started, &after), plugins })
     }
 
     /// Returns the new tokens of the admin listener if they change: the configured tokens, or a local token if none is

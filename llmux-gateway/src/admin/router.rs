@@ -1,7 +1,7 @@
 //! Routes of the admin API, on a listener of its own, and the checks before them.
 //!
 //! ```text
-//! enter (Host, Origin, query, token, type) ──► plugins (list, load, …) │ reload
+//! enter (Host, Origin, query, token, type) ──► plugins (list, load, …) │ providers │ reload
 //! ```
 //!
 //! Loading a file runs its code, so [`refuse_web_pages`] refuses every request that a web page could have caused. Changes
@@ -21,6 +21,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{
     error::NEEDS_FORCE,
     plugins::{disable, enable, list, load, read_force, reload_library, show, unload, update},
+    providers::providers,
     reload::Refused,
     state::{Admin, Who},
     tokens::Denied,
@@ -44,6 +45,7 @@ pub(crate) fn router(admin: Arc<Admin>) -> Router {
         .route("/admin/plugins/{name}/reload", post(reload_library))
         .route("/admin/plugins/{name}/enable", post(enable))
         .route("/admin/plugins/{name}/disable", post(disable))
+        .route("/admin/providers", get(providers))
         .route("/admin/reload", post(reload))
         .route(
             "/metrics",

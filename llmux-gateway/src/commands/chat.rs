@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::cli::Chat;
 use crate::{
-    config::{client, file::Loaded},
+    config::{client, file::Loaded, provider::Providers},
     terminal::logging::{self, LogFormat},
 };
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(options: Chat) -> Result<()> {
             .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
         Ok(PluginSpec::path(path).with_config(config.clone()))
     });
-    let builder = client::client(&loaded, specs.collect::<Result<_>>()?)?;
+    let (builder, _) = client::client(&loaded, specs.collect::<Result<_>>()?, &Providers::default())?;
     let client = client::build(&loaded, builder).await?;
     let model = match options.model {
         Some(model) => model,

@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Serve(Serve),
     Chat(Chat),
     Plugin(Plugin),
+    Provider(Provider),
     Reload(Reload),
     /// Load a library on trial, as a child process of a server (not for people)
     #[command(hide = true)]
@@ -136,6 +137,40 @@ pub(crate) struct Reload {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Show the providers of a running server
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux provider list
+  llmux provider list --json")]
+pub(crate) struct Provider {
+    /// The admin API of the server
+    #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
+    #[arg(default_value = "http://127.0.0.1:8081", hide_default_value = false)]
+    pub(crate) admin: String,
+    /// A file that holds the admin token
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Seconds to wait for the answer of the server
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
+    pub(crate) admin_timeout: u64,
+    #[command(subcommand)]
+    pub(crate) command: ProviderCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// List the deployments of each provider: state, tries, failures, failovers, latency
+    #[command(after_help = "Examples:
+  llmux provider list
+  llmux provider list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Create and inspect plugins, and change those of a running server

@@ -8,6 +8,7 @@ pub(crate) mod cli;
 mod instance_args;
 mod plugin;
 mod plugin_files;
+mod provider;
 mod reload;
 mod serve;
 mod trial_load;
@@ -23,6 +24,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Serve(options) => serve::run(options).await,
         Command::Chat(options) => chat::run(options).await,
         Command::Plugin(options) => plugin::run(options).await,
+        Command::Provider(options) => provider::run(options).await,
         Command::Reload(options) => reload::run(options).await,
         Command::TrialLoad { copy } => trial_load::run(&copy),
         Command::Completions { shell } => {

@@ -17,15 +17,20 @@ use serde_json::Value;
 use super::{
     file::{Instance, Loaded},
     hash,
-    provider::provider,
+    provider::{Providers, provider},
     sense,
 };
 
 /// The statuses whose `echo-error-NNN` models are listed where nothing is configured.
 const ECHO_ERRORS: [u16; 14] = [400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529];
 
-/// A builder with everything that the configuration says, and the plugins of the command line.
-pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBuilder> {
+/// A builder with everything that the configuration says, and the plugins of the command line; and its providers. Those of
+/// `before` that have the same settings are used again.
+pub(crate) fn client(
+    loaded: &Loaded,
+    more: Vec<PluginSpec>,
+    before: &Providers,
+) -> Result<(ClientBuilder, Providers)> {
     sense::check(loaded)?;
     let config = &loaded.config;
     loaded.unique("a provider", config.providers.iter().map(|provider| &provider.name))?;
@@ -33,13 +38,15 @@ pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBui
     loaded.unique("a fallback for the model", config.fallbacks.iter().map(|fallback| &fallback.model))?;
     let mut builder =
         Client::builder().pipeline(pipeline(loaded)).plugins(folders(loaded)?).retry(retry(loaded));
+    builder = builder.routing(config.routing.strategy.into());
+    let mut providers = Providers::default();
     if config.providers.is_empty() {
         let errors = ECHO_ERRORS.iter().map(|status| format!("echo-error-{status}"));
         let models = ["echo", "echo-request"].map(str::to_owned).into_iter().chain(errors);
         builder = builder.provider("echo", Arc::new(Echo::new()), models);
     }
     for settings in &config.providers {
-        builder = provider(loaded, settings, builder)?;
+        builder = provider(loaded, settings, builder, before, &mut providers)?;
     }
     for fallback in &config.fallbacks {
         let models = fallback.to.as_slice().iter().map(String::as_str);
@@ -48,7 +55,7 @@ pub(crate) fn client(loaded: &Loaded, more: Vec<PluginSpec>) -> Result<ClientBui
     for instance in &config.instances {
         builder = builder.plugin(spec(loaded, instance)?);
     }
-    Ok(more.into_iter().fold(builder, ClientBuilder::plugin))
+    Ok((more.into_iter().fold(builder, ClientBuilder::plugin), providers))
 }
 
 /// Builds the client; an error names the place in the file where it can.
@@ -123,6 +130,8 @@ fn retry(loaded: &Loaded) -> RetryConfig {
         .with_initial_backoff(settings.initial_backoff.unwrap_or(default.initial_backoff))
         .with_max_backoff(settings.max_backoff.unwrap_or(default.max_backoff))
         .with_sent(settings.sent)
+        .with_other_deployment(settings.other_deployment.into())
+        .with_deadline(settings.deadline.unwrap_or(default.deadline))
 }
 
 fn folders(loaded: &Loaded) -> Result<PluginsConfig> {

@@ -46,7 +46,7 @@ const LISTS: [(&str, &str); 5] = [
 ];
 
 /// Tables that occur once.
-const TABLES: [&str; 5] = ["server", "log", "retry", "pipeline", "plugins"];
+const TABLES: [&str; 6] = ["server", "log", "routing", "retry", "pipeline", "plugins"];
 
 /// Members that take effect after a restart: the listeners, and the writer of the log.
 const RESTART: [(&str, &str); 3] = [("server", "listen"), ("server", "admin"), ("log", "format")];
@@ -80,6 +80,25 @@ pub(crate) fn lines(old: &Table, new: &Table) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// Adds the files of a provider that have other contents, by the members that name them.
+pub(crate) fn add_files(lines: &mut Vec<Line>, provider: &str, files: Vec<&str>) {
+    let is_its = |line: &&mut Line| line.what == "provider" && line.name.as_deref() == Some(provider);
+    let files = files.into_iter().map(str::to_owned);
+    match lines.iter_mut().find(is_its) {
+        Some(line) => {
+            line.members.extend(files);
+            line.members.sort();
+            line.members.dedup();
+        }
+        None => lines.push(Line {
+            what: "provider".to_owned(),
+            name: Some(provider.to_owned()),
+            change: "changed",
+            members: files.collect(),
+        }),
+    }
 }
 
 /// Returns the members that take effect after a restart: those that differ from the configuration at the start.

@@ -14,8 +14,11 @@ use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
 
-pub(crate) use super::provider_table::Provider;
 use super::server::Server;
+pub(crate) use super::{
+    provider_table::Provider,
+    retry_table::{Retry, Routing},
+};
 use crate::terminal::logging::LogFormat;
 
 /// The file that is used if it exists and no other is named.
@@ -33,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     #[serde(rename = "provider")]
     pub(crate) providers: Vec<Provider>,
+    pub(crate) routing: Routing,
     pub(crate) retry: Retry,
     #[serde(rename = "fallback")]
     pub(crate) fallbacks: Vec<Fallback>,
@@ -58,17 +62,6 @@ impl Log {
     pub(crate) fn level(&self) -> &str {
         self.level.as_deref().unwrap_or("info")
     }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Retry {
-    pub(crate) max_retries: Option<u32>,
-    #[serde(with = "humantime_serde")]
-    pub(crate) initial_backoff: Option<Duration>,
-    #[serde(with = "humantime_serde")]
-    pub(crate) max_backoff: Option<Duration>,
-    pub(crate) sent: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -297,6 +290,28 @@ mod tests {
             ("[server]\ntrusted_proxies = [\"10/8\"]", "/llmux.toml:2:19: `10/8` is no IP address and no"),
             ("[server]\nmax_connections_per_address = 0", "/llmux.toml:2:31: invalid value: integer `0`, "),
             ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:9: `a:80` is no name of a host"),
+            ("[retry]\ndeadline = \"0s\"", "/llmux.toml:2:12: `deadline` is at least 1s"),
+            ("[retry]\nmax_retries = 1000000", "/llmux.toml:2:15: `max_retries` is a number from 0 to 100"),
+            (
+                "[retry]\nother_deployment = \"x\"",
+                "/llmux.toml:2:20: unknown variant `x`, expected `failed` or",
+            ),
+            (
+                "[routing]\nstrategy = \"x\"",
+                "/llmux.toml:2:12: unknown variant `x`, expected one of `weighted`",
+            ),
+            (
+                "[[provider]]\nname='a'\ntype='echo'\nmodels=['a']\nweight=0",
+                "/llmux.toml:5:8: `weight` is a number from 1 to 100",
+            ),
+            (
+                "[[provider]]\nname='a'\ntype='echo'\nmodels=['a']\norder=-1",
+                "/llmux.toml:5:7: `order` is a number from 1 to 1000",
+            ),
+            (
+                "[[provider]]\nname='a'\ntype='echo'\nmodels=[{name='a',weight=101}]",
+                "/llmux.toml:4:8: a model is a string, or a table",
+            ),
             (
                 "[[provider]]\nname='a'\ntype='echo'\nmodels=[1]",
                 "/llmux.toml:4:8: a model is a string, or a table",
@@ -318,7 +333,9 @@ mod tests {
             name = "openai"
             type = "openai"
             api_key_env = "KEY"
-            models = ["gpt-4o", { name = "fast", upstream = "gpt-4o-mini" }]
+            models = ["gpt-4o", { name = "fast", upstream = "gpt-4o-mini", order = 1 }]
+            weight = 3
+            order = 2
             timeout = "1m 30s"
             [retry]
             max_retries = 1
@@ -335,7 +352,10 @@ mod tests {
             config = { prompt = "Be brief." }
         "#;
         let config: Config = toml::from_str(text).expect("read");
-        assert_eq!(config.providers[0].models.get_ref()[1].names(), ("fast", "gpt-4o-mini"));
+        let deployments: Vec<_> = config.providers[0].deployments().collect();
+        assert_eq!((&*deployments[1].model, &*deployments[1].upstream_model), ("fast", "gpt-4o-mini"));
+        assert_eq!((deployments[0].weight, deployments[0].order), (3, 2), "the provider's");
+        assert_eq!((deployments[1].weight, deployments[1].order), (3, 1), "the model's own");
         assert_eq!(config.providers[0].timeout, Some(Duration::from_secs(90)));
         assert_eq!(config.fallbacks[0].to.as_slice(), ["fast"]);
     }

@@ -2,6 +2,7 @@
 //!
 //! `commands` and `admin` use it. Deliberately absent: listeners and HTTP.
 
+mod bounded;
 pub(crate) mod client;
 pub(crate) mod diff;
 pub(crate) mod file;
@@ -10,9 +11,10 @@ pub(crate) mod hash;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod overrides;
-mod provider;
+pub(crate) mod provider;
 mod provider_table;
 #[cfg(test)]
 mod reference;
+mod retry_table;
 mod sense;
 pub(crate) mod server;

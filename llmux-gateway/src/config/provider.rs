@@ -2,11 +2,11 @@
 //!
 //! `client` calls it for each provider. Secrets come from the environment and from files of their own.
 
-use std::{ops::Range, path::PathBuf};
+use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use llmux_core::{
     ClientBuilder,
-    provider::{self, ProviderSettings, Secret},
+    provider::{self, Provider as AnyProvider, ProviderSettings, Secret},
 };
 use llmux_terminal::{CliError, Result};
 use toml::Spanned;
@@ -16,7 +16,44 @@ use super::{
     provider_table::{HeaderText, Provider},
 };
 
-/// Adds a provider of the file to a builder.
+/// The providers of a configuration, each with the settings that it was made from.
+#[derive(Default)]
+pub(crate) struct Providers(Vec<Made>);
+
+struct Made {
+    kind: &'static str,
+    settings: ProviderSettings,
+    /// Members of the table that name files.
+    files: Vec<&'static str>,
+    provider: Arc<dyn AnyProvider>,
+}
+
+impl Providers {
+    fn find(&self, name: &str) -> Option<&Made> {
+        self.0.iter().find(|made| made.settings.name == name)
+    }
+
+    /// Returns the name of each provider that has other contents of files than in `before`, with the members of its table
+    /// that name those files.
+    pub(crate) fn changed_files(&self, before: &Self) -> Vec<(&str, Vec<&'static str>)> {
+        let changed = |made: &'_ Made| -> Option<Vec<&'static str>> {
+            let (old, new) = (&before.find(&made.settings.name)?.settings, &made.settings);
+            let differs = |file: &&&str| match **file {
+                "api_key_file" => old.api_key != new.api_key,
+                "ca_file" => old.ca != new.ca,
+                "client_cert_file" => old.client_cert != new.client_cert,
+                "client_key_file" => old.client_key != new.client_key,
+                _ => old.headers != new.headers,
+            };
+            Some(made.files.iter().filter(differs).copied().collect())
+                .filter(|files: &Vec<_>| !files.is_empty())
+        };
+        self.0.iter().filter_map(|made| Some((&*made.settings.name, changed(made)?))).collect()
+    }
+}
+
+/// Adds a provider of the file to a builder, and to `providers`. A provider of `before` with the same settings is used
+/// again, with its connections.
 ///
 /// # Errors
 ///
@@ -25,6 +62,8 @@ pub(super) fn provider(
     loaded: &Loaded,
     settings: &Provider,
     builder: ClientBuilder,
+    before: &Providers,
+    providers: &mut Providers,
 ) -> Result<ClientBuilder> {
     let name = settings.name.get_ref();
     let kind = settings.kind.get_ref();
@@ -58,10 +97,26 @@ pub(super) fn provider(
     given.max_response_bytes = settings.max_response_bytes;
     given.stream_usage = settings.stream_usage.unwrap_or(true);
     given.chunk_delay = settings.chunk_delay;
-    let made = (kind.build)(&given);
-    let made = made.map_err(|error| loaded.problem(Some(settings.name.span()), error))?;
-    let models = settings.models.get_ref().iter().map(|model| model.names());
-    Ok(builder.provider(name, made, models))
+    let same = before.find(name).filter(|made| made.kind == kind.name && made.settings == given);
+    let made = match same {
+        Some(made) => made.provider.clone(),
+        None => (kind.build)(&given).map_err(|error| loaded.problem(Some(settings.name.span()), error))?,
+    };
+    let (kind, files) = (kind.name, files(settings));
+    providers.0.push(Made { kind, settings: given, files, provider: made.clone() });
+    Ok(builder.provider(name, made, settings.deployments()))
+}
+
+/// Returns the members of a table that name files.
+fn files(settings: &Provider) -> Vec<&'static str> {
+    let members = [
+        ("api_key_file", settings.api_key_file.is_some()),
+        ("ca_file", settings.ca_file.is_some()),
+        ("client_cert_file", settings.client_cert_file.is_some()),
+        ("client_key_file", settings.client_key_file.is_some()),
+        ("headers", settings.headers.values().any(|text| matches!(text, HeaderText::File(_)))),
+    ];
+    members.into_iter().filter(|(_, is_named)| *is_named).map(|(member, _)| member).collect()
 }
 
 /// Returns the key of a provider, from the environment or from a file of its own: never from the configuration itself.

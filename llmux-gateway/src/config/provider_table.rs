@@ -4,8 +4,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use llmux_core::client::DeploymentConfig;
 use serde::Deserialize;
 use toml::Spanned;
+
+use super::bounded;
 
 /// One `[[provider]]`.
 #[derive(Debug, Deserialize)]
@@ -22,6 +25,10 @@ pub(crate) struct Provider {
     pub(crate) client_cert_file: Option<Spanned<PathBuf>>,
     pub(crate) client_key_file: Option<Spanned<PathBuf>>,
     pub(crate) models: Spanned<Vec<Model>>,
+    #[serde(default, deserialize_with = "bounded::weight")]
+    pub(crate) weight: Option<u32>,
+    #[serde(default, deserialize_with = "bounded::order")]
+    pub(crate) order: Option<u32>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, HeaderText>,
     #[serde(default, with = "humantime_serde")]
@@ -57,26 +64,44 @@ pub(crate) struct HeaderFile {
     pub(crate) file: PathBuf,
 }
 
-/// A model by one name, or by its name here and its name at the provider.
+/// A model by its name, or by a table with its name.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a model is a string, or a table { name = \"…\", upstream = \"…\" }")]
+#[serde(
+    untagged,
+    expecting = "a model is a string, or a table { name = \"…\", upstream = \"…\", weight = 1, order = 1 }; \
+                 `weight` is a number from 1 to 100, `order` from 1 to 1000"
+)]
 pub(crate) enum Model {
-    Same(String),
-    Renamed(Renamed),
+    Name(String),
+    Table(ModelTable),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Renamed {
+pub(crate) struct ModelTable {
     pub(crate) name: String,
-    pub(crate) upstream: String,
+    /// Its name at the provider. Default: the same name.
+    pub(crate) upstream: Option<String>,
+    #[serde(default, deserialize_with = "bounded::weight")]
+    pub(crate) weight: Option<u32>,
+    #[serde(default, deserialize_with = "bounded::order")]
+    pub(crate) order: Option<u32>,
 }
 
-impl Model {
-    pub(crate) fn names(&self) -> (&str, &str) {
-        match self {
-            Model::Same(name) => (name, name),
-            Model::Renamed(Renamed { name, upstream }) => (name, upstream),
-        }
+impl Provider {
+    /// Returns the deployments of the provider. A model's own weight and order precede the provider's.
+    pub(crate) fn deployments(&self) -> impl Iterator<Item = DeploymentConfig> {
+        self.models.get_ref().iter().map(|model| {
+            let (name, upstream, weight, order) = match model {
+                Model::Name(name) => (name, None, None, None),
+                Model::Table(ModelTable { name, upstream, weight, order }) => {
+                    (name, upstream.as_ref(), *weight, *order)
+                }
+            };
+            DeploymentConfig::new(name)
+                .with_upstream_model(upstream.unwrap_or(name).clone())
+                .with_weight(weight.or(self.weight).unwrap_or(1))
+                .with_order(order.or(self.order).unwrap_or(1))
+        })
     }
 }

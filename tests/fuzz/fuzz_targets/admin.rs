@@ -30,12 +30,12 @@ use tower::ServiceExt;
 
 use crate::{
     admin::{
-        reload::{Live, Reloader},
+        reload::{Current, Live, Reloader},
         router,
         state::Admin,
         tokens::AdminTokens,
     },
-    config::{client, file::Loaded, overrides::Overrides},
+    config::{client, file::Loaded, overrides::Overrides, provider::Providers},
     http::auth::ApiKeys,
     terminal::logging,
 };
@@ -70,7 +70,8 @@ async fn server() -> (Client, Router) {
     .expect("a configuration file");
     let loaded = Loaded::read(Some(&file)).expect("a configuration");
     let (_log, level) = logging::start(loaded.config.log.level(), loaded.config.log.format).expect("a log");
-    let builder = client::client(&loaded, vec![PluginSpec::of::<Noop>("noop")]).expect("a builder");
+    let made = client::client(&loaded, vec![PluginSpec::of::<Noop>("noop")], &Providers::default());
+    let (builder, providers) = made.expect("a builder");
     let client = client::build(&loaded, builder).await.expect("a client");
     let keys = Arc::new(ArcSwap::from_pointee(ApiKeys::of(&loaded).expect("no keys")));
     let tokens = Arc::new(ArcSwap::from_pointee(AdminTokens::local(TOKEN)));
@@ -85,8 +86,9 @@ async fn server() -> (Client, Router) {
         log_format: None,
     };
     let address = "127.0.0.1:8080".parse().expect("an address");
+    let current = Current { loaded, providers };
     let reloader =
-        Reloader::new(client.clone(), live, overrides, loaded, (address, None), None).expect("a reloader");
+        Reloader::new(client.clone(), live, overrides, current, (address, None), None).expect("a reloader");
     let admin = Admin { client: client.clone(), tokens, reloader: Arc::new(reloader), settings };
     (client, router::router(Arc::new(admin)))
 }

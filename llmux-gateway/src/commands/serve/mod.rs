@@ -29,7 +29,7 @@ use super::cli::Serve;
 use crate::{
     admin::{
         local_token::LocalToken,
-        reload::{self, Live, Reloader},
+        reload::{self, Current, Live, Reloader},
         router as admin,
         state::Admin,
         tokens::AdminTokens,
@@ -39,6 +39,7 @@ use crate::{
         file::{Loaded, absolute},
         folder_watcher,
         overrides::Overrides,
+        provider::Providers,
     },
     http::{
         api::{self, Api},
@@ -88,7 +89,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     runtime_waker::start(tokio::runtime::Handle::current())?;
     let config = &loaded.config;
     // Everything that can be refused is refused before a plugin runs.
-    let builder = client::client(&loaded, Vec::new())?;
+    let (builder, providers) = client::client(&loaded, Vec::new(), &Providers::default())?;
     let keys = ApiKeys::of(&loaded)?;
     let tokens = AdminTokens::of(&loaded)?;
     let listener = server::bind(&config.server.listen, "--listen", "listen").await?;
@@ -123,7 +124,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         client.clone(),
         live.clone(),
         overrides,
-        loaded,
+        Current { loaded, providers },
         (address, admin_address),
         local_token,
     )?;
