@@ -15,8 +15,9 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Runs the command.
 pub(crate) async fn run(options: Chat) -> Result<()> {
-    // Standard output is for the answer, so the log shows warnings and errors only.
-    let (_log, _) = logging::start("warn", LogFormat::Text)?;
+    // Standard output is for the answer, so the log shows warnings and errors only. A failed provider is the error of the
+    // command.
+    let (_log, _) = logging::start("warn,llmux_core::upstream=error", LogFormat::Text)?;
     let mut loaded = Loaded::read(options.config.as_deref())?;
     // One request uses the instances that are named, here or in the file.
     loaded.config.plugins.autoload = false;

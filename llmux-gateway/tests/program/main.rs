@@ -25,6 +25,7 @@ mod origins;
 mod output;
 mod owners;
 mod plugin_commands;
+mod providers;
 mod reloads;
 mod second_tries;
 mod secrets;
