@@ -290,6 +290,7 @@ mod tests {
             ("[server]\ntrusted_proxies = [\"10/8\"]", "/llmux.toml:2:19: `10/8` is no IP address and no"),
             ("[server]\nmax_connections_per_address = 0", "/llmux.toml:2:31: invalid value: integer `0`, "),
             ("[server]\nhosts = [\"a:80\"]", "/llmux.toml:2:9: `a:80` is no name of a host"),
+            ("[server]\nmax_inflight_requests = 0", "/llmux.toml:2:25: invalid value: integer `0`, "),
             ("[retry]\ndeadline = \"0s\"", "/llmux.toml:2:12: `deadline` is at least 1s"),
             ("[retry]\nmax_retries = 1000000", "/llmux.toml:2:15: `max_retries` is a number from 0 to 100"),
             (

@@ -32,6 +32,10 @@ pub(crate) struct Server {
     pub(crate) max_body_bytes: usize,
     /// Largest sum of the bodies that all requests hold, in bytes.
     pub(crate) max_inflight_bytes: usize,
+    /// Largest number of requests that are handled at once.
+    pub(crate) max_inflight_requests: Option<NonZeroUsize>,
+    /// Largest number of requests of one API key that are handled at once.
+    pub(crate) max_inflight_requests_per_key: Option<NonZeroUsize>,
     /// Longest time for the head of a request, and longest silence within its body.
     #[serde(with = "humantime_serde")]
     pub(crate) read_timeout: Duration,
@@ -80,6 +84,8 @@ impl Default for Server {
             open: false,
             max_body_bytes: 32 * 1024 * 1024,
             max_inflight_bytes: 1024 * 1024 * 1024,
+            max_inflight_requests: None,
+            max_inflight_requests_per_key: None,
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(90),

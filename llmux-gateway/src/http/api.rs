@@ -30,6 +30,7 @@ use super::{
     cuts::Cuts,
     encoding,
     held_bytes::HeldBytes,
+    inflight_requests::{InflightRequests, Limits},
     refusals::{self, Listener, Refusals},
     reply::{self, Name},
     server::Phase,
@@ -54,6 +55,7 @@ pub(crate) struct Api {
     pub(crate) held: Arc<HeldBytes>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) cuts: Arc<Cuts>,
+    pub(crate) inflight: Arc<InflightRequests>,
 }
 
 /// Facts about a request that [`enter`] has found.
@@ -195,7 +197,19 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     }
     let limit = api.client.max_body_bytes();
     let settings = api.settings.load_full();
+    let entered: Option<&Entered> = parts.extensions.get();
+    let key = entered.and_then(|entered| entered.identity.as_deref()).map(|identity| &*identity.key_id);
+    let limits =
+        Limits { all: settings.max_inflight_requests, per_key: settings.max_inflight_requests_per_key };
+    let place = match api.inflight.enter(limits, key) {
+        Ok(place) => place,
+        Err(error) => {
+            body::discard(&parts.headers, body).await;
+            return Err(error);
+        }
+    };
     let mut held = api.held.share(settings.max_inflight_bytes);
+    held.keep(place);
     let text = body::read(&parts.headers, body, limit, settings.read_timeout, &mut held).await?;
     // The headers describe the body as plugins see it.
     if parts.headers.remove(header::CONTENT_ENCODING).is_some() {

@@ -16,6 +16,8 @@ use http::StatusCode;
 use llmux_core::{Error, ErrorKind};
 use serde_json::json;
 
+use super::inflight_requests::Place;
+
 /// The bytes that all requests hold.
 #[derive(Default)]
 pub(crate) struct HeldBytes(AtomicUsize);
@@ -25,16 +27,23 @@ pub(crate) struct Held {
     all: Arc<HeldBytes>,
     bytes: usize,
     max: usize,
+    /// The request's place among the requests in flight.
+    place: Option<Place>,
 }
 
 impl HeldBytes {
     /// Returns a request's share, which is empty. All shares together have at most `max` bytes.
     pub(crate) fn share(self: &Arc<Self>, max: usize) -> Held {
-        Held { all: self.clone(), bytes: 0, max }
+        Held { all: self.clone(), bytes: 0, max, place: None }
     }
 }
 
 impl Held {
+    /// Holds the request's place for as long as its bytes.
+    pub(crate) fn keep(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
     /// Adds bytes to the share.
     ///
     /// # Errors

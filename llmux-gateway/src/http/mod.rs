@@ -12,6 +12,7 @@ pub(crate) mod connections;
 pub(crate) mod cuts;
 pub(crate) mod encoding;
 pub(crate) mod held_bytes;
+pub(crate) mod inflight_requests;
 mod progress;
 pub(crate) mod refusals;
 pub(crate) mod reply;

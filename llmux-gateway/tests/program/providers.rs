@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::sha256,
-    support::{Server, error, read, send, text},
+    support::{Server, error, read, send, text, until},
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -86,6 +86,43 @@ async fn f6_a_client_can_tell_the_providers_401_from_its_own() {
     assert_eq!((status, &theirs["code"]), (502, &json!("provider_authentication")), "{theirs}");
     let (status, ours) = error(server.post(CHAT, &ask()).bearer_auth("wrong")).await;
     assert_eq!((status, &ours["code"]), (401, &json!("invalid_api_key")));
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_bounded_until_the_end_of_their_streams() {
+    let chunk = r#"data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+    let open = || ScriptedResponse::sse([format!("{chunk}\n\n")]).then_hang();
+    let upstream = ScriptedServer::start(vec![open(), open()]).await;
+    let key = |id: &str| format!("[[api_key]]\nid = \"{id}\"\nsha256 = \"{}\"\n", sha256(id));
+    let configuration = format!(
+        "[server]\nmax_inflight_requests = 2\nmax_inflight_requests_per_key = 1\n{}{}{}",
+        provider("east", &upstream, ""),
+        key("a"),
+        key("b")
+    );
+    let server = Server::with(&configuration, &[]).await;
+    let mut streamed = ask();
+    streamed["stream"] = json!(true);
+    let stream = async |key: &str| {
+        let response = send(server.post(CHAT, &streamed).bearer_auth(key)).await;
+        assert_eq!(response.status(), 200);
+        response
+    };
+    let first = stream("a").await;
+    let refused = send(server.post(CHAT, &ask()).bearer_auth("a")).await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (429, &"1".parse().expect("a value"))
+    );
+    let (_, refused) = error(server.post(CHAT, &ask()).bearer_auth("a")).await;
+    assert_eq!(refused["code"], "too_many_requests_of_key");
+    let _second = stream("b").await;
+    let (status, refused) = error(server.post(CHAT, &ask()).bearer_auth("b")).await;
+    assert_eq!((status, &refused["code"]), (503, &json!("too_many_requests")));
+    upstream.push(ScriptedResponse::json(200, OK));
+    drop(first);
+    until("the place is free", async || read(server.post(CHAT, &ask()).bearer_auth("a")).await.0 == 200)
+        .await;
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
         held: Arc::default(),
         refusals: refusals.clone(),
         cuts: cuts.clone(),
+        inflight: Arc::default(),
     };
     let router = api::router(Arc::new(api));
     let main = connections::main_listener();
