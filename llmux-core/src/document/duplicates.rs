@@ -1,12 +1,12 @@
 //! Duplicate keys: a member is hidden if a later member of its object has the same key. A guard might read one of them
 //! and the provider the other, so hidden members are removed from every text that has been read.
 //!
-//! `open` calls it for an object, and `node` for a text that is read without being opened. Keys are compared by their
+//! `open` calls it for an object, and `clean` for a text that is read without being opened. Keys are compared by their
 //! content: `"a"` and `"\u0061"` are the same key.
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::scan::{self, MAX_DEPTH, Quoted, Visitor};
+use super::scan::Quoted;
 
 /// Maximum number of keys that are compared in pairs, which needs no memory.
 const FEW: usize = 32;
@@ -43,53 +43,4 @@ pub(super) fn unescape(quoted: &[u8], escaped: bool) -> Cow<'_, [u8]> {
         return Cow::Owned(content.into_bytes());
     }
     Cow::Borrowed(&quoted[1..quoted.len() - 1])
-}
-
-/// The text of a valid value without hidden members at any depth, in one pass. `None` if there are no hidden members.
-pub(super) fn cut(text: &[u8]) -> Option<Vec<u8>> {
-    let mut finder = Finder { text, keys: Vec::new(), objects: Vec::new(), cuts: Vec::new() };
-    scan::value(text, scan::space(text, 0), MAX_DEPTH, &mut finder).ok()?;
-    let mut cuts = finder.cuts;
-    if cuts.is_empty() {
-        return None;
-    }
-    cuts.sort_unstable();
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    for (start, end) in cuts {
-        // A cut inside an earlier one starts before `at`.
-        out.extend_from_slice(text.get(at..start).unwrap_or_default());
-        at = at.max(end);
-    }
-    out.extend_from_slice(&text[at..]);
-    Some(out)
-}
-
-/// Collects the ranges to cut during a scan.
-struct Finder<'a> {
-    text: &'a [u8],
-    /// The keys of all open objects, the innermost's last.
-    keys: Vec<Quoted>,
-    /// The position in `keys` of the first key of each open object.
-    objects: Vec<usize>,
-    cuts: Vec<(usize, usize)>,
-}
-
-impl Visitor for Finder<'_> {
-    fn object_starts(&mut self) {
-        self.objects.push(self.keys.len());
-    }
-
-    fn key(&mut self, key: Quoted) {
-        self.keys.push(key);
-    }
-
-    fn object_ends(&mut self) {
-        let first = self.objects.pop().unwrap_or_default();
-        let keys = &self.keys[first..];
-        // A hidden member is never the last one, so it ends, comma included, at the start of the next key.
-        let cut = |at: usize| self.cuts.push((keys[at].start, keys[at + 1].start));
-        hidden(self.text, keys.len(), |at| keys[at], cut);
-        self.keys.truncate(first);
-    }
 }

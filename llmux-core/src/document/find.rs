@@ -41,7 +41,7 @@ fn value(text: &[u8], at: usize, depth: usize, targets: &mut [Target<'_>]) -> Re
         return Ok(at + 1);
     }
     loop {
-        let (key, start) = scan::member(text, at)?;
+        let (key, start) = scan::member(text, at, &mut ())?;
         for target in targets.iter_mut().filter(|target| target.leads_into(depth)) {
             if is_key(text, key, target.keys[depth]) {
                 target.matched = depth + 1;

@@ -14,6 +14,9 @@
 //! bypassed. Therefore a value that was read is sent without duplicates, the last one kept, and a value that was not
 //! read is sent as it was received. See [`Document::get`].
 //!
+//! An answer may have places that JSON does not allow (rule F8). They are handled alike: what was read is valid JSON, and
+//! is what is sent. See [`Document::parse_lenient`].
+//!
 //! Deliberately absent: typed access, which is the SDK's, and the meaning of a body.
 //!
 //! ```
@@ -29,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod clean;
 mod duplicates;
 mod edit;
 mod error;
@@ -49,7 +53,7 @@ use self::{
     edit::Edit,
     node::{Cursor, Node, Parts, Subtree},
     pointer::Pointer,
-    scan::MAX_DEPTH,
+    scan::{Lenient, MAX_DEPTH},
 };
 
 pub use error::{EditError, InvalidJson};
@@ -66,6 +70,8 @@ pub struct Document {
     root: Node,
     /// True if the whole document was replaced, so that even the root's raw text is not the received one.
     replaced: bool,
+    /// True if the text may have irregular places.
+    lenient: bool,
 }
 
 /// The source of the root's range, which is never used: the root has a text of its own.
@@ -81,14 +87,26 @@ impl Document {
     ///
     /// The position and the reason, if the text is not JSON.
     pub fn parse(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
+        let text = checked(text.into())?;
+        Ok(Self { root: Node::own(Subtree::parse(text, &mut ())?), replaced: false, lenient: false })
+    }
+
+    /// Parses a body that a provider answered with. Accepts the texts of [`parse`](Self::parse), and also the numbers and
+    /// halves of surrogate pairs that some providers write and JSON does not allow: `NaN`, `Infinity`, `-Infinity`, numbers
+    /// out of range, `"\ud83d"`. Such a place is sent as it was received, unless it is read. A reader receives `null`
+    /// instead of the number and U+FFFD instead of the half, and this is then sent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](Self::parse).
+    pub fn parse_lenient(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
         let text = text.into();
-        if u32::try_from(text.len()).is_err() {
-            return Err(InvalidJson { message: "the text is 4 GiB or longer".into(), line: 1, column: 0 });
-        }
-        if std::str::from_utf8(&text).is_err() {
-            return Err(InvalidJson::of_text(&text, None));
-        }
-        Ok(Self { root: Node::own(Subtree::parse(text)?), replaced: false })
+        Self::parse(text.clone()).or_else(|error| {
+            let mut root = Subtree::parse(checked(text)?, &mut Lenient).map_err(|_| error)?;
+            // `NaN` becomes `null`.
+            root.size += root.size / 3;
+            Ok(Self { root: Node::own(root), replaced: false, lenient: true })
+        })
     }
 
     /// Parses a body as [`parse`](Self::parse) does. A body above 1 MiB is parsed on a thread that may block, so that other
@@ -98,11 +116,27 @@ impl Document {
     ///
     /// The errors of [`parse`](Self::parse).
     pub async fn parse_off_thread(body: impl Into<Bytes>) -> Result<Self, InvalidJson> {
-        let body = body.into();
+        Self::off_thread(body.into(), Self::parse).await
+    }
+
+    /// Parses a body as [`parse_lenient`](Self::parse_lenient) does, and on a thread as
+    /// [`parse_off_thread`](Self::parse_off_thread) does.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`parse`](Self::parse).
+    pub(crate) async fn parse_lenient_off_thread(body: Bytes) -> Result<Self, InvalidJson> {
+        Self::off_thread(body, Self::parse_lenient).await
+    }
+
+    async fn off_thread(
+        body: Bytes,
+        parse: fn(Bytes) -> Result<Self, InvalidJson>,
+    ) -> Result<Self, InvalidJson> {
         if body.len() <= LARGE {
-            return Self::parse(body);
+            return parse(body);
         }
-        match tokio::task::spawn_blocking(move || Self::parse(body)).await {
+        match tokio::task::spawn_blocking(move || parse(body)).await {
             Ok(parsed) => parsed,
             // A panic goes on here; otherwise the runtime ends, and nobody waits for the result.
             Err(error) => match error.try_into_panic() {
@@ -128,7 +162,7 @@ impl Document {
         let found =
             find::find(text, places).map_err(|error| InvalidJson::of_text(text.as_bytes(), Some(&error)))?;
         let raw = Bytes::copy_from_slice(text.as_bytes());
-        Ok((Self { root: Node::own(Subtree::new(raw)), replaced: false }, found))
+        Ok((Self { root: Node::own(Subtree::new(raw)), replaced: false, lenient: false }, found))
     }
 
     /// Serializes a value. The document is `null` if the value does not serialize to JSON, or nests deeper than
@@ -138,6 +172,7 @@ impl Document {
         parsed.unwrap_or_else(|| Self {
             root: Node::own(Subtree::new(Bytes::from_static(b"null"))),
             replaced: false,
+            lenient: false,
         })
     }
 
@@ -153,6 +188,7 @@ impl Document {
         let place = self.find(pointer)?;
         let raw = place.raw();
         let text = match raw.first() {
+            _ if self.lenient => place.node.settled(place.source).text(),
             Some(b'{' | b'[') => place.open()?.text(),
             _ => raw,
         };
@@ -166,6 +202,9 @@ impl Document {
         let content = place.raw().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if !content.contains(&b'\\') {
             return std::str::from_utf8(content).ok();
+        }
+        if self.lenient {
+            place.node.settled(place.source);
         }
         match &place.open()?.opened()?.parts {
             Parts::Content(content) => Some(content),
@@ -270,6 +309,17 @@ impl Document {
     fn apply(&mut self, pointer: Pointer<'_>, edit: Edit) -> Result<(), EditError> {
         let root = self.root.subtree_mut(&NO_SOURCE);
         root.and_then(|root| edit::apply(root, pointer, edit)).ok_or(EditError::NoSuchPlace)
+    }
+}
+
+/// Checks that a text is below 4 GiB and UTF-8.
+fn checked(text: Bytes) -> Result<Bytes, InvalidJson> {
+    if u32::try_from(text.len()).is_err() {
+        return Err(InvalidJson { message: "the text is 4 GiB or longer".into(), line: 1, column: 0 });
+    }
+    match std::str::from_utf8(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(InvalidJson::of_text(&text, None)),
     }
 }
 

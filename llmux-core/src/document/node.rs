@@ -5,7 +5,7 @@
 //! range, so that readers need no lock and clones of a document share the work:
 //!
 //! - its *parts* (members or elements in order, or a string's unescaped content), opened from its raw text;
-//! - its *text* as `get` returned it, without hidden duplicates at any depth.
+//! - its *text* as `get` returned it, without hidden duplicates and irregular places at any depth.
 //!
 //! Several threads may fill the two cells, in any order: each is a function of the raw text alone. Once the text is
 //! there, it is the text that is sent. Deliberately absent: parsing of numbers, and checks of UTF-8.
@@ -16,10 +16,11 @@ use bytes::Bytes;
 use once_cell::sync::OnceCell;
 
 use super::{
-    InvalidJson, duplicates,
+    InvalidJson, clean,
     members::Members,
     open::open,
     pointer::{self, Pointer},
+    scan::{Lenient, Visitor},
     write,
 };
 
@@ -167,20 +168,28 @@ impl Node {
         self.peek().map_or((self.end - self.start) as usize, |subtree| subtree.size)
     }
 
-    /// Removes all hidden duplicates below. Returns true if the text that is sent is not the raw text.
+    /// Cleans everything below. Returns true if the text that is sent is not the raw text.
     fn settle(&self, source: &Bytes) -> bool {
         if let Some(subtree) = self.peek() {
             return subtree.text_cell().is_some();
         }
-        match self.raw(source).first() {
-            Some(b'{' | b'[') => {}
-            _ => return false,
+        let raw = self.raw(source);
+        // Most values are strings without an escape.
+        if raw.first() == Some(&b'"') && memchr::memchr(b'\\', raw).is_none() {
+            return false;
         }
-        match duplicates::cut(self.raw(source)) {
+        match clean::cleaned(raw) {
             Some(text) => self.subtree(source).text.get_or_init(|| Some(text.into())).is_some(),
-            // Its container's text cell records that it has no duplicates.
+            // Its container's text cell records that it is clean.
             None => false,
         }
+    }
+
+    /// The value's text as a reader receives it, whatever kind of value it is.
+    pub(super) fn settled<'a>(&'a self, source: &Bytes) -> &'a Subtree {
+        let subtree = self.subtree(source);
+        subtree.text_cell();
+        subtree
     }
 }
 
@@ -196,8 +205,8 @@ impl Subtree {
     }
 
     /// Validates a text from outside, and opens its top level in the same pass.
-    pub(super) fn parse(raw: Bytes) -> Result<Self, InvalidJson> {
-        match open(&raw) {
+    pub(super) fn parse(raw: Bytes, visitor: &mut impl Visitor) -> Result<Self, InvalidJson> {
+        match open(&raw, visitor) {
             Ok(opened) => {
                 Ok(Self { parts: opened.map(OnceCell::with_value).unwrap_or_default(), ..Self::new(raw) })
             }
@@ -211,9 +220,12 @@ impl Subtree {
             return Some(opened);
         }
         let opened = match self.raw.trim_ascii() {
-            [b'{' | b'[', ..] => open(&self.raw).ok()??,
+            // It was validated when it was parsed.
+            [b'{' | b'[', ..] => open(&self.raw, &mut Lenient).ok()??,
             json @ [b'"', ..] => {
-                Opened { parts: Parts::Content(serde_json::from_slice(json).ok()?), changed: false }
+                let content = serde_json::from_slice(json)
+                    .or_else(|_| serde_json::from_slice(&clean::cleaned(json).unwrap_or_default()));
+                Opened { parts: Parts::Content(content.ok()?), changed: false }
             }
             _ => return None,
         };
@@ -234,7 +246,7 @@ impl Subtree {
         Some((self.parts.get_mut()?, &self.raw, &mut self.size))
     }
 
-    /// The value's text without duplicates at any depth. From now on, this is the text that is sent.
+    /// The value's text, clean at any depth. From now on, this is the text that is sent.
     pub(super) fn text(&self) -> &[u8] {
         self.text_cell().as_ref().unwrap_or(&self.raw).trim_ascii()
     }
@@ -249,15 +261,20 @@ impl Subtree {
             // If nothing below has been read, one pass is enough: there is no other text to agree with.
             let Some(opened) = self.parts.get().filter(|opened| opened.changed || opened.has_subtree_below())
             else {
-                return duplicates::cut(&self.raw).map(Bytes::from);
+                return clean::cleaned(&self.raw).map(Bytes::from);
             };
             let mut changed = opened.changed;
             opened.children(|child| changed |= child.settle(&self.raw));
-            changed.then(|| {
+            let text = changed.then(|| {
                 let mut text = Vec::with_capacity(self.size);
                 write::parts(&opened.parts, &self.raw, &mut text);
-                text.into()
-            })
+                Bytes::from(text)
+            });
+            // The children are clean, and so are keys without an escape.
+            match opened.has_escaped_key() {
+                true => clean::cleaned(text.as_ref().unwrap_or(&self.raw)).map(Bytes::from).or(text),
+                false => text,
+            }
         })
     }
 
@@ -282,6 +299,13 @@ impl Opened {
 
     fn has_subtree_below(&self) -> bool {
         self.any_child(|child| child.peek().is_some())
+    }
+
+    fn has_escaped_key(&self) -> bool {
+        let escaped = |member: &Member| {
+            matches!(member.key, Key::Raw { escaped: true, .. } | Key::Own { escaped: true, .. })
+        };
+        matches!(&self.parts, Parts::Members(members) if members.iter().any(escaped))
     }
 
     fn any_child(&self, mut is: impl FnMut(&Node) -> bool) -> bool {

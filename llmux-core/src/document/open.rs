@@ -1,7 +1,8 @@
 //! Opening: splits an array's or object's text into elements or members, one level deep. `node` calls it when a text is
 //! parsed, where the same pass validates the text, and when a node is read.
 //!
-//! Hidden members are dropped at the level that is opened. The values below stay text.
+//! Hidden members are dropped at the level that is opened. The values below stay text. The visitor of the scan decides
+//! whether irregular places are refused: they are when a text is parsed, and no longer when a node is read.
 
 use bytes::Bytes;
 
@@ -9,23 +10,23 @@ use super::{
     duplicates,
     members::Members,
     node::{Key, Member, Node, Opened, Parts, Subtree},
-    scan::{self, MAX_DEPTH, Quoted, ScanError},
+    scan::{self, MAX_DEPTH, Quoted, ScanError, Visitor},
 };
 
 /// Validates a whole text and splits its top level. `None` for a scalar.
-pub(super) fn open(raw: &Bytes) -> Result<Option<Opened>, ScanError> {
+pub(super) fn open(raw: &Bytes, visitor: &mut impl Visitor) -> Result<Option<Opened>, ScanError> {
     let start = scan::space(raw, 0);
     let (opened, end) = match raw.get(start) {
-        Some(b'{') => members(raw, start + 1).map(|(opened, end)| (Some(opened), end))?,
-        Some(b'[') => elements(raw, start + 1, MAX_DEPTH - 1).map(|(opened, end)| (Some(opened), end))?,
-        _ => (None, scan::value(raw, start, MAX_DEPTH, &mut ())?),
+        Some(b'{') => members(raw, start + 1, visitor).map(|(opened, end)| (Some(opened), end))?,
+        Some(b'[') => elements(raw, start + 1, MAX_DEPTH - 1, visitor).map(|(opened, end)| (Some(opened), end))?,
+        _ => (None, scan::value(raw, start, MAX_DEPTH, visitor)?),
     };
     scan::end_of_text(raw, end)?;
     Ok(opened)
 }
 
 /// The members of an object, without hidden ones. `at` is the position after the brace.
-fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
+fn members(raw: &Bytes, at: usize, visitor: &mut impl Visitor) -> Result<(Opened, usize), ScanError> {
     let mut members = Vec::with_capacity(8);
     let mut at = scan::space(raw, at);
     let mut more = raw.get(at) != Some(&b'}');
@@ -33,8 +34,8 @@ fn members(raw: &Bytes, at: usize) -> Result<(Opened, usize), ScanError> {
         at += 1;
     }
     while more {
-        let (Quoted { start, end, escaped }, from) = scan::member(raw, at)?;
-        let (value, end_of_value) = member_value(raw, from)?;
+        let (Quoted { start, end, escaped }, from) = scan::member(raw, at, visitor)?;
+        let (value, end_of_value) = member_value(raw, from, visitor)?;
         let key = Key::Raw { start: position(start), end: position(end), escaped };
         members.push(Member { key, value });
         (more, at) = scan::next_part(raw, end_of_value, b'}')?;
@@ -51,20 +52,25 @@ const LONG: usize = 4096;
 ///
 /// Messages are most of a long body, and most edits are in them: recording the start of each costs this scan little and
 /// saves another. Opening an array removes nothing, so readers see no difference.
-fn member_value(raw: &Bytes, at: usize) -> Result<(Node, usize), ScanError> {
+fn member_value(raw: &Bytes, at: usize, visitor: &mut impl Visitor) -> Result<(Node, usize), ScanError> {
     let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
     if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
-        let end = scan::value(raw, at, MAX_DEPTH - 1, &mut ())?;
+        let end = scan::value(raw, at, MAX_DEPTH - 1, visitor)?;
         return Ok((Node::of(position(at), position(end)), end));
     }
-    let (opened, length) =
-        elements(&raw[at..], 1, MAX_DEPTH - 2).map_err(|error| ScanError { at: at + error.at, ..error })?;
+    let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2, visitor)
+        .map_err(|error| ScanError { at: at + error.at, ..error })?;
     let end = at + length;
     Ok((Node::own(Subtree::with_parts(raw.slice(at..end), opened)), end))
 }
 
 /// The elements of an array, each of which may nest `room` containers. `at` is the position after the bracket.
-fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), ScanError> {
+fn elements(
+    raw: &[u8],
+    at: usize,
+    room: usize,
+    visitor: &mut impl Visitor,
+) -> Result<(Opened, usize), ScanError> {
     let mut elements = Vec::new();
     let mut at = scan::space(raw, at);
     let mut more = raw.get(at) != Some(&b']');
@@ -72,7 +78,7 @@ fn elements(raw: &[u8], at: usize, room: usize) -> Result<(Opened, usize), ScanE
         at += 1;
     }
     while more {
-        let end = scan::value(raw, at, room, &mut ())?;
+        let end = scan::value(raw, at, room, visitor)?;
         elements.push(Node::of(position(at), position(end)));
         (more, at) = scan::next_part(raw, end, b']')?;
     }

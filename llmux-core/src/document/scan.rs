@@ -2,8 +2,9 @@
 //! search for duplicate keys all use this pass, so that they cannot disagree.
 //!
 //! It accepts exactly the texts that parse to a `serde_json::Value`, given valid UTF-8, which `Document::parse` checks
-//! once. If it accepted more or less than the provider's parser, a request could pass a guard unseen.
-//! It builds nothing and unescapes nothing.
+//! once. If it accepted more or less than the provider's parser, a request could pass a guard unseen. A visitor may also
+//! accept *irregular* places, which some providers write (rule F8): `NaN`, `Infinity`, `-Infinity`, a number that is too
+//! large, and half a pair of surrogates. It builds nothing and unescapes nothing.
 
 /// Maximum depth of nested containers. `serde_json` refuses the 128th.
 pub(super) const MAX_DEPTH: usize = 127;
@@ -32,22 +33,52 @@ pub(super) struct Quoted {
     pub(super) escaped: bool,
 }
 
+/// A place in a text that JSON does not allow, and the JSON that a reader receives instead.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Irregular {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) instead: &'static str,
+}
+
 /// Receives the objects and keys that a scan passes, outermost first.
 pub(super) trait Visitor {
     fn object_starts(&mut self) {}
     fn key(&mut self, _key: Quoted) {}
     fn object_ends(&mut self) {}
+    /// Receives an irregular place. Returns false if the scan refuses the text because of it.
+    fn irregular(&mut self, _place: Irregular) -> bool {
+        false
+    }
 }
 
-/// Ignores everything.
+/// Ignores everything, and refuses irregular places.
 impl Visitor for () {}
+
+/// Ignores everything, and accepts irregular places.
+pub(super) struct Lenient;
+
+impl Visitor for Lenient {
+    fn irregular(&mut self, _place: Irregular) -> bool {
+        true
+    }
+}
+
+/// Passes an irregular place to the visitor. Returns its end, or refuses the text.
+#[cold]
+fn irregular(place: Irregular, reason: &'static str, visitor: &mut impl Visitor) -> Result<usize> {
+    match visitor.irregular(place) {
+        true => Ok(place.end),
+        false => refuse(place.start, reason),
+    }
+}
 
 /// Returns the end of the value that starts at `at`. It may nest `room` containers.
 #[inline]
 pub(super) fn value(text: &[u8], at: usize, room: usize, visitor: &mut impl Visitor) -> Result<usize> {
     // Most values are strings.
     match text.get(at) {
-        Some(b'"') => string(text, at).map(|string| string.end),
+        Some(b'"') => string(text, at, visitor).map(|string| string.end),
         _ => any_value(text, at, room, visitor),
     }
 }
@@ -59,7 +90,7 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
     loop {
         let byte = text.get(at).copied();
         match byte {
-            Some(b'"') => at = string(text, at)?.end,
+            Some(b'"') => at = string(text, at, visitor)?.end,
             Some(b'{' | b'[') => {
                 if depth == room {
                     return refuse(at, "recursion limit exceeded");
@@ -70,7 +101,7 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
                 if byte == Some(b'{') {
                     visitor.object_starts();
                     if text.get(at) != Some(&b'}') {
-                        let (key, next) = member(text, at)?;
+                        let (key, next) = member(text, at, visitor)?;
                         visitor.key(key);
                         at = next;
                         continue;
@@ -79,11 +110,11 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
                     continue;
                 }
             }
-            Some(b'-' | b'0'..=b'9') => at = number(text, at)?,
+            Some(b'-' | b'0'..=b'9') => at = number(text, at, visitor)?,
             Some(b't') => at = literal(text, at, b"true")?,
             Some(b'f') => at = literal(text, at, b"false")?,
             Some(b'n') => at = literal(text, at, b"null")?,
-            _ => return refuse(at, "expected value"),
+            _ => at = not_finite(text, at, "expected value", visitor)?,
         }
         // After the end of a value, the containers around it may end, too.
         loop {
@@ -93,7 +124,7 @@ fn any_value(text: &[u8], mut at: usize, room: usize, visitor: &mut impl Visitor
             at = space(text, at);
             match (text.get(at), open & 1 == 1) {
                 (Some(b','), true) => {
-                    let (key, next) = member(text, space(text, at + 1))?;
+                    let (key, next) = member(text, space(text, at + 1), visitor)?;
                     visitor.key(key);
                     at = next;
                     break;
@@ -131,11 +162,11 @@ pub(super) fn end_of_text(text: &[u8], at: usize) -> Result<()> {
 
 /// Returns the key of the member that starts at `at`, and the start of its value.
 #[inline]
-pub(super) fn member(text: &[u8], at: usize) -> Result<(Quoted, usize)> {
+pub(super) fn member(text: &[u8], at: usize, visitor: &mut impl Visitor) -> Result<(Quoted, usize)> {
     if text.get(at) != Some(&b'"') {
         return refuse(at, "key must be a string");
     }
-    let key = string(text, at)?;
+    let key = string(text, at, visitor)?;
     let colon = space(text, key.end);
     if text.get(colon) != Some(&b':') {
         return refuse(colon, "expected `:`");
@@ -170,9 +201,25 @@ fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize> {
     }
 }
 
+/// The words of JavaScript and Python for numbers that JSON does not have.
+const NOT_FINITE: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+
+/// Returns the end of the word at `at` for a number that JSON does not have. Refuses the text if there is none.
+#[cold]
+fn not_finite(text: &[u8], at: usize, reason: &'static str, visitor: &mut impl Visitor) -> Result<usize> {
+    let rest = text.get(at..).unwrap_or_default();
+    match NOT_FINITE.iter().find(|word| rest.starts_with(word)) {
+        Some(word) => {
+            let place = Irregular { start: at, end: at + word.len(), instead: "null" };
+            irregular(place, reason, visitor)
+        }
+        None => refuse(at, reason),
+    }
+}
+
 /// Returns the end of the number that starts at `start`.
 #[inline]
-fn number(text: &[u8], start: usize) -> Result<usize> {
+fn number(text: &[u8], start: usize, visitor: &mut impl Visitor) -> Result<usize> {
     let digits = |from: usize| {
         let rest = text.get(from..).unwrap_or_default();
         from + rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len())
@@ -181,6 +228,7 @@ fn number(text: &[u8], start: usize) -> Result<usize> {
     let mut at = match text.get(first) {
         Some(b'0') => first + 1,
         Some(b'1'..=b'9') => digits(first),
+        Some(b'I') => return not_finite(text, start, "invalid number", visitor),
         _ => return refuse(first, "invalid number"),
     };
     if text.get(at) == Some(&b'.') {
@@ -204,14 +252,15 @@ fn number(text: &[u8], start: usize) -> Result<usize> {
     if (exponent > 2 || at - start > 200)
         && serde_json::from_slice::<serde_json::Value>(&text[start..at]).is_err()
     {
-        return refuse(start, "number out of range");
+        let place = Irregular { start, end: at, instead: "null" };
+        return irregular(place, "number out of range", visitor);
     }
     Ok(at)
 }
 
 /// Returns the range of the string whose first quote is at `start`.
 #[inline]
-pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
+pub(super) fn string(text: &[u8], start: usize, visitor: &mut impl Visitor) -> Result<Quoted> {
     let mut at = start + 1;
     let mut escaped = false;
     loop {
@@ -220,7 +269,7 @@ pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
             Some(b'"') => return Ok(Quoted { start, end: at + 1, escaped }),
             Some(b'\\') => {
                 escaped = true;
-                at = escape(text, at)?;
+                at = escape(text, at, visitor)?;
             }
             Some(_) => return refuse(at, "control character found while parsing a string"),
             None => return refuse(at, "EOF while parsing a string"),
@@ -229,15 +278,16 @@ pub(super) fn string(text: &[u8], start: usize) -> Result<Quoted> {
 }
 
 /// Returns the end of the escape that starts at `at`. A pair of surrogates is one escape.
-fn escape(text: &[u8], at: usize) -> Result<usize> {
+fn escape(text: &[u8], at: usize, visitor: &mut impl Visitor) -> Result<usize> {
+    let half = Irregular { start: at, end: at + 6, instead: "\\ufffd" };
     match text.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => match hex(text, at + 2) {
             Some(0xD800..=0xDBFF) => match (text.get(at + 6..at + 8), hex(text, at + 8)) {
                 (Some(b"\\u"), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
-                _ => refuse(at, "lone leading surrogate in hex escape"),
+                _ => irregular(half, "lone leading surrogate in hex escape", visitor),
             },
-            Some(0xDC00..=0xDFFF) => refuse(at, "lone trailing surrogate in hex escape"),
+            Some(0xDC00..=0xDFFF) => irregular(half, "lone trailing surrogate in hex escape", visitor),
             Some(_) => Ok(at + 6),
             None => refuse(at, "invalid escape"),
         },
@@ -308,7 +358,7 @@ mod tests {
                 for (end, found) in [("\"", true), ("\\n\"", true), ("\u{1f}\"", false), ("", false)] {
                     let text = format!("\"{content}{end}");
                     let padded = format!("{text}{}", if found { " \"\\\u{0}more" } else { "" });
-                    match string(padded.as_bytes(), 0) {
+                    match string(padded.as_bytes(), 0, &mut ()) {
                         Ok(quoted) => assert!(found && quoted.end == text.len(), "{padded:?}"),
                         Err(error) => assert!(!found && error.at == 1 + content.len(), "{padded:?}"),
                     }

@@ -72,7 +72,9 @@ impl Body {
     pub(crate) fn document(&self) -> Option<&Document> {
         match &self.content {
             Content::Parsed(document) => Some(document),
-            Content::Text(text, parsed) => parsed.get_or_init(|| Document::parse(text.clone()).ok()).as_ref(),
+            Content::Text(text, parsed) => {
+                parsed.get_or_init(|| Document::parse_lenient(text.clone()).ok()).as_ref()
+            }
         }
     }
 

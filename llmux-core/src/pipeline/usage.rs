@@ -116,7 +116,7 @@ fn stated_usage(data: &Bytes) -> Option<Usage> {
     if !states_usage(data) {
         return None;
     }
-    usage_of(&Document::parse(data.clone()).ok()?)
+    usage_of(&Document::parse_lenient(data.clone()).ok()?)
 }
 
 /// Returns true if the text may have a member `usage` that is an object: a cheap test before parsing.

@@ -66,13 +66,13 @@ impl EndOfStream {
     /// An event of `chat/completions` or `completions`: a chunk without a name.
     fn judge_chunk(&mut self, name: Option<&str>, data: &str) -> Verdict {
         if name == Some("error") {
-            let body = serde_json::from_str(data).unwrap_or_else(|_| failure::excerpt(data).into());
+            let body = failure::json(data.as_bytes()).unwrap_or_else(|| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
         self.complete = self.complete || has_finish_reason(data.as_bytes());
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
-            && let Ok(body) = serde_json::from_str::<Value>(data)
+            && let Some(body) = failure::json(data.as_bytes())
             && let Some(error) = failure::from_body(body, &self.secrets)
         {
             return Verdict::Fail(error);
@@ -85,7 +85,7 @@ impl EndOfStream {
         let last = match name {
             Some(name) => LAST_EVENTS.contains(&name),
             None if LAST_EVENTS.iter().any(|last| data.contains(last)) => {
-                let body: Value = serde_json::from_str(data).unwrap_or_default();
+                let body = failure::json(data.as_bytes()).unwrap_or_default();
                 match body.get("type").and_then(Value::as_str) {
                     Some(kind) => LAST_EVENTS.contains(&kind),
                     None => match failure::from_body(body, &self.secrets) {

@@ -5,11 +5,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::{connection::Failure, retry_after::retry_after, secret::Secrets};
 use crate::{
+    document::Document,
     error::{Error, ErrorKind},
     progress::Progress,
 };
@@ -60,15 +62,23 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The error in an answer with a status from 400 to 599.
 pub(crate) fn from_reply(status: u16, headers: &HeaderMap, body: &[u8], secrets: &Secrets) -> Error {
-    let error = match serde_json::from_slice(body) {
-        Ok(body) => error_object(body, status),
-        Err(_) => {
+    let error = match json(body) {
+        Some(body) => error_object(body, status),
+        None => {
             let text = String::from_utf8_lossy(body);
             error_object(json!({"message": describe(status, &excerpt(&secrets.redact(&text)))}), status)
         }
     };
     let wait = retry_after(headers, SystemTime::now());
     Error::from_parts(ErrorKind::Provider, status, secrets.redact_value(error), wait)
+}
+
+/// The value of a text from a provider, with `null` and U+FFFD for what JSON does not allow (rule F8).
+pub(crate) fn json(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok().or_else(|| {
+        let document = Document::parse_lenient(Bytes::copy_from_slice(text)).ok()?;
+        serde_json::from_str(document.get("")?).ok()
+    })
 }
 
 /// The error in a body with status 200 or in an event of a stream, if there is one: a member `error` that is not null, or

@@ -3,6 +3,7 @@
 //!
 //! Tests of the scanner and of pointers are at the end of their files.
 
+mod lenient;
 mod parsing;
 mod properties;
 mod tables;

@@ -185,7 +185,7 @@ impl OpenAi {
         };
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if memchr::memmem::find(&body, b"\"error\"").is_some()
-            && let Ok(value) = serde_json::from_slice(form::visible(&body))
+            && let Some(value) = failure::json(form::visible(&body))
             && let Some(error) = failure::from_body(value, &self.secrets)
         {
             return Err(error);
@@ -193,7 +193,7 @@ impl OpenAi {
         if form::visible(&body).first() != Some(&b'{') {
             return Err(unusable("a JSON value that is no object"));
         }
-        let parsed = Document::parse_off_thread(body.slice_ref(without_mark(&body))).await;
+        let parsed = Document::parse_lenient_off_thread(body.slice_ref(without_mark(&body))).await;
         parsed.map_err(|error| unusable(&format!("invalid JSON ({error})")))
     }
 

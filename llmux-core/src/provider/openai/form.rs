@@ -60,7 +60,9 @@ pub(super) async fn join(mut events: Events) -> Result<Bytes, Error> {
     while let Some(event) = events.next().await {
         let event = event?;
         let text = String::from_utf8_lossy(&event.data);
-        assembler.push_text(&text).map_err(|error| {
+        let irregular = Document::parse_lenient(event.data.clone()).ok();
+        let text = irregular.as_ref().and_then(|document| document.get("")).unwrap_or(&text);
+        assembler.push_text(text).map_err(|error| {
             bad_gateway(format_args!(
                 "the provider answered with a stream, and an event of it is not JSON: {error}"
             ))
