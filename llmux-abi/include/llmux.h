@@ -32,7 +32,7 @@ extern "C" {
 
 // ---- Version ----
 
-#define LLMUX_ABI_VERSION "0.2.0" // The version of the contract.
+#define LLMUX_ABI_VERSION "0.2.1" // The version of the contract.
 #define LLMUX_ABI_FIRST "0.2.0"   // The first version that is compatible with it.
 
 // The target of the host for which this file is compiled, as Rust names it. For another target, define it yourself.
@@ -419,6 +419,7 @@ struct LlmuxStreamTable {
 #define LLMUX_REPORT_IS_ESTIMATED 7      // 1 if some numbers of tokens are an estimate of the host, 0 otherwise.
 #define LLMUX_REPORT_ANSWERED_BY 8       // `LLMUX_ANSWERED_BY_HOST` to `_CACHE`; in `on_complete` only.
 #define LLMUX_REPORT_ATTEMPTS 9          // The count of attempts that called a provider; in `on_complete` only.
+#define LLMUX_REPORT_IS_UNFINISHED 10    // 1 if the provider's stream ended early, 0 otherwise; streams only; 0.2.1.
 // Texts of a report.
 #define LLMUX_REPORT_ANSWERER 0 // The provider or the instance that gave the outcome; absent for the host.
 // The party that gave the outcome.
@@ -475,7 +476,7 @@ struct LlmuxReportTable {
     LlmuxTableHead head;
     // Returns `LLMUX_OUTCOME_COMPLETED`, `LLMUX_OUTCOME_FAILED` or `LLMUX_OUTCOME_CANCELLED`.
     uint32_t (*kind)(const LlmuxReportObject *object);
-    // Returns a number, `LLMUX_REPORT_LATENCY` to `LLMUX_REPORT_ATTEMPTS`.
+    // Returns a number, `LLMUX_REPORT_LATENCY` to `LLMUX_REPORT_IS_UNFINISHED`.
     LlmuxI64Option (*number)(const LlmuxReportObject *object, uint32_t which);
     // Returns a document, `LLMUX_REPORT_REQUEST` to `LLMUX_REPORT_ERROR`, read-only.
     LlmuxDocumentOption (*document)(const LlmuxReportObject *object, uint32_t which);

@@ -329,6 +329,7 @@ fn codes_keep_their_numbers() {
         ("outcome::REPORT_IS_ESTIMATED", outcome::REPORT_IS_ESTIMATED, 7),
         ("outcome::REPORT_ANSWERED_BY", outcome::REPORT_ANSWERED_BY, 8),
         ("outcome::REPORT_ATTEMPTS", outcome::REPORT_ATTEMPTS, 9),
+        ("outcome::REPORT_IS_UNFINISHED", outcome::REPORT_IS_UNFINISHED, 10),
         ("outcome::REPORT_ANSWERER", outcome::REPORT_ANSWERER, 0),
         ("outcome::ANSWERED_BY_HOST", outcome::ANSWERED_BY_HOST, 0),
         ("outcome::ANSWERED_BY_PROVIDER", outcome::ANSWERED_BY_PROVIDER, 1),

@@ -14,9 +14,9 @@ use crate::fixtures::{read, write};
 pub enum Contract {
     /// This ABI version before the last optional fields were appended to its tables.
     Older,
-    /// ABI 0.2.1, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
+    /// ABI 0.2.2, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
     Later,
-    /// ABI 0.2.1, with a plugin that writes the new hook.
+    /// ABI 0.2.2, with a plugin that writes the new hook.
     LaterHook,
     /// ABI 0.3.0, with a field more in the hook table.
     Newer,
@@ -79,7 +79,7 @@ impl Contract {
                 );
             }
             Contract::Later | Contract::LaterHook => {
-                sources.swap("ABI_VERSION: &str = \"0.2.0\"", "ABI_VERSION: &str = \"0.2.1\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.1\"", "ABI_VERSION: &str = \"0.2.2\"");
                 add_a_hook(sources);
                 let last = "    pub library_dir: unsafe extern \"C\" fn(object: *const HostObject) -> RSlice<'static, u8>,\n";
                 let field = "    /// Returns the time of day.\n    \
@@ -87,7 +87,7 @@ impl Contract {
                 sources.swap(last, &format!("{last}{field}"));
             }
             Contract::Newer => {
-                sources.swap("ABI_VERSION: &str = \"0.2.0\"", "ABI_VERSION: &str = \"0.3.0\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.1\"", "ABI_VERSION: &str = \"0.3.0\"");
                 sources.swap("ABI_FIRST: &str = \"0.2.0\"", "ABI_FIRST: &str = \"0.3.0\"");
                 add_a_hook(sources);
             }
@@ -113,7 +113,7 @@ fn add_a_hook(sources: &mut Sources) {
     let first = "    ABI_FIRST\n}";
     sources.swap(
         first,
-        &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.1\";\n    }}\n{first}"),
+        &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.2\";\n    }}\n{first}"),
     );
     let last =
         "    fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {\n        Absent::new()\n    }\n";

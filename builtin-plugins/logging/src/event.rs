@@ -87,6 +87,8 @@ pub(crate) struct Ended {
     cache_hit: bool,
     rate_limited: bool,
     cancelled: bool,
+    /// True if the provider ended its stream before every choice had a reason.
+    unfinished: bool,
     /// The type and the message of the error.
     error: Option<(String, String)>,
 }
@@ -114,6 +116,7 @@ impl Ended {
             cache_hit: matches!(answered_by, AnsweredBy::Cache(_)),
             rate_limited: ctx.get_bool("rate_limited").unwrap_or(false),
             cancelled,
+            unfinished: completion.is_unfinished(),
             error,
         }
     }
@@ -193,6 +196,7 @@ pub(crate) fn ended(
         tokens_estimated = ended.usage.filter(|usage| usage.is_estimated).map(|_| true),
         finish_reason,
         answered_by = ended.answered_by.as_deref(),
+        unfinished = ended.unfinished.then_some(true),
         cache_hit = ended.cache_hit,
         rate_limited = ended.rate_limited,
         error_type,

@@ -50,6 +50,9 @@ pub const REPORT_IS_ESTIMATED: u32 = 7;
 pub const REPORT_ANSWERED_BY: u32 = 8;
 /// Number: the count of attempts that called a provider; in `on_complete` only.
 pub const REPORT_ATTEMPTS: u32 = 9;
+/// Number: 1 if the provider ended its stream with `[DONE]` before every choice had a `finish_reason`, 0 otherwise;
+/// streams only. Since 0.2.1.
+pub const REPORT_IS_UNFINISHED: u32 = 10;
 
 /// Text: the name of the provider or of the instance that gave the outcome; absent for the host.
 pub const REPORT_ANSWERER: u32 = 0;
@@ -143,7 +146,7 @@ pub struct RawReport<'a> {
 pub struct ReportTable {
     /// Returns [`OUTCOME_COMPLETED`], [`OUTCOME_FAILED`] or [`OUTCOME_CANCELLED`].
     pub kind: unsafe extern "C" fn(object: RRef<'_, ReportObject>) -> u32,
-    /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_ATTEMPTS`]). Absent: the number is not known.
+    /// Returns a number by its number ([`REPORT_LATENCY`] to [`REPORT_IS_UNFINISHED`]). Absent: the number is not known.
     pub number: unsafe extern "C" fn(object: RRef<'_, ReportObject>, which: u32) -> ROption<i64>,
     /// Returns a document by its number ([`REPORT_REQUEST`] to [`REPORT_ERROR`]), read-only. Absent: there is none.
     pub document:

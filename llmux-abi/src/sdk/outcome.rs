@@ -104,6 +104,10 @@ fn ending(report: &ReportHandle<'_>) -> Ending {
     }
 }
 
+fn is_unfinished(report: &ReportHandle<'_>) -> bool {
+    report.number(field::REPORT_IS_UNFINISHED) == Some(1)
+}
+
 fn micros(report: &ReportHandle<'_>, which: u32) -> Option<Duration> {
     Some(Duration::from_micros(report.number(which)?.try_into().ok()?))
 }
@@ -192,6 +196,12 @@ impl<'a> StreamEnd<'a> {
         self.report.kind() == field::OUTCOME_COMPLETED
     }
 
+    /// Returns true if the provider ended its stream with `[DONE]` before every choice had a `finish_reason`. The client
+    /// received the stream as it came.
+    pub fn is_unfinished(&self) -> bool {
+        is_unfinished(&self.report)
+    }
+
     /// Returns the number of tokens used by this attempt, as its provider has reported it until now, or an estimate.
     /// `None` if a plugin answered, or nothing of an answer has arrived. For billing, see [`Completion::usage`].
     pub fn usage(&self) -> Option<Usage> {
@@ -267,6 +277,12 @@ impl<'a> Completion<'a> {
     /// Returns the time from the request's arrival to the first chunk for the client. Streams only.
     pub fn first_chunk(&self) -> Option<Duration> {
         micros(&self.report, field::REPORT_FIRST_CHUNK)
+    }
+
+    /// Returns true if the provider ended its stream with `[DONE]` before every choice had a `finish_reason`. The client
+    /// received the stream as it came. Streams only.
+    pub fn is_unfinished(&self) -> bool {
+        is_unfinished(&self.report)
     }
 
     /// Returns the number of chunks that were sent to the client. Streams only.

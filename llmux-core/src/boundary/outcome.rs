@@ -136,6 +136,7 @@ unsafe extern "C" fn number(object: RRef<'_, ReportObject>, which: u32) -> ROpti
             field::REPORT_IS_ESTIMATED => report.usage.map(|usage| usage.is_estimated.into()),
             field::REPORT_ANSWERED_BY => Some(answered_by(report).into()),
             field::REPORT_ATTEMPTS => Some(report.attempts.len() as u128),
+            field::REPORT_IS_UNFINISHED => report.chunks.map(|_| report.is_unfinished.into()),
             _ => None,
         };
         number.and_then(|number| i64::try_from(number).ok()).into()

@@ -18,7 +18,9 @@ pub(super) fn open(raw: &Bytes, visitor: &mut impl Visitor) -> Result<Option<Ope
     let start = scan::space(raw, 0);
     let (opened, end) = match raw.get(start) {
         Some(b'{') => members(raw, start + 1, visitor).map(|(opened, end)| (Some(opened), end))?,
-        Some(b'[') => elements(raw, start + 1, MAX_DEPTH - 1, visitor).map(|(opened, end)| (Some(opened), end))?,
+        Some(b'[') => {
+            elements(raw, start + 1, MAX_DEPTH - 1, visitor).map(|(opened, end)| (Some(opened), end))?
+        }
         _ => (None, scan::value(raw, start, MAX_DEPTH, visitor)?),
     };
     scan::end_of_text(raw, end)?;

@@ -66,6 +66,8 @@ pub(crate) struct Report {
     pub(crate) latency: Duration,
     pub(crate) first_chunk: Option<Duration>,
     pub(crate) chunks: Option<u64>,
+    /// True if the provider ended its stream with `[DONE]` before every choice had a reason (rule S9).
+    pub(crate) is_unfinished: bool,
     /// The usage of one attempt at the end of its stream, and of all attempts at the end of a request.
     pub(crate) usage: Option<Usage>,
     pub(crate) answered_by: AnsweredBy,
@@ -94,6 +96,7 @@ impl Report {
             latency,
             first_chunk: None,
             chunks: None,
+            is_unfinished: false,
             usage: None,
             answered_by: AnsweredBy::default(),
             attempts: Vec::new(),

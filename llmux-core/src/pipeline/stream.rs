@@ -48,6 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) may_fall_back: bool,
     pub(crate) first_chunk: Option<Duration>,
     pub(crate) chunks: u64,
+    /// True if the provider ended its stream before every choice had a reason (rule S9).
+    pub(crate) is_unfinished: bool,
     /// The usage that the provider reported until now, or an estimate.
     pub(crate) usage: Option<Usage>,
 }
@@ -102,6 +104,7 @@ impl<'r> Streaming<'r> {
             may_fall_back: true,
             first_chunk: None,
             chunks: 0,
+            is_unfinished: false,
             usage: None,
         };
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
@@ -154,7 +157,12 @@ impl<'r> Streaming<'r> {
             let left = idle.left(chunks, self.attempt.chunks)?;
             let next = chunks.next(self.request.context.endpoint, left);
             let event = match cancel.guard(pin!(next)).await? {
-                None => return Ok(()),
+                None => {
+                    let has_chunks = is_provider && self.request.context.endpoint.ends_with_done();
+                    let is_finished = self.meter.as_ref().is_none_or(Meter::has_finished);
+                    self.attempt.is_unfinished = has_chunks && !is_finished;
+                    return Ok(());
+                }
                 Some(Ok(event)) => event,
                 Some(Err(error)) => {
                     self.status = error.status();
@@ -328,7 +336,13 @@ impl<'r> Streaming<'r> {
 impl Attempt {
     /// Adds the numbers of a stream to a report.
     pub(crate) fn describe(&self, report: Report) -> Report {
-        Report { first_chunk: self.first_chunk, chunks: Some(self.chunks), usage: self.usage, ..report }
+        Report {
+            first_chunk: self.first_chunk,
+            chunks: Some(self.chunks),
+            is_unfinished: self.is_unfinished,
+            usage: self.usage,
+            ..report
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::{
     Endpoint,
     document::Document,
-    provider::{Events, has_finish_reason},
+    provider::{Choices, Events},
 };
 
 /// Time limit and bound in bytes for reading the usage of a stream that its reader left at the end.
@@ -46,8 +46,8 @@ pub(super) struct Meter {
     reported: Option<Usage>,
     /// Bytes of the answer's texts so far; `None` while nothing of an answer has arrived.
     text: Option<usize>,
-    /// True once a chunk had a `finish_reason`.
-    finished: bool,
+    /// The choices of a stream of chunks.
+    choices: Choices,
 }
 
 impl Meter {
@@ -55,7 +55,7 @@ impl Meter {
     pub(super) fn of_response(response: &Document) -> Self {
         let reported = usage_of(response);
         let text = if reported.is_some() { 0 } else { text_bytes(&response.to_bytes()) };
-        Self { reported, text: Some(text), finished: true }
+        Self { reported, text: Some(text), choices: Choices::default() }
     }
 
     /// Measures a chunk.
@@ -63,12 +63,17 @@ impl Meter {
         self.reported = stated_usage(data).or(self.reported);
         let text = self.text.get_or_insert(0);
         *text = text.saturating_add(chunk_text_bytes(endpoint, data));
-        self.finished = self.finished || has_finish_reason(data);
+        self.choices.read(data);
     }
 
     /// Returns true if the stream is at its end, and may still state its usage.
     pub(super) fn awaits_usage(&self) -> bool {
-        self.finished && self.reported.is_none()
+        self.choices.have_ended() && self.reported.is_none()
+    }
+
+    /// Returns true if every choice of the stream had a `finish_reason` (rule S9).
+    pub(super) fn has_finished(&self) -> bool {
+        self.choices.have_ended()
     }
 
     /// Returns the usage that the provider reported, or an estimate if something of its answer has arrived.

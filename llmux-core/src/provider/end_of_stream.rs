@@ -3,12 +3,11 @@
 //! `sse.rs` calls it for every event. Almost every event is forwarded after a search for a few words; only an event that
 //! contains such a word is parsed.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use memchr::memmem::Finder;
 use serde_json::Value;
 
-use super::{failure, secret::Secrets};
+use super::{choices::Choices, failure, secret::Secrets};
 use crate::{Endpoint, error::Error};
 
 /// The action to take for an event.
@@ -32,19 +31,21 @@ const LAST_EVENTS: [&str; 4] = ["response.completed", "response.failed", "respon
 pub(crate) struct EndOfStream {
     endpoint: Endpoint,
     secrets: Arc<Secrets>,
-    /// True once the stream may end without a mark.
+    /// The choices of a stream of chunks. If all have ended, the stream may end without a mark.
+    choices: Choices,
+    /// True once a stream of `responses` had its last event.
     complete: bool,
 }
 
 impl EndOfStream {
     /// The state at a stream's beginning. The secrets are removed from errors in the stream.
     pub(crate) fn new(endpoint: Endpoint, secrets: Arc<Secrets>) -> Self {
-        Self { endpoint, secrets, complete: false }
+        Self { endpoint, secrets, choices: Choices::default(), complete: false }
     }
 
     /// The error if the upstream closes here without a mark; `None` if the stream is complete.
     pub(crate) fn at_eof(&self) -> Option<Error> {
-        (!self.complete).then(broke_off)
+        (!self.complete && !self.choices.have_ended()).then(broke_off)
     }
 
     /// Decides about the next event.
@@ -69,7 +70,7 @@ impl EndOfStream {
             let body = failure::json(data.as_bytes()).unwrap_or_else(|| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
-        self.complete = self.complete || has_finish_reason(data.as_bytes());
+        self.choices.read(data.as_bytes());
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Some(body) = failure::json(data.as_bytes())
@@ -106,33 +107,9 @@ pub(crate) fn broke_off() -> Error {
     failure::bad_gateway("the provider's stream broke off")
 }
 
-/// Returns true if a chunk has a `finish_reason` that is a string. Quotes inside a JSON string are escaped, so a match is
-/// a member's name.
-pub(crate) fn has_finish_reason(data: &[u8]) -> bool {
-    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
-    NAME.find_iter(data).any(|at| {
-        let rest = data[at + NAME.needle().len()..].trim_ascii_start();
-        rest.strip_prefix(b":").is_some_and(|value| value.trim_ascii_start().starts_with(b"\""))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_finish_reason_is_found_without_parsing() {
-        for (data, expected) in [
-            (r#"{"choices":[{"finish_reason":"stop"}]}"#, true),
-            (r#"{"choices":[{"finish_reason" : "length"}]}"#, true),
-            (r#"{"choices":[{"finish_reason":null},{"finish_reason":"stop"}]}"#, true),
-            (r#"{"choices":[{"finish_reason":null}]}"#, false),
-            (r#"{"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""}}]}"#, false),
-            (r#"{"choices":[]}"#, false),
-        ] {
-            assert_eq!(has_finish_reason(data.as_bytes()), expected, "{data}");
-        }
-    }
 
     #[test]
     fn every_event_gets_its_verdict() {

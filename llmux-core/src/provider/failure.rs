@@ -66,7 +66,9 @@ pub(crate) fn from_reply(status: u16, headers: &HeaderMap, body: &[u8], secrets:
         Some(body) => error_object(body, status),
         None => {
             let text = String::from_utf8_lossy(body);
-            error_object(json!({"message": describe(status, &excerpt(&secrets.redact(&text)))}), status)
+            let text = secrets.redact(&text);
+            let message = title(&text).unwrap_or_else(|| describe(status, &excerpt(&text)));
+            error_object(json!({"message": message}), status)
         }
     };
     let wait = retry_after(headers, SystemTime::now());
@@ -110,7 +112,8 @@ pub(crate) fn from_error(body: Value, secrets: &Secrets) -> Error {
 }
 
 /// The `error` object in OpenAI's shape, converted from the shapes of compatible servers:
-/// `{"error": {…}}`, `[{"error": {…}}]`, `{"error": "…"}`, `{"object": "error", "message": "…"}`, `{"detail": …}`.
+/// `{"error": {…}}`, `[{"error": {…}}]`, `{"error": "…"}`, `{"object": "error", "message": "…"}`, `{"detail": …}`. Its
+/// `message` is the provider's sentence, wherever it stands.
 fn error_object(body: Value, status: u16) -> Value {
     let body = match body {
         Value::Array(mut elements) if elements.len() == 1 => elements.remove(0),
@@ -119,8 +122,10 @@ fn error_object(body: Value, status: u16) -> Value {
     let mut members = match body {
         Value::Object(mut members) => match members.remove("error") {
             Some(Value::Object(error)) => error,
-            Some(Value::String(message)) => {
-                members.insert("message".into(), message.into());
+            // The string is a code if there is also a sentence.
+            Some(Value::String(text)) => {
+                let name = if sentence_in(&members).is_some() { "code" } else { "message" };
+                members.entry(name).or_insert(text.into());
                 members
             }
             Some(other) => {
@@ -133,13 +138,9 @@ fn error_object(body: Value, status: u16) -> Value {
         Value::Null => Map::new(),
         other => Map::from_iter([("detail".into(), other)]),
     };
-    if !members.get("message").is_some_and(Value::is_string) {
-        let text =
-            ["detail", "message"].into_iter().find_map(|name| members.get(name)).map(|member| match member {
-                Value::String(text) => text.clone(),
-                other => excerpt(&other.to_string()),
-            });
-        members.insert("message".into(), describe(status, &text.unwrap_or_default()).into());
+    if !members.get("message").and_then(Value::as_str).is_some_and(|message| !message.is_empty()) {
+        let message = sentence_in(&members).unwrap_or_else(|| describe(status, ""));
+        members.insert("message".into(), message.into());
     }
     members.entry("type").or_insert_with(|| ErrorKind::Provider.as_str().into());
     members.entry("param").or_insert(Value::Null);
@@ -147,11 +148,58 @@ fn error_object(body: Value, status: u16) -> Value {
     Value::Object(members)
 }
 
+/// The members that hold the sentence of an error in the shapes of compatible servers, the most telling first.
+const SENTENCES: [&str; 11] = [
+    "message",
+    "msg",
+    "error_description",
+    "detail",
+    "details",
+    "description",
+    "reason",
+    "title",
+    "error",
+    "errors",
+    "status",
+];
+
+/// The sentence in the members of an error, if there is one.
+fn sentence_in(members: &Map<String, Value>) -> Option<String> {
+    SENTENCES.iter().find_map(|name| sentence(members.get(*name)?))
+}
+
+/// The sentence in a value: a text, that of a member, or those of a list.
+fn sentence(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Array(elements) => {
+            let sentences: Vec<_> = elements.iter().filter_map(sentence).collect();
+            (!sentences.is_empty()).then(|| excerpt(&sentences.join("; ")))
+        }
+        Value::Object(members) => sentence_in(members),
+        _ => None,
+    }
+}
+
 fn describe(status: u16, text: &str) -> String {
     match text {
         "" => format!("the provider answered with status {status}"),
         text => format!("the provider answered with status {status}: {text}"),
     }
+}
+
+/// The title of an HTML page, if the text is one and has a title.
+fn title(text: &str) -> Option<String> {
+    let page = &text[..text.floor_char_boundary(EXCERPT_OF)];
+    if !page.trim_start().starts_with('<') {
+        return None;
+    }
+    // ASCII letters only change their case, so positions are the same in both texts.
+    let lower = page.to_ascii_lowercase();
+    let tag = lower.find("<title")?;
+    let start = tag + lower[tag..].find('>')? + 1;
+    let end = start + lower[start..].find("</title")?;
+    Some(excerpt(&page[start..end])).filter(|title| !title.is_empty())
 }
 
 /// The beginning of a text in one line, without control characters. Tags of an HTML page are removed.
@@ -207,7 +255,7 @@ mod tests {
             ),
             (
                 r#"{"detail":"Not Found"}"#,
-                json!({"detail": "Not Found", "message": "the provider answered with status 500: Not Found",
+                json!({"detail": "Not Found", "message": "Not Found",
                        "type": "provider_error", "param": null, "code": null}),
             ),
             (r#""plain""#, error("plain")),
@@ -215,7 +263,7 @@ mod tests {
             ("", error("the provider answered with status 500")),
             (
                 "<html><head><title>502 Bad\r\nGateway</title></head><hr>nginx\u{0}</html>",
-                error("the provider answered with status 500: 502 Bad Gateway nginx"),
+                error("502 Bad Gateway"),
             ),
             (
                 r#"{"error":{"message":"bad key sk-0123456789","type":"auth"}}"#,
@@ -229,6 +277,35 @@ mod tests {
         for (body, expected) in cases {
             assert_eq!(object(500, body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn f3_the_message_is_the_providers_sentence_wherever_it_stands() {
+        for (body, message) in [
+            (r#"{"msg":"no"}"#, "no"),
+            (r#"{"title":"Bad Request","status":400}"#, "Bad Request"),
+            (r#"{"title":"Bad Request","detail":"no such model"}"#, "no such model"),
+            (r#"{"error":{"msg":"no"}}"#, "no"),
+            (r#"{"error":{"message":"","detail":"no"}}"#, "no"),
+            (r#"{"error":["a","b"]}"#, "a; b"),
+            (r#"{"errors":[{"message":"a"},{"message":"b"}]}"#, "a; b"),
+            (r#"{"detail":[{"loc":["body","n"],"msg":"not a number","type":"int"}]}"#, "not a number"),
+            (r#"{"message":{"detail":[{"msg":"no"}]}}"#, "no"),
+            (r#"{"error":"invalid_grant","error_description":"expired"}"#, "expired"),
+            (r#"{"error":"overloaded","message":"come back"}"#, "come back"),
+            (r#"[{"error":{"details":[{"reason":"quota"}]}}]"#, "quota"),
+            (r#"{"error":{"code":7}}"#, "the provider answered with status 500"),
+            (
+                "<!DOCTYPE html><HTML><Title lang=en>\n504 Gateway\nTime-out </Title><p>é</p>",
+                "504 Gateway Time-out",
+            ),
+            ("<html><title></title><h1>Down</h1>", "the provider answered with status 500: Down"),
+            ("<html><title>cut", "the provider answered with status 500: cut"),
+            ("a <title>b</title>", "the provider answered with status 500: a <title>b</title>"),
+        ] {
+            assert_eq!(object(500, body)["message"], message, "{body}");
+        }
+        assert_eq!(object(400, r#"{"error":"invalid_grant","message":"no"}"#)["code"], "invalid_grant");
     }
 
     #[test]

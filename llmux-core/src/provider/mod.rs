@@ -5,6 +5,7 @@
 //! [`Provider`] itself. Deliberately absent: which provider serves which model, retries, and fallbacks.
 
 mod call;
+mod choices;
 mod connection;
 mod echo;
 mod end_of_stream;
@@ -20,8 +21,8 @@ mod tls;
 mod types;
 
 pub use call::{Answer, Call, Event, Events, Provider};
+pub(crate) use choices::Choices;
 pub use echo::Echo;
-pub(crate) use end_of_stream::has_finish_reason;
 pub(crate) use failure::excerpt;
 pub use openai::{BuildError, OpenAi, OpenAiBuilder};
 pub use secret::Secret;

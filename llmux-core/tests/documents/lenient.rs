@@ -51,8 +51,16 @@ fn f8_what_is_read_is_json_and_is_what_is_sent() {
         for (pointer, read, then) in [
             ("/d", instead.to_owned(), format!(r#"{{"a":[1,{{"c":{place}}}],"d":{instead}}}"#)),
             ("/a/1/c", instead.to_owned(), format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{place}}}"#)),
-            ("/a/1", format!(r#"{{"c":{instead}}}"#), format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{place}}}"#)),
-            ("/a", format!(r#"[1,{{"c":{instead}}}]"#), format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{place}}}"#)),
+            (
+                "/a/1",
+                format!(r#"{{"c":{instead}}}"#),
+                format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{place}}}"#),
+            ),
+            (
+                "/a",
+                format!(r#"[1,{{"c":{instead}}}]"#),
+                format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{place}}}"#),
+            ),
             (
                 "",
                 format!(r#"{{"a":[1,{{"c":{instead}}}],"d":{instead}}}"#),
@@ -99,8 +107,25 @@ fn f8_a_key_with_half_a_pair_is_read_with_its_object() {
 #[test]
 fn f8_nothing_else_is_accepted() {
     for text in [
-        "", "{", "[NaN", "nan", "+Infinity", "-NaN", "Infinit", "[1,]", "{'a':1}", "{a:1}", "// x\n{}", "[01]",
-        r#""\ud8""#, r#""\x""#, "\"\n\"", "undefined", "[NaN]x", "\"\u{0}\"", "Infinity1",
+        "",
+        "{",
+        "[NaN",
+        "nan",
+        "+Infinity",
+        "-NaN",
+        "Infinit",
+        "[1,]",
+        "{'a':1}",
+        "{a:1}",
+        "// x\n{}",
+        "[01]",
+        r#""\ud8""#,
+        r#""\x""#,
+        "\"\n\"",
+        "undefined",
+        "[NaN]x",
+        "\"\u{0}\"",
+        "Infinity1",
     ] {
         assert!(Document::parse_lenient(text).is_err(), "{text}");
     }
@@ -115,7 +140,8 @@ fn texts() -> impl Strategy<Value = (String, String)> {
     let irregular = irregular.prop_map(|(place, instead)| (place.to_owned(), instead.to_owned()));
     prop_oneof![regular, irregular].prop_recursive(4, 40, 6, |value| {
         let join = |parts: &[(String, String)], names: bool| {
-            let part = |at: usize, text: &str| if names { format!("\"{at}\":{text}") } else { text.to_owned() };
+            let part =
+                |at: usize, text: &str| if names { format!("\"{at}\":{text}") } else { text.to_owned() };
             let text = |second: bool| {
                 let parts = parts.iter().enumerate();
                 let parts = parts.map(|(at, (first, other))| part(at, if second { other } else { first }));
@@ -124,7 +150,8 @@ fn texts() -> impl Strategy<Value = (String, String)> {
             let (open, close) = if names { ("{", "}") } else { ("[", "]") };
             (format!("{open}{}{close}", text(false)), format!("{open}{}{close}", text(true)))
         };
-        (prop::collection::vec(value, 0..6), any::<bool>()).prop_map(move |(parts, names)| join(&parts, names))
+        (prop::collection::vec(value, 0..6), any::<bool>())
+            .prop_map(move |(parts, names)| join(&parts, names))
     })
 }
 

@@ -144,3 +144,35 @@ async fn f8_an_error_says_what_arrived_in_few_visible_characters() {
         assert!(error.message().chars().count() < 330 && !error.message().contains('<'), "{error}");
     }
 }
+
+#[tokio::test]
+async fn f8_a_number_that_json_does_not_have_passes_plain_and_streamed() {
+    let answer =
+        ANSWER.replace("\"index\":0", "\"index\":0,\"logprobs\":{\"content\":[{\"logprob\":-Infinity}]}");
+    let document = send(ScriptedResponse::json(200, answer.clone())).await.unwrap();
+    assert_eq!(document.to_bytes(), answer);
+    assert_eq!(document.get("/choices/0/logprobs/content/0/logprob"), Some("null"));
+    let first = FIRST.replace("\"index\":0", "\"index\":0,\"logprob\":-Infinity,\"text\":\"\\ud83d\"");
+    let pieces = || [first.clone(), LAST.to_owned(), DONE.to_owned()];
+    let events = stream(ScriptedResponse::sse(pieces())).await.unwrap();
+    assert_eq!(format!("data: {}\n\n", events[0].trim_start_matches('|')), first);
+    // Joined and split answers are written anew, and are JSON.
+    let joined = send(ScriptedResponse::sse(pieces())).await.unwrap();
+    assert_eq!(joined.get_str("/choices/0/message/content"), Some("hi you"));
+    for event in stream(ScriptedResponse::json(200, answer)).await.unwrap() {
+        serde_json::from_str::<serde_json::Value>(event.trim_start_matches('|')).expect(&event);
+    }
+    // An error with such a number is still that error.
+    let error = r#"{"error":{"message":"slow down","code":429},"score":NaN}"#;
+    let error = send(ScriptedResponse::json(200, error)).await.unwrap_err();
+    assert_eq!((error.status(), error.message()), (429, "slow down"));
+}
+
+#[tokio::test]
+async fn s9_a_choice_with_an_empty_reason_has_not_ended() {
+    let empty = LAST.replace("\"stop\"", "\"\"");
+    let events = stream(ScriptedResponse::sse([FIRST.to_owned(), empty.clone()])).await.unwrap();
+    assert!(events.last().is_some_and(|last| last.starts_with('!')), "{events:?}");
+    let events = stream(ScriptedResponse::sse([FIRST.to_owned(), empty, DONE.to_owned()])).await.unwrap();
+    assert!(events.len() == 2 && events.iter().all(|event| event.starts_with('|')), "{events:?}");
+}

@@ -31,6 +31,8 @@ pub(crate) struct Events {
     /// Events that are ready to be written. Its memory is reused after the connection has written it.
     ready: BytesMut,
     sent: u64,
+    /// The first event of a stream of `responses`, which has the response's members.
+    first: Bytes,
     keep_alive: Option<KeepAlive>,
     /// Ends the stream when requests in flight are cut.
     cut: Option<Cut>,
@@ -58,6 +60,7 @@ impl Events {
             endpoint,
             ready: BytesMut::new(),
             sent: 0,
+            first: Bytes::new(),
             keep_alive,
             cut: None,
             _held: held,
@@ -76,6 +79,8 @@ impl Events {
             Some(error) if self.endpoint == Endpoint::Responses => {
                 let body = responses_error(error, self.sent);
                 write_event(&mut self.ready, Some("error"), body.as_bytes());
+                let body = response_failed(error, self.sent + 1, &self.first);
+                write_event(&mut self.ready, Some("response.failed"), body.as_bytes());
             }
             Some(error) => write_event(&mut self.ready, None, &error.body()),
             None if self.endpoint.ends_with_done() => write_event(&mut self.ready, None, b"[DONE]"),
@@ -98,6 +103,9 @@ impl http_body::Body for Events {
         {
             match Pin::new(stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
+                    if this.sent == 0 && this.endpoint == Endpoint::Responses {
+                        this.first = chunk.data();
+                    }
                     write_chunk(&mut this.ready, &chunk);
                     this.sent += 1;
                 }
@@ -190,6 +198,22 @@ fn responses_error(error: &Error, sequence_number: u64) -> String {
         "error": body["error"],
     })
     .to_string()
+}
+
+/// Returns the `response.failed` event of a stream that an error ends
+/// (<https://platform.openai.com/docs/api-reference/responses-streaming/response/failed>). Some clients read this event and
+/// no `error`. The response has the members of the stream's first event.
+fn response_failed(error: &Error, sequence_number: u64, first: &[u8]) -> String {
+    let first: serde_json::Value = serde_json::from_slice(first).unwrap_or_default();
+    let mut response = match first.get("response") {
+        Some(serde_json::Value::Object(members)) => members.clone(),
+        _ => serde_json::Map::new(),
+    };
+    let code = error.code().unwrap_or("server_error");
+    response.insert("object".to_owned(), json!("response"));
+    response.insert("status".to_owned(), json!("failed"));
+    response.insert("error".to_owned(), json!({"code": code, "message": error.message()}));
+    json!({"type": "response.failed", "sequence_number": sequence_number, "response": response}).to_string()
 }
 
 #[cfg(test)]

@@ -50,6 +50,27 @@ async fn s7_a_stream_that_breaks_off_ends_with_an_error_and_without_done() {
     assert!(error.ends_with("}\n\n") && !text.contains("[DONE]"), "{text}");
     let text = stream(&server, "/v1/responses").await;
     assert!(text.contains("\n\nevent: error\ndata: {\""), "{text}");
+    assert!(text.contains("\n\nevent: response.failed\ndata: {\""), "{text}");
+}
+
+#[tokio::test]
+async fn s7_a_failed_responses_stream_ends_with_response_failed() {
+    let created = r#"data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_1","object":"response","model":"x","status":"in_progress","error":null}}"#;
+    let broken = ScriptedResponse::sse([format!("event: response.created\n{created}\n\n")]);
+    let broken = broken.then_pause(Duration::from_millis(50)).then_close();
+    let upstream = ScriptedServer::start([broken]).await;
+    let server = Server::with(&provider(&upstream), &[]).await;
+    let text = stream(&server, "/v1/responses").await;
+    let last = |back: usize| {
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).rev().nth(back).expect(&text);
+        serde_json::from_str::<serde_json::Value>(data).expect(&text)
+    };
+    let (error, failed) = (last(1), last(0));
+    assert_eq!((&error["type"], &error["sequence_number"]), (&json!("error"), &json!(1)));
+    assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(2)));
+    let response = &failed["response"];
+    assert_eq!((&response["id"], &response["model"]), (&json!("resp_1"), &json!("x")));
+    assert_eq!((&response["status"], &response["error"]["message"]), (&json!("failed"), &error["message"]));
 }
 
 #[tokio::test]

@@ -96,6 +96,31 @@ both! {
         }
     }
 
+    async fn s9_a_stream_that_ends_before_its_choices_is_reported_as_unfinished(world: World) {
+        let part = |at: u32| json!({"choices": [{"index": at, "delta": {"content": "a"}}]});
+        let last = |at: u32| json!({"choices": [{"index": at, "delta": {}, "finish_reason": "stop"}]});
+        let empty = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": ""}]});
+        // A hook that adds a reason changes nothing: the provider's own chunks count.
+        let adds = json!([{"do": "set", "pointer": "/choices/0/finish_reason", "value": "stop"}]);
+        let tells = json!([{"do": "tell", "what": "is_unfinished"}]);
+        let cases = [
+            ("whole", vec![part(0), last(0)], false),
+            ("cut", vec![part(0)], true),
+            ("empty", vec![part(0), empty], true),
+            ("one", vec![part(0), part(1), last(0)], true),
+            ("both", vec![part(0), part(1), last(1), last(0)], false),
+        ];
+        for (name, chunks, expected) in cases {
+            let provider = scripted([Turn::say(chunks)]);
+            let plugin = world.probe(name, 1, json!({"chunk": adds, "complete": tells}));
+            let client = world.client(&provider, [plugin]).await;
+            send(&client, "m", true).await;
+            world.finish(&client).await;
+            let told = world.count(&format!("{name}.complete is_unfinished = {expected}"));
+            assert_eq!(told, 1, "{name}: {:#?}", world.of("complete"));
+        }
+    }
+
     async fn c1_usage_is_what_the_provider_reported_whatever_plugins_make_of_the_answer(world: World) {
         let usage_away = json!([{"do": "set", "pointer": "/usage", "value": {"total_tokens": 1}}]);
         let convert = json!([{"do": "convert", "status": 502, "message": "no JSON"}]);
