@@ -8,6 +8,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::{document::Document, progress::Progress};
@@ -98,7 +99,15 @@ pub(crate) struct Origin {
     /// The status that the error was made with.
     status: u16,
     progress: Option<Progress>,
+    /// The headers of the provider's answer that is this error.
+    headers: Option<Arc<HeaderMap>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Origin {
+    fn new(kind: ErrorKind, status: u16) -> Self {
+        Self { kind, status, progress: None, headers: None, source: None }
+    }
 }
 
 impl Error {
@@ -199,13 +208,20 @@ impl Error {
         self
     }
 
+    /// Sets the headers of the provider's answer that is this error (rule F9). Plugins can read them, except credentials.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.0.origin.headers = Some(Arc::new(headers));
+        self
+    }
+
     /// An error with a given `error` object, as a provider sent it.
     pub fn from_parts(kind: ErrorKind, status: u16, error: Value, retry_after: Option<Duration>) -> Self {
         let mut document = json!({"status": status, "error": error});
         if let Some(retry_after) = retry_after {
             document["retry_after"] = json!(retry_after.as_secs_f64());
         }
-        Self::join(Origin { kind, status, progress: None, source: None }, Document::from_value(&document))
+        Self::join(Origin::new(kind, status), Document::from_value(&document))
     }
 
     /// Parses an error document, as a plugin returns it.
@@ -220,7 +236,7 @@ impl Error {
                 .map_err(|error| format!("the error: {error}"))?;
         check(status, message)?;
         let status = status.and_then(|status| status.parse().ok()).unwrap_or(kind.status());
-        Ok(Self::join(Origin { kind, status, progress: None, source: None }, document))
+        Ok(Self::join(Origin::new(kind, status), document))
     }
 
     /// Checks that a document is still an error's, after a plugin has edited it. The error describes the problem.
@@ -295,6 +311,11 @@ impl Error {
     /// Returns true if the provider has set the progress.
     pub(crate) fn has_progress(&self) -> bool {
         self.0.origin.progress.is_some()
+    }
+
+    /// The headers of the provider's answer that is this error.
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.0.origin.headers.as_deref()
     }
 
     /// The body for the client, in the OpenAI shape: `{"error": {…}}`.

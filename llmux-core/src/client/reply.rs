@@ -35,6 +35,12 @@ macro_rules! reply {
                 &self.head.headers
             }
 
+            /// Returns the headers of the provider's answer that go back to the client (rule F9). A header that a plugin or
+            /// the server sets wins. None if a plugin answered.
+            pub fn provider_headers(&self) -> &[(HeaderName, HeaderValue)] {
+                &self.head.returned
+            }
+
             /// Returns a value that plugins left in the context of the last attempt.
             pub fn value(&self, key: &str) -> Option<Value> {
                 let values = &self.head.values;

@@ -5,7 +5,9 @@
 use std::{cell::RefCell, mem, sync::Arc};
 
 use http::{HeaderName, HeaderValue};
-use llmux_abi::{REDACTED_HEADERS, Value};
+use llmux_abi::Value;
+
+use crate::provider::{is_reserved_header, is_reserved_to_provider};
 
 /// A value that plugins share (rule X2), as the host keeps it. A clone is cheap.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,37 +214,13 @@ fn header_value(value: &str) -> Result<HeaderValue, Refused> {
 /// connection, and none that carries a credential.
 fn provider_header(name: &str) -> Result<HeaderName, Refused> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Refused::Invalid)?;
-    let is_reserved = is_reserved_header(&name)
-        || matches!(name.as_str(), "host" | "accept" | "accept-encoding" | "expect")
-        || REDACTED_HEADERS.contains(&name.as_str());
-    if is_reserved { Err(Refused::Invalid) } else { Ok(name) }
-}
-
-/// Response headers that only the server sets: what frames the body, what concerns one connection (RFC 9110, 7.6.1), and
-/// the request's id.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-request-id",
-];
-
-/// Returns true if plugins may not set this response header: it frames the body, concerns one connection, or is
-/// `x-request-id`. A plugin that sets one gets an error. A server may therefore send every header of a reply as it is.
-pub fn is_reserved_header(name: &HeaderName) -> bool {
-    RESERVED.contains(&name.as_str())
+    if is_reserved_to_provider(&name) { Err(Refused::Invalid) } else { Ok(name) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::RESERVED;
 
     #[test]
     fn e1_what_a_failed_call_set_is_undone_and_nothing_else() {

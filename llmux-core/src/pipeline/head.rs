@@ -10,6 +10,8 @@ use super::collected::StoredValue;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of the provider's answer that go back to the client.
+    pub(crate) returned: Vec<(HeaderName, HeaderValue)>,
     pub(crate) values: Vec<(Arc<str>, StoredValue)>,
     pub(crate) attempts: u32,
     pub(crate) deployment: Option<Arc<str>>,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
 use llmux_abi::Usage;
 
 use super::{
@@ -110,17 +111,40 @@ impl InFlight {
     /// Sends the request to the provider and waits for the whole response.
     pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
         let upstream = self.shared.upstream.clone();
-        let Answer { content, headers } = upstream.send(self.upstream_call()?).await?;
-        self.context.provider_headers = headers;
-        Ok(content)
+        let answer = upstream.send(self.upstream_call()?).await;
+        self.content_of(answer)
     }
 
     /// Sends the request to the provider; ready when the provider has accepted the stream.
     pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
-        let Answer { content, headers } = upstream.stream(self.upstream_call()?).await?;
-        self.context.provider_headers = headers;
-        Ok(content)
+        let answer = upstream.stream(self.upstream_call()?).await;
+        self.content_of(answer)
+    }
+
+    /// Returns the content of an answer, and keeps the headers of the answer or of the error.
+    fn content_of<T>(&mut self, answer: Result<Answer<T>, Error>) -> Result<T, Error> {
+        match answer {
+            Ok(Answer { content, headers }) => {
+                self.context.provider_headers = headers;
+                Ok(content)
+            }
+            Err(error) => {
+                self.context.provider_headers = error.headers().cloned().map(Box::new);
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the headers of the provider's answer that go back to the client; none if a plugin answered (rule F9).
+    fn returned_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let provider = self.context.deployment.as_ref().map(|deployment| &deployment.provider);
+        match (&self.answered_by, provider, &self.context.provider_headers) {
+            (AnsweredBy::Host | AnsweredBy::Provider, Some(provider), Some(headers)) => {
+                provider.returned_headers().of(headers)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Reports the answer of the provider, if this attempt called one.
@@ -152,6 +176,7 @@ impl InFlight {
             headers: context.collected.provider_headers(),
             client: context.identity.as_deref().map(|identity| &*identity.key_id),
             started: context.started,
+            client_headers: &context.headers,
             cancel,
             deployment: &mut context.deployment,
             lease,
@@ -168,6 +193,7 @@ impl InFlight {
     pub(super) fn head(&self) -> Head {
         Head {
             headers: self.context.collected.response_headers().to_vec(),
+            returned: self.returned_headers(),
             values: self.context.collected.values().to_vec(),
             attempts: self.context.attempt,
             deployment: self.context.deployment.as_ref().map(|deployment| deployment.id.clone()),

@@ -42,9 +42,7 @@ mod waiting;
 
 pub use llmux_abi::Value;
 
-pub use self::{
-    body::Chunk, collected::is_reserved_header, config::PipelineConfig, context::Identity, kind::HookKind,
-};
+pub use self::{body::Chunk, config::PipelineConfig, context::Identity, kind::HookKind};
 pub(crate) use self::{
     clock::Clock,
     head::Head,
@@ -54,3 +52,4 @@ pub(crate) use self::{
     stream::StreamItem,
     waiting::Completions,
 };
+pub use crate::provider::is_reserved_header;

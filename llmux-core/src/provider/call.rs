@@ -9,6 +9,7 @@ use futures_util::{Stream, future::BoxFuture};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::passed_headers::ReturnedHeaders;
 use crate::{Endpoint, document::Document, error::Error};
 
 /// One call of a provider.
@@ -23,6 +24,8 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The headers that plugins have set for the provider. Credentials and what frames a message are never among them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The client's headers, credentials redacted. A provider forwards those that its operator names (rule F9).
+    pub client_headers: Arc<HeaderMap>,
     /// Sends the request on a new connection, because a kept one had closed (rule F1). A provider without connections
     /// ignores it.
     pub new_connection: bool,
@@ -36,6 +39,7 @@ impl Call {
             body: body.into(),
             request_id: request_id.into(),
             headers: Vec::new(),
+            client_headers: Arc::default(),
             new_connection: false,
         }
     }
@@ -106,6 +110,12 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// As for [`send`](Self::send), if there is no stream. A later error is the stream's last item.
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>>;
+
+    /// Returns the headers of this provider's answers that go back to the client (rule F9). Default: the quota, the advice
+    /// about a retry, the time of processing and the provider's request id.
+    fn returned_headers(&self) -> &ReturnedHeaders {
+        ReturnedHeaders::usual()
+    }
 
     /// Returns true if the API supports `stream_options.include_usage` (rule S8). Default: true.
     fn stream_usage(&self) -> bool {

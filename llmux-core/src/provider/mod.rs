@@ -13,6 +13,7 @@ mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod openai;
+mod passed_headers;
 mod retry_after;
 mod secret;
 mod settings;
@@ -25,6 +26,10 @@ pub(crate) use choices::Choices;
 pub use echo::Echo;
 pub(crate) use failure::excerpt;
 pub use openai::{BuildError, OpenAi, OpenAiBuilder};
+#[cfg(test)]
+pub(crate) use passed_headers::RESERVED;
+pub(crate) use passed_headers::is_reserved_to_provider;
+pub use passed_headers::{ReturnedHeaders, is_reserved_header};
 pub use secret::Secret;
 pub use settings::ProviderSettings;
 pub(crate) use tls::install_tls;

@@ -35,6 +35,14 @@ pub struct ProviderSettings {
     pub client_key: Option<Secret>,
     /// Names and values of additional headers for every request.
     pub headers: Vec<(String, Secret)>,
+    /// Names of the client's headers that go to the provider.
+    pub forward_headers: Vec<String>,
+    /// Names of the provider's headers that go back to the client. Default: those of [`ReturnedHeaders`].
+    ///
+    /// [`ReturnedHeaders`]: super::ReturnedHeaders
+    pub return_headers: Option<Vec<String>>,
+    /// Whether the client's `traceparent` and `tracestate` go to the provider. Default: true.
+    pub forward_trace: bool,
     /// Time limit for opening a connection.
     pub connect_timeout: Option<Duration>,
     /// Time limit for a whole response that does not stream.
@@ -61,6 +69,9 @@ impl ProviderSettings {
             client_cert: None,
             client_key: None,
             headers: Vec::new(),
+            forward_headers: Vec::new(),
+            return_headers: None,
+            forward_trace: true,
             connect_timeout: None,
             timeout: None,
             idle_timeout: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::{deployment::Deployment, lease::Lease};
@@ -41,6 +41,8 @@ pub(crate) struct UpstreamCall<'c> {
     pub(crate) client: Option<&'c str>,
     /// Time of the request's arrival.
     pub(crate) started: Instant,
+    /// The client's headers, credentials redacted.
+    pub(crate) client_headers: &'c Arc<HeaderMap>,
     pub(crate) cancel: &'c Cancel,
     /// Set to the deployment that is tried now.
     pub(crate) deployment: &'c mut Option<Arc<Deployment>>,

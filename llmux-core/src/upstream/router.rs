@@ -69,6 +69,7 @@ impl Router {
             headers,
             client,
             started,
+            client_headers,
             cancel,
             deployment: chosen,
             lease: held,
@@ -97,6 +98,7 @@ impl Router {
                     body: body.clone(),
                     request_id: request_id.clone(),
                     headers,
+                    client_headers: client_headers.clone(),
                     new_connection,
                 };
                 lease.begin_try();

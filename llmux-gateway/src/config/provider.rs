@@ -91,6 +91,9 @@ pub(super) fn provider(
     let key = file(loaded, settings, "client_key_file", &settings.client_key_file)?;
     given.client_key = key.map(|pem| Secret::new(String::from_utf8_lossy(&pem)));
     given.headers = headers;
+    given.forward_headers.clone_from(&settings.forward_headers);
+    given.return_headers.clone_from(&settings.return_headers);
+    given.forward_trace = settings.forward_trace.unwrap_or(true);
     given.connect_timeout = settings.connect_timeout;
     given.timeout = settings.timeout;
     given.idle_timeout = settings.idle_timeout;

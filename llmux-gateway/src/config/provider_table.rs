@@ -31,6 +31,12 @@ pub(crate) struct Provider {
     pub(crate) order: Option<u32>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, HeaderText>,
+    /// Names of the client's headers that go to the provider.
+    #[serde(default)]
+    pub(crate) forward_headers: Vec<String>,
+    /// Names of the provider's headers that go back to the client.
+    pub(crate) return_headers: Option<Vec<String>>,
+    pub(crate) forward_trace: Option<bool>,
     #[serde(default, with = "humantime_serde")]
     pub(crate) connect_timeout: Option<Duration>,
     #[serde(default, with = "humantime_serde")]

@@ -83,6 +83,17 @@ fn of_openai(setting: &str) -> String {
     }
 }
 
+/// Default of `return_headers`, a constant of the provider.
+fn returned_headers() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../llmux-core/src/provider/passed_headers.rs");
+    let source = std::fs::read_to_string(path).expect("the source");
+    let (_, list) = source.split_once("const RETURNED: ").expect("the list");
+    let list = list.split_once("= [").expect("its begin").1.split_once("];").expect("its end").0;
+    let names = list.split_whitespace().collect::<Vec<_>>().join(" ");
+    let names = names.replace("UPSTREAM_REQUEST_ID", "\"x-upstream-request-id\"");
+    format!("[{}]", names.trim_end_matches(','))
+}
+
 /// Defaults that code decides. Members of `[section]`s are all here; of `[[section]]`s, those with a default.
 fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
     let time = |duration: std::time::Duration| match duration.subsec_millis() {
@@ -114,6 +125,9 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("log", "level"), text("info")),
         (("log", "format"), text(&format!("{:?}", file::Log::default().format).to_lowercase())),
         (("provider", "headers"), "{}".to_owned()),
+        (("provider", "forward_headers"), "[]".to_owned()),
+        (("provider", "return_headers"), returned_headers()),
+        (("provider", "forward_trace"), "true".to_owned()),
         (("provider", "connect_timeout"), of_openai("connect_timeout")),
         (("provider", "timeout"), of_openai("timeout")),
         (("provider", "idle_timeout"), of_openai("idle_timeout")),

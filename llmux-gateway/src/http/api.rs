@@ -229,7 +229,7 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
     if request.wants_stream() && endpoint != Endpoint::Embeddings {
         let answer = api.client.stream(request).await;
-        let headers = answer.headers().to_vec();
+        let (headers, returned) = (answer.headers().to_vec(), answer.provider_headers().to_vec());
         let response = match answer.result {
             Ok(stream) => {
                 let (cuts, phase) = (api.cuts.clone(), api.phase.clone());
@@ -238,14 +238,14 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
             }
             Err(error) => reply::error(&error),
         };
-        return Ok(with_headers(response, &headers));
+        return Ok(with_headers(response, &headers, &returned));
     }
     let answer = api.client.send(request).await;
     let response = match &answer.result {
         Ok(document) => reply::json_text(StatusCode::OK, document.to_bytes()),
         Err(error) => reply::error(error),
     };
-    Ok(with_headers(response, answer.headers()))
+    Ok(with_headers(response, answer.headers(), answer.provider_headers()))
 }
 
 /// Returns the response to a request that the listener refuses.
@@ -285,11 +285,22 @@ fn events(events: Events) -> Response {
     response
 }
 
-/// Adds the headers that plugins set. `llmux-core` has refused those that only the server sets.
-fn with_headers(mut response: Response, headers: &[(HeaderName, HeaderValue)]) -> Response {
+/// Adds the headers that plugins set, and those of the provider that go back (rule F9). `llmux-core` has refused those
+/// that only the server sets.
+fn with_headers(
+    mut response: Response,
+    headers: &[(HeaderName, HeaderValue)],
+    returned: &[(HeaderName, HeaderValue)],
+) -> Response {
+    let all = response.headers_mut();
     // A plugin's `retry-after` replaces the error's own.
     for (name, value) in headers {
-        response.headers_mut().insert(name, value.clone());
+        all.insert(name, value.clone());
+    }
+    let is_free = |(name, _): &&(HeaderName, HeaderValue)| !all.contains_key(name);
+    let free: Vec<_> = returned.iter().filter(is_free).collect();
+    for (name, value) in free {
+        all.append(name, value.clone());
     }
     response
 }

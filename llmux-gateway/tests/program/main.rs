@@ -24,6 +24,7 @@ mod new_plugin;
 mod origins;
 mod output;
 mod owners;
+mod passed_headers;
 mod plugin_commands;
 mod providers;
 mod reloads;

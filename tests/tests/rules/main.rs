@@ -22,6 +22,7 @@ mod native;
 mod needs;
 mod order;
 mod panics;
+mod passed_headers;
 mod pipeline;
 mod post_hooks;
 mod pre_hooks;

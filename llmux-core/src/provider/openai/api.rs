@@ -9,8 +9,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{
-    HeaderMap, HeaderValue, Response,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -30,6 +30,7 @@ use crate::{
         connection::{Body, Exchange, Outgoing, Target},
         end_of_stream::EndOfStream,
         failure::{self, bad_gateway, timed_out},
+        passed_headers::{ForwardedHeaders, ReturnedHeaders},
         secret::Secrets,
         sse::{self, Input},
     },
@@ -41,6 +42,8 @@ const MAX_ERROR_BYTES: usize = 1024 * 1024;
 const REQUEST_ID: &str = "x-request-id";
 const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
+/// The `user-agent` of requests, unless another is configured or forwarded.
+const LLMUX: &str = concat!("llmux/", env!("CARGO_PKG_VERSION"));
 
 /// An OpenAI-compatible API. It keeps its connections open: make one and share it.
 ///
@@ -68,6 +71,10 @@ pub struct OpenAi {
     pub(super) idle_timeout: Duration,
     pub(super) max_response_bytes: usize,
     pub(super) stream_usage: bool,
+    /// The header that carries the API key.
+    pub(super) key_header: Option<HeaderName>,
+    pub(super) forwarded: ForwardedHeaders,
+    pub(super) returned: ReturnedHeaders,
 }
 
 /// A response whose head has arrived.
@@ -93,7 +100,10 @@ impl OpenAi {
             return Err(bad_gateway("the provider has no such endpoint").with_progress(Progress::Answered));
         };
         let mut headers = self.headers.clone();
-        headers.extend(call.headers);
+        let of_plugins = call.headers.into_iter().filter(|(name, _)| Some(name) != self.key_header.as_ref());
+        headers.extend(of_plugins);
+        self.forwarded.add(&call.client_headers, &mut headers);
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(LLMUX));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         // The caller chose the id: if it is no valid header value, the request goes without it.
@@ -136,7 +146,7 @@ impl OpenAi {
             ReadBody::Cut(body, _) => (body, Progress::HeadReceived),
         };
         let error = failure::from_reply(status.as_u16(), &headers, &body, &self.secrets);
-        Err(error.with_progress(progress))
+        Err(error.with_progress(progress).with_headers(headers))
     }
 
     /// Reads the whole body of a response.
@@ -159,8 +169,10 @@ impl OpenAi {
         let body = self.body(&mut accepted.input, accepted.announced).await?;
         *progress = Progress::Answered;
         let document = self.document(endpoint, accepted.status, &accepted.headers, body).await;
-        let document = document.map_err(|error| error.with_progress(Progress::Answered))?;
-        Ok(Answer::new(document, accepted.headers))
+        match document {
+            Ok(document) => Ok(Answer::new(document, accepted.headers)),
+            Err(error) => Err(error.with_progress(Progress::Answered).with_headers(accepted.headers)),
+        }
     }
 
     /// Makes a document of a body in any form. Fails if the body is an error.
@@ -215,7 +227,8 @@ impl OpenAi {
             let body = timeout(self.idle_timeout, self.body(&mut input, accepted.announced)).await;
             let body = body.unwrap_or_else(|_| Err(timed_out("sent nothing", self.idle_timeout)))?;
             *progress = Progress::Answered;
-            let document = self.document(endpoint, accepted.status, &accepted.headers, body).await?;
+            let document = self.document(endpoint, accepted.status, &accepted.headers, body).await;
+            let document = document.map_err(|error| error.with_headers(accepted.headers.clone()))?;
             return Ok(Answer::new(form::split(endpoint, &document)?, accepted.headers));
         }
         let ending = EndOfStream::new(endpoint, self.secrets.clone());
@@ -223,13 +236,13 @@ impl OpenAi {
         // An error in the first event is the error of the request (rule F5).
         match events.next().await {
             Some(Ok(first)) => match self.error_in(endpoint, &first) {
-                Some(error) => Err(error.with_progress(Progress::Answered)),
+                Some(error) => Err(error.with_progress(Progress::Answered).with_headers(accepted.headers)),
                 None => {
                     let events = stream::iter([Ok(first)]).chain(events);
                     Ok(Answer::new(Box::pin(events) as Events, accepted.headers))
                 }
             },
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) => Err(error.with_headers(accepted.headers)),
             None => Ok(Answer::new(events, accepted.headers)),
         }
     }
@@ -285,6 +298,10 @@ impl Provider for OpenAi {
             let events = self.events(call, &mut progress).await;
             events.map_err(|error| at_least(error, progress))
         })
+    }
+
+    fn returned_headers(&self) -> &ReturnedHeaders {
+        &self.returned
     }
 
     fn stream_usage(&self) -> bool {

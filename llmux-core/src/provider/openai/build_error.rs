@@ -30,6 +30,18 @@ pub enum BuildError {
         /// The header's name.
         header: String,
     },
+    /// A header may not pass between a client and the provider.
+    #[error("the header `{header}` in `{list}` of provider `{provider}` {reason}")]
+    PassedHeader {
+        /// The provider's name.
+        provider: String,
+        /// The list that names the header.
+        list: &'static str,
+        /// The name, as the list has it.
+        header: String,
+        /// The reason, and what to do.
+        reason: &'static str,
+    },
     /// The connections of the provider cannot be prepared: its certificates or the proxy of the environment.
     #[error("the connections of provider `{provider}` cannot be prepared: {reason}")]
     Connections {

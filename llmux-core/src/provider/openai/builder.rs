@@ -1,13 +1,10 @@
 //! The builder of an [`OpenAi`] provider: its settings, and the checks of them.
 //!
-//! Embedders and the table of provider types call it. It opens no connection.
+//! Embedders and `settings` call it. It opens no connection.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{AUTHORIZATION, USER_AGENT},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
@@ -15,15 +12,12 @@ use super::{OpenAi, build_error::BuildError};
 use crate::{
     Endpoint,
     provider::{
-        Provider, ProviderSettings,
         connection::{Dialer, Exchange},
+        passed_headers::{ForwardedHeaders, ReturnedHeaders},
         secret::{Secret, Secrets, without_credentials},
         tls::Tls,
     },
 };
-
-/// Base URL of OpenAI's own API.
-const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Builds an [`OpenAi`] provider. [`OpenAi::builder`] returns it.
 #[must_use]
@@ -38,6 +32,9 @@ pub struct OpenAiBuilder {
     idle_timeout: Duration,
     max_response_bytes: usize,
     stream_usage: bool,
+    forward_headers: Vec<String>,
+    return_headers: Option<Vec<String>>,
+    forward_trace: bool,
     tls: Tls,
 }
 
@@ -64,6 +61,9 @@ impl OpenAiBuilder {
             idle_timeout: Duration::from_secs(300),
             max_response_bytes: 64 * 1024 * 1024,
             stream_usage: true,
+            forward_headers: Vec::new(),
+            return_headers: None,
+            forward_trace: true,
             tls: Tls::default(),
         }
     }
@@ -136,6 +136,27 @@ impl OpenAiBuilder {
         self
     }
 
+    /// Names of the client's headers that go to the provider (rule F9). A name that ends with `*` stands for all names with
+    /// that beginning. A header of a plugin or of this builder wins. Default: none.
+    pub fn forward_headers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.forward_headers = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Names of the provider's headers that go back to the client (rule F9). A name that ends with `*` stands for all names
+    /// with that beginning; `x-upstream-request-id` stands for the provider's request id. Default: `x-ratelimit-*`,
+    /// `x-should-retry`, `retry-after-ms`, `openai-processing-ms` and `x-upstream-request-id`.
+    pub fn return_headers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.return_headers = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether the client's `traceparent` and `tracestate` go to the provider. Default: true.
+    pub fn forward_trace(mut self, forward: bool) -> Self {
+        self.forward_trace = forward;
+        self
+    }
+
     /// Builds the provider.
     ///
     /// # Errors
@@ -145,6 +166,16 @@ impl OpenAiBuilder {
         let mut secrets = Secrets::default();
         let mut base = self.base(&mut secrets)?;
         let mut headers = self.all_headers(&base, &mut secrets)?;
+        let listed = |list| {
+            let provider = self.name.to_string();
+            move |(header, reason)| BuildError::PassedHeader { provider, list, header, reason }
+        };
+        let forwarded = ForwardedHeaders::parse(&self.forward_headers, self.forward_trace)
+            .map_err(listed("forward_headers"))?;
+        let returned = match &self.return_headers {
+            Some(names) => ReturnedHeaders::parse(names).map_err(listed("return_headers"))?,
+            None => ReturnedHeaders::default(),
+        };
         // Neither may be part of the URL of a request; the user is sent in `authorization`.
         let _ = (base.set_username(""), base.set_password(None));
         let origin = base.origin().ascii_serialization();
@@ -160,6 +191,7 @@ impl OpenAiBuilder {
             url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), endpoint.path()));
             targets.push((endpoint, exchange.target(uri(url.as_str())?)));
         }
+        let key_header = self.api_key_header.as_deref().and_then(|name| HeaderName::try_from(name).ok());
         Ok(OpenAi {
             name: self.name,
             exchange,
@@ -170,6 +202,9 @@ impl OpenAiBuilder {
             idle_timeout: self.idle_timeout,
             max_response_bytes: self.max_response_bytes,
             stream_usage: self.stream_usage,
+            key_header,
+            forwarded,
+            returned,
         })
     }
 
@@ -208,7 +243,6 @@ impl OpenAiBuilder {
         if let Some(value) = basic_authorization(base) {
             headers.insert(AUTHORIZATION, value);
         }
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("llmux/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = &self.api_key {
             secrets.add(key.clone());
             let own =
@@ -266,45 +300,6 @@ fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// Builds a provider from a configuration's settings.
-pub(in crate::provider) fn from_settings(
-    settings: &ProviderSettings,
-) -> Result<Arc<dyn Provider>, BuildError> {
-    let base_url = settings.base_url.as_deref().unwrap_or(OPENAI);
-    let mut builder = OpenAi::builder(&*settings.name, base_url).stream_usage(settings.stream_usage);
-    if let Some(key) = &settings.api_key {
-        builder = builder.api_key(key.clone());
-    }
-    if let Some(name) = &settings.api_key_header {
-        builder = builder.api_key_header(name);
-    }
-    if let Some(pem) = &settings.ca {
-        builder = builder.ca(pem.clone());
-    }
-    if let Some(pem) = &settings.client_cert {
-        builder = builder.client_cert(pem.clone());
-    }
-    if let Some(pem) = &settings.client_key {
-        builder = builder.client_key(pem.clone());
-    }
-    for (name, value) in &settings.headers {
-        builder = builder.header(name, value.clone());
-    }
-    if let Some(limit) = settings.connect_timeout {
-        builder = builder.connect_timeout(limit);
-    }
-    if let Some(limit) = settings.timeout {
-        builder = builder.timeout(limit);
-    }
-    if let Some(limit) = settings.idle_timeout {
-        builder = builder.idle_timeout(limit);
-    }
-    if let Some(limit) = settings.max_response_bytes {
-        builder = builder.max_response_bytes(limit);
-    }
-    Ok(Arc::new(builder.build()?))
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ mod build_error;
 mod builder;
 mod decode;
 mod form;
+mod settings;
 
 pub use api::OpenAi;
 pub use build_error::BuildError;
 pub use builder::OpenAiBuilder;
-pub(super) use builder::from_settings;
+pub(super) use settings::from_settings;
