@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::{document::Document, progress::Progress};
+use crate::{document::Document, endpoint::Endpoint, progress::Progress};
 
 /// The origin of a request's error, which decides its default HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,8 +161,8 @@ impl Error {
     }
 
     /// The error of a request that streams, on an endpoint that does not.
-    pub(crate) fn no_stream() -> Self {
-        Self::new(ErrorKind::InvalidRequest, "embeddings do not stream")
+    pub(crate) fn no_stream(endpoint: Endpoint) -> Self {
+        Self::new(ErrorKind::InvalidRequest, format_args!("`{endpoint}` does not stream"))
     }
 
     /// The error of a request that fails with a plugin. It does not name the plugin (rule E3).

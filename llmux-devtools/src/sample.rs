@@ -32,7 +32,7 @@ pub(crate) fn samples(args: &RequestArgs) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for &name in names {
         let (title, endpoint, body) = built_in(name);
-        if args.stream && endpoint == Endpoint::Embeddings {
+        if args.stream && !endpoint.streams() {
             if are_named {
                 return Err(CliError::new("--stream: embeddings never stream"));
             }
@@ -82,8 +82,9 @@ fn recorded(file: &Path, args: &RequestArgs) -> Result<Sample> {
             ));
         }
     };
-    if args.stream && endpoint == Endpoint::Embeddings {
-        return Err(failed(&"embeddings never stream; name another endpoint with --endpoint"));
+    if args.stream && !endpoint.streams() {
+        let why = format!("`{endpoint}` never streams; name another endpoint with --endpoint");
+        return Err(failed(&why));
     }
     let request = Request::new(endpoint, text).map_err(|error| failed(&error))?;
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();

@@ -28,7 +28,8 @@ const LABELS: [&str; 2] = ["role", "name"];
 
 /// Returns true if a response is a complete success.
 pub(crate) fn is_complete(endpoint: &str, response: &Value) -> bool {
-    if has_error(response) {
+    // The description of an answer of bytes is no answer.
+    if has_error(response) || response["object"] == "binary" {
         return false;
     }
     match endpoint {
@@ -165,5 +166,7 @@ mod tests {
         }
         assert!(is_complete("rerank", &json!({"results": [1]})));
         assert!(!is_complete("rerank", &json!({})));
+        let described = json!({"object": "binary", "content_type": "audio/mpeg", "bytes": 3});
+        assert!(!is_complete("audio/speech", &described));
     }
 }

@@ -55,6 +55,9 @@ impl KeyMaker {
 
     /// Returns the key of a request, or `None` if the request must not be cached.
     pub(crate) fn key(&self, ctx: &Context<'_>, request: &Request<'_>) -> Option<Key> {
+        if !is_cacheable(ctx.endpoint()) {
+            return None;
+        }
         let what = match &self.closure {
             Some(closure) => closure(ctx, request)?.into_bytes(),
             None => canonical(request.text("")?, &LEAVE_OUT)?,
@@ -66,6 +69,11 @@ impl KeyMaker {
         }
         Some(hash.key(&what))
     }
+}
+
+/// Returns false for an endpoint whose answer is not JSON, and for the endpoints of a stored response, whose answer changes.
+fn is_cacheable(endpoint: &str) -> bool {
+    endpoint != "audio/speech" && !endpoint.starts_with("responses/")
 }
 
 /// The hash of a key. Each part is preceded by its length, so that different parts never give the same input.
@@ -114,6 +122,15 @@ mod tests {
             assert!(!keys[at + 1..].contains(key), "{at}");
         }
         assert_eq!(keys[0], hash("chat/completions", None, b"{}"));
+    }
+
+    #[test]
+    fn bytes_and_stored_responses_are_not_cached() {
+        for (endpoint, cacheable) in
+            [("responses", true), ("moderations", true), ("audio/speech", false), ("responses/get", false)]
+        {
+            assert_eq!(is_cacheable(endpoint), cacheable, "{endpoint}");
+        }
     }
 
     #[test]

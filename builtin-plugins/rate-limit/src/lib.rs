@@ -139,8 +139,11 @@ impl RateLimit {
         let Some(full) = self.tokens_per_minute else { return 0 };
         let limits = ["/max_tokens", "/max_completion_tokens", "/max_output_tokens"];
         let answer = match ctx.endpoint() {
-            "embeddings" => 0,
-            _ => limits.into_iter().find_map(|limit| request.get(limit)).unwrap_or(MAX_ANSWER_TOKENS),
+            "chat/completions" | "completions" | "responses" => {
+                limits.into_iter().find_map(|limit| request.get(limit)).unwrap_or(MAX_ANSWER_TOKENS)
+            }
+            // The answer has no text.
+            _ => 0,
         };
         let bytes = request.text("").map_or(0, str::len) as u64;
         (bytes / 4 + answer.min(MAX_ANSWER_TOKENS)).min(full)

@@ -21,8 +21,8 @@ use crate::{
     error::{Error, ErrorKind},
     metrics::Metrics,
     pipeline::{
-        self, Head, InFlight, States, StreamItem, body::Body, context::RequestContext, detached::Detached,
-        report::AnsweredBy, snapshot::Snapshot,
+        self, Ended, Head, InFlight, States, StreamItem, body::Body, context::RequestContext,
+        detached::Detached, report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
     upstream::{self, DeploymentInfo},
@@ -75,8 +75,9 @@ impl Client {
             Ok((in_flight, snapshot)) => {
                 let cancel = in_flight.cancel.clone();
                 let over = snapshot.over.clone();
-                let (head, result) = Detached::new(cancel, over, pipeline::run(in_flight, snapshot)).await;
-                Reply::new(result, head)
+                let Ended { head, result, binary } =
+                    Detached::new(cancel, over, pipeline::run(in_flight, snapshot)).await;
+                Reply::new(result, head).with_binary(binary)
             }
             Err(error) => Reply::new(Err(error), Head::default()),
         }
@@ -129,6 +130,7 @@ impl Client {
             original: body,
             client_request_id,
             upstream_body: None,
+            binary: None,
             ran: 0,
             cancel: Cancel::default(),
             answered_by: AnsweredBy::default(),

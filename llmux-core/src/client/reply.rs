@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 use llmux_abi::Value;
 
 use super::stream::ReplyStream;
-use crate::{document::Document, error::Error, pipeline::Head};
+use crate::{document::Document, error::Error, pipeline::Head, provider::Binary};
 
 /// The reply to a request that does not stream.
 #[derive(Debug)]
@@ -12,7 +12,27 @@ use crate::{document::Document, error::Error, pipeline::Head};
 pub struct Reply {
     /// The response, or the error.
     pub result: Result<Document, Error>,
+    /// The bytes of the answer, on an endpoint whose answer is not JSON. The document of `result` describes them. `None` if
+    /// a plugin answered with a document.
+    pub binary: Option<Binary>,
     head: Head,
+}
+
+impl Reply {
+    pub(super) fn new(result: Result<Document, Error>, head: Head) -> Self {
+        Self { result, binary: None, head }
+    }
+
+    pub(super) fn with_binary(mut self, binary: Option<Binary>) -> Self {
+        self.binary = binary;
+        self
+    }
+}
+
+impl StreamReply {
+    pub(super) fn new(result: Result<ReplyStream, Error>, head: Head) -> Self {
+        Self { result, head }
+    }
 }
 
 /// The reply to a request that streams.
@@ -24,12 +44,8 @@ pub struct StreamReply {
 }
 
 macro_rules! reply {
-    ($reply:ty, $result:ty) => {
+    ($reply:ty) => {
         impl $reply {
-            pub(super) fn new(result: Result<$result, Error>, head: Head) -> Self {
-                Self { result, head }
-            }
-
             /// Returns the headers that plugins set for the client.
             pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
                 &self.head.headers
@@ -65,5 +81,5 @@ macro_rules! reply {
     };
 }
 
-reply!(Reply, Document);
-reply!(StreamReply, ReplyStream);
+reply!(Reply);
+reply!(StreamReply);

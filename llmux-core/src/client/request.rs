@@ -33,7 +33,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidRequest`] if the text is not JSON (with the position), not an object, or has no `model`.
+    /// [`ErrorKind::InvalidRequest`] if the text is not JSON (with the position), not an object, or has no
+    /// `model` although the endpoint has no default.
     pub fn new(endpoint: Endpoint, body: impl Into<Bytes>) -> Result<Self, Error> {
         Self::of_document(endpoint, Document::parse(body).map_err(invalid_json)?)
     }
@@ -58,23 +59,31 @@ impl Request {
         Self::new(endpoint, text)
     }
 
-    fn of_document(endpoint: Endpoint, body: Document) -> Result<Self, Error> {
+    fn of_document(endpoint: Endpoint, mut body: Document) -> Result<Self, Error> {
         if !body.is_object() {
             return Err(Error::new(ErrorKind::InvalidRequest, "the body must be a JSON object"));
         }
-        match body.get_str("/model") {
-            None | Some("") => {
+        match (body.get_str("/model"), endpoint.default_model()) {
+            (None, Some(model)) if body.get("/model").is_none_or(|model| model == "null") => {
+                let set = body.set("/model", &serde_json::json!(model).to_string());
+                set.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
+            }
+            (None | Some(""), _) => {
                 let message = "the member `model`, a string, says which model to ask";
                 return Err(Error::invalid_member("model", message));
             }
-            Some(model) if model.len() > MAX_MODEL => {
+            (Some(model), _) if model.len() > MAX_MODEL => {
                 let message = format!("the member `model` has at most {MAX_MODEL} bytes");
                 return Err(Error::invalid_member("model", message));
             }
-            Some(_) => {}
+            (Some(_), _) => {}
         }
         if !matches!(body.get("/stream"), None | Some("true" | "false" | "null")) {
             return Err(Error::invalid_member("stream", "the member `stream` is true or false"));
+        }
+        if endpoint.refuses_stream() && body.get("/stream") == Some("true") {
+            let message = format!("`{endpoint}` does not stream here; leave the member `stream` out");
+            return Err(Error::invalid_member("stream", message));
         }
         let headers = Arc::default();
         Ok(Self {

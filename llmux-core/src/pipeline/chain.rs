@@ -95,6 +95,9 @@ pub(crate) async fn post(
     calls.restart().await;
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
+    if request.binary.is_some() {
+        outcome = outcome.of_binary();
+    }
     for (at, entry) in entries {
         let InFlight { context, states, .. } = &mut *request;
         match calls.call(HookKind::Post, (at, entry), context, states, &mut outcome).await {

@@ -19,7 +19,7 @@ use crate::{
     cancel::Cancel,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Answer, Events},
+    provider::{Answer, Binary, Events},
     upstream::{Lease, Upstream, UpstreamCall},
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct InFlight {
     pub(crate) body: Body,
     /// The body that went to the provider, once one did.
     pub(crate) upstream_body: Option<Document>,
+    /// The answer of bytes of this attempt.
+    pub(crate) binary: Option<Binary>,
     /// Number of instances that had their turn in this attempt's pre chain.
     pub(crate) ran: usize,
     pub(crate) cancel: Cancel,
@@ -69,6 +71,7 @@ impl InFlight {
         self.context.collected = Collected::default();
         self.body = Body::new(document, self.shared.config.max_body_bytes);
         self.upstream_body = None;
+        self.binary = None;
         self.ran = 0;
         self.answered_by = AnsweredBy::default();
         self.lease = None;
@@ -108,9 +111,17 @@ impl InFlight {
         }
     }
 
-    /// Sends the request to the provider and waits for the whole response.
+    /// Sends the request to the provider and waits for the whole response. An answer of bytes is kept beside the document
+    /// that hooks see.
     pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
         let upstream = self.shared.upstream.clone();
+        if self.context.endpoint.is_binary() {
+            let answer = upstream.binary(self.upstream_call()?).await;
+            let binary = self.content_of(answer)?;
+            let document = binary.document();
+            self.binary = Some(binary);
+            return Ok(document);
+        }
         let answer = upstream.send(self.upstream_call()?).await;
         self.content_of(answer)
     }

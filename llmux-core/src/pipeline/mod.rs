@@ -47,7 +47,7 @@ pub(crate) use self::{
     clock::Clock,
     head::Head,
     in_flight::{InFlight, Shared},
-    run::{run, run_stream},
+    run::{Ended, run, run_stream},
     states::States,
     stream::StreamItem,
     waiting::Completions,

@@ -16,6 +16,8 @@ pub(crate) struct Outcome {
     /// The request as it was sent.
     pub(crate) request: Body,
     limit: usize,
+    /// True if the response only describes bytes. Hooks can replace it by an error alone.
+    is_binary: bool,
     /// True if the current call has replaced the outcome.
     replaced: bool,
     /// Bytes of the current call in bodies that were replaced, and in replacements.
@@ -50,7 +52,18 @@ impl Outcome {
     pub(crate) fn new(result: Result<Document, Error>, request: Document, limit: usize) -> Self {
         let state = State::of(result, limit);
         let (request, traffic) = (Body::read_only(request), Traffic::default());
-        Self { state, saved: None, request, limit, replaced: false, traffic }
+        Self { state, saved: None, request, limit, is_binary: false, replaced: false, traffic }
+    }
+
+    /// Makes the response one that only describes bytes.
+    pub(crate) fn of_binary(mut self) -> Self {
+        if self.state.error.is_none()
+            && let Some(document) = self.state.body.document().cloned()
+        {
+            self.state.body = Body::read_only(document);
+        }
+        self.is_binary = true;
+        self
     }
 
     pub(crate) fn is_error(&self) -> bool {
@@ -65,6 +78,9 @@ impl Outcome {
     /// Replaces the outcome; `roll_back` brings the former one back.
     pub(crate) fn replace(&mut self, result: Result<Document, Error>) -> Result<(), EditRefused> {
         if self.state.error.as_ref().is_some_and(|origin| origin.kind == ErrorKind::PluginFailure) {
+            return Err(EditRefused::ReadOnly);
+        }
+        if self.is_binary && result.is_ok() {
             return Err(EditRefused::ReadOnly);
         }
         let state = State::of(result, self.limit);

@@ -15,10 +15,18 @@ use super::{
     snapshot::Snapshot,
     stream::{self, StreamItem},
 };
-use crate::{cancel::Reason, document::Document, error::Error};
+use crate::{cancel::Reason, document::Document, error::Error, provider::Binary};
+
+/// The end of a request that does not stream.
+pub(crate) struct Ended {
+    pub(crate) head: Head,
+    pub(crate) result: Result<Document, Error>,
+    /// The bytes that the document of the result describes, on an endpoint whose answer is not JSON.
+    pub(crate) binary: Option<Binary>,
+}
 
 /// Runs a request that does not stream, from its beginning to its end.
-pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head, Result<Document, Error>) {
+pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> Ended {
     loop {
         request.begin_attempt();
         let (result, may_fall_back) = attempt(&mut request, &snapshot).await;
@@ -28,8 +36,9 @@ pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> (Head
                 let head = request.head();
                 let outcome = result.as_ref().map(Some);
                 let report = Report::of(outcome, request.sent(), request.context.started.elapsed());
+                let binary = request.binary.take().filter(|_| result.is_ok());
                 complete(request, snapshot, report);
-                return (head, result);
+                return Ended { head, result, binary };
             }
         }
     }

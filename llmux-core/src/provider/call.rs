@@ -9,8 +9,12 @@ use futures_util::{Stream, future::BoxFuture};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::passed_headers::ReturnedHeaders;
-use crate::{Endpoint, document::Document, error::Error};
+use super::{binary::Binary, passed_headers::ReturnedHeaders};
+use crate::{
+    Endpoint,
+    document::Document,
+    error::{Error, ErrorKind},
+};
 
 /// One call of a provider.
 #[derive(Clone, Debug)]
@@ -110,6 +114,17 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// As for [`send`](Self::send), if there is no stream. A later error is the stream's last item.
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>>;
+
+    /// Sends a request whose answer is not JSON ([`Endpoint::is_binary`]). Ready when the head of the answer has arrived.
+    /// Default: an error, because the provider has no such endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send), if there is no answer of bytes.
+    fn binary(&self, call: Call) -> BoxFuture<'_, Result<Answer<Binary>, Error>> {
+        let message = format!("the provider has no endpoint `{}`", call.endpoint);
+        Box::pin(std::future::ready(Err(Error::new(ErrorKind::InvalidRequest, message))))
+    }
 
     /// Returns the headers of this provider's answers that go back to the client (rule F9). Default: the quota, the advice
     /// about a retry, the time of processing and the provider's request id.

@@ -19,10 +19,11 @@ use crate::{
     Endpoint,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Answer, BuildError, Call, Event, Events, Provider, ProviderSettings},
+    provider::{Answer, Binary, BuildError, Call, Event, Events, Provider, ProviderSettings},
 };
 
 mod embedding;
+mod other;
 mod request;
 mod response;
 
@@ -57,9 +58,23 @@ impl Provider for Echo {
                 Endpoint::ChatCompletions => respond(&call, &request).chat_completion(),
                 Endpoint::Completions => respond(&call, &request).text_completion(),
                 Endpoint::Responses => respond(&call, &request).response("completed"),
+                Endpoint::Moderations => other::moderation(&request),
+                Endpoint::ImageGenerations => other::images(&request),
+                Endpoint::Rerank => other::ranking(&request),
+                Endpoint::Speech => {
+                    let message = "`audio/speech` answers with bytes";
+                    return Err(Error::new(ErrorKind::InvalidRequest, message));
+                }
+                Endpoint::ResponseRetrieval | Endpoint::ResponseDeletion | Endpoint::ResponseCancellation => {
+                    return Err(stores_nothing(&request));
+                }
             };
             Ok(Document::from_value(&document).into())
         })
+    }
+
+    fn binary(&self, call: Call) -> BoxFuture<'_, Result<Answer<Binary>, Error>> {
+        Box::pin(async move { Ok(other::speech(&parse(&call)?).into()) })
     }
 
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
@@ -68,16 +83,22 @@ impl Provider for Echo {
             let response = respond(&call, &request);
             let usage = request.pointer("/stream_options/include_usage") == Some(&Value::Bool(true));
             let events = match call.endpoint {
-                Endpoint::Embeddings => {
-                    return Err(Error::no_stream());
-                }
                 Endpoint::ChatCompletions => chunks(response.chat_chunks(usage)),
                 Endpoint::Completions => chunks(response.text_chunks(usage)),
                 Endpoint::Responses => response.response_events().into_iter().map(named).collect(),
+                endpoint => return Err(Error::no_stream(endpoint)),
             };
             Ok(paced(events, self.chunk_delay).into())
         })
     }
+}
+
+/// The error of a request for a stored response.
+fn stores_nothing(request: &Value) -> Error {
+    let id = request["response_id"].as_str().unwrap_or_default();
+    let message = format!("Response with id '{id}' not found: the provider `echo` stores no responses.");
+    let error = json!({"message": message, "type": "invalid_request_error", "param": null, "code": null});
+    Error::from_parts(ErrorKind::Provider, 404, error, None)
 }
 
 /// Builds a provider from a configuration's settings.

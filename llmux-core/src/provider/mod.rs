@@ -4,6 +4,7 @@
 //! The upstream of a client calls providers; the program looks their types up in [`TYPES`]. An embedder may implement
 //! [`Provider`] itself. Deliberately absent: which provider serves which model, retries, and fallbacks.
 
+mod binary;
 mod call;
 mod choices;
 mod connection;
@@ -21,6 +22,7 @@ mod sse;
 mod tls;
 mod types;
 
+pub use binary::{Binary, BinaryBody};
 pub use call::{Answer, Call, Event, Events, Provider};
 pub(crate) use choices::Choices;
 pub use echo::Echo;

@@ -12,7 +12,7 @@ use crate::{
     document::Document,
     endpoint::Endpoint,
     error::Error,
-    provider::{Answer, Events},
+    provider::{Answer, Binary, Events},
 };
 
 /// The destination of requests, as the pipeline sees it.
@@ -22,6 +22,9 @@ pub(crate) trait Upstream: Send + Sync {
 
     /// Sends a request whose response streams; ready when a provider has accepted it.
     fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Events>, Error>>;
+
+    /// Sends a request whose answer is not JSON; ready when the head of the answer has arrived.
+    fn binary<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Binary>, Error>>;
 
     /// Returns true if a fallback model may follow this error of a request that arrived at `started` (rule F6).
     fn allows_fallback(&self, error: &Error, started: Instant) -> bool;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Answer, Call, Events, Provider},
+    provider::{Answer, Binary, Call, Events, Provider},
 };
 
 /// The deployments of a client, and how they are tried.
@@ -36,6 +36,10 @@ impl Upstream for Router {
 
     fn stream<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Events>, Error>> {
         Box::pin(self.try_deployments(call, true, |provider, call| provider.stream(call)))
+    }
+
+    fn binary<'c>(&'c self, call: UpstreamCall<'c>) -> BoxFuture<'c, Result<Answer<Binary>, Error>> {
+        Box::pin(self.try_deployments(call, false, |provider, call| provider.binary(call)))
     }
 
     fn allows_fallback(&self, error: &Error, started: Instant) -> bool {

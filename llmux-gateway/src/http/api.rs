@@ -227,7 +227,7 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
     }
     let fallbacks = fallbacks(&parts.headers, settings.client_fallbacks)?;
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
-    if request.wants_stream() && endpoint != Endpoint::Embeddings {
+    if request.wants_stream() && endpoint.streams() {
         let answer = api.client.stream(request).await;
         let (headers, returned) = (answer.headers().to_vec(), answer.provider_headers().to_vec());
         let response = match answer.result {
@@ -240,10 +240,11 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         };
         return Ok(with_headers(response, &headers, &returned));
     }
-    let answer = api.client.send(request).await;
-    let response = match &answer.result {
-        Ok(document) => reply::json_text(StatusCode::OK, document.to_bytes()),
-        Err(error) => reply::error(error),
+    let mut answer = api.client.send(request).await;
+    let response = match (&answer.result, answer.binary.take()) {
+        (Ok(_), Some(binary)) => reply::binary(binary, held),
+        (Ok(document), None) => reply::json_text(StatusCode::OK, document.to_bytes()),
+        (Err(error), _) => reply::error(error),
     };
     Ok(with_headers(response, answer.headers(), answer.provider_headers()))
 }

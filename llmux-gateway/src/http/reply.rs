@@ -9,13 +9,15 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::{HeaderValue, StatusCode, header, request::Parts};
-use llmux_core::{Error, ErrorKind};
+use llmux_core::{Error, ErrorKind, provider::Binary};
 use serde_json::json;
 
-use super::refusals::Refused;
+use super::{held_bytes::Held, refusals::Refused};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Returns a response with this JSON text.
 pub(crate) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Response {
@@ -31,6 +33,24 @@ pub(crate) fn json_value(status: StatusCode, value: &impl serde::Serialize) -> R
         Ok(text) => json_text(status, text),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error),
     }
+}
+
+/// Returns an answer of bytes, which are sent as they arrive. If they break off, the connection does, too. `held` is
+/// released at their end.
+pub(crate) fn binary(binary: Binary, held: Held) -> Response {
+    let Binary { content_type, length, body, .. } = binary;
+    let body = body.inspect_err(move |error| {
+        let _held = &held;
+        tracing::warn!("an answer of bytes broke off: {error}");
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    let content_type = HeaderValue::try_from(content_type).unwrap_or(BYTES);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
 }
 
 /// Returns the response of a request that ended with an error.

@@ -25,6 +25,21 @@ async fn every_endpoint_answers() {
     let (status, answer) = read(server.post("/v1/responses", &json!({"model": "echo", "input": "Hi"}))).await;
     assert_eq!((status, &answer["object"]), (200, &json!("response")));
 
+    let (status, judged) =
+        read(server.post("/v1/moderations", &json!({"model": "echo", "input": "Hi"}))).await;
+    assert_eq!((status, &judged["results"][0]["flagged"]), (200, &json!(false)));
+    let body = json!({"model": "echo", "prompt": "A cat", "n": 2});
+    let (status, images) = read(server.post("/v1/images/generations", &body)).await;
+    assert_eq!((status, images["data"].as_array().map(Vec::len)), (200, Some(2)));
+    let body = json!({"model": "echo", "query": "a", "documents": ["a", "b"], "top_n": 1});
+    let (status, ranking) = read(server.post("/v1/rerank", &body)).await;
+    assert_eq!((status, &ranking["results"][0]["index"]), (200, &json!(0)));
+    let body = json!({"model": "echo", "input": "Hi", "voice": "alloy"});
+    let speech = send(server.post("/v1/audio/speech", &body)).await;
+    assert_eq!(speech.headers()["content-type"], "application/octet-stream");
+    assert_eq!(speech.headers()["content-length"], "2");
+    assert_eq!(speech.bytes().await.expect("bytes"), "Hi");
+
     let (status, models) = read(server.get("/v1/models")).await;
     assert_eq!((status, &models["object"], &models["data"][0]["id"]), (200, &json!("list"), &json!("echo")));
     let (status, model) = read(server.get("/v1/models/echo-error-529")).await;

@@ -3,6 +3,7 @@
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
 mod beside;
+mod binary;
 mod changes;
 mod client;
 mod completion;

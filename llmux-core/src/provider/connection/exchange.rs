@@ -40,6 +40,7 @@ impl std::fmt::Display for Target {
 /// A request to send.
 pub(in crate::provider) struct Outgoing<'t> {
     pub(in crate::provider) target: &'t Target,
+    pub(in crate::provider) method: Method,
     pub(in crate::provider) headers: HeaderMap,
     pub(in crate::provider) body: Bytes,
     /// Sends it on a new connection.
@@ -86,9 +87,9 @@ impl Exchange {
         outgoing: Outgoing<'_>,
         progress: &mut Progress,
     ) -> Result<Response<Body>, Failure> {
-        let Outgoing { target, headers, body, new_connection } = outgoing;
+        let Outgoing { target, method, headers, body, new_connection } = outgoing;
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.headers_mut() = headers;
         let mut new = new_connection;
         loop {

@@ -22,7 +22,8 @@ pub(super) fn last_text(endpoint: Endpoint, request: &Value) -> String {
             Value::String(input) => input.clone(),
             items => last_of_user(items),
         },
-        Endpoint::Embeddings => String::new(),
+        // The other endpoints answer without a text.
+        _ => String::new(),
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) fn words(endpoint: Endpoint, request: &Value) -> usize {
                     items => messages(items),
                 }
         }
-        Endpoint::Embeddings => inputs(request).iter().map(|input| count(input)).sum(),
+        _ => inputs(request).iter().map(|input| count(input)).sum(),
     }
 }
 

@@ -9,13 +9,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response,
+    HeaderMap, HeaderName, HeaderValue, Method, Response,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
 };
+use reqwest::Url;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
+    binary,
     body::{ReadBody, read},
     decode::decoded,
     form::{self, Form},
@@ -26,7 +28,7 @@ use crate::{
     error::Error,
     progress::Progress,
     provider::{
-        Answer, Call, Event, Events, Provider,
+        Answer, Binary, Call, Event, Events, Provider,
         connection::{Body, Exchange, Outgoing, Target},
         end_of_stream::EndOfStream,
         failure::{self, bad_gateway, timed_out},
@@ -41,6 +43,7 @@ const MAX_ERROR_BYTES: usize = 1024 * 1024;
 
 const REQUEST_ID: &str = "x-request-id";
 const JSON: &str = "application/json";
+const ANY: &str = "*/*";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The `user-agent` of requests, unless another is configured or forwarded.
 const LLMUX: &str = concat!("llmux/", env!("CARGO_PKG_VERSION"));
@@ -64,6 +67,8 @@ pub struct OpenAi {
     pub(super) exchange: Exchange,
     /// The URL of each of [`Endpoint::ALL`].
     pub(super) targets: Vec<(Endpoint, Target)>,
+    /// The base URL, for stored responses.
+    pub(super) base: Url,
     /// The headers of every request, the key included.
     pub(super) headers: HeaderMap,
     pub(super) secrets: Arc<Secrets>,
@@ -95,22 +100,28 @@ impl OpenAi {
         accept: &'static str,
         progress: &mut Progress,
     ) -> Result<Response<Body>, Error> {
-        let target = self.targets.iter().find(|(endpoint, _)| *endpoint == call.endpoint);
-        let Some((_, target)) = target else {
+        let stored = self.stored(&call)?;
+        let of_endpoint = || self.targets.iter().find(|(endpoint, _)| *endpoint == call.endpoint);
+        let Some(target) = stored.as_ref().or_else(|| of_endpoint().map(|(_, target)| target)) else {
             return Err(bad_gateway("the provider has no such endpoint").with_progress(Progress::Answered));
         };
+        // The body of a request for a stored response is for hooks alone.
+        let body = if stored.is_some() { Bytes::new() } else { call.body };
         let mut headers = self.headers.clone();
         let of_plugins = call.headers.into_iter().filter(|(name, _)| Some(name) != self.key_header.as_ref());
         headers.extend(of_plugins);
         self.forwarded.add(&call.client_headers, &mut headers);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(LLMUX));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        if stored.is_none() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        }
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         // The caller chose the id: if it is no valid header value, the request goes without it.
         if let Ok(id) = HeaderValue::from_str(&call.request_id) {
             headers.insert(REQUEST_ID, id);
         }
-        let outgoing = Outgoing { target, headers, body: call.body, new_connection: call.new_connection };
+        let method = Method::from_bytes(call.endpoint.method().as_bytes()).unwrap_or(Method::POST);
+        let outgoing = Outgoing { target, method, headers, body, new_connection: call.new_connection };
         let sent = self.exchange.send(outgoing, progress).await;
         sent.map_err(|failure| failure::no_response(failure, *progress, &self.secrets))
     }
@@ -209,6 +220,18 @@ impl OpenAi {
         parsed.map_err(|error| unusable(&format!("invalid JSON ({error})")))
     }
 
+    /// Sends a request for an answer of bytes. Ready when its head has arrived.
+    async fn bytes(&self, call: Call, progress: &mut Progress) -> Result<Answer<Binary>, Error> {
+        let response = self.exchange(call, ANY, progress).await?;
+        let Accepted { headers, input, announced, .. } = self.accepted(response).await?;
+        let announced = headers.contains_key(CONTENT_LENGTH).then_some(announced as u64);
+        let bounds = binary::Bounds { limit: self.max_response_bytes, idle: self.idle_timeout };
+        match binary::binary(&headers, input, announced, bounds, &self.secrets).await {
+            Ok(binary) => Ok(Answer::new(binary, headers)),
+            Err(error) => Err(error.with_headers(headers)),
+        }
+    }
+
     /// Sends a request for a stream. Ready when the first event has arrived.
     async fn events(&self, call: Call, progress: &mut Progress) -> Result<Answer<Events>, Error> {
         let endpoint = call.endpoint;
@@ -291,12 +314,22 @@ impl Provider for OpenAi {
 
     fn stream(&self, call: Call) -> BoxFuture<'_, Result<Answer<Events>, Error>> {
         Box::pin(async move {
-            if call.endpoint == Endpoint::Embeddings {
-                return Err(Error::no_stream());
+            if !call.endpoint.streams() {
+                return Err(Error::no_stream(call.endpoint));
             }
             let mut progress = Progress::NotSent;
             let events = self.events(call, &mut progress).await;
             events.map_err(|error| at_least(error, progress))
+        })
+    }
+
+    fn binary(&self, call: Call) -> BoxFuture<'_, Result<Answer<Binary>, Error>> {
+        Box::pin(async move {
+            let mut progress = Progress::NotSent;
+            let answer = timeout(self.timeout, self.bytes(call, &mut progress)).await;
+            let answer =
+                answer.unwrap_or_else(|_| Err(timed_out("did not begin its response", self.timeout)));
+            answer.map_err(|error| at_least(error, progress))
         })
     }
 

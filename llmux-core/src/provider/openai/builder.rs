@@ -196,6 +196,7 @@ impl OpenAiBuilder {
             name: self.name,
             exchange,
             targets,
+            base,
             headers,
             secrets: Arc::new(secrets),
             timeout: self.timeout,

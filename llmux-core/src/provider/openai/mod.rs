@@ -5,12 +5,14 @@
 //! ```
 
 mod api;
+mod binary;
 mod body;
 mod build_error;
 mod builder;
 mod decode;
 mod form;
 mod settings;
+mod stored;
 
 pub use api::OpenAi;
 pub use build_error::BuildError;
