@@ -113,14 +113,28 @@ impl Client {
         let settings = self.settings.load();
         let shared = settings.shared.clone();
         let limit = shared.config.max_body_bytes;
-        let Request { endpoint, body, headers, identity, fallbacks, request_id, client_request_id, client } =
-            request;
+        let Request {
+            endpoint,
+            body,
+            headers,
+            identity,
+            fallbacks,
+            request_id,
+            client_request_id,
+            client,
+            deployment,
+        } = request;
         if body.size() > limit {
             return Err(Error::request_too_large(limit));
         }
         let model = body.get_str("/model").unwrap_or_default();
         let configured = || settings.fallbacks.get(model).cloned().unwrap_or_default();
-        let fallbacks = if fallbacks.is_empty() { configured() } else { fallbacks };
+        let fallbacks = match (&deployment, fallbacks.is_empty()) {
+            // No other model has the stored response.
+            (Some(_), _) => Vec::new(),
+            (None, true) => configured(),
+            (None, false) => fallbacks,
+        };
         let model = model.into();
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let in_flight = InFlight {
@@ -131,6 +145,7 @@ impl Client {
             client_request_id,
             upstream_body: None,
             binary: None,
+            pinned: deployment,
             ran: 0,
             cancel: Cancel::default(),
             answered_by: AnsweredBy::default(),
@@ -157,6 +172,21 @@ impl Client {
     /// Returns every deployment with its state and its figures, in the order of the configuration.
     pub fn deployments(&self) -> Vec<DeploymentInfo> {
         self.settings.load().router.deployments.infos()
+    }
+
+    /// Returns the model that a deployment (`provider/model`) serves, for requests about a response that is stored there;
+    /// `None` if the deployment is gone.
+    pub fn model_of(&self, deployment: &str) -> Option<String> {
+        let settings = self.settings.load();
+        settings.router.deployments.find(deployment).map(|(model, _)| model.to_owned())
+    }
+
+    /// Returns true if the provider of a deployment also serves this model.
+    pub fn serves_beside(&self, deployment: &str, model: &str) -> bool {
+        let settings = self.settings.load();
+        let deployments = &settings.router.deployments;
+        let provider = deployments.find(deployment).map(|(_, deployment)| &deployment.provider_name);
+        provider.is_some_and(|name| deployments.at_provider(model, name).is_some())
     }
 
     /// Returns the largest body of a request, in bytes.

@@ -26,6 +26,7 @@ pub struct Request {
     pub(super) request_id: Option<Arc<str>>,
     pub(super) client_request_id: Option<Arc<str>>,
     pub(super) client: Option<IpAddr>,
+    pub(super) deployment: Option<Arc<str>>,
 }
 
 impl Request {
@@ -95,6 +96,7 @@ impl Request {
             request_id: None,
             client_request_id: None,
             client: None,
+            deployment: None,
         })
     }
 
@@ -133,6 +135,29 @@ impl Request {
     pub fn with_request_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.request_id = Some(id.into());
         self
+    }
+
+    /// Sends the request to this deployment (`provider/model`), which has the stored response that the request is about. It
+    /// has no fallbacks then.
+    pub fn with_deployment(mut self, deployment: impl Into<Arc<str>>) -> Self {
+        self.deployment = Some(deployment.into());
+        self
+    }
+
+    /// Sets the response that the request continues, by the id that the provider gave it, and the model, if another one is to
+    /// be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidRequest`] if the body has no place for them.
+    pub fn with_previous_response(mut self, id: &str, model: Option<&str>) -> Result<Self, Error> {
+        let members = [("/previous_response_id", Some(id)), ("/model", model)];
+        for (place, text) in members {
+            let Some(text) = text else { continue };
+            let set = self.body.set(place, &serde_json::json!(text).to_string());
+            set.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
+        }
+        Ok(self)
     }
 
     /// Returns true if the body asks for a stream.

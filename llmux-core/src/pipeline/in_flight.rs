@@ -45,6 +45,8 @@ pub(crate) struct InFlight {
     pub(crate) upstream_body: Option<Document>,
     /// The answer of bytes of this attempt.
     pub(crate) binary: Option<Binary>,
+    /// The id of the deployment that has the stored response which the request is about.
+    pub(crate) pinned: Option<Arc<str>>,
     /// Number of instances that had their turn in this attempt's pre chain.
     pub(crate) ran: usize,
     pub(crate) cancel: Cancel,
@@ -177,7 +179,7 @@ impl InFlight {
     }
 
     fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {
-        let Self { context, client_request_id, body, upstream_body, cancel, lease, .. } = self;
+        let Self { context, client_request_id, body, upstream_body, cancel, lease, pinned, .. } = self;
         let body = body.document();
         Ok(UpstreamCall {
             endpoint: context.endpoint,
@@ -188,6 +190,7 @@ impl InFlight {
             client: context.identity.as_deref().map(|identity| &*identity.key_id),
             started: context.started,
             client_headers: &context.headers,
+            pinned: pinned.as_deref(),
             cancel,
             deployment: &mut context.deployment,
             lease,

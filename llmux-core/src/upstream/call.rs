@@ -46,6 +46,8 @@ pub(crate) struct UpstreamCall<'c> {
     pub(crate) started: Instant,
     /// The client's headers, credentials redacted.
     pub(crate) client_headers: &'c Arc<HeaderMap>,
+    /// The id of the deployment that has the stored response which the request is about.
+    pub(crate) pinned: Option<&'c str>,
     pub(crate) cancel: &'c Cancel,
     /// Set to the deployment that is tried now.
     pub(crate) deployment: &'c mut Option<Arc<Deployment>>,

@@ -146,6 +146,21 @@ impl Deployments {
         self.models.iter().map(move |model| (&**model, of(model).unwrap_or_default()))
     }
 
+    /// Returns a deployment by its id, with the first model that it serves.
+    pub(crate) fn find(&self, id: &str) -> Option<(&str, &Arc<Deployment>)> {
+        self.all().find_map(|(model, members)| {
+            let found = members.iter().find(|member| *member.deployment.id == *id);
+            found.map(|member| (model, &member.deployment))
+        })
+    }
+
+    /// Returns the first deployment of a model at a provider.
+    pub(crate) fn at_provider(&self, model: &str, provider_name: &str) -> Option<&Arc<Deployment>> {
+        let members = &self.of(model)?.members;
+        let found = members.iter().find(|member| *member.deployment.provider_name == *provider_name);
+        found.map(|member| &member.deployment)
+    }
+
     /// Returns every model with the providers that serve it.
     pub(crate) fn models(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
         self.all()

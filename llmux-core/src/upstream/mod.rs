@@ -20,6 +20,7 @@ mod health;
 mod info;
 mod lease;
 mod metrics;
+mod pinned;
 mod resend;
 mod retry;
 mod router;

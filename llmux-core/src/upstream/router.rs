@@ -11,6 +11,7 @@ use super::{
     client_error::for_client,
     deployment::{Added, Deployment, Deployments},
     lease::{self, Lease},
+    pinned::Candidates,
     resend::{self, Resend},
     retry::RetryConfig,
     selection::{RoutingStrategy, Selection},
@@ -74,17 +75,22 @@ impl Router {
             client,
             started,
             client_headers,
+            pinned,
             cancel,
             deployment: chosen,
             lease: held,
             sent,
         } = call;
-        let Some(of_model) = self.deployments.of(model) else { return Err(Error::model_not_found(model)) };
-        let can_rest = of_model.members.len() > 1;
+        let of_model = self.deployments.of(model);
+        let can_rest = of_model.is_some_and(|of_model| of_model.members.len() > 1);
         let deadline = started.checked_add(self.retry.deadline);
-        let mut selection = Selection::new(of_model, self.strategy, streams);
+        let mut candidates = match (pinned, of_model) {
+            (Some(pinned), _) => Candidates::home(&self.deployments, model, pinned),
+            (None, Some(of_model)) => Candidates::Model(Selection::new(of_model, self.strategy, streams)),
+            (None, None) => return Err(Error::model_not_found(model)),
+        };
         let mut failed: Option<(&Arc<Deployment>, Error)> = None;
-        while let Some((deployment, turn)) = selection.next() {
+        while let Some((deployment, turn)) = candidates.next() {
             if let Some((before, error)) = &failed {
                 lease::report(before, error, Some(deployment), request_id);
             }

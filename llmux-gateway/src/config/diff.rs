@@ -48,8 +48,9 @@ const LISTS: [(&str, &str); 5] = [
 /// Tables that occur once.
 const TABLES: [&str; 6] = ["server", "log", "routing", "retry", "pipeline", "plugins"];
 
-/// Members that take effect after a restart: the listeners, and the writer of the log.
-const RESTART: [(&str, &str); 3] = [("server", "listen"), ("server", "admin"), ("log", "format")];
+/// Members that take effect after a restart: the listeners, the ids of responses, and the writer of the log.
+const RESTART: [(&str, &str); 4] =
+    [("server", "listen"), ("server", "admin"), ("server", "response_id_secret"), ("log", "format")];
 
 /// Returns the differences that take effect at once.
 pub(crate) fn lines(old: &Table, new: &Table) -> Vec<Line> {

@@ -15,6 +15,8 @@ pub(crate) mod provider;
 mod provider_table;
 #[cfg(test)]
 mod reference;
+pub(crate) mod response_id_secret;
 mod retry_table;
+mod secret_place;
 mod sense;
 pub(crate) mod server;

@@ -150,13 +150,18 @@ fn header_text(loaded: &Loaded, settings: &Provider, header: &str, text: &Header
 }
 
 /// The place that a secret is read from.
-enum Source<'s> {
+pub(super) enum Source<'s> {
     Env(&'s str),
     File(PathBuf),
 }
 
 /// Reads a secret. `taker` begins the message of an error.
-fn secret(loaded: &Loaded, taker: &str, place: Range<usize>, source: Source<'_>) -> Result<Secret> {
+pub(super) fn secret(
+    loaded: &Loaded,
+    taker: &str,
+    place: Range<usize>,
+    source: Source<'_>,
+) -> Result<Secret> {
     let (from, text) = match source {
         Source::Env(variable) => {
             let text = std::env::var(variable).map_err(|error| error.to_string());

@@ -87,10 +87,10 @@ fn of_openai(setting: &str) -> String {
 fn returned_headers() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../llmux-core/src/provider/passed_headers.rs");
     let source = std::fs::read_to_string(path).expect("the source");
+    let source = source.split_whitespace().collect::<Vec<_>>().join(" ");
     let (_, list) = source.split_once("const RETURNED: ").expect("the list");
     let list = list.split_once("= [").expect("its begin").1.split_once("];").expect("its end").0;
-    let names = list.split_whitespace().collect::<Vec<_>>().join(" ");
-    let names = names.replace("UPSTREAM_REQUEST_ID", "\"x-upstream-request-id\"");
+    let names = list.trim().replace("UPSTREAM_REQUEST_ID", "\"x-upstream-request-id\"");
     format!("[{}]", names.trim_end_matches(','))
 }
 

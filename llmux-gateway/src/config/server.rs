@@ -5,10 +5,12 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::{
     names::{HostName, Origin},
     network::Network,
+    secret_place::SecretPlace,
 };
 
 #[derive(Clone, Debug, Deserialize)]
@@ -54,6 +56,8 @@ pub(crate) struct Server {
     /// Time between the first 503 of `/readyz` and the end of the listener, so that load balancers notice it.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_delay: Duration,
+    /// The secret of the ids of stored responses. Without one, each start makes a random one.
+    pub(crate) response_id_secret: Option<Spanned<SecretPlace>>,
     /// Silence of a stream after which a comment keeps it open; 0 for no comments.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
@@ -92,6 +96,7 @@ impl Default for Server {
             client_fallbacks: MAX_CLIENT_FALLBACKS,
             drain_timeout: Duration::from_secs(30),
             shutdown_delay: Duration::ZERO,
+            response_id_secret: None,
             keep_alive: Duration::from_secs(15),
         }
     }

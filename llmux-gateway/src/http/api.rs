@@ -33,6 +33,7 @@ use super::{
     inflight_requests::{InflightRequests, Limits},
     refusals::{self, Listener, Refusals},
     reply::{self, Name},
+    response_id::ResponseIds,
     server::Phase,
     sse::Events,
     unserved, web_pages,
@@ -56,6 +57,7 @@ pub(crate) struct Api {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) inflight: Arc<InflightRequests>,
+    pub(crate) ids: Arc<ResponseIds>,
 }
 
 /// Facts about a request that [`enter`] has found.
@@ -83,7 +85,21 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         };
         routes = routes.route(&format!("/v1/{}", endpoint.path()), post(handler));
     }
+    let with_id = |endpoint| {
+        move |State(api): State<Arc<Api>>, Name(id): Name, request: Request| async move {
+            let request_id = request.extensions().get().map(|it: &Entered| it.request_id.clone());
+            let request_id = request_id.unwrap_or_default();
+            tokio::select! {
+                biased;
+                answer = stored(&api, endpoint, &id, request) => answer.unwrap_or_else(|error| refused(&error)),
+                () = api.cuts.wait(api.phase.clone(), &request_id) => reply::error(&Error::shutting_down()),
+            }
+        }
+    };
+    let one = get(with_id(Endpoint::ResponseRetrieval)).delete(with_id(Endpoint::ResponseDeletion));
     let routes = routes
+        .route("/v1/responses/{id}", one)
+        .route("/v1/responses/{id}/cancel", post(with_id(Endpoint::ResponseCancellation)))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/healthz", get(healthz))
@@ -216,33 +232,67 @@ async fn complete(api: &Api, endpoint: Endpoint, request: Request) -> Result<Res
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     let mut request = llmux_core::Request::parse(endpoint, text).await?;
-    let mut id = Arc::default();
-    if let Some(Entered { request_id, client_id, identity, client }) = parts.extensions.remove() {
-        id = request_id.clone();
-        request = request
-            .with_request_id(request_id)
-            .with_client_request_id(client_id)
-            .with_identity(identity)
-            .with_client(client);
+    let entered: Option<Entered> = parts.extensions.remove();
+    let id = entered.as_ref().map(|entered| entered.request_id.clone()).unwrap_or_default();
+    let identity = entered.as_ref().and_then(|entered| entered.identity.clone());
+    request = of_sender(request, entered);
+    let mut previous = None;
+    if endpoint == Endpoint::Responses {
+        (request, previous) = api.ids.continued(&api.client, request, identity.as_deref())?;
     }
     let fallbacks = fallbacks(&parts.headers, settings.client_fallbacks)?;
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
     if request.wants_stream() && endpoint.streams() {
         let answer = api.client.stream(request).await;
         let (headers, returned) = (answer.headers().to_vec(), answer.provider_headers().to_vec());
+        let extender = api.ids.extender(endpoint, identity, answer.deployment(), previous);
         let response = match answer.result {
             Ok(stream) => {
                 let (cuts, phase) = (api.cuts.clone(), api.phase.clone());
                 let cut = Box::pin(async move { cuts.wait(phase, &id).await });
-                events(Events::new(stream, endpoint, settings.keep_alive, held).with_cut(cut))
+                let stream = Events::new(stream, endpoint, settings.keep_alive, held);
+                events(stream.with_cut(cut).with_extender(extender))
             }
             Err(error) => reply::error(&error),
         };
         return Ok(with_headers(response, &headers, &returned));
     }
     let mut answer = api.client.send(request).await;
+    let extender = api.ids.extender(endpoint, identity, answer.deployment(), previous);
     let response = match (&answer.result, answer.binary.take()) {
         (Ok(_), Some(binary)) => reply::binary(binary, held),
+        (Ok(document), None) => {
+            let extended = extender.map(|extender| extender.answer(document));
+            reply::json_text(StatusCode::OK, extended.unwrap_or_else(|| document.to_bytes()))
+        }
+        (Err(error), _) => reply::error(error),
+    };
+    Ok(with_headers(response, answer.headers(), answer.provider_headers()))
+}
+
+/// Adds the facts about the sender to a request.
+fn of_sender(request: llmux_core::Request, entered: Option<Entered>) -> llmux_core::Request {
+    let Some(Entered { request_id, client_id, identity, client }) = entered else { return request };
+    request
+        .with_request_id(request_id)
+        .with_client_request_id(client_id)
+        .with_identity(identity)
+        .with_client(client)
+}
+
+/// Retrieves, deletes or cancels a stored response, at the deployment that has it.
+async fn stored(api: &Api, endpoint: Endpoint, id: &str, request: Request) -> Result<Response, Error> {
+    let (mut parts, body) = request.into_parts();
+    body::discard(&parts.headers, body).await;
+    let entered: Option<Entered> = parts.extensions.remove();
+    let client = entered.as_ref().and_then(|entered| entered.identity.clone());
+    let query = parts.uri.query().unwrap_or_default();
+    let request = api.ids.request(&api.client, endpoint, (id, query), client.as_deref())?;
+    let request = of_sender(request, entered).with_headers(parts.headers);
+    let answer = api.client.send(request).await;
+    let extender = api.ids.extender(endpoint, client, answer.deployment(), None);
+    let response = match (&answer.result, extender) {
+        (Ok(document), Some(extender)) => reply::json_text(StatusCode::OK, extender.answer(document)),
         (Ok(document), None) => reply::json_text(StatusCode::OK, document.to_bytes()),
         (Err(error), _) => reply::error(error),
     };

@@ -16,6 +16,7 @@ pub(crate) mod inflight_requests;
 mod progress;
 pub(crate) mod refusals;
 pub(crate) mod reply;
+pub(crate) mod response_id;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod unserved;

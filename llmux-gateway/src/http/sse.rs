@@ -14,11 +14,11 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::Frame;
-use llmux_core::{Endpoint, Error, ReplyStream, pipeline::Chunk};
+use llmux_core::{Endpoint, Error, ReplyStream};
 use serde_json::json;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::{cuts::Cut, held_bytes::Held};
+use super::{cuts::Cut, held_bytes::Held, response_id::Extender};
 
 /// Largest size of events that are written together, in bytes.
 const TOGETHER: usize = 16 * 1024;
@@ -33,6 +33,7 @@ pub(crate) struct Events {
     sent: u64,
     /// The first event of a stream of `responses`, which has the response's members.
     first: Bytes,
+    extender: Option<Extender>,
     keep_alive: Option<KeepAlive>,
     /// Ends the stream when requests in flight are cut.
     cut: Option<Cut>,
@@ -61,6 +62,7 @@ impl Events {
             ready: BytesMut::new(),
             sent: 0,
             first: Bytes::new(),
+            extender: None,
             keep_alive,
             cut: None,
             _held: held,
@@ -70,6 +72,12 @@ impl Events {
     /// Ends the stream with an error when requests in flight are cut.
     pub(crate) fn with_cut(mut self, cut: Cut) -> Self {
         self.cut = Some(cut);
+        self
+    }
+
+    /// Extends the ids of responses in the events.
+    pub(crate) fn with_extender(mut self, extender: Option<Extender>) -> Self {
+        self.extender = extender;
         self
     }
 
@@ -103,10 +111,13 @@ impl http_body::Body for Events {
         {
             match Pin::new(stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
+                    let data = chunk.data();
+                    let extended = this.extender.as_ref().and_then(|extender| extender.event(&data));
+                    let data = extended.unwrap_or(data);
                     if this.sent == 0 && this.endpoint == Endpoint::Responses {
-                        this.first = chunk.data();
+                        this.first = data.clone();
                     }
-                    write_chunk(&mut this.ready, &chunk);
+                    write_event(&mut this.ready, chunk.event(), &data);
                     this.sent += 1;
                 }
                 Poll::Ready(Some(Err(error))) => this.finish(Some(&error)),
@@ -152,10 +163,6 @@ impl KeepAlive {
         }
         false
     }
-}
-
-fn write_chunk(out: &mut BytesMut, chunk: &Chunk) {
-    write_event(out, chunk.event(), &chunk.data());
 }
 
 /// Writes one event. A line end in the data begins another `data:` line. A name with a line end is left out, because it

@@ -31,6 +31,7 @@ mod reloads;
 mod second_tries;
 mod secrets;
 mod shutdown;
+mod stored_responses;
 mod storms;
 mod streams;
 mod support;

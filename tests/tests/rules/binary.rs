@@ -30,12 +30,12 @@ fn audio() -> ScriptedResponse {
 }
 
 #[tokio::test]
-async fn x1_hooks_see_the_request_for_speech_and_a_description_of_its_answer_compiled() {
+async fn f12_hooks_see_the_request_for_speech_and_a_description_of_its_answer_compiled() {
     described(Kind::Compiled).await;
 }
 
 #[tokio::test]
-async fn x1_hooks_see_the_request_for_speech_and_a_description_of_its_answer_loaded() {
+async fn f12_hooks_see_the_request_for_speech_and_a_description_of_its_answer_loaded() {
     described(Kind::Loaded).await;
 }
 
@@ -76,7 +76,7 @@ async fn described(kind: Kind) {
 }
 
 #[tokio::test]
-async fn p3_a_post_hook_refuses_an_answer_of_bytes() {
+async fn f12_a_post_hook_refuses_an_answer_of_bytes() {
     let world = World::new(Kind::Compiled);
     let upstream = ScriptedServer::start([audio()]).await;
     let refuses = json!({"post": [{"do": "convert", "status": 403, "message": "no"}]});

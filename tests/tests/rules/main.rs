@@ -30,6 +30,7 @@ mod pre_hooks;
 mod seen;
 mod segments;
 mod services;
+mod stored_responses;
 mod streams;
 mod trials;
 mod usage;

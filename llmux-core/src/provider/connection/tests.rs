@@ -22,7 +22,8 @@ async fn send(origin: &str, proxy: String) -> (Result<u16, Failure>, Progress) {
     let mut headers = HeaderMap::new();
     let exchange = Exchange::new(dialer, &origin, &mut headers);
     let target = exchange.target(format!("{origin}v1/x?y=1").parse().unwrap());
-    let outgoing = Outgoing { target: &target, headers, body: Bytes::new(), new_connection: false };
+    let (method, body) = (http::Method::POST, Bytes::new());
+    let outgoing = Outgoing { target: &target, method, headers, body, new_connection: false };
     let mut progress = Progress::Answered;
     let sent = exchange.send(outgoing, &mut progress).await;
     (sent.map(|response| response.status().as_u16()), progress)

@@ -40,6 +40,7 @@ use crate::{
         folder_watcher,
         overrides::Overrides,
         provider::Providers,
+        response_id_secret::response_id_secret,
     },
     http::{
         api::{self, Api},
@@ -47,6 +48,7 @@ use crate::{
         connections,
         cuts::Cuts,
         refusals::Refusals,
+        response_id::ResponseIds,
         server::{self, Phase, reached},
     },
     terminal::{
@@ -118,6 +120,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     };
     let admin_address = admin_listener.as_ref().map(|(_, address)| *address);
     let settings = share(config.server.clone());
+    let ids = response_ids(&loaded)?;
     let (watched, mut dirs) = watch::channel(reload::watched(&loaded)?);
     let live = Live { keys: share(keys), tokens: share(tokens), server: settings.clone(), level, watched };
     let reloader = Reloader::new(
@@ -154,6 +157,7 @@ async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()>
     });
     let (refusals, cuts) = (Arc::new(Refusals::new()), Arc::<Cuts>::default());
     let api = Api {
+        ids,
         client: client.clone(),
         is_loopback: address.ip().to_canonical().is_loopback(),
         keys: live.keys,
@@ -251,4 +255,13 @@ async fn guarded(admin: &str, tokens: AdminTokens) -> Result<Guarded> {
     let local_token = LocalToken::create(address)?;
     let tokens = AdminTokens::local(local_token.token());
     Ok(Guarded { listener, address, tokens, local_token: Some(local_token) })
+}
+
+/// Returns the ids of stored responses, with the configured secret or a random one.
+fn response_ids(loaded: &Loaded) -> Result<Arc<ResponseIds>> {
+    let made = match response_id_secret(loaded)? {
+        Some(secret) => ResponseIds::new(secret.expose().as_bytes()),
+        None => ResponseIds::random(),
+    };
+    made.map(Arc::new).map_err(|error| CliError::new(format!("the secret of the ids of responses: {error}")))
 }
