@@ -81,7 +81,7 @@ impl Names {
                 Some(stem) => (stem, true),
                 None => (&*text, false),
             };
-            let stem = HeaderName::try_from(stem).map_err(|_| {
+            let stem = HeaderName::try_from(stem).ok().filter(|_| !stem.contains('*')).ok_or_else(|| {
                 refused("is no name of a header; a name such as `x-tenant`, or a beginning such as `x-tenant-*`, is")
             })?;
             // A prefix that a reserved name equals, such as `content-type*`, would say more than it does.
