@@ -9,7 +9,7 @@ use std::{
     mem,
     pin::pin,
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::future::BoxFuture;
@@ -235,10 +235,13 @@ impl<'f> Watch<'f> {
 
     #[cold]
     fn warn_of_long_poll(&self, nanos: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(left_out) = self.entry.stats.warnings.next(now) else { return };
         tracing::warn!(
             instance = &*self.entry.name,
             hook = self.kind.as_str(),
             milliseconds = nanos / 1_000_000,
+            left_out = (left_out > 0).then_some(left_out),
             "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
         );
     }

@@ -22,6 +22,27 @@ pub(crate) struct Stats {
     hooks: [HookStats; HookKind::ALL.len()],
     /// Number of requests whose `on_complete` hook runs now.
     pub(super) completing: AtomicUsize,
+    pub(super) warnings: Warnings,
+}
+
+/// Warnings about hooks that block the thread: one in ten seconds, because each call of such a hook may block.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    /// The time of the last warning, in tens of seconds since the Unix epoch.
+    last: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Warnings {
+    /// Returns the number of warnings that were left out if another may be logged at this time.
+    pub(super) fn next(&self, since_epoch: Duration) -> Option<u64> {
+        let now = since_epoch.as_secs() / 10;
+        if self.last.swap(now, Relaxed) == now {
+            self.left_out.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.left_out.swap(0, Relaxed))
+    }
 }
 
 struct HookStats {
@@ -135,6 +156,16 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e4_a_hook_that_always_blocks_is_named_once_in_ten_seconds() {
+        let warnings = Warnings::default();
+        let next = |second| warnings.next(Duration::from_secs(second));
+        assert_eq!(next(1000), Some(0));
+        assert_eq!((next(1001), next(1009)), (None, None));
+        assert_eq!(next(1010), Some(2), "the number of those that were left out");
+        assert_eq!(next(5000), Some(0));
+    }
 
     #[test]
     fn a_duration_lies_below_its_buckets_bound_and_within_a_quarter_of_it() {
