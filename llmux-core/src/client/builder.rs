@@ -53,10 +53,16 @@ impl Client {
     /// The first plugin that is refused, or [`PluginError::Weakens`] if `guards` is [`Guards::Keep`]; everything is then
     /// as it was.
     pub async fn reconfigure(&self, builder: ClientBuilder, guards: Guards) -> Result<Changed, PluginError> {
-        let (of_registry, specs, settings) = builder.into_parts();
-        let changed = self.plugins.configure(of_registry, specs, guards).await?;
+        let ClientBuilder {
+            deployments, retry, routing, fallbacks, pipeline, plugins_config, plugins, ..
+        } = builder;
+        let pipeline = Arc::new(pipeline);
+        let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
+        let changed = self.plugins.configure(of_registry, plugins, guards).await?;
         let before = self.settings.load();
-        self.settings.store(Arc::new(settings(before.shared.completions.clone(), Some(&before.router))));
+        let router = Router::new(deployments, routing, retry, Some(&before.router));
+        let completions = before.shared.completions.clone();
+        self.settings.store(Arc::new(settings(router, fallbacks, pipeline, completions)));
         Ok(changed)
     }
 }
@@ -161,20 +167,6 @@ impl ClientBuilder {
         let router = Router::new(deployments, routing, retry, None);
         let settings = settings(router, fallbacks, pipeline, Arc::default());
         Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: registry, metrics })
-    }
-
-    /// Returns the settings of the registry, the specs, and a function that makes the client's settings.
-    fn into_parts(
-        self,
-    ) -> (RegistrySettings, Vec<PluginSpec>, impl FnOnce(Arc<Completions>, Option<&Router>) -> Settings) {
-        let Self { deployments, retry, routing, fallbacks, pipeline, plugins_config, plugins, .. } = self;
-        let pipeline = Arc::new(pipeline);
-        let of_registry = RegistrySettings { plugins: plugins_config, pipeline: pipeline.clone() };
-        let settings = move |completions, previous: Option<&Router>| {
-            let router = Router::new(deployments, routing, retry, previous);
-            settings(router, fallbacks, pipeline, completions)
-        };
-        (of_registry, plugins, settings)
     }
 }
 
