@@ -43,13 +43,14 @@ use crate::{
         response_id_secret::response_id_secret,
     },
     http::{
-        api::{self, Api},
+        api,
         auth::ApiKeys,
         connections,
         cuts::Cuts,
         refusals::Refusals,
         response_id::ResponseIds,
         server::{self, Phase, reached},
+        state::Api,
     },
     terminal::{
         logging::{self, Level},
