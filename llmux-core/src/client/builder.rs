@@ -1,6 +1,9 @@
 //! The builder of a client: providers, models, plugins, settings.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use arc_swap::ArcSwap;
 use llmux_abi::{
@@ -61,8 +64,8 @@ impl Client {
         let changed = self.plugins.configure(of_registry, plugins, guards).await?;
         let before = self.settings.load();
         let router = Router::new(deployments, routing, retry, Some(&before.router));
-        let completions = before.shared.completions.clone();
-        self.settings.store(Arc::new(settings(router, fallbacks, pipeline, completions)));
+        let counts = (before.shared.completions.clone(), before.shared.dropped_headers.clone());
+        self.settings.store(Arc::new(settings(router, fallbacks, pipeline, counts)));
         Ok(changed)
     }
 }
@@ -165,7 +168,7 @@ impl ClientBuilder {
         let registry = Arc::new(Registry::new(Arc::new(host), compiled, of_registry)?);
         registry.start(plugins).await?;
         let router = Router::new(deployments, routing, retry, None);
-        let settings = settings(router, fallbacks, pipeline, Arc::default());
+        let settings = settings(router, fallbacks, pipeline, <_>::default());
         Ok(Client { settings: Arc::new(ArcSwap::from_pointee(settings)), plugins: registry, metrics })
     }
 }
@@ -174,10 +177,10 @@ fn settings(
     router: Router,
     fallbacks: HashMap<Arc<str>, Vec<Arc<str>>>,
     config: Arc<PipelineConfig>,
-    completions: Arc<Completions>,
+    (completions, dropped_headers): (Arc<Completions>, Arc<AtomicU64>),
 ) -> Settings {
     let router = Arc::new(router);
-    let shared = Shared { config, upstream: router.clone(), completions };
+    let shared = Shared { config, upstream: router.clone(), completions, dropped_headers };
     Settings { router, fallbacks, shared: Arc::new(shared) }
 }
 

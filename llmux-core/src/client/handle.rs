@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         self, Ended, Head, InFlight, States, StreamItem, body::Body, context::RequestContext,
-        detached::Detached, report::AnsweredBy, snapshot::Snapshot,
+        detached::Detached, early_head::EarlyHead, report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
     upstream::{self, DeploymentInfo},
@@ -123,6 +123,7 @@ impl Client {
             client_request_id,
             client,
             deployment,
+            early_head: (after, silence),
         } = request;
         if body.size() > limit {
             return Err(Error::request_too_large(limit));
@@ -146,6 +147,7 @@ impl Client {
             upstream_body: None,
             binary: None,
             pinned: deployment,
+            early_head: EarlyHead::new(after, silence),
             ran: 0,
             cancel: Cancel::default(),
             answered_by: AnsweredBy::default(),
@@ -202,6 +204,7 @@ impl Client {
             self.plugins.retired(),
             self.plugins.refused(),
             settings.shared.completions.dropped.load(Ordering::Relaxed),
+            settings.shared.dropped_headers.load(Ordering::Relaxed),
         );
         families.extend(upstream::families(&settings.router.deployments));
         self.metrics.render(families)

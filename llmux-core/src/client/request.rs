@@ -1,6 +1,6 @@
 //! A request, as an embedder or the gateway gives it to the client.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -26,6 +26,7 @@ pub struct Request {
     pub(super) request_id: Option<Arc<str>>,
     pub(super) client_request_id: Option<Arc<str>>,
     pub(super) client: Option<IpAddr>,
+    pub(super) early_head: (Option<Duration>, Option<Duration>),
     pub(super) deployment: Option<Arc<str>>,
 }
 
@@ -96,6 +97,7 @@ impl Request {
             request_id: None,
             client_request_id: None,
             client: None,
+            early_head: (None, None),
             deployment: None,
         })
     }
@@ -158,6 +160,14 @@ impl Request {
             set.map_err(|error| Error::new(ErrorKind::InvalidRequest, error))?;
         }
         Ok(self)
+    }
+
+    /// Sets the times after which the head of a stream is sent although no chunk is there (rule S7): a time from now on, and a
+    /// silence of a provider that has accepted the request. [`Client::stream`](crate::Client::stream) is then ready earlier, and
+    /// a later failure is an item of the stream. `None` turns a time off. Default: both are off.
+    pub fn with_early_head(mut self, after: Option<Duration>, silence: Option<Duration>) -> Self {
+        self.early_head = (after, silence);
+        self
     }
 
     /// Returns true if the body asks for a stream.

@@ -3,7 +3,8 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use futures_util::Stream;
@@ -19,16 +20,28 @@ use crate::{
 pub struct ReplyStream {
     driver: Detached<()>,
     chunks: Receiver<StreamItem>,
+    /// The deployment that was chosen last.
+    deployment: Option<Arc<str>>,
 }
 
 impl ReplyStream {
     pub(super) fn new(driver: Detached<()>, chunks: Receiver<StreamItem>) -> Self {
-        Self { driver, chunks }
+        Self { driver, chunks, deployment: None }
     }
 
     /// Returns the item before the first chunk.
     pub(super) async fn first(&mut self) -> Option<StreamItem> {
-        poll_fn(|cx| self.poll_sent(cx)).await
+        let first = poll_fn(|cx| self.poll_sent(cx)).await;
+        if let Some(StreamItem::Start(head)) = &first {
+            self.deployment.clone_from(&head.deployment);
+        }
+        first
+    }
+
+    /// Returns the deployment that was chosen last, as `provider/model`. After an early head, it is known with the first
+    /// chunk.
+    pub fn deployment(&self) -> Option<&str> {
+        self.deployment.as_deref()
     }
 
     /// Returns the next chunk; `None` at the end.
@@ -64,10 +77,17 @@ impl Stream for ReplyStream {
     type Item = Result<Chunk, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_sent(cx).map(|sent| match sent? {
-            StreamItem::Chunk(chunk) => Some(Ok(chunk)),
-            StreamItem::Failed(_, error) => Some(Err(error)),
-            StreamItem::Start(_) => None,
-        })
+        loop {
+            return Poll::Ready(match ready!(self.poll_sent(cx)) {
+                Some(StreamItem::Chunk(chunk)) => Some(Ok(chunk)),
+                Some(StreamItem::Failed(_, error)) => Some(Err(error)),
+                // The first one was early.
+                Some(StreamItem::Start(head)) => {
+                    self.deployment = head.deployment;
+                    continue;
+                }
+                None => None,
+            });
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A request in flight: everything that its hooks may touch, owned by the request, so that no hook takes a lock.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use http::{HeaderName, HeaderValue};
 use llmux_abi::Usage;
@@ -10,6 +10,7 @@ use super::{
     collected::Collected,
     config::PipelineConfig,
     context::RequestContext,
+    early_head::EarlyHead,
     head::Head,
     report::{AnsweredBy, AttemptReport, Later},
     states::States,
@@ -19,7 +20,7 @@ use crate::{
     cancel::Cancel,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Answer, Binary, Events},
+    provider::{Accepted, Answer, Binary, Events},
     upstream::{Lease, Upstream, UpstreamCall},
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<PipelineConfig>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) completions: Arc<Completions>,
+    /// Number of response headers that came after an early head, and were not sent (rule S7).
+    pub(crate) dropped_headers: Arc<AtomicU64>,
 }
 
 /// A request in flight.
@@ -56,6 +59,8 @@ pub(crate) struct InFlight {
     pub(crate) lease: Option<Lease>,
     /// The attempts so far that called a provider.
     pub(crate) attempts: Vec<AttemptReport>,
+    /// The early head of a stream.
+    pub(crate) early_head: EarlyHead,
     /// The models to try if this one fails.
     pub(crate) fallbacks: std::vec::IntoIter<Arc<str>>,
 }
@@ -129,9 +134,11 @@ impl InFlight {
     }
 
     /// Sends the request to the provider; ready when the provider has accepted the stream.
-    pub(super) async fn stream_upstream(&mut self) -> Result<Events, Error> {
+    /// `accepted` is the mark that the provider sets when it has accepted the request.
+    pub(super) async fn stream_upstream(&mut self, accepted: Option<Accepted>) -> Result<Events, Error> {
         let upstream = self.shared.upstream.clone();
-        let answer = upstream.stream(self.upstream_call()?).await;
+        let call = UpstreamCall { accepted, ..self.upstream_call()? };
+        let answer = upstream.stream(call).await;
         self.content_of(answer)
     }
 
@@ -191,6 +198,7 @@ impl InFlight {
             started: context.started,
             client_headers: &context.headers,
             pinned: pinned.as_deref(),
+            accepted: None,
             cancel,
             deployment: &mut context.deployment,
             lease,

@@ -23,6 +23,7 @@ mod config;
 mod contain;
 pub(crate) mod context;
 pub(crate) mod detached;
+pub(crate) mod early_head;
 pub(crate) mod failed;
 mod head;
 pub(crate) mod hook;
@@ -36,6 +37,7 @@ pub(crate) mod snapshot;
 mod states;
 pub(crate) mod stats;
 mod stream;
+mod stream_item;
 mod traffic;
 mod usage;
 mod waiting;
@@ -49,7 +51,7 @@ pub(crate) use self::{
     in_flight::{InFlight, Shared},
     run::{Ended, run, run_stream},
     states::States,
-    stream::StreamItem,
+    stream_item::StreamItem,
     waiting::Completions,
 };
 pub use crate::provider::is_reserved_header;

@@ -1,6 +1,6 @@
 //! The whole way of a request: attempts, fallbacks, completion.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use tokio::sync::mpsc;
 
@@ -13,7 +13,8 @@ use super::{
     kind::HookKind,
     report::{Later, Report},
     snapshot::Snapshot,
-    stream::{self, StreamItem},
+    stream,
+    stream_item::StreamItem,
 };
 use crate::{cancel::Reason, document::Document, error::Error, provider::Binary};
 
@@ -85,9 +86,10 @@ pub(crate) async fn run_stream(
     snapshot: Arc<Snapshot>,
     reader: mpsc::Sender<StreamItem>,
 ) {
+    let mut early = mem::take(&mut request.early_head);
     loop {
         request.begin_attempt();
-        let attempt = stream::attempt(&mut request, &snapshot, &reader).await;
+        let attempt = stream::attempt(&mut request, &snapshot, &reader, &mut early).await;
         let last = match &attempt.result {
             Err(error) if attempt.may_fall_back && !attempt.begun && request.fall_back(error) => continue,
             Err(error) => Some(StreamItem::Failed(request.head(), error.clone())),

@@ -3,7 +3,7 @@
 //! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use llmux_abi::Usage;
 use tokio::{sync::mpsc, task::consume_budget, time::Instant};
@@ -14,31 +14,19 @@ use super::{
     chain::{self, PreChain, ShortCircuit},
     chunks::{Chunks, too_slow},
     contain::{caught, settled},
-    head::Head,
+    early_head::EarlyHead,
     hook::{Answer, Decision},
     in_flight::InFlight,
     kind::{FailureKind, HookKind},
     report::{AnsweredBy, Ending, Later, Report},
     snapshot::{Entry, Snapshot},
+    stream_item::StreamItem,
     usage::{Meter, states_usage},
 };
 use crate::{
     error::Error,
     provider::{Event, Events},
 };
-
-/// An item for the reader of a stream.
-pub(crate) enum StreamItem {
-    /// The stream has begun. This item comes before the first chunk.
-    Start(Head),
-    /// A chunk.
-    Chunk(Chunk),
-    /// An error, as the last item. Before `Start`, it is the answer to the request.
-    Failed(Head, Error),
-}
-
-/// An item moves from hand to hand, and the compiler moves up to this many bytes without a call.
-const _: () = assert!(size_of::<StreamItem>() <= 128);
 
 /// The result of one attempt to stream.
 pub(crate) struct Attempt {
@@ -59,6 +47,7 @@ struct Streaming<'r> {
     request: &'r mut InFlight,
     snapshot: &'r Snapshot,
     reader: &'r mpsc::Sender<StreamItem>,
+    early: &'r mut EarlyHead,
     /// The calls of the chunk hooks.
     calls: Calls,
     /// Chunks that have not passed all hooks, each with the number of instances before it; the next chunk is the last.
@@ -79,8 +68,9 @@ pub(crate) async fn attempt(
     request: &mut InFlight,
     snapshot: &Snapshot,
     reader: &mpsc::Sender<StreamItem>,
+    early: &mut EarlyHead,
 ) -> Attempt {
-    let mut streaming = Streaming::new(request, snapshot, reader);
+    let mut streaming = Streaming::new(request, snapshot, reader, early);
     let forwarded = caught(async {
         let mut chunks = streaming.open().await?;
         let result = streaming.forward(&mut chunks).await;
@@ -97,7 +87,12 @@ pub(crate) async fn attempt(
 }
 
 impl<'r> Streaming<'r> {
-    fn new(request: &'r mut InFlight, snapshot: &'r Snapshot, reader: &'r mpsc::Sender<StreamItem>) -> Self {
+    fn new(
+        request: &'r mut InFlight,
+        snapshot: &'r Snapshot,
+        reader: &'r mpsc::Sender<StreamItem>,
+        early: &'r mut EarlyHead,
+    ) -> Self {
         let attempt = Attempt {
             result: Ok(()),
             begun: false,
@@ -115,6 +110,7 @@ impl<'r> Streaming<'r> {
             request,
             snapshot,
             reader,
+            early,
             calls,
             pending,
             wants_usage,
@@ -129,7 +125,7 @@ impl<'r> Streaming<'r> {
     async fn open(&mut self) -> Result<Chunks, Error> {
         match chain::pre(self.request, self.snapshot, HookKind::PreStream).await {
             PreChain::Continue => {
-                let accepted = self.request.stream_upstream().await;
+                let accepted = self.stream_upstream().await;
                 self.status = accepted.as_ref().map_or_else(Error::first_status, |_| 200);
                 accepted.map(Chunks::Provider)
             }
@@ -145,6 +141,19 @@ impl<'r> Streaming<'r> {
         }
     }
 
+    /// Sends the request to the provider. If nothing arrives for too long, the head of the answer is sent meanwhile.
+    async fn stream_upstream(&mut self) -> Result<Events, Error> {
+        let accepted = self.early.accepted();
+        if accepted.is_none() {
+            return self.request.stream_upstream(None).await;
+        }
+        let head = self.request.head();
+        let asked = self.request.stream_upstream(accepted);
+        let events = self.early.wait(self.reader, head, asked).await?;
+        self.early.accept();
+        Ok(events)
+    }
+
     /// Passes chunks on until they end, a hook ends the stream, or the request must end.
     async fn forward(&mut self, chunks: &mut Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
@@ -155,8 +164,12 @@ impl<'r> Streaming<'r> {
             // others run, and so that a caller that goes away is noticed.
             consume_budget().await;
             let left = idle.left(chunks, self.attempt.chunks)?;
-            let next = chunks.next(self.request.context.endpoint, left);
-            let event = match cancel.guard(pin!(next)).await? {
+            let next = pin!(chunks.next(self.request.context.endpoint, left));
+            let next = match self.attempt.begun || !self.early.waits() {
+                true => cancel.guard(next).await?,
+                false => self.early.wait(self.reader, self.request.head(), cancel.guard(next)).await?,
+            };
+            let event = match next {
                 None => {
                     let has_chunks = is_provider && self.request.context.endpoint.ends_with_done();
                     let is_finished = self.meter.as_ref().is_none_or(Meter::has_finished);
@@ -271,6 +284,7 @@ impl<'r> Streaming<'r> {
     async fn begin(&mut self) -> Result<(), Error> {
         if !self.attempt.begun {
             let head = self.request.head();
+            self.request.shared.dropped_headers.fetch_add(self.early.missing(&head.headers), Relaxed);
             self.give(StreamItem::Start(head)).await?;
             self.attempt.begun = true;
         }

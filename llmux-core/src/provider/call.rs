@@ -9,6 +9,8 @@ use futures_util::{Stream, future::BoxFuture};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use tokio::sync::Notify;
+
 use super::{binary::Binary, passed_headers::ReturnedHeaders};
 use crate::{
     Endpoint,
@@ -33,6 +35,25 @@ pub struct Call {
     /// Sends the request on a new connection, because a kept one had closed (rule F1). A provider without connections
     /// ignores it.
     pub new_connection: bool,
+    /// For a stream: the mark to set when the provider has accepted the request (status 2xx) and before its first event is
+    /// there (rule S7). `None` if nobody waits for it.
+    pub accepted: Option<Accepted>,
+}
+
+/// The mark that a provider has accepted a request for a stream.
+#[derive(Clone, Debug, Default)]
+pub struct Accepted(Arc<Notify>);
+
+impl Accepted {
+    /// Sets the mark.
+    pub fn set(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits until the mark is set.
+    pub(crate) async fn wait(&self) {
+        self.0.notified().await;
+    }
 }
 
 impl Call {
@@ -45,6 +66,7 @@ impl Call {
             headers: Vec::new(),
             client_headers: Arc::default(),
             new_connection: false,
+            accepted: None,
         }
     }
 }

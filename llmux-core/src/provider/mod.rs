@@ -23,7 +23,7 @@ mod tls;
 mod types;
 
 pub use binary::{Binary, BinaryBody};
-pub use call::{Answer, Call, Event, Events, Provider};
+pub use call::{Accepted, Answer, Call, Event, Events, Provider};
 pub(crate) use choices::Choices;
 pub use echo::Echo;
 pub(crate) use failure::excerpt;

@@ -12,7 +12,7 @@ use crate::{
     document::Document,
     endpoint::Endpoint,
     error::Error,
-    provider::{Answer, Binary, Events},
+    provider::{Accepted, Answer, Binary, Events},
 };
 
 /// The destination of requests, as the pipeline sees it.
@@ -48,6 +48,8 @@ pub(crate) struct UpstreamCall<'c> {
     pub(crate) client_headers: &'c Arc<HeaderMap>,
     /// The id of the deployment that has the stored response which the request is about.
     pub(crate) pinned: Option<&'c str>,
+    /// The mark that a provider sets when it has accepted a request for a stream.
+    pub(crate) accepted: Option<Accepted>,
     pub(crate) cancel: &'c Cancel,
     /// Set to the deployment that is tried now.
     pub(crate) deployment: &'c mut Option<Arc<Deployment>>,

@@ -76,6 +76,7 @@ impl Router {
             started,
             client_headers,
             pinned,
+            accepted,
             cancel,
             deployment: chosen,
             lease: held,
@@ -109,6 +110,7 @@ impl Router {
                     request_id: request_id.clone(),
                     headers,
                     client_headers: client_headers.clone(),
+                    accepted: accepted.clone(),
                     new_connection,
                 };
                 lease.begin_try();

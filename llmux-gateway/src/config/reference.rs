@@ -122,6 +122,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("server", "drain_timeout"), time(server.drain_timeout)),
         (("server", "shutdown_delay"), time(server.shutdown_delay)),
         (("server", "keep_alive"), time(server.keep_alive)),
+        (("server", "early_head"), time(server.early_head.unwrap_or_default())),
         (("log", "level"), text("info")),
         (("log", "format"), text(&format!("{:?}", file::Log::default().format).to_lowercase())),
         (("provider", "headers"), "{}".to_owned()),

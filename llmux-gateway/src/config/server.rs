@@ -61,6 +61,20 @@ pub(crate) struct Server {
     /// Silence of a stream after which a comment keeps it open; 0 for no comments.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
+    /// Time after which the head of a stream is sent although no chunk is there; `None` for `"off"`.
+    #[serde(deserialize_with = "duration_or_off")]
+    pub(crate) early_head: Option<Duration>,
+}
+
+fn duration_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match (&*text, humantime_serde::re::humantime::parse_duration(&text)) {
+        ("off", _) => Ok(None),
+        (_, Ok(time)) if !time.is_zero() => Ok(Some(time)),
+        _ => Err(serde::de::Error::custom(format_args!(
+            "`{text}` is no time above zero, such as \"30s\", and not \"off\""
+        ))),
+    }
 }
 
 /// Largest number of fallback models that a client may be allowed to name.
@@ -98,6 +112,7 @@ impl Default for Server {
             shutdown_delay: Duration::ZERO,
             response_id_secret: None,
             keep_alive: Duration::from_secs(15),
+            early_head: Some(Duration::from_secs(30)),
         }
     }
 }

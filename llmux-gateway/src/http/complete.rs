@@ -16,7 +16,7 @@ use super::{
     body, encoding,
     inflight_requests::Limits,
     reply,
-    sse::Events,
+    sse::{Events, Extending},
     state::{Api, Entered},
 };
 
@@ -61,15 +61,20 @@ pub(super) async fn complete(api: &Api, endpoint: Endpoint, request: Request) ->
     let fallbacks = fallbacks(&parts.headers, settings.client_fallbacks)?;
     let request = request.with_fallbacks(fallbacks).with_headers(parts.headers);
     if request.wants_stream() && endpoint.streams() {
+        let silence = Some(settings.keep_alive).filter(|silence| !silence.is_zero());
+        let request = request.with_early_head(settings.early_head, silence);
         let answer = api.client.stream(request).await;
         let (headers, returned) = (answer.headers().to_vec(), answer.provider_headers().to_vec());
-        let extender = api.ids.extender(endpoint, identity, answer.deployment(), previous);
+        let ids = api.ids.clone();
+        let extending = Extending::new(endpoint == Endpoint::Responses, move |deployment| {
+            ids.extender(endpoint, identity, deployment, previous)
+        });
         let response = match answer.result {
             Ok(stream) => {
                 let (cuts, phase) = (api.cuts.clone(), api.phase.clone());
                 let cut = Box::pin(async move { cuts.wait(phase, &id).await });
                 let stream = Events::new(stream, endpoint, settings.keep_alive, held);
-                events(stream.with_cut(cut).with_extender(extender))
+                events(stream.with_cut(cut).with_extending(extending))
             }
             Err(error) => reply::error(&error),
         };

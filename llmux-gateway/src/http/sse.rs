@@ -31,14 +31,49 @@ pub(crate) struct Events {
     /// Events that are ready to be written. Its memory is reused after the connection has written it.
     ready: BytesMut,
     sent: u64,
+    /// True once something was written.
+    has_begun: bool,
     /// The first event of a stream of `responses`, which has the response's members.
     first: Bytes,
-    extender: Option<Extender>,
+    extending: Extending,
     keep_alive: Option<KeepAlive>,
     /// Ends the stream when requests in flight are cut.
     cut: Option<Cut>,
     /// The bytes of the request, which the stream holds.
     _held: Held,
+}
+
+/// The extension of the ids of responses. The deployment is known with the first chunk at the latest.
+pub(crate) enum Extending {
+    /// The events have no such ids.
+    None,
+    /// No event was there. The function makes the extender for a deployment.
+    Later(Box<dyn FnOnce(Option<&str>) -> Option<Extender> + Send>),
+    Known(Box<Extender>),
+}
+
+impl Extending {
+    /// The extension of a stream that has such ids, by a function that makes the extender for a deployment.
+    pub(crate) fn new(
+        has_ids: bool,
+        make: impl FnOnce(Option<&str>) -> Option<Extender> + Send + 'static,
+    ) -> Self {
+        if has_ids { Self::Later(Box::new(make)) } else { Self::None }
+    }
+
+    /// Returns the data of an event of a stream with extended ids; `None` if it has none.
+    fn event(&mut self, stream: &ReplyStream, data: &Bytes) -> Option<Bytes> {
+        if matches!(self, Self::Later(_))
+            && let Self::Later(make) = std::mem::replace(self, Self::None)
+            && let Some(extender) = make(stream.deployment())
+        {
+            *self = Self::Known(Box::new(extender));
+        }
+        match self {
+            Self::Known(extender) => extender.event(data),
+            _ => None,
+        }
+    }
 }
 
 struct KeepAlive {
@@ -61,8 +96,9 @@ impl Events {
             endpoint,
             ready: BytesMut::new(),
             sent: 0,
+            has_begun: false,
             first: Bytes::new(),
-            extender: None,
+            extending: Extending::None,
             keep_alive,
             cut: None,
             _held: held,
@@ -76,8 +112,8 @@ impl Events {
     }
 
     /// Extends the ids of responses in the events.
-    pub(crate) fn with_extender(mut self, extender: Option<Extender>) -> Self {
-        self.extender = extender;
+    pub(crate) fn with_extending(mut self, extending: Extending) -> Self {
+        self.extending = extending;
         self
     }
 
@@ -109,10 +145,10 @@ impl http_body::Body for Events {
         while let Some(stream) = &mut this.stream
             && this.ready.len() < TOGETHER
         {
-            match Pin::new(stream).poll_next(cx) {
+            match Pin::new(&mut *stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     let data = chunk.data();
-                    let extended = this.extender.as_ref().and_then(|extender| extender.event(&data));
+                    let extended = this.extending.event(stream, &data);
                     let data = extended.unwrap_or(data);
                     if this.sent == 0 && this.endpoint == Endpoint::Responses {
                         this.first = data.clone();
@@ -129,7 +165,10 @@ impl http_body::Body for Events {
             }
         }
         if this.ready.is_empty() && this.stream.is_some() {
-            if !this.keep_alive.as_mut().is_some_and(|keep_alive| keep_alive.is_due(cx)) {
+            // The head of a stream comes with its first chunk, or early and then with a comment.
+            let is_early = this.sent == 0 && !std::mem::replace(&mut this.has_begun, true);
+            let is_due = this.keep_alive.as_mut().is_some_and(|keep_alive| keep_alive.is_due(cx));
+            if !is_early && !is_due {
                 return Poll::Pending;
             }
             this.ready.put_slice(b": keep-alive\n\n");

@@ -69,8 +69,21 @@ async fn s7_a_failed_responses_stream_ends_with_response_failed() {
     assert_eq!((&error["type"], &error["sequence_number"]), (&json!("error"), &json!(1)));
     assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(2)));
     let response = &failed["response"];
-    assert_eq!((&response["id"], &response["model"]), (&json!("resp_1"), &json!("x")));
+    let created = last(2);
+    assert_eq!((&response["id"], &response["model"]), (&created["response"]["id"], &json!("x")));
     assert_eq!((&response["status"], &response["error"]["message"]), (&json!("failed"), &error["message"]));
+}
+
+#[tokio::test]
+async fn s7_a_provider_that_is_silent_after_its_head_gives_the_client_a_head_and_comments() {
+    let upstream = ScriptedServer::start([ScriptedResponse::sse([": thinking\n\n"]).then_hang()]).await;
+    let server = Server::with(&provider(&upstream), &[]).await;
+    let mut response =
+        send(server.post("/v1/chat/completions", &json!({"model": "m", "stream": true}))).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    let first = timeout(LONG, response.chunk()).await.expect("in time").expect("read").expect("a comment");
+    assert_eq!(first, ": keep-alive\n\n");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod changes;
 mod client;
 mod completion;
 mod context;
+mod early_heads;
 mod ends;
 mod exclusive;
 mod exclusive_files;

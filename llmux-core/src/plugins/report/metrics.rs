@@ -15,6 +15,7 @@ pub(crate) fn families(
     retired: RetiredImages,
     refused: u64,
     dropped_completions: u64,
+    dropped_headers: u64,
 ) -> Vec<MetricFamily> {
     let mut families = Vec::new();
     let mut add = |kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>| {
@@ -114,6 +115,12 @@ pub(crate) fn families(
         "llmux_dropped_completions_total",
         "Requests whose on_complete hooks were dropped, since too many waited",
         vec![counter(&[], dropped_completions as f64)],
+    );
+    add(
+        MetricType::COUNTER,
+        "llmux_dropped_response_headers_total",
+        "Response headers that were set after an early head",
+        vec![counter(&[], dropped_headers as f64)],
     );
     families
 }

@@ -233,11 +233,15 @@ impl OpenAi {
     }
 
     /// Sends a request for a stream. Ready when the first event has arrived.
-    async fn events(&self, call: Call, progress: &mut Progress) -> Result<Answer<Events>, Error> {
+    async fn events(&self, mut call: Call, progress: &mut Progress) -> Result<Answer<Events>, Error> {
         let endpoint = call.endpoint;
         let head = async {
+            let mark = call.accepted.take();
             let response = self.exchange(call, EVENT_STREAM, progress).await?;
             let mut accepted = self.accepted(response).await?;
+            if let Some(mark) = mark {
+                mark.set();
+            }
             let (form, beginning) = beginning(&mut accepted.input, self.max_response_bytes).await?;
             Ok((accepted, form, beginning))
         };
