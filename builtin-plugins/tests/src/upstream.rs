@@ -3,7 +3,7 @@
 //! | model | answer |
 //! |---|---|
 //! | `gated…` | the answer waits for a permit of [`Upstream::gate`] |
-//! | `fail…` | status 418, which is not retried |
+//! | `fail…` | status 402, which is not retried |
 //! | `fail-once…` | as `fail…`, but only for the first call |
 //! | `cut…` | a stream breaks off after two chunks, a response is an error |
 //! | `hang…` | a stream stands still after its first two chunks, a response never arrives |
@@ -66,7 +66,8 @@ impl Upstream {
 fn turn(model: &str, asked: &Asked) -> Turn {
     let is_first = asked.number == 1;
     if model.contains("fail") && (is_first || !model.contains("fail-once")) {
-        return refusal(418, "no tea: sk-abcdefghijklmnop0123456789", "teapot");
+        // It is not retried, and a fallback follows.
+        return refusal(402, "no tea: sk-abcdefghijklmnop0123456789", "teapot");
     }
     if let Some(status) = model.strip_prefix("status-").filter(|_| !asked.stream) {
         return Turn::bytes(response_object(asked.number, status).to_string(), Vec::new(), None);

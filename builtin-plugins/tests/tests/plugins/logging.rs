@@ -90,7 +90,7 @@ async fn an_error_is_named_and_its_secrets_are_not(way: Way) {
     world.send(ask(way.stream).model("fail")).await;
     world.end().await;
     let end = one(&log, "request failed");
-    assert_eq!(end.field("status"), Some("418"));
+    assert_eq!(end.field("status"), Some("402"));
     assert_eq!(end.field("error_type"), Some("teapot"));
     assert_eq!(end.field("error"), Some("no tea: sk-[redacted]"));
 }
