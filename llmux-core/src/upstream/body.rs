@@ -20,6 +20,14 @@ pub(super) fn for_deployment(
     Ok(document)
 }
 
+/// Returns true if a deployment refused the usage that the host asked for and the client did not (rule S8).
+pub(super) fn refuses_usage(request: &Document, error: &Error) -> bool {
+    error.kind() == ErrorKind::Provider
+        && error.status() == 400
+        && request.get("/stream_options").is_none()
+        && error.document().get("").is_some_and(|text| text.contains("stream_options"))
+}
+
 fn edit(
     document: &mut Document,
     endpoint: Endpoint,

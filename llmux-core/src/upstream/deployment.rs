@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt, ptr,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
 };
 
 use super::{figures::Figures, health::Health};
@@ -68,6 +71,8 @@ pub(crate) struct Deployment {
 pub(super) struct Record {
     pub(super) health: Health,
     pub(super) figures: Figures,
+    /// True once the deployment has refused `stream_options` (rule S8).
+    pub(super) refuses_usage: AtomicBool,
 }
 
 impl fmt::Debug for Deployment {

@@ -1,6 +1,9 @@
 //! The upstream of a client: tries the deployments of a model in turn, each as often as [`RetryConfig`] allows.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
@@ -96,10 +99,11 @@ impl Router {
                 lease::report(before, error, Some(deployment), request_id);
             }
             let mut lease = Lease::begin(deployment, turn, client, can_rest);
-            let ask_usage = streams && deployment.provider.stream_usage();
+            let refuses_usage = &deployment.record.refuses_usage;
+            let mut ask_usage = streams && deployment.provider.stream_usage() && !refuses_usage.load(Relaxed);
             let document = body::for_deployment(request, endpoint, &deployment.upstream_model, ask_usage)?;
             *chosen = Some(deployment.clone());
-            let body = document.to_bytes();
+            let mut body = document.to_bytes();
             *sent = Some(document);
             let (mut retry, mut renewed, mut new_connection) = (0, false, false);
             let error = loop {
@@ -136,6 +140,20 @@ impl Router {
                     }
                 };
                 lease.end_try(&error);
+                if ask_usage && body::refuses_usage(request, &error) {
+                    tracing::info!(
+                        deployment = &*deployment.id,
+                        "the provider refuses `stream_options`, so streams are sent without it; `stream_usage = false` \
+                         avoids the first try"
+                    );
+                    refuses_usage.store(true, Relaxed);
+                    ask_usage = false;
+                    let document =
+                        body::for_deployment(request, endpoint, &deployment.upstream_model, false)?;
+                    body = document.to_bytes();
+                    *sent = Some(document);
+                    continue;
+                }
                 let next = resend::again(&error, self.retry.sent, renewed);
                 tracing::debug!(
                     request_id = &**request_id,

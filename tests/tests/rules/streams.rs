@@ -261,6 +261,24 @@ both! {
         assert_eq!(world.count("a.complete usage = 7"), 2, "and are told at the end");
     }
 
+    async fn s8_a_provider_that_refuses_it_is_asked_once_more_without_it(world: World) {
+        let refused = || Turn::error(400, "Unknown parameter: 'stream_options'.");
+        let provider = scripted([refused(), one_two(), one_two(), refused(), Turn::error(400, "no")]);
+        let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
+        for _ in 0..2 {
+            assert_eq!(all(client.stream(chat("m")).await).await, ["one", "two"]);
+        }
+        let asked: Vec<_> = provider.calls().iter().map(|call| call.get("stream_options").is_some()).collect();
+        assert_eq!(asked, [true, false, false], "asked once, and remembered");
+        let own = json!({"model": "n", "messages": [], "stream_options": {"include_usage": true}});
+        let own = Request::of(Endpoint::ChatCompletions, &own).expect("a request");
+        let said = all(client.stream(own).await).await;
+        assert!(said[0].starts_with("!!400"), "the client asked for it itself: {said:?}");
+        let said = all(client.stream(chat("o")).await).await;
+        assert!(said[0].starts_with("!!400"), "another refusal: {said:?}");
+        assert_eq!(provider.calls().len(), 5);
+    }
+
     async fn s8_a_provider_that_does_not_know_it_is_not_asked(world: World) {
         let provider = scripted([one_two()]).without_usage();
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;

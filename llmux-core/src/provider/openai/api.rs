@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT},
 };
 use reqwest::Url;
 use serde_json::Value;
@@ -144,7 +144,9 @@ impl OpenAi {
         }
         if !status.is_client_error() && !status.is_server_error() {
             let status = status.as_u16();
-            let message = format!("the provider answered with status {status}, which is no answer");
+            let to = headers.get(LOCATION).and_then(|to| to.to_str().ok()).map(failure::excerpt);
+            let to = to.map(|to| format!(" (to {})", self.secrets.redact(&to))).unwrap_or_default();
+            let message = format!("the provider answered with status {status}{to}, which is no answer");
             return Err(bad_gateway(message).with_progress(Progress::Answered));
         }
         // If the error's body breaks off, is too long or cannot be decompressed, the status is still known.
