@@ -57,6 +57,8 @@ impl Program {
         assert!(KEYS.contains(&id), "the process knows no key `{id}`");
         let key = HeaderValue::from_str(&format!("Bearer key-{id}")).expect("a header");
         headers.insert("authorization", key);
+        // A request with another key in another header is refused.
+        headers.remove("x-api-key");
         if !fallbacks.is_empty() {
             headers.insert("llmux-fallbacks", HeaderValue::from_str(&fallbacks.join(",")).expect("a header"));
         }

@@ -138,7 +138,7 @@ fn error_object(body: Value, status: u16) -> Value {
         Value::Null => Map::new(),
         other => Map::from_iter([("detail".into(), other)]),
     };
-    if !members.get("message").and_then(Value::as_str).is_some_and(|message| !message.is_empty()) {
+    if members.get("message").and_then(Value::as_str).is_none_or(str::is_empty) {
         let message = sentence_in(&members).unwrap_or_else(|| describe(status, ""));
         members.insert("message".into(), message.into());
     }

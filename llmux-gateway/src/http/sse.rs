@@ -43,12 +43,15 @@ pub(crate) struct Events {
     _held: Held,
 }
 
+/// A function that makes the extender for a deployment.
+type MakeExtender = dyn FnOnce(Option<&str>) -> Option<Extender> + Send;
+
 /// The extension of the ids of responses. The deployment is known with the first chunk at the latest.
 pub(crate) enum Extending {
     /// The events have no such ids.
     None,
     /// No event was there. The function makes the extender for a deployment.
-    Later(Box<dyn FnOnce(Option<&str>) -> Option<Extender> + Send>),
+    Later(Box<MakeExtender>),
     Known(Box<Extender>),
 }
 
