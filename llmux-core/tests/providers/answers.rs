@@ -134,7 +134,12 @@ async fn every_wrong_answer_is_an_error_of_its_kind() {
             402,
             "no credit",
         ),
-        (moved, BadGateway, 502, "the provider answered with status 302, which is no answer"),
+        (
+            moved,
+            BadGateway,
+            502,
+            "the provider answered with status 302 (to http://127.0.0.1:1/), which is no answer",
+        ),
         (
             ScriptedResponse::json(304, ""),
             BadGateway,

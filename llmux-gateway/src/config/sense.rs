@@ -11,8 +11,6 @@ use super::file::Loaded;
 
 /// Longest time limit: a year. A longer one is a mistake in the unit.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Largest number of retries of a deployment.
-const MOST_RETRIES: u32 = 100;
 
 /// Checks the configuration.
 ///
@@ -30,6 +28,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
         ("[server] drain_timeout", Some(server.drain_timeout), true),
         ("[server] shutdown_delay", Some(server.shutdown_delay), true),
         ("[server] keep_alive", Some(server.keep_alive), true),
+        ("[server] early_head", server.early_head, false),
         ("[pipeline] pre_hook_timeout", pipeline.pre_hook_timeout, false),
         ("[pipeline] post_hook_timeout", pipeline.post_hook_timeout, false),
         ("[pipeline] stream_idle_timeout", pipeline.stream_idle_timeout, false),
@@ -48,10 +47,6 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     ];
     for (member, size) in sizes {
         check_size(member, Some(size)).map_err(|message| loaded.problem(None, message))?;
-    }
-    if let Some(retries) = retry.max_retries.filter(|retries| *retries > MOST_RETRIES) {
-        let message = format!("`[retry] max_retries` is {retries}; it is a number from 0 to {MOST_RETRIES}");
-        return Err(loaded.problem(None, message));
     }
     for provider in &config.providers {
         let times = [
@@ -120,7 +115,6 @@ mod tests {
             ("[pipeline]\npre_hook_timeout = '0s'", "`[pipeline] pre_hook_timeout` is zero"),
             ("[pipeline]\npost_hook_timeout = '0s'", "`[pipeline] post_hook_timeout` is zero"),
             ("[pipeline]\nstream_idle_timeout = '0s'", "`[pipeline] stream_idle_timeout` is zero"),
-            ("[retry]\nmax_retries = 1000000", "`[retry] max_retries` is 1000000"),
             ("[[fallback]]\nmodel = 'm'\nto = ['b', 'm']", ":2:9: the model `m` is its own fallback"),
         ] {
             let refused = checked(&format!("{text}{ECHO}")).expect_err(text);
