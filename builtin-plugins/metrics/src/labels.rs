@@ -12,10 +12,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::request::RequestMetrics;
+use crate::request::{OTHER, RequestMetrics};
 
-/// The label value of names beyond the bound.
-pub(crate) const OTHER: &str = "other";
 /// The label value of a model for which no provider was called.
 pub(crate) const UNKNOWN: &str = "unknown";
 /// The label value of an empty or missing name.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use llmux_abi::{AnsweredBy, Completion, Context, Ending, Usage};
 
+/// The label value of names beyond the bound, and of models whose names clients choose.
+pub(crate) const OTHER: &str = "other";
+
 /// The end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
@@ -81,7 +84,11 @@ impl RequestMetrics {
         Self {
             request_id: ctx.request_id().to_owned(),
             endpoint: ctx.endpoint().to_owned(),
-            model: ctx.model().to_owned(),
+            // Clients choose the names that a provider of every model serves.
+            model: match ctx.deployment() {
+                Some(deployment) if deployment.ends_with("/*") => OTHER.to_owned(),
+                _ => ctx.model().to_owned(),
+            },
             provider: owned(ctx.provider()),
             key_id: owned(ctx.key_id()),
             user: owned(ctx.user()),

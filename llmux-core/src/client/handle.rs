@@ -25,7 +25,7 @@ use crate::{
         detached::Detached, early_head::EarlyHead, report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
-    upstream::{self, DeploymentInfo},
+    upstream::DeploymentInfo,
 };
 
 /// A client for language models, with a pipeline of plugins around every call. Cheap to clone.
@@ -171,9 +171,28 @@ impl Client {
         models.map(|(model, providers)| (model.to_owned(), providers.map(str::to_owned).collect())).collect()
     }
 
+    /// Returns every model that is served, as [`models`](Self::models) does, and then those that are listed by providers of
+    /// every model (`*`, rule F10). Asks these providers if their lists are missing or older than five minutes.
+    pub async fn listed_models(&self) -> Vec<(String, Vec<String>)> {
+        let router = self.settings.load().router.clone();
+        let mut models = self.models();
+        for (model, provider) in router.listed().await {
+            match models.iter_mut().find(|(known, _)| *known == model) {
+                Some((_, providers)) => providers.push(provider.to_string()),
+                None => models.push((model, vec![provider.to_string()])),
+            }
+        }
+        models
+    }
+
+    /// Returns true if a provider serves every model (`*`).
+    pub fn serves_any_model(&self) -> bool {
+        self.settings.load().router.serves_any()
+    }
+
     /// Returns every deployment with its state and its figures, in the order of the configuration.
     pub fn deployments(&self) -> Vec<DeploymentInfo> {
-        self.settings.load().router.deployments.infos()
+        self.settings.load().router.infos()
     }
 
     /// Returns the model that a deployment (`provider/model`) serves, for requests about a response that is stored there;
@@ -206,7 +225,7 @@ impl Client {
             settings.shared.completions.dropped.load(Ordering::Relaxed),
             settings.shared.dropped_headers.load(Ordering::Relaxed),
         );
-        families.extend(upstream::families(&settings.router.deployments));
+        families.extend(settings.router.metrics());
         self.metrics.render(families)
     }
 

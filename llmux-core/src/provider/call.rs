@@ -154,6 +154,15 @@ pub trait Provider: Send + Sync + 'static {
         ReturnedHeaders::usual()
     }
 
+    /// Returns the names of the models that the API lists; `None` if it has no list (rule F10). Default: `None`.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the list could not be read.
+    fn models(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Returns true if the API supports `stream_options.include_usage` (rule S8). Default: true.
     fn stream_usage(&self) -> bool {
         true

@@ -13,13 +13,13 @@ use super::{figures::Figures, health::Health};
 use crate::{provider::Provider, setters::setters};
 
 /// Largest weight of a deployment.
-const MAX_WEIGHT: u32 = 100;
+pub(super) const MAX_WEIGHT: u32 = 100;
 
 /// A model at a provider, as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeploymentConfig {
-    /// The name that requests use.
+    /// The name that requests use; `*` for every name that no other provider serves (rule F10).
     pub model: String,
     /// The model's name at the provider. Default: the same name.
     pub upstream_model: String,
@@ -183,6 +183,14 @@ impl Deployments {
 }
 
 impl OfModel {
+    /// The deployments of a model for one request, which is the request of this number.
+    pub(super) fn new(members: Vec<Member>, number: usize) -> Self {
+        let mut of = Self { members, groups: Vec::new() };
+        of.group();
+        of.groups.iter_mut().for_each(|group| *group.next.get_mut() = number);
+        of
+    }
+
     /// Makes the groups of the members.
     fn group(&mut self) {
         let mut orders: Vec<u32> = self.members.iter().map(|member| member.order).collect();

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
+    any_model::{ANY, AnyModels},
     deployment::{Deployment, Deployments},
     figures::BOUNDS,
     health::DeploymentState,
@@ -71,26 +72,29 @@ pub struct LatencyInfo {
 }
 
 /// Returns each deployment with its models, in the order of the configuration.
-pub(super) fn distinct(deployments: &Deployments) -> Vec<(&Arc<Deployment>, Vec<DeploymentModel>)> {
+pub(super) fn distinct<'d>(
+    deployments: &'d Deployments,
+    any: &'d AnyModels,
+) -> Vec<(&'d Arc<Deployment>, Vec<DeploymentModel>)> {
     let mut found: Vec<(&Arc<Deployment>, Vec<DeploymentModel>)> = Vec::new();
-    for (model, members) in deployments.all() {
-        for member in members {
-            let of = DeploymentModel { model: model.to_owned(), weight: member.weight, order: member.order };
-            match found.iter_mut().find(|(known, _)| known.id == member.deployment.id) {
-                Some((_, models)) => models.push(of),
-                None => found.push((&member.deployment, vec![of])),
-            }
+    let named =
+        deployments.all().flat_map(|(model, members)| members.iter().map(move |member| (model, member)));
+    let every = any.all().map(|member| (ANY, member));
+    for (model, member) in named.chain(every) {
+        let of = DeploymentModel { model: model.to_owned(), weight: member.weight, order: member.order };
+        match found.iter_mut().find(|(known, _)| known.id == member.deployment.id) {
+            Some((_, models)) => models.push(of),
+            None => found.push((&member.deployment, vec![of])),
         }
     }
     found
 }
 
-impl Deployments {
-    /// Returns the list of deployments that an operator sees.
-    pub(crate) fn infos(&self) -> Vec<DeploymentInfo> {
-        let now = Instant::now();
-        distinct(self).into_iter().map(|(deployment, models)| info(deployment, models, now)).collect()
-    }
+/// Returns the list of deployments that an operator sees.
+pub(super) fn infos(deployments: &Deployments, any: &AnyModels) -> Vec<DeploymentInfo> {
+    let now = Instant::now();
+    let distinct = distinct(deployments, any).into_iter();
+    distinct.map(|(deployment, models)| info(deployment, models, now)).collect()
 }
 
 fn info(deployment: &Deployment, models: Vec<DeploymentModel>, now: Instant) -> DeploymentInfo {

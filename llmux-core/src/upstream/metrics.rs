@@ -8,6 +8,7 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 use tokio::time::Instant;
 
 use super::{
+    any_model::AnyModels,
     deployment::{Deployment, Deployments},
     figures::BOUNDS,
     health::DeploymentState,
@@ -15,10 +16,10 @@ use super::{
 };
 
 /// Returns the metrics of all deployments, as they are now.
-pub(crate) fn families(deployments: &Deployments) -> Vec<MetricFamily> {
+pub(super) fn families(deployments: &Deployments, any: &AnyModels) -> Vec<MetricFamily> {
     let now = Instant::now();
     let all: Vec<&Deployment> =
-        info::distinct(deployments).into_iter().map(|(deployment, _)| &**deployment).collect();
+        info::distinct(deployments, any).into_iter().map(|(deployment, _)| &**deployment).collect();
     let states = all.iter().flat_map(|deployment| {
         let state = deployment.record.health.state(now);
         DeploymentState::ALL

@@ -10,6 +10,7 @@
 //! its `health` decides whether it rests, its `figures` are for operators. Deliberately absent: fallback models, which are
 //! attempts of their own and belong to the pipeline; here is only the decision whether one may follow.
 
+mod any_model;
 mod body;
 mod call;
 mod client_error;
@@ -30,7 +31,6 @@ pub(crate) use self::{
     call::{Upstream, UpstreamCall},
     deployment::{Added, Deployment},
     lease::Lease,
-    metrics::families,
     router::Router,
 };
 pub use self::{

@@ -6,14 +6,18 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use prometheus::proto::MetricFamily;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    any_model::{ANY, AnyModels},
     body,
     call::{Upstream, UpstreamCall},
     client_error::for_client,
     deployment::{Added, Deployment, Deployments},
+    info::{self, DeploymentInfo},
     lease::{self, Lease},
+    metrics,
     pinned::Candidates,
     resend::{self, Resend},
     retry::RetryConfig,
@@ -29,6 +33,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     pub(crate) deployments: Deployments,
+    /// The providers of names that `deployments` does not have.
+    any: AnyModels,
     pub(super) strategy: RoutingStrategy,
     retry: RetryConfig,
 }
@@ -59,8 +65,31 @@ impl Router {
         retry: RetryConfig,
         previous: Option<&Self>,
     ) -> Self {
-        let deployments = Deployments::new(added, previous.map(|router| &router.deployments));
-        Self { deployments, strategy, retry }
+        let (any, named) = added.into_iter().partition(|added: &Added| added.config.model == ANY);
+        let deployments = Deployments::new(named, previous.map(|router| &router.deployments));
+        let any = AnyModels::new(any, previous.map(|router| &router.any));
+        Self { deployments, any, strategy, retry }
+    }
+
+    /// Returns true if a provider serves every model.
+    pub(crate) fn serves_any(&self) -> bool {
+        self.any.all().next().is_some()
+    }
+
+    /// Returns the list of deployments that an operator sees.
+    pub(crate) fn infos(&self) -> Vec<DeploymentInfo> {
+        info::infos(&self.deployments, &self.any)
+    }
+
+    /// Returns the metrics of all deployments, as they are now.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        metrics::families(&self.deployments, &self.any)
+    }
+
+    /// Returns the models that providers list and the configuration does not name, each with its provider.
+    pub(crate) async fn listed(&self) -> Vec<(String, Arc<str>)> {
+        let listed = self.any.listed().await.into_iter();
+        listed.filter(|(model, _)| self.deployments.of(model).is_none()).collect()
     }
 
     async fn try_deployments<T>(
@@ -85,7 +114,14 @@ impl Router {
             lease: held,
             sent,
         } = call;
-        let of_model = self.deployments.of(model);
+        let any;
+        let of_model = match self.deployments.of(model) {
+            None if pinned.is_none() => {
+                any = cancel.guard(Box::pin(self.any.of(model))).await?;
+                any.as_ref()
+            }
+            of_model => of_model,
+        };
         let can_rest = of_model.is_some_and(|of_model| of_model.members.len() > 1);
         let deadline = started.checked_add(self.retry.deadline);
         let mut candidates = match (pinned, of_model) {

@@ -88,6 +88,9 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
 
 /// No error: a plugin may answer for such a model, or give it another name.
 pub(crate) fn warn_of_fallbacks(loaded: &Loaded, client: &Client) {
+    if client.serves_any_model() {
+        return;
+    }
     let served = client.models();
     for fallback in &loaded.config.fallbacks {
         let model = fallback.model.get_ref();

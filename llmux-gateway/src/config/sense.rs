@@ -48,6 +48,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     for (member, size) in sizes {
         check_size(member, Some(size)).map_err(|message| loaded.problem(None, message))?;
     }
+    check_any_model(loaded)?;
     for provider in &config.providers {
         let times = [
             ("connect_timeout", provider.connect_timeout, false),
@@ -67,6 +68,31 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
         if fallback.to.as_slice().contains(model) {
             let message = format!("the model `{model}` is its own fallback; name another model in `to`");
             return Err(loaded.problem(Some(fallback.model.span()), message));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses several providers of every model (`*`) that do not share an order, and another name for them (rule F10).
+fn check_any_model(loaded: &Loaded) -> Result<()> {
+    let mut first: Option<(&str, u32)> = None;
+    for provider in &loaded.config.providers {
+        let name = provider.name.get_ref();
+        for deployment in provider.deployments().filter(|deployment| deployment.model == "*") {
+            let problem = |message| Err(loaded.problem(Some(provider.models.span()), message));
+            if deployment.upstream_model != "*" {
+                return problem(format!(
+                    "provider `{name}` gives `*` another name; each model keeps its own"
+                ));
+            }
+            match first {
+                Some((other, order)) if order != deployment.order => {
+                    return problem(format!(
+                        "the providers `{other}` and `{name}` both serve `*`, so they need the same `order`"
+                    ));
+                }
+                _ => first = Some((name, deployment.order)),
+            }
         }
     }
     Ok(())
@@ -112,6 +138,14 @@ mod tests {
             ("[server]\nkeep_alive = '1000000h'", "`[server] keep_alive` is longer than a year"),
             ("[server]\nmax_body_bytes = 0", "`[server] max_body_bytes` is 0"),
             ("[server]\nmax_inflight_bytes = 0", "`[server] max_inflight_bytes` is 0"),
+            (
+                "[[provider]]\nname = 'b'\ntype = 'echo'\nmodels = ['*']\n[[provider]]\nname = 'c'\ntype = 'echo'\norder = 2\nmodels = ['*']",
+                "the providers `b` and `c` both serve `*`, so they need the same `order`",
+            ),
+            (
+                "[[provider]]\nname = 'b'\ntype = 'echo'\nmodels = [{ name = '*', upstream = 'x' }]",
+                "provider `b` gives `*` another name",
+            ),
             ("[pipeline]\npre_hook_timeout = '0s'", "`[pipeline] pre_hook_timeout` is zero"),
             ("[pipeline]\npost_hook_timeout = '0s'", "`[pipeline] post_hook_timeout` is zero"),
             ("[pipeline]\nstream_idle_timeout = '0s'", "`[pipeline] stream_idle_timeout` is zero"),

@@ -177,12 +177,13 @@ fn describe(id: &str, providers: &[String]) -> Value {
 }
 
 async fn models(State(api): State<Arc<Api>>) -> Response {
-    let models: Vec<_> = api.client.models().iter().map(|(id, providers)| describe(id, providers)).collect();
+    let models: Vec<_> =
+        api.client.listed_models().await.iter().map(|(id, providers)| describe(id, providers)).collect();
     reply::json_value(StatusCode::OK, &json!({"object": "list", "data": models}))
 }
 
 async fn model(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
-    let models = api.client.models();
+    let models = api.client.listed_models().await;
     let named = |id: &str| models.iter().find(|(model, _)| *model == *id);
     match named(&id).or_else(|| named(id.trim_end_matches('/'))) {
         Some((id, providers)) => reply::json_value(StatusCode::OK, &describe(id, providers)),

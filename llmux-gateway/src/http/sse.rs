@@ -126,7 +126,7 @@ impl Events {
             Some(error) if self.endpoint == Endpoint::Responses => {
                 let body = responses_error(error, self.sent);
                 write_event(&mut self.ready, Some("error"), body.as_bytes());
-                let body = response_failed(error, self.sent + 1, &self.first);
+                let body = response_failed(error, self.sent, &self.first);
                 write_event(&mut self.ready, Some("response.failed"), body.as_bytes());
             }
             Some(error) => write_event(&mut self.ready, None, &error.body()),
@@ -251,7 +251,8 @@ fn responses_error(error: &Error, sequence_number: u64) -> String {
 
 /// Returns the `response.failed` event of a stream that an error ends
 /// (<https://platform.openai.com/docs/api-reference/responses-streaming/response/failed>). Some clients read this event and
-/// no `error`. The response has the members of the stream's first event.
+/// no `error`. It tells the same failure as the `error` event before it, and has the same number. The response has the members
+/// of the stream's first event.
 fn response_failed(error: &Error, sequence_number: u64, first: &[u8]) -> String {
     let first: serde_json::Value = serde_json::from_slice(first).unwrap_or_default();
     let mut response = match first.get("response") {

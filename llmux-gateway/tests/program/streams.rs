@@ -67,7 +67,7 @@ async fn s7_a_failed_responses_stream_ends_with_response_failed() {
     };
     let (error, failed) = (last(1), last(0));
     assert_eq!((&error["type"], &error["sequence_number"]), (&json!("error"), &json!(1)));
-    assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(2)));
+    assert_eq!((&failed["type"], &failed["sequence_number"]), (&json!("response.failed"), &json!(1)));
     let response = &failed["response"];
     let created = last(2);
     assert_eq!((&response["id"], &response["model"]), (&created["response"]["id"], &json!("x")));

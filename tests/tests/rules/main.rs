@@ -2,6 +2,7 @@
 //!
 //! Most run twice, over plugins compiled in and over the same plugins loaded.
 
+mod any_model;
 mod beside;
 mod binary;
 mod changes;

@@ -42,11 +42,11 @@ use crate::{
 const MAX_ERROR_BYTES: usize = 1024 * 1024;
 
 const REQUEST_ID: &str = "x-request-id";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const ANY: &str = "*/*";
 const EVENT_STREAM: &str = "text/event-stream";
 /// The `user-agent` of requests, unless another is configured or forwarded.
-const LLMUX: &str = concat!("llmux/", env!("CARGO_PKG_VERSION"));
+pub(super) const LLMUX: &str = concat!("llmux/", env!("CARGO_PKG_VERSION"));
 
 /// An OpenAI-compatible API. It keeps its connections open: make one and share it.
 ///
@@ -83,13 +83,13 @@ pub struct OpenAi {
 }
 
 /// A response whose head has arrived.
-struct Accepted {
+pub(super) struct Accepted {
     status: u16,
     headers: HeaderMap,
     /// The body, without compression.
-    input: Input,
+    pub(super) input: Input,
     /// The length of the body; 0 if it is not known.
-    announced: usize,
+    pub(super) announced: usize,
 }
 
 impl OpenAi {
@@ -127,7 +127,7 @@ impl OpenAi {
     }
 
     /// Returns the response if it succeeded, otherwise the error in it.
-    async fn accepted(&self, response: Response<Body>) -> Result<Accepted, Error> {
+    pub(super) async fn accepted(&self, response: Response<Body>) -> Result<Accepted, Error> {
         let (head, body) = response.into_parts();
         let (status, mut headers) = (head.status, head.headers);
         let announced = body.announced();
@@ -163,7 +163,7 @@ impl OpenAi {
     }
 
     /// Reads the whole body of a response.
-    async fn body(&self, input: &mut Input, announced: usize) -> Result<Bytes, Error> {
+    pub(super) async fn body(&self, input: &mut Input, announced: usize) -> Result<Bytes, Error> {
         match read(input, announced, self.max_response_bytes).await {
             ReadBody::Whole(body) => Ok(body),
             ReadBody::Cut(_, Some(error)) => Err(error),
@@ -341,6 +341,10 @@ impl Provider for OpenAi {
 
     fn returned_headers(&self) -> &ReturnedHeaders {
         &self.returned
+    }
+
+    fn models(&self) -> BoxFuture<'_, Result<Option<Vec<String>>, Error>> {
+        Box::pin(self.list())
     }
 
     fn stream_usage(&self) -> bool {

@@ -11,6 +11,7 @@ mod build_error;
 mod builder;
 mod decode;
 mod form;
+mod models;
 mod settings;
 mod stored;
 
