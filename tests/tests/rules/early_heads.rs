@@ -8,7 +8,7 @@ use llmux_tests::{
     Turn, scripted,
     world::{all, builder, chat, told},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ async fn s7_the_head_is_sent_after_a_silence_of_a_provider_that_has_accepted() {
     let provider = scripted([Turn::stall(vec![]), Turn::text("late").after(60 * SECOND)]);
     let client = client(&provider).await;
     let begin = Instant::now();
-    let reply = client.stream(early(None, Some(15))).await;
+    let reply = timeout(600 * SECOND, client.stream(early(None, Some(15)))).await.expect("an early head");
     assert_passed(begin, 15);
     assert!(reply.result.is_ok());
     drop(reply);
