@@ -67,7 +67,7 @@ pub(crate) fn preflight(request: &Request, origins: &[Origin]) -> Option<Respons
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let permitted = response.headers_mut();
-    permitted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    permitted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
     // `*` would not include `authorization`.
     if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         permitted.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());

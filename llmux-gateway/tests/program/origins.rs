@@ -149,7 +149,7 @@ async fn a_page_of_a_named_origin_may_ask_and_read_also_with_a_key() {
         assert_eq!(permitted.status(), 204);
         for (name, value) in [
             ("access-control-allow-origin", APP),
-            ("access-control-allow-methods", "GET, POST"),
+            ("access-control-allow-methods", "GET, POST, DELETE"),
             ("access-control-allow-headers", "authorization,content-type"),
             ("access-control-max-age", "600"),
         ] {
