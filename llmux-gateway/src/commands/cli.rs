@@ -139,13 +139,10 @@ pub(crate) struct Reload {
     pub(crate) json: bool,
 }
 
-/// Show the providers of a running server
+// Not a documentation comment, which clap would show as the description of the command that holds it.
+// The running server that a command asks through its admin API.
 #[derive(Args)]
-#[command(arg_required_else_help = true)]
-#[command(after_help = "Examples:
-  llmux provider list
-  llmux provider list --json")]
-pub(crate) struct Provider {
+pub(crate) struct AdminServer {
     /// The admin API of the server
     #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
     #[arg(default_value = "http://127.0.0.1:8081", hide_default_value = false)]
@@ -156,6 +153,17 @@ pub(crate) struct Provider {
     /// Seconds to wait for the answer of the server
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     pub(crate) admin_timeout: u64,
+}
+
+/// Show the providers of a running server
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  llmux provider list
+  llmux provider list --json")]
+pub(crate) struct Provider {
+    #[command(flatten)]
+    pub(crate) server: AdminServer,
     #[command(subcommand)]
     pub(crate) command: ProviderCommand,
 }
@@ -188,16 +196,8 @@ pub(crate) enum ProviderCommand {
 If the server runs on this machine as this user, the token for changes is found automatically. Otherwise it is read from
 the environment variable LLMUX_ADMIN_TOKEN or from --token-file.")]
 pub(crate) struct Plugin {
-    /// The admin API of the server
-    #[arg(long, global = true, env = "LLMUX_ADMIN", value_name = "URL")]
-    #[arg(default_value = "http://127.0.0.1:8081", hide_default_value = false)]
-    pub(crate) admin: String,
-    /// A file that holds the admin token
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Seconds to wait for the answer of the server
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
-    pub(crate) admin_timeout: u64,
+    #[command(flatten)]
+    pub(crate) server: AdminServer,
     #[command(subcommand)]
     pub(crate) command: PluginCommand,
 }

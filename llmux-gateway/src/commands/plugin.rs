@@ -18,7 +18,13 @@ use super::{
 
 /// Runs the command.
 pub(crate) async fn run(options: Plugin) -> Result<()> {
-    let admin = || AdminClient::new(&options.admin, options.token_file.as_deref(), options.admin_timeout);
+    let admin = || {
+        AdminClient::new(
+            &options.server.admin,
+            options.server.token_file.as_deref(),
+            options.server.admin_timeout,
+        )
+    };
     match options.command {
         PluginCommand::List { dir, long, keys, json } if !dir.is_empty() => {
             plugin_files::list(&dir, &keys, long, json)

@@ -11,7 +11,11 @@ use super::{
 
 /// Runs the command.
 pub(crate) async fn run(options: Provider) -> Result<()> {
-    let admin = AdminClient::new(&options.admin, options.token_file.as_deref(), options.admin_timeout)?;
+    let admin = AdminClient::new(
+        &options.server.admin,
+        options.server.token_file.as_deref(),
+        options.server.admin_timeout,
+    )?;
     let ProviderCommand::List { json } = options.command;
     let (_, value) = admin.send_to(Method::GET, &["admin", "providers"], None).await?;
     if json {
