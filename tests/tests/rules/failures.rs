@@ -345,9 +345,12 @@ async fn blocks(world: World) {
         world.probe("quick", 2, json!({})),
     ];
     let client = world.client(&provider, plugins).await;
-    client.send(chat("m")).await;
+    // More than the stretches of ten seconds in which a slow machine may send them.
+    for _ in 0..5 {
+        client.send(chat("m")).await;
+    }
     let warned = logs.with(&["WARN", "blocks the thread"]);
-    assert_eq!(warned.len(), 1, "{:#?}", logs.lines());
+    assert!((1..5).contains(&warned.len()), "{:#?}", logs.lines());
     assert!(warned[0].contains("instance=blocks"), "{warned:?}");
 }
 
