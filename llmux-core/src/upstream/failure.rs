@@ -92,23 +92,27 @@ impl DeploymentFailure {
     }
 }
 
+impl From<DeploymentFailure> for Effect {
+    fn from(failure: DeploymentFailure) -> Self {
+        match failure {
+            DeploymentFailure::Connection | DeploymentFailure::Authentication => Self::Rests,
+            DeploymentFailure::Timeout
+            | DeploymentFailure::Reset
+            | DeploymentFailure::Forbidden
+            | DeploymentFailure::Server => Self::Counts,
+            DeploymentFailure::Unreadable
+            | DeploymentFailure::Payment
+            | DeploymentFailure::NotFound
+            | DeploymentFailure::RateLimit => Self::None,
+        }
+    }
+}
+
 impl Effect {
     /// Returns the effect of a request that failed after its retries.
     pub(super) fn of(error: &Error) -> Self {
         match DeploymentFailure::of(error) {
-            Some(DeploymentFailure::Connection | DeploymentFailure::Authentication) => Self::Rests,
-            Some(
-                DeploymentFailure::Timeout
-                | DeploymentFailure::Reset
-                | DeploymentFailure::Forbidden
-                | DeploymentFailure::Server,
-            ) => Self::Counts,
-            Some(
-                DeploymentFailure::Unreadable
-                | DeploymentFailure::Payment
-                | DeploymentFailure::NotFound
-                | DeploymentFailure::RateLimit,
-            ) => Self::None,
+            Some(failure) => failure.into(),
             // The deployment works: it refused this request.
             None if error.kind() == ErrorKind::Provider => Self::Works,
             None => Self::None,

@@ -66,10 +66,10 @@ impl Lease {
         }
     }
 
-    /// Records the failure of the request after its retries. With `is_own` false, the deployment had less time than its own
-    /// limits allow.
-    pub(super) fn failed(&mut self, error: &Error, is_own: bool) {
-        self.settle(if is_own { Effect::of(error) } else { Effect::None });
+    /// Records the failure of the request after its retries. A failure that is not recorded tells nothing about the
+    /// deployment.
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.settle(Effect::of(error));
     }
 
     /// Records the end of an answer: 200, or the status of the error that ended a stream.
@@ -89,7 +89,7 @@ impl Lease {
             }
         }
         if !self.settled {
-            self.settle(if broken.is_some() { Effect::Counts } else { Effect::Works });
+            self.settle(broken.map_or(Effect::Works, Effect::from));
         }
     }
 

@@ -169,8 +169,10 @@ impl Router {
                     Err(_) => {
                         let error = self.past_deadline();
                         lease.end_try(&error);
-                        // A deployment that was tried first had all of the time.
-                        lease.failed(&error, failed.is_none());
+                        // A deployment that was tried later had less time than its own limits allow.
+                        if failed.is_none() {
+                            lease.failed(&error);
+                        }
                         lease::report(deployment, &error, None, request_id);
                         return Err(error);
                     }
@@ -210,7 +212,7 @@ impl Router {
                 // Boxed, so that a call without a retry has no timer in its future.
                 cancel.guard(Box::pin(tokio::time::sleep(delay))).await?;
             };
-            lease.failed(&error, true);
+            lease.failed(&error);
             drop(lease);
             let goes_on = resend::elsewhere(&error, self.retry.other_deployment);
             failed = Some((deployment, error));

@@ -203,16 +203,36 @@ async fn f7_a_client_alone_does_not_stop_a_deployment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f7_streams_that_break_off_count_as_failures() {
-    let broken = || Turn::break_off(vec![json!("one")], llmux_tests::turn::provider_error(502, "off"));
-    let (a, _, builder) = pair(broken());
-    let client = built(builder, []).await;
-    for _ in 0..4 {
-        all(client.stream(chat("m")).await).await;
+async fn f7_streams_that_break_off_count_as_the_same_failures_of_plain_requests() {
+    for (status, kind, calls, expected) in [
+        (502, "server", 3, DeploymentState::Resting),
+        (401, "authentication", 1, DeploymentState::Resting),
+        (429, "rate_limit", 4, DeploymentState::Active),
+    ] {
+        let error = llmux_tests::turn::provider_error(status, "off");
+        let (a, _, builder) = pair(Turn::break_off(vec![json!("one")], error));
+        let client = built(builder, []).await;
+        for _ in 0..4 {
+            all(client.stream(chat("m")).await).await;
+        }
+        assert_eq!((a.calls().len(), state(&client, "a")), (calls, expected), "{status}");
+        let info = client.deployments().remove(0);
+        assert_eq!((info.failures[kind], info.in_flight), (calls as u64, 0), "{status}");
     }
-    assert_eq!((a.calls().len(), state(&client, "a")), (3, DeploymentState::Resting));
-    let info = client.deployments().remove(0);
-    assert_eq!((info.failures["server"], info.in_flight), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f7_a_probe_that_the_deadline_ends_does_not_end_the_rest() {
+    let (_, b, builder) = pair(Turn::error(500, "down"));
+    let client = built(builder.retry(without_retries().with_deadline(Duration::from_secs(20))), []).await;
+    b.push(Turn::error(401, "no"));
+    client.send(chat("m")).await;
+    assert_eq!(state(&client, "b"), DeploymentState::Resting);
+    advance(Duration::from_secs(30)).await;
+    b.push(Turn::hang());
+    let error = client.send(chat("m")).await.result.expect_err("no answer");
+    assert_eq!((b.calls().len(), error.code()), (2, Some("deadline_exceeded")));
+    assert_eq!(state(&client, "b"), DeploymentState::Probing, "another request probes it");
 }
 
 #[tokio::test(start_paused = true)]
