@@ -19,8 +19,8 @@ pub enum RoutingStrategy {
     /// By their weights, in turn.
     #[default]
     Weighted,
-    /// The one that answers fastest, by a moving mean of its latency. One request of 16 goes by weight, so that the mean of
-    /// each stays known.
+    /// The one that answers fastest, by a moving mean of its latency; one that was never tried comes first, and one that never
+    /// answered last. One request of 16 goes by weight, so that the mean of each stays known.
     LeastLatency,
     /// The one with the fewest requests in flight, in proportion to its weight.
     LeastBusy,
@@ -95,10 +95,20 @@ impl<'d> Selection<'d> {
             let record = &members[*at].deployment.record;
             !self.tried.has(*at) && record.health.state(now) == DeploymentState::Active
         };
-        let explores = request % EXPLORE == EXPLORE - 1;
         match self.strategy {
-            RoutingStrategy::LeastLatency if !explores => {
-                let mean = |at: &usize| members[*at].deployment.record.figures.latency.mean(self.streams);
+            // These requests have numbers of their own, so that they reach each deployment.
+            RoutingStrategy::LeastLatency if request % EXPLORE == EXPLORE - 1 => {
+                rotated(&group.turns, request / EXPLORE).find(is_active)
+            }
+            RoutingStrategy::LeastLatency => {
+                let mean = |at: &usize| {
+                    let figures = &members[*at].deployment.record.figures;
+                    match figures.latency.mean(self.streams) {
+                        // One that was tried and never answered is not known to be fast.
+                        0 if figures.tries.load(Relaxed) > 0 => u64::MAX,
+                        mean => mean,
+                    }
+                };
                 rotated(&group.members, request).filter(is_active).min_by_key(mean)
             }
             RoutingStrategy::LeastBusy => {
@@ -109,7 +119,7 @@ impl<'d> Selection<'d> {
                 };
                 rotated(&group.members, request).filter(is_active).min_by_key(busy)
             }
-            _ => rotated(&group.turns, request).find(is_active),
+            RoutingStrategy::Weighted => rotated(&group.turns, request).find(is_active),
         }
     }
 }
