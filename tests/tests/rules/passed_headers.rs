@@ -28,6 +28,7 @@ fn over(upstream: &ScriptedServer) -> ClientBuilder {
         .api_key("sk-1")
         .api_key_header("x-own-key")
         .header("x-fixed", "of the operator")
+        .header("x-default", "of the operator")
         .forward_headers(["openai-beta", "x-*", "user-agent"])
         .build()
         .expect("a provider");
@@ -68,7 +69,7 @@ async fn both_ways(kind: Kind) {
     let upstream = ScriptedServer::start([with_headers(ScriptedResponse::json(200, OK))]).await;
     let set = |name: &str, value: &str| json!({"do": "provider_header", "name": name, "value": value});
     let scripts = json!({
-        "pre": [set("x-tenant", "of the plugin"), set("x-own-key", "of the plugin"), {"do": "tell", "what": "header:x-tenant"}],
+        "pre": [set("x-tenant", "of the plugin"), set("x-own-key", "of the plugin"), set("x-default", "of the plugin"), {"do": "tell", "what": "header:x-tenant"}],
         "post": [{"do": "tell", "what": "provider_header:x-request-id"}],
     });
     let client = built(over(&upstream), [world.probe("a", 1, scripts)]).await;
@@ -80,6 +81,7 @@ async fn both_ways(kind: Kind) {
         ("openai-beta", Some("a")),
         ("x-tenant", Some("of the plugin")),
         ("x-fixed", Some("of the operator")),
+        ("x-default", Some("of the plugin")),
         ("x-own-key", Some("sk-1")),
         ("x-api-key", None),
         ("user-agent", Some("curl")),
@@ -87,7 +89,12 @@ async fn both_ways(kind: Kind) {
         ("cookie", None),
         ("accept-language", None),
     ] {
-        assert_eq!(sent.header(name), value, "{name}");
+        let sent: Vec<_> = sent.headers.iter().filter(|(sent, _)| sent == name).collect();
+        assert_eq!(
+            sent.iter().map(|(_, value)| &**value).collect::<Vec<_>>(),
+            Vec::from_iter(value),
+            "{name}"
+        );
     }
     let returned = reply.provider_headers();
     assert_eq!(header(returned, "x-ratelimit-remaining-requests"), Some("99"));

@@ -109,7 +109,9 @@ impl OpenAi {
         let body = if stored.is_some() { Bytes::new() } else { call.body };
         let mut headers = self.headers.clone();
         let of_plugins = call.headers.into_iter().filter(|(name, _)| Some(name) != self.key_header.as_ref());
-        headers.extend(of_plugins);
+        for (name, value) in of_plugins {
+            headers.insert(name, value);
+        }
         self.forwarded.add(&call.client_headers, &mut headers);
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(LLMUX));
         if stored.is_none() {
