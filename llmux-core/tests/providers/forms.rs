@@ -102,6 +102,15 @@ async fn f8_a_compressed_answer_is_read() {
         let events = compress(events).header("content-type", "text/event-stream");
         assert_eq!(stream(events).await.unwrap().len(), 2, "{encoding}");
 
+        let parts = [compressed(encoding, &ANSWER[..9]).await, compressed(encoding, &ANSWER[9..]).await];
+        if encoding != "br" {
+            assert_eq!(
+                send(compress(parts.concat())).await.unwrap().to_bytes(),
+                ANSWER,
+                "{encoding}, in parts"
+            );
+        }
+
         let bomb = compress(compressed(encoding, &format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20))).await);
         let upstream = ScriptedServer::start([bomb]).await;
         let limited = builder(&upstream).max_response_bytes(1 << 16).build().unwrap();

@@ -41,7 +41,11 @@ pub(super) fn decoded(headers: &mut HeaderMap, input: Input) -> Result<Input, Er
             pieces(decoder)
         }
         "br" => pieces(BrotliDecoder::new(bytes())),
-        "zstd" => pieces(ZstdDecoder::new(bytes())),
+        "zstd" => {
+            let mut decoder = ZstdDecoder::new(bytes());
+            decoder.multiple_members(true);
+            pieces(decoder)
+        }
         other => {
             return Err(bad_gateway(format_args!(
                 "the provider compressed its answer with `{}`, which is not known; gzip, br and zstd are",
