@@ -3,11 +3,12 @@
 //! `client` calls it first, at the start and at each reload. Deliberately absent: members that the types of `file` and
 //! `server` check themselves.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
+use llmux_core::client::DeploymentConfig;
 use llmux_terminal::Result;
 
-use super::file::Loaded;
+use super::file::{Loaded, Provider};
 
 /// Longest time limit: a year. A longer one is a mistake in the unit.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -50,6 +51,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     }
     check_any_model(loaded)?;
     for provider in &config.providers {
+        check_models(loaded, provider)?;
         let times = [
             ("connect_timeout", provider.connect_timeout, false),
             ("timeout", provider.timeout, false),
@@ -96,6 +98,21 @@ fn check_any_model(loaded: &Loaded) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a provider that serves a model twice under one name: a request that failed would go there again, as to another
+/// deployment.
+fn check_models(loaded: &Loaded, provider: &Provider) -> Result<()> {
+    let mut known = HashSet::new();
+    let mut deployments = provider.deployments();
+    let twice = deployments.find(|it| !known.insert((it.model.clone(), it.upstream_model.clone())));
+    twice.map_or(Ok(()), |DeploymentConfig { model, .. }| {
+        let name = provider.name.get_ref();
+        let message = format!(
+            "provider `{name}` serves the model `{model}` twice; name it once, with `weight` for its share"
+        );
+        Err(loaded.problem(Some(provider.models.span()), message))
+    })
 }
 
 fn check_time(member: &str, time: Option<Duration>, may_be_zero: bool) -> Result<(), String> {
@@ -145,6 +162,10 @@ mod tests {
             (
                 "[[provider]]\nname = 'b'\ntype = 'echo'\nmodels = [{ name = '*', upstream = 'x' }]",
                 "provider `b` gives `*` another name",
+            ),
+            (
+                "[[provider]]\nname = 'b'\ntype = 'echo'\nmodels = ['m', 'n', { name = 'm', weight = 2 }]",
+                "provider `b` serves the model `m` twice",
             ),
             ("[pipeline]\npre_hook_timeout = '0s'", "`[pipeline] pre_hook_timeout` is zero"),
             ("[pipeline]\npost_hook_timeout = '0s'", "`[pipeline] post_hook_timeout` is zero"),
