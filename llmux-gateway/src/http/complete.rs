@@ -9,16 +9,17 @@
 use std::sync::Arc;
 
 use axum::{body::Body, extract::Request, response::Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use llmux_core::{Endpoint, Error};
 
 use super::{
     body, encoding,
-    inflight_requests::Limits,
+    inflight_requests::{Limits, Place},
     reply,
     sse::{Events, Extending},
     state::{Api, Entered},
 };
+use crate::config::server::Server;
 
 const FALLBACKS: HeaderName = HeaderName::from_static("llmux-fallbacks");
 
@@ -31,11 +32,7 @@ pub(super) async fn complete(api: &Api, endpoint: Endpoint, request: Request) ->
     }
     let limit = api.client.max_body_bytes();
     let settings = api.settings.load_full();
-    let entered: Option<&Entered> = parts.extensions.get();
-    let key = entered.and_then(|entered| entered.identity.as_deref()).map(|identity| &*identity.key_id);
-    let limits =
-        Limits { all: settings.max_inflight_requests, per_key: settings.max_inflight_requests_per_key };
-    let place = match api.inflight.enter(limits, key) {
+    let place = match place(api, &settings, &parts) {
         Ok(place) => place,
         Err(error) => {
             body::discard(&parts.headers, body).await;
@@ -93,6 +90,15 @@ pub(super) async fn complete(api: &Api, endpoint: Endpoint, request: Request) ->
     Ok(with_headers(response, answer.headers(), answer.provider_headers()))
 }
 
+/// Takes a place among the requests in flight.
+fn place(api: &Api, settings: &Server, parts: &Parts) -> Result<Place, Error> {
+    let entered: Option<&Entered> = parts.extensions.get();
+    let key = entered.and_then(|entered| entered.identity.as_deref()).map(|identity| &*identity.key_id);
+    let limits =
+        Limits { all: settings.max_inflight_requests, per_key: settings.max_inflight_requests_per_key };
+    api.inflight.enter(limits, key)
+}
+
 /// Adds the facts about the sender to a request.
 fn of_sender(request: llmux_core::Request, entered: Option<Entered>) -> llmux_core::Request {
     let Some(Entered { request_id, client_id, identity, client }) = entered else { return request };
@@ -112,6 +118,7 @@ pub(super) async fn stored(
 ) -> Result<Response, Error> {
     let (mut parts, body) = request.into_parts();
     body::discard(&parts.headers, body).await;
+    let _place = place(api, &api.settings.load_full(), &parts)?;
     let entered: Option<Entered> = parts.extensions.remove();
     let client = entered.as_ref().and_then(|entered| entered.identity.clone());
     let query = parts.uri.query().unwrap_or_default();

@@ -17,7 +17,7 @@ use llmux_terminal::visible;
 use tokio::time::Instant;
 
 /// Reasons that have a count of their own. A reason is the code of the error. The last stands for all others.
-const REASONS: [&str; 19] = [
+const REASONS: [&str; 21] = [
     "invalid_api_key",
     "different_api_keys",
     "invalid_admin_token",
@@ -34,6 +34,8 @@ const REASONS: [&str; 19] = [
     "body_timeout",
     "request_too_large",
     "too_many_bytes",
+    "too_many_requests",
+    "too_many_requests_of_key",
     "too_many_fallbacks",
     "invalid_json",
     "other",

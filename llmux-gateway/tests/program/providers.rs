@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::sha256,
-    support::{Server, error, read, send, text, until},
+    support::{Server, error, http, read, send, text, until},
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -119,6 +119,13 @@ async fn requests_in_flight_are_bounded_until_the_end_of_their_streams() {
     let _second = stream("b").await;
     let (status, refused) = error(server.post(CHAT, &ask()).bearer_auth("b")).await;
     assert_eq!((status, &refused["code"]), (503, &json!("too_many_requests")));
+    let stored = http().get(format!("{}/v1/responses/resp_x", server.api)).bearer_auth("b");
+    assert_eq!(error(stored).await.0, 503, "a request for a stored response needs a place, too");
+    let metrics = send(server.get("/metrics").bearer_auth("a")).await.text().await.expect("text");
+    for (reason, count) in [("too_many_requests_of_key", 2), ("too_many_requests", 2)] {
+        let line = format!("llmux_listener_refusals_total{{listener=\"main\",reason=\"{reason}\"}} {count}");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
     upstream.push(ScriptedResponse::json(200, OK));
     drop(first);
     until("the place is free", async || read(server.post(CHAT, &ask()).bearer_auth("a")).await.0 == 200)
