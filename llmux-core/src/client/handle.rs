@@ -196,18 +196,14 @@ impl Client {
     }
 
     /// Returns the model that a deployment (`provider/model`) serves, for requests about a response that is stored there;
-    /// `None` if the deployment is gone.
+    /// `None` if the deployment is gone. `*` for a provider of every model (rule F10) without a list.
     pub fn model_of(&self, deployment: &str) -> Option<String> {
-        let settings = self.settings.load();
-        settings.router.deployments.find(deployment).map(|(model, _)| model.to_owned())
+        self.settings.load().router.model_of(deployment)
     }
 
     /// Returns true if the provider of a deployment also serves this model.
     pub fn serves_beside(&self, deployment: &str, model: &str) -> bool {
-        let settings = self.settings.load();
-        let deployments = &settings.router.deployments;
-        let provider = deployments.find(deployment).map(|(_, deployment)| &deployment.provider_name);
-        provider.is_some_and(|name| deployments.at_provider(model, name).is_some())
+        self.settings.load().router.serves_beside(deployment, model)
     }
 
     /// Returns the largest body of a request, in bytes.

@@ -95,21 +95,26 @@ impl AnyModels {
     pub(super) async fn of(&self, model: &str) -> Option<OfModel> {
         let mut members = Vec::new();
         for any in &self.members {
-            let Deployment { id, provider_name, provider, record, .. } = &*any.all.deployment;
+            let Deployment { provider_name, provider, .. } = &*any.all.deployment;
             let fetched = any.list.current(&**provider, provider_name).await;
-            let id = match fetched.as_ref().and_then(|fetched| fetched.names.as_ref()) {
-                Some(names) if !names.contains(model) => continue,
-                Some(_) => format!("{provider_name}/{model}").into(),
-                // Clients choose these names, so metrics have one name for them.
-                None => id.clone(),
-            };
-            let (provider_name, upstream_model) = (provider_name.clone(), model.into());
-            let (provider, record) = (provider.clone(), record.clone());
-            let deployment = Deployment { id, provider_name, upstream_model, provider, record };
-            let (weight, order) = (any.all.weight, any.all.order);
-            members.push(Member { deployment: Arc::new(deployment), weight, order });
+            let Some(deployment) = any.serving(model, fetched.as_deref()) else { continue };
+            members.push(Member { deployment, weight: any.all.weight, order: any.all.order });
         }
         (!members.is_empty()).then(|| OfModel::new(members, self.next.fetch_add(1, Relaxed)))
+    }
+
+    /// Returns the deployment of a model at a provider, by its last list. `None` if the provider does not serve it.
+    pub(super) fn at_provider(&self, model: &str, provider_name: &str) -> Option<Arc<Deployment>> {
+        let any = self.members.iter().find(|any| *any.all.deployment.provider_name == *provider_name)?;
+        any.serving(model, any.list.last.load().as_deref())
+    }
+
+    /// Returns a deployment by its id, with its model. The lists are not asked: the provider had the model once.
+    pub(super) fn find<'i>(&self, id: &'i str) -> Option<(&'i str, Arc<Deployment>)> {
+        self.members.iter().find_map(|any| {
+            let model = id.strip_prefix(&*any.all.deployment.provider_name)?.strip_prefix('/')?;
+            Some((model, any.deployment(id.into(), model)))
+        })
     }
 
     /// Returns the names that the providers list, each with the provider.
@@ -124,6 +129,27 @@ impl AnyModels {
             listed.extend(names.into_iter().map(|name| (name.clone(), provider_name.clone())));
         }
         listed
+    }
+}
+
+impl AnyModel {
+    /// Returns the deployment of a model; `None` if the provider's list does not have it.
+    fn serving(&self, model: &str, fetched: Option<&Fetched>) -> Option<Arc<Deployment>> {
+        let Deployment { id, provider_name, .. } = &*self.all.deployment;
+        let id = match fetched.and_then(|fetched| fetched.names.as_ref()) {
+            Some(names) if !names.contains(model) => return None,
+            Some(_) => format!("{provider_name}/{model}").into(),
+            // Clients choose these names, so metrics have one name for them.
+            None => id.clone(),
+        };
+        Some(self.deployment(id, model))
+    }
+
+    fn deployment(&self, id: Arc<str>, model: &str) -> Arc<Deployment> {
+        let Deployment { provider_name, provider, record, .. } = &*self.all.deployment;
+        let (provider_name, upstream_model) = (provider_name.clone(), model.into());
+        let (provider, record) = (provider.clone(), record.clone());
+        Arc::new(Deployment { id, provider_name, upstream_model, provider, record })
     }
 }
 

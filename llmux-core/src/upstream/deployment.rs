@@ -152,7 +152,7 @@ impl Deployments {
     }
 
     /// Returns a deployment by its id, with the first model that it serves.
-    pub(crate) fn find(&self, id: &str) -> Option<(&str, &Arc<Deployment>)> {
+    pub(super) fn find(&self, id: &str) -> Option<(&str, &Arc<Deployment>)> {
         self.all().find_map(|(model, members)| {
             let found = members.iter().find(|member| *member.deployment.id == *id);
             found.map(|member| (model, &member.deployment))
@@ -160,7 +160,7 @@ impl Deployments {
     }
 
     /// Returns the first deployment of a model at a provider.
-    pub(crate) fn at_provider(&self, model: &str, provider_name: &str) -> Option<&Arc<Deployment>> {
+    pub(super) fn at_provider(&self, model: &str, provider_name: &str) -> Option<&Arc<Deployment>> {
         let members = &self.of(model)?.members;
         let found = members.iter().find(|member| *member.deployment.provider_name == *provider_name);
         found.map(|member| &member.deployment)

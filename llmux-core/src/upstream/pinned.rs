@@ -1,44 +1,44 @@
-//! The deployments that may serve a request: all of its model, or the one that has a stored response.
+//! The deployment of a stored response, for requests that continue, retrieve, delete or cancel it.
 //!
-//! `router` asks it.
+//! `router` asks it. It knows the deployments of the configuration, and those of providers of every model.
 
 use std::sync::Arc;
 
 use super::{
-    deployment::{Deployment, Deployments},
-    health::Turn,
-    selection::Selection,
+    any_model::AnyModels,
+    deployment::{Deployment, Deployments, Member, OfModel},
 };
 
-/// The deployments for one request.
-pub(super) enum Candidates<'d> {
-    /// The deployment that has a stored response; `None` if it is gone, or was tried.
-    Home(Option<&'d Arc<Deployment>>),
-    /// The deployments of the model.
-    Model(Selection<'d>),
+/// Returns a deployment by its id, with a model that it serves.
+pub(super) fn find<'d>(
+    deployments: &'d Deployments,
+    any: &AnyModels,
+    id: &'d str,
+) -> Option<(&'d str, Arc<Deployment>)> {
+    let named = deployments.find(id).map(|(model, deployment)| (model, deployment.clone()));
+    named.or_else(|| any.find(id))
 }
 
-impl<'d> Candidates<'d> {
-    /// The deployment for a request that is pinned to that of a stored response: the request continues, retrieves, deletes or
-    /// cancels this response.
-    ///
-    /// The provider has the response, not the model there: another model of the same provider may be asked to continue it. If
-    /// the model has no deployment at that provider, the request goes to the deployment of the response.
-    pub(super) fn home(deployments: &'d Deployments, model: &str, pinned: &str) -> Self {
-        let home = deployments.find(pinned).map(|(_, home)| home);
-        Self::Home(home.map(|home| {
-            let same = deployments.of(model).and_then(|of| {
-                of.members.iter().map(|member| &member.deployment).find(|deployment| deployment.id == home.id)
-            });
-            same.or_else(|| deployments.at_provider(model, &home.provider_name)).unwrap_or(home)
-        }))
-    }
+/// Returns a deployment of a model at a provider.
+pub(super) fn at_provider(
+    deployments: &Deployments,
+    any: &AnyModels,
+    model: &str,
+    provider_name: &str,
+) -> Option<Arc<Deployment>> {
+    let named = deployments.at_provider(model, provider_name).cloned();
+    named.or_else(|| any.at_provider(model, provider_name))
+}
 
-    /// Returns the next deployment to try; `None` if there is none.
-    pub(super) fn next(&mut self) -> Option<(&'d Arc<Deployment>, Turn)> {
-        match self {
-            Self::Home(home) => home.take().map(|home| (home, Turn::Usual)),
-            Self::Model(selection) => selection.next(),
-        }
-    }
+/// Returns the only deployment for a request that is pinned to that of a stored response; `None` if it is gone.
+///
+/// The provider has the response, not the model there: another model of the same provider may be asked to continue it. If
+/// the model has no deployment at that provider, the request goes to the deployment of the response.
+pub(super) fn of(deployments: &Deployments, any: &AnyModels, model: &str, pinned: &str) -> Option<OfModel> {
+    let (_, home) = find(deployments, any, pinned)?;
+    let of_model = deployments.of(model).into_iter().flat_map(|of| &of.members);
+    let same = of_model.map(|member| &member.deployment).find(|deployment| deployment.id == home.id).cloned();
+    let beside = same.or_else(|| at_provider(deployments, any, model, &home.provider_name));
+    let member = Member { deployment: beside.unwrap_or(home), weight: 1, order: 1 };
+    Some(OfModel::new(vec![member], 0))
 }

@@ -17,8 +17,7 @@ use super::{
     deployment::{Added, Deployment, Deployments},
     info::{self, DeploymentInfo},
     lease::{self, Lease},
-    metrics,
-    pinned::Candidates,
+    metrics, pinned,
     resend::{self, Resend},
     retry::RetryConfig,
     selection::{RoutingStrategy, Selection},
@@ -76,6 +75,20 @@ impl Router {
         self.any.all().next().is_some()
     }
 
+    /// Returns a model that a deployment serves; `None` if the deployment is gone.
+    pub(crate) fn model_of(&self, deployment: &str) -> Option<String> {
+        pinned::find(&self.deployments, &self.any, deployment).map(|(model, _)| model.to_owned())
+    }
+
+    /// Returns true if the provider of a deployment also serves this model.
+    pub(crate) fn serves_beside(&self, deployment: &str, model: &str) -> bool {
+        let home = pinned::find(&self.deployments, &self.any, deployment);
+        let beside = |home: Arc<Deployment>| {
+            pinned::at_provider(&self.deployments, &self.any, model, &home.provider_name)
+        };
+        home.and_then(|(_, home)| beside(home)).is_some()
+    }
+
     /// Returns the list of deployments that an operator sees.
     pub(crate) fn infos(&self) -> Vec<DeploymentInfo> {
         info::infos(&self.deployments, &self.any)
@@ -114,23 +127,24 @@ impl Router {
             lease: held,
             sent,
         } = call;
-        let any;
-        let of_model = match self.deployments.of(model) {
-            None if pinned.is_none() => {
-                any = cancel.guard(Box::pin(self.any.of(model))).await?;
-                any.as_ref()
+        let own;
+        let of_model = match (pinned, self.deployments.of(model)) {
+            (Some(pinned), _) => {
+                own = pinned::of(&self.deployments, &self.any, model, pinned);
+                own.as_ref()
             }
-            of_model => of_model,
+            (None, None) => {
+                own = cancel.guard(Box::pin(self.any.of(model))).await?;
+                own.as_ref()
+            }
+            (None, of_model) => of_model,
         };
-        let can_rest = of_model.is_some_and(|of_model| of_model.members.len() > 1);
+        let Some(of_model) = of_model else { return Err(Error::model_not_found(model)) };
+        let can_rest = of_model.members.len() > 1;
         let deadline = started.checked_add(self.retry.deadline);
-        let mut candidates = match (pinned, of_model) {
-            (Some(pinned), _) => Candidates::home(&self.deployments, model, pinned),
-            (None, Some(of_model)) => Candidates::Model(Selection::new(of_model, self.strategy, streams)),
-            (None, None) => return Err(Error::model_not_found(model)),
-        };
+        let mut selection = Selection::new(of_model, self.strategy, streams);
         let mut failed: Option<(&Arc<Deployment>, Error)> = None;
-        while let Some((deployment, turn)) = candidates.next() {
+        while let Some((deployment, turn)) = selection.next() {
             if let Some((before, error)) = &failed {
                 lease::report(before, error, Some(deployment), request_id);
             }

@@ -49,3 +49,30 @@ async fn f10_without_a_list_every_name_passes() {
         assert!(body.contains("\"anything\""), "{body}");
     }
 }
+
+#[tokio::test]
+async fn f11_a_provider_of_every_model_has_its_stored_responses() {
+    let answer = || ScriptedResponse::json(200, ANSWER);
+    let lists = ScriptedResponse::json(200, LIST);
+    let upstream = ScriptedServer::start([lists, answer(), answer(), answer()]).await;
+    let listing = client(&upstream).await;
+    listing.listed_models().await;
+    let upstream_of_all = ScriptedServer::start([ScriptedResponse::json(404, "{}"), answer()]).await;
+    let unlisted = client(&upstream_of_all).await;
+    unlisted.listed_models().await;
+    for (client, upstream, home, model, is_served, sent) in [
+        (&listing, &upstream, "any/listed", "listed", true, "listed"),
+        (&listing, &upstream, "any/listed", "m", true, "m"),
+        (&listing, &upstream, "any/listed", "other", false, "listed"),
+        (&unlisted, &upstream_of_all, "any/*", "anything", true, "anything"),
+    ] {
+        assert_eq!(client.model_of(home).as_deref(), home.strip_prefix("any/"));
+        assert_eq!(client.serves_beside(home, model), is_served, "{model}");
+        let reply = client.send(chat(model).with_deployment(home)).await;
+        assert_eq!(said(&reply), "from any", "{model}");
+        let request = upstream.requests().pop().expect("a request");
+        let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        assert_eq!(body["model"], sent);
+    }
+    assert_eq!(listing.model_of("south/listed"), None);
+}
