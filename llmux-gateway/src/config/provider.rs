@@ -14,6 +14,7 @@ use toml::Spanned;
 use super::{
     file::Loaded,
     provider_table::{HeaderText, Provider},
+    secret_place::{SecretEnv, SecretFile, SecretPlace},
 };
 
 /// The providers of a configuration, each with the settings that it was made from.
@@ -117,7 +118,10 @@ fn files(settings: &Provider) -> Vec<&'static str> {
         ("ca_file", settings.ca_file.is_some()),
         ("client_cert_file", settings.client_cert_file.is_some()),
         ("client_key_file", settings.client_key_file.is_some()),
-        ("headers", settings.headers.values().any(|text| matches!(text, HeaderText::File(_)))),
+        (
+            "headers",
+            settings.headers.values().any(|text| matches!(text, HeaderText::Secret(SecretPlace::File(_)))),
+        ),
     ];
     members.into_iter().filter(|(_, is_named)| *is_named).map(|(member, _)| member).collect()
 }
@@ -140,13 +144,20 @@ fn api_key(loaded: &Loaded, settings: &Provider) -> Result<Option<Secret>> {
 
 /// Returns the value of a header.
 fn header_text(loaded: &Loaded, settings: &Provider, header: &str, text: &HeaderText) -> Result<Secret> {
-    let source = match text {
+    let place = match text {
         HeaderText::Text(text) => return Ok(Secret::new(text)),
-        HeaderText::Env(variable) => Source::Env(&variable.env),
-        HeaderText::File(file) => Source::File(loaded.resolve(&file.file)?),
+        HeaderText::Secret(place) => place,
     };
     let taker = format!("provider `{}` takes the header `{header}`", settings.name.get_ref());
-    secret(loaded, &taker, settings.name.span(), source)
+    secret(loaded, &taker, settings.name.span(), source(loaded, place)?)
+}
+
+/// Returns the source of a secret.
+pub(super) fn source<'s>(loaded: &Loaded, place: &'s SecretPlace) -> Result<Source<'s>> {
+    Ok(match place {
+        SecretPlace::Env(SecretEnv { env }) => Source::Env(env),
+        SecretPlace::File(SecretFile { file }) => Source::File(loaded.resolve(file)?),
+    })
 }
 
 /// The place that a secret is read from.

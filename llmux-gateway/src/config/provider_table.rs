@@ -8,7 +8,7 @@ use llmux_core::client::DeploymentConfig;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::bounded;
+use super::{bounded, secret_place::SecretPlace};
 
 /// One `[[provider]]`.
 #[derive(Debug, Deserialize)]
@@ -54,20 +54,7 @@ pub(crate) struct Provider {
 #[serde(untagged, expecting = "a header's value is a string, { env = \"VARIABLE\" } or { file = \"PATH\" }")]
 pub(crate) enum HeaderText {
     Text(String),
-    Env(HeaderEnv),
-    File(HeaderFile),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HeaderEnv {
-    pub(crate) env: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HeaderFile {
-    pub(crate) file: PathBuf,
+    Secret(SecretPlace),
 }
 
 /// A model by its name, or by a table with its name.

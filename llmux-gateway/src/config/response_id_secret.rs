@@ -7,8 +7,7 @@ use llmux_terminal::Result;
 
 use super::{
     file::Loaded,
-    provider::{Source, secret},
-    secret_place::{SecretEnv, SecretFile, SecretPlace},
+    provider::{secret, source},
 };
 
 /// Shortest secret, in bytes.
@@ -21,10 +20,7 @@ const MIN: usize = 32;
 /// Names the place in the file if the secret cannot be read, or is too short.
 pub(crate) fn response_id_secret(loaded: &Loaded) -> Result<Option<Secret>> {
     let Some(place) = &loaded.config.server.response_id_secret else { return Ok(None) };
-    let source = match place.get_ref() {
-        SecretPlace::Env(SecretEnv { env }) => Source::Env(env),
-        SecretPlace::File(SecretFile { file }) => Source::File(loaded.resolve(file)?),
-    };
+    let source = source(loaded, place.get_ref())?;
     let secret = secret(loaded, "`response_id_secret` is read", place.span(), source)?;
     if secret.expose().len() < MIN {
         let message =

@@ -1,6 +1,6 @@
 //! The place of a secret in the configuration file: a variable of the environment, or a file of its own.
 //!
-//! `server` has it as a member, and `response_id_secret` reads it.
+//! `server` and `provider_table` have it as a member, and `provider` reads it.
 
 use std::path::PathBuf;
 
