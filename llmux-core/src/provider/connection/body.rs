@@ -14,18 +14,26 @@ use futures_util::Stream;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::pool::{Idle, Pool};
+use super::pool::{Idle, Place, Pool};
 
 /// The body of a response.
 pub(in crate::provider) struct Body {
     incoming: Incoming,
     /// The connection, and the pool that it returns to. `None` once it has returned, and for HTTP/2.
     lease: Option<(Arc<Pool>, Idle)>,
+    /// The place of the request on a connection of HTTP/2.
+    _place: Option<Place>,
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming, lease: Option<(Arc<Pool>, Idle)>) -> Self {
-        Self { incoming, lease }
+    /// The body of a response of HTTP/1.1, with its connection and the pool that the connection returns to.
+    pub(super) fn leased(incoming: Incoming, lease: (Arc<Pool>, Idle)) -> Self {
+        Self { incoming, lease: Some(lease), _place: None }
+    }
+
+    /// The body of a response on a shared connection of HTTP/2.
+    pub(super) fn shared(incoming: Incoming, place: Place) -> Self {
+        Self { incoming, lease: None, _place: Some(place) }
     }
 
     /// Returns the length that the head announced; 0 if it announced none.

@@ -104,11 +104,11 @@ impl Exchange {
                     let sent = sender.try_send_request(request).await;
                     sent.map(|response| self.lease(response, Idle { sender, activity: activity.clone() }))
                 }
-                Sender::Http2(mut sender) => {
+                Sender::Http2(mut sender, place) => {
                     request.uri_mut().clone_from(&target.whole);
                     request.headers_mut().remove(HOST);
                     let sent = sender.try_send_request(request).await;
-                    sent.map(|response| response.map(|incoming| Body::new(incoming, None)))
+                    sent.map(|response| response.map(|incoming| Body::shared(incoming, place)))
                 }
             };
             let mut error: TrySendError<_> = match sent {
@@ -138,7 +138,7 @@ impl Exchange {
     }
 
     fn lease(&self, response: Response<Incoming>, idle: Idle) -> Response<Body> {
-        response.map(|incoming| Body::new(incoming, Some((self.pool.clone(), idle))))
+        response.map(|incoming| Body::leased(incoming, (self.pool.clone(), idle)))
     }
 }
 
