@@ -6,28 +6,28 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
-use super::pool::{Idle, Place, Pool};
+use super::{http1::Http1, http2::Place, pool::Pool};
 
 /// The body of a response.
 pub(in crate::provider) struct Body {
     incoming: Incoming,
     /// The connection, and the pool that it returns to. `None` once it has returned, and for HTTP/2.
-    lease: Option<(Arc<Pool>, Idle)>,
+    lease: Option<(Arc<Pool>, Http1)>,
     /// The place of the request on a connection of HTTP/2.
     _place: Option<Place>,
 }
 
 impl Body {
     /// The body of a response of HTTP/1.1, with its connection and the pool that the connection returns to.
-    pub(super) fn leased(incoming: Incoming, lease: (Arc<Pool>, Idle)) -> Self {
+    pub(super) fn leased(incoming: Incoming, lease: (Arc<Pool>, Http1)) -> Self {
         Self { incoming, lease: Some(lease), _place: None }
     }
 
@@ -40,6 +40,18 @@ impl Body {
     pub(in crate::provider) fn announced(&self) -> u64 {
         self.incoming.size_hint().exact().unwrap_or(0)
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut incoming = Pin::new(&mut self.incoming);
+        let Some((_, connection)) = &mut self.lease else { return incoming.poll_frame(cx) };
+        // Only the connection, which runs here, makes a frame ready. So a frame wakes nobody.
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(frame) = incoming.as_mut().poll_frame(&mut nobody) {
+            return Poll::Ready(frame);
+        }
+        connection.run(cx);
+        incoming.poll_frame(&mut nobody)
+    }
 }
 
 impl Stream for Body {
@@ -47,7 +59,7 @@ impl Stream for Body {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            return Poll::Ready(match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            return Poll::Ready(match ready!(self.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => Some(Ok(bytes)),
                     // Trailers.
@@ -58,8 +70,8 @@ impl Stream for Body {
                     Some(Err(error))
                 }
                 None => {
-                    if let Some((pool, idle)) = self.lease.take() {
-                        pool.put(idle);
+                    if let Some((pool, connection)) = self.lease.take() {
+                        pool.put(connection);
                     }
                     None
                 }

@@ -27,9 +27,12 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// The bytes of a connection, counted.
+pub(super) type Stream = TokioIo<Counted<Box<dyn Duplex>>>;
+
 /// A new connection.
 pub(super) struct Dialed {
-    pub(super) io: TokioIo<Counted<Box<dyn Duplex>>>,
+    pub(super) io: Stream,
     pub(super) activity: Arc<Activity>,
     /// True if the provider has chosen HTTP/2.
     pub(super) http2: bool,

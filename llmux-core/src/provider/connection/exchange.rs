@@ -12,12 +12,12 @@ use http::{
     uri::Scheme,
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, client::conn::TrySendError};
+use hyper::client::conn::TrySendError;
 
 use super::{
     body::Body,
     dial::{DialError, Dialer},
-    pool::{Idle, Pool, Sender},
+    pool::{Connection, Pool, Ready},
 };
 use crate::progress::Progress;
 
@@ -94,20 +94,22 @@ impl Exchange {
         let mut new = new_connection;
         loop {
             *progress = Progress::NotSent;
-            let ready = self.pool.ready(new).await.map_err(Failure::Dial)?;
-            let (activity, reused) = (ready.activity, ready.reused);
+            let Ready { connection, reused } = self.pool.ready(new).await.map_err(Failure::Dial)?;
+            let activity = connection.activity().clone();
             let read = activity.read();
             *progress = Progress::Sent;
-            let sent = match ready.sender {
-                Sender::Http1(mut sender) => {
+            let sent = match connection {
+                Connection::Http1(mut connection) => {
                     request.uri_mut().clone_from(&target.short);
-                    let sent = sender.try_send_request(request).await;
-                    sent.map(|response| self.lease(response, Idle { sender, activity: activity.clone() }))
+                    let sent = connection.send(request).await;
+                    sent.map(|response| {
+                        response.map(|incoming| Body::leased(incoming, (self.pool.clone(), connection)))
+                    })
                 }
-                Sender::Http2(mut sender, place) => {
+                Connection::Http2(mut place) => {
                     request.uri_mut().clone_from(&target.whole);
                     request.headers_mut().remove(HOST);
-                    let sent = sender.try_send_request(request).await;
+                    let sent = place.send(request).await;
                     sent.map(|response| response.map(|incoming| Body::shared(incoming, place)))
                 }
             };
@@ -135,10 +137,6 @@ impl Exchange {
             };
             return Err(Failure::Connection(error.into_error()));
         }
-    }
-
-    fn lease(&self, response: Response<Incoming>, idle: Idle) -> Response<Body> {
-        response.map(|incoming| Body::leased(incoming, (self.pool.clone(), idle)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections to one provider: dialed through the proxy that the environment names, kept, and used again.
 //!
 //! ```text
-//! exchange ──► pool ──► dial (TCP, proxy, TLS) ──► activity (the bytes of a connection, counted)
+//! exchange ──► pool ──► http1, http2 ──► dial (TCP, proxy, TLS) ──► activity (the bytes of a connection, counted)
 //!     └──────► body (a response's body, which returns its connection to the pool)
 //! ```
 //!
@@ -13,6 +13,8 @@ mod activity;
 mod body;
 mod dial;
 mod exchange;
+mod http1;
+mod http2;
 mod pool;
 #[cfg(test)]
 mod tests;
