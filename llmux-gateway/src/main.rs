@@ -29,6 +29,10 @@ use self::{
     terminal::outside,
 };
 
+/// The memory of the program. Plugins have the system's allocator, and each side frees its own memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => run(cli.command),
