@@ -56,7 +56,10 @@ pub mod provider;
 mod setters;
 mod upstream;
 
-pub use boundary::crash::report_crashes;
+pub use boundary::{
+    crash::report_crashes,
+    log::{LogFields, PLUGIN_LOG},
+};
 pub use client::{Client, ClientBuilder, Reply, ReplyStream, Request, StreamReply};
 pub use document::Document;
 pub use endpoint::Endpoint;

@@ -12,6 +12,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
+use llmux_core::{LogFields, PLUGIN_LOG};
+use serde_json::Value;
 use tracing::{
     Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -30,29 +32,31 @@ pub struct Record {
     pub target: String,
     /// Message.
     pub message: String,
-    /// Other fields as text, in order. Strings have no quotes.
-    pub fields: Vec<(&'static str, String)>,
+    /// Other fields in order. The fields of a plugin's record stand in place of the field `fields` of the host's event.
+    pub fields: Vec<(String, Value)>,
 }
 
-/// Level, target, `message=…`, then ` name=value` for each field.
+/// Level, target, `message=…`, then ` name=value` for each field. Strings have no quotes.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} message={}", self.level, self.target, self.message)?;
-        self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+        self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={}", plain(value)))
     }
 }
 
 impl Record {
-    /// Removes a field and returns its value.
+    /// Removes the last field of this name and returns its value as text. A string has no quotes.
     pub fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.fields.iter().position(|(there, _)| *there == name)?;
-        Some(self.fields.remove(at).1)
+        let at = self.fields.iter().rposition(|(there, _)| *there == name)?;
+        Some(plain(&self.fields.remove(at).1))
     }
 
-    /// Returns message and fields as a host writes them for a plugin that is loaded from a library.
+    /// Returns message and fields as a log in text shows them. A string is in quotes if it is empty or has a blank, `"` or
+    /// `=`.
     pub fn text(&self) -> String {
         let mut text = self.message.clone();
         for (name, value) in &self.fields {
+            let value = plain(value);
             let quoted = value.contains([' ', '"', '=']) || value.is_empty();
             // Writing to a string does not fail.
             let _ = if quoted { write!(text, " {name}={value:?}") } else { write!(text, " {name}={value}") };
@@ -60,11 +64,29 @@ impl Record {
         text
     }
 
-    fn keep(&mut self, field: &Field, value: String) {
-        match field.name() {
-            "message" => self.message = value,
-            name => self.fields.push((name, value)),
+    fn keep(&mut self, field: &Field, value: impl Into<Value>) {
+        match (field.name(), value.into()) {
+            ("message", message) => self.message = plain(&message),
+            ("fields", Value::String(json)) if self.target == PLUGIN_LOG => {
+                let fields = LogFields::parse(&json).expect("the host writes an object");
+                self.fields.extend(fields.iter().map(|(name, json)| (name.to_owned(), parsed(json))));
+            }
+            (name, value) => self.fields.push((name.to_owned(), value)),
         }
+    }
+}
+
+/// Returns the value that the host wrote as JSON.
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("no JSON, {error}: {json}"))
+}
+
+/// Returns a value as text. A string has no quotes.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
+        value => value.to_string(),
     }
 }
 
@@ -74,7 +96,23 @@ impl Visit for Record {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.keep(field, value.to_owned());
+        self.keep(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value);
     }
 }
 

@@ -1,16 +1,13 @@
 //! Captures the log records of one thread for a test.
 //!
-//! The events of a compiled-in plugin carry their fields. The events of a loaded plugin reach the host as one line of
-//! text with the fields behind the message. Both are read into one type, [`Event`]. The log of a process is added to
-//! the test's log after the process has ended.
+//! The events of a compiled-in plugin carry their fields. The events of a loaded plugin reach the host with the fields as
+//! JSON, which the capture reads. The log of a process is added to the test's log after the process has ended.
 
 use std::collections::BTreeMap;
 
+use llmux_core::PLUGIN_LOG;
 use llmux_testing::{Capture, logs::Record};
-use serde_json::Value;
-
-/// Target under which the host logs the events of its libraries.
-const PLUGIN: &str = "llmux::plugin";
+use serde_json::{Map, Value};
 
 /// One event of a plugin.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +18,8 @@ pub struct Event {
     pub message: String,
     /// Fields as text; strings have no quotes.
     pub fields: BTreeMap<String, String>,
+    /// Fields as JSON.
+    pub members: Map<String, Value>,
     /// Everything that was written, whatever the names of the fields.
     pub whole: String,
 }
@@ -28,17 +27,17 @@ pub struct Event {
 impl Event {
     /// Returns the event of a record; `None` if no plugin logged it.
     fn of_plugin(record: Record) -> Option<Self> {
-        let Record { level, target, message, fields } = record;
-        if target != PLUGIN && !target.starts_with("llmux_plugin") {
+        if record.target != PLUGIN_LOG && !record.target.starts_with("llmux_plugin") {
             return None;
         }
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let whole = format!("{message} {fields:?}");
-        let mut event = Event { level: level.to_string(), message, fields, whole };
-        if target == PLUGIN {
-            split(&mut event);
-        }
-        Some(event)
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(Self {
+            level: record.level.to_string(),
+            whole: format!("{} {:?}", record.message, record.fields),
+            fields: record.fields.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+            members: record.fields.into_iter().collect(),
+            message: record.message,
+        })
     }
 
     /// Returns a field; `None` if the event has no such field.
@@ -67,49 +66,25 @@ impl Log {
     }
 }
 
-/// Adds to this thread's log the records of plugins in the log of a process: lines, each a JSON object.
+/// Adds to this thread's log the records of plugins in the log of a process: lines, each a JSON object. The members that are
+/// not the host's are the fields.
 pub(crate) fn relay(lines: &str) {
     for line in lines.lines() {
-        let line: Value = serde_json::from_str(line).unwrap_or_else(|why| panic!("no JSON, {why}: {line}"));
-        if line["target"] != PLUGIN {
+        let mut line: Map<String, Value> =
+            serde_json::from_str(line).unwrap_or_else(|why| panic!("no JSON, {why}: {line}"));
+        if line["target"] != PLUGIN_LOG {
             continue;
         }
-        let message = line["message"].as_str().expect("a message");
-        match line["level"].as_str().expect("a level") {
-            "TRACE" => tracing::trace!(target: PLUGIN, "{message}"),
-            "DEBUG" => tracing::debug!(target: PLUGIN, "{message}"),
-            "INFO" => tracing::info!(target: PLUGIN, "{message}"),
-            "WARN" => tracing::warn!(target: PLUGIN, "{message}"),
-            _ => tracing::error!(target: PLUGIN, "{message}"),
+        let [_, _, _, _, level, message] =
+            ["timestamp", "target", "instance", "source", "level", "message"].map(|name| line.remove(name));
+        let (level, message) = level.zip(message).expect("a level and a message");
+        let (message, fields) = (message.as_str().expect("a text"), Value::Object(line));
+        match level.as_str().expect("a text") {
+            "TRACE" => tracing::trace!(target: PLUGIN_LOG, %fields, "{message}"),
+            "DEBUG" => tracing::debug!(target: PLUGIN_LOG, %fields, "{message}"),
+            "INFO" => tracing::info!(target: PLUGIN_LOG, %fields, "{message}"),
+            "WARN" => tracing::warn!(target: PLUGIN_LOG, %fields, "{message}"),
+            _ => tracing::error!(target: PLUGIN_LOG, %fields, "{message}"),
         }
-    }
-}
-
-/// Moves the fields ` name=value` from the end of a line into the event's fields.
-fn split(event: &mut Event) {
-    let line = std::mem::take(&mut event.message);
-    let mut words = line.split(' ');
-    let message: Vec<&str> = words.by_ref().take_while(|word| !word.contains('=')).collect();
-    event.message = message.join(" ");
-    let mut rest = line.get(event.message.len()..).unwrap_or_default();
-    while let Some((name, after)) = rest.trim_start().split_once('=') {
-        let end = match after.strip_prefix('"') {
-            // A quoted value is written as Rust writes strings: it ends at a quote that is not escaped.
-            Some(inside) => {
-                let mut escaped = false;
-                let quote = inside.find(|c| {
-                    let ends = c == '"' && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    ends
-                });
-                quote.map_or(after.len(), |at| at + 2)
-            }
-            None => after.find(' ').unwrap_or(after.len()),
-        };
-        let (value, after) = after.split_at(end);
-        let unquoted = serde_json::from_str::<String>(value);
-        let plain = || value.trim_matches('"').replace("\\\"", "\"");
-        event.fields.insert(name.to_owned(), unquoted.unwrap_or_else(|_| plain()));
-        rest = after;
     }
 }

@@ -106,7 +106,8 @@ impl Visit for Record {
     fn record_u64(&mut self, field: &Field, value: u64) {
         match i64::try_from(value) {
             Ok(value) => self.record_i64(field, value),
-            Err(_) => self.record_debug(field, &value),
+            // Too large for an integer of the contract. JSON has no such limit.
+            Err(_) => self.fields.push((field.name(), Value::Json(value.into()))),
         }
     }
 

@@ -20,17 +20,17 @@ use llmux_abi::{
     host::{guarded, guarded_or},
     raw::{
         host::{
-            self as level, HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE,
-            METRIC_HISTOGRAM, MetricCallRef, RawHost, RawWork,
+            HostObject, HostTable, HostTableRef, METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM,
+            MetricCallRef, RawHost, RawWork,
         },
         http::{HttpCallRef, RawHttpResponse},
-        value::{self, RawField, RawValue},
+        value::RawField,
         version::ABI_VERSION,
     },
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
-use super::crash::Running;
+use super::{crash::Running, log};
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
 /// The services that all instances of a host share.
@@ -177,28 +177,6 @@ impl HostServices {
         tracing::warn!(instance = &*self.name, "metric refused: an instance has at most {MAX_METRICS}");
         0
     }
-
-    fn log(&self, level: u32, target: &str, message: &str, fields: &[RawField<'_>]) {
-        let fields = Fields(fields);
-        macro_rules! event {
-            ($level:ident) => {
-                tracing::event!(
-                    target: "llmux::plugin",
-                    tracing::Level::$level,
-                    instance = &*self.name,
-                    source = target,
-                    "{message}{fields}"
-                )
-            };
-        }
-        match level {
-            level::LEVEL_ERROR => event!(ERROR),
-            level::LEVEL_WARN => event!(WARN),
-            level::LEVEL_INFO => event!(INFO),
-            level::LEVEL_DEBUG => event!(DEBUG),
-            _ => event!(TRACE),
-        }
-    }
 }
 
 /// Work of a plugin, which is freed without being done if nobody runs it.
@@ -222,45 +200,6 @@ impl Drop for Work {
     }
 }
 
-fn log_enabled(level: u32) -> bool {
-    match level {
-        level::LEVEL_ERROR => tracing::enabled!(target: "llmux::plugin", tracing::Level::ERROR),
-        level::LEVEL_WARN => tracing::enabled!(target: "llmux::plugin", tracing::Level::WARN),
-        level::LEVEL_INFO => tracing::enabled!(target: "llmux::plugin", tracing::Level::INFO),
-        level::LEVEL_DEBUG => tracing::enabled!(target: "llmux::plugin", tracing::Level::DEBUG),
-        _ => tracing::enabled!(target: "llmux::plugin", tracing::Level::TRACE),
-    }
-}
-
-/// The fields of a log record, each written as ` name=value`. A plugin chooses the names, so they cannot be fields of
-/// the host's own event.
-struct Fields<'a>(&'a [RawField<'a>]);
-
-impl std::fmt::Display for Fields<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for RawField { name, value } in self.0 {
-            write!(f, " {}=", name.as_str())?;
-            let RawValue { kind, bits, text } = value;
-            match *kind {
-                value::VALUE_INTEGER => write!(f, "{}", *bits as i64)?,
-                value::VALUE_FLOAT => write!(f, "{}", f64::from_bits(*bits))?,
-                value::VALUE_BOOLEAN => write!(f, "{}", *bits != 0)?,
-                // A line break in a text of a client would begin a log line of its own.
-                value::VALUE_STRING if text.contains(ends_a_value) || text.is_empty() => {
-                    write!(f, "{:?}", text.as_str())?;
-                }
-                _ => f.write_str(text.as_str())?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns true if a value with this character must be quoted.
-fn ends_a_value(character: char) -> bool {
-    character.is_whitespace() || character.is_control() || matches!(character, '"' | '=')
-}
-
 struct Table;
 
 impl Table {
@@ -268,8 +207,8 @@ impl Table {
         const TABLE: WithMetadata<HostTable> = WithMetadata::new(HostTable {
             retain,
             release,
-            log_enabled: log_enabled_raw,
-            log,
+            log_enabled,
+            log: log_record,
             now,
             spawn,
             sleep,
@@ -302,20 +241,18 @@ unsafe extern "C" fn release(object: *const HostObject) {
     })
 }
 
-unsafe extern "C" fn log_enabled_raw(_: *const HostObject, level: u32, _target: RStr<'_>) -> bool {
-    guarded(false, || log_enabled(level))
+unsafe extern "C" fn log_enabled(_: *const HostObject, level: u32, _target: RStr<'_>) -> bool {
+    guarded(false, || log::is_enabled(level))
 }
 
-unsafe extern "C" fn log(
+unsafe extern "C" fn log_record(
     object: *const HostObject,
     level: u32,
     target: RStr<'_>,
     message: RStr<'_>,
     fields: RSlice<'_, RawField<'_>>,
 ) {
-    guarded((), || {
-        host(object).log(level, target.as_str(), message.as_str(), fields.as_slice());
-    })
+    guarded((), || log::write(&host(object).name, level, target, message, fields.as_slice()))
 }
 
 unsafe extern "C" fn now(object: *const HostObject) -> u64 {

@@ -9,7 +9,7 @@ use std::{
     io::{self, Write},
 };
 
-use llmux_core::plugins::LOADING;
+use llmux_core::{LogFields, plugins::LOADING};
 use llmux_terminal::visible;
 use serde_json::Value;
 use tracing::{Level, Metadata, field::Field};
@@ -18,14 +18,20 @@ use tracing_subscriber::fmt::{MakeWriter, format::Writer};
 use super::urgent;
 
 /// Largest line, in bytes.
-const MAX_LINE: usize = 16 * 1024;
+pub(super) const MAX_LINE: usize = 16 * 1024;
 /// Largest text in a line of JSON that is too long, in bytes.
-const MAX_TEXT: usize = 2 * 1024;
+pub(super) const MAX_TEXT: usize = 2 * 1024;
 
 /// Writes one field of an event for people to read.
 pub(super) fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     // A value's own `Debug` quotes and escapes it, but a message is written as it is.
-    let text = visible(&format!("{value:?}"));
+    let text = format!("{value:?}");
+    if field.name() == "fields"
+        && let Some(fields) = LogFields::parse(&text)
+    {
+        return writer.write_str(&visible(&fields.to_string()));
+    }
+    let text = visible(&text);
     match (field.name(), writer.has_ansi_escapes()) {
         ("message", _) => writer.write_str(&text),
         (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{text}"),
@@ -88,21 +94,22 @@ fn shorter(line: &[u8], json: bool) -> Vec<u8> {
         }
         return format!("{{\"message\":\"an event of {} bytes was left out\"}}\n", text.len()).into_bytes();
     }
-    cut(&text, MAX_LINE).into_bytes()
+    format!("{}\n", cut(&text, MAX_LINE)).into_bytes()
 }
 
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) if text.len() > MAX_TEXT => *text = cut(text, MAX_TEXT).trim_end().to_owned(),
+        Value::String(text) if text.len() > MAX_TEXT => *text = cut(text, MAX_TEXT),
         Value::Array(values) => values.iter_mut().for_each(shorten),
         Value::Object(members) => members.values_mut().for_each(shorten),
         _ => {}
     }
 }
 
-fn cut(text: &str, max: usize) -> String {
+/// Returns the beginning of a text that is longer than `max` bytes, with its length.
+pub(super) fn cut(text: &str, max: usize) -> String {
     let end = text.floor_char_boundary(max - 64);
-    format!("{}… ({} bytes in all)\n", &text[..end], text.len())
+    format!("{}… ({} bytes in all)", &text[..end], text.len())
 }
 
 #[cfg(test)]

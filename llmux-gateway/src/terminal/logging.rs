@@ -13,7 +13,10 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, field::MakeExt, fmt::format::debug_fn};
 
-use super::line::{self, Lines};
+use super::{
+    line::{self, Lines},
+    plugin_line::PluginLines,
+};
 
 /// Interval of the reports about dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -91,7 +94,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     // A handle fails only when the log is gone.
     let (started, level): (_, Arc<dyn Fn(EnvFilter) + Send + Sync>) = match format {
         LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let builder = builder.json().flatten_event(true).map_event_format(PluginLines);
+            let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
             (builder.try_init(), Arc::new(move |filter| drop(handle.reload(filter))))
         }

@@ -6,4 +6,5 @@
 mod line;
 pub(crate) mod logging;
 pub(crate) mod outside;
+mod plugin_line;
 pub(crate) mod urgent;

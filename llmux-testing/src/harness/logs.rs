@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use llmux_core::plugins::LOADING;
+use llmux_core::{PLUGIN_LOG, plugins::LOADING};
 use tracing::{Level, Metadata};
 
 use crate::logs::{Capture, Record};
@@ -27,8 +27,6 @@ impl fmt::Display for Log {
     }
 }
 
-/// Target of the records that a host logs for a loaded plugin.
-const FORWARDED: &str = "llmux::plugin";
 /// Targets of the host itself, and of the libraries that it uses.
 const HOST: [&str; 11] = [
     "llmux_core",
@@ -61,15 +59,14 @@ pub(super) fn capture() -> Capture {
 /// Returns the records of plugins.
 pub(super) fn of_plugins(capture: &Capture) -> Vec<Log> {
     let log = |mut record: Record| {
-        if record.target == FORWARDED {
-            let target = record.take("source").unwrap_or_default();
-            return Some(Log { level: record.level, target, message: record.message });
+        if record.target == PLUGIN_LOG {
+            // The host adds both after the plugin's own fields.
+            record.target = record.take("source").unwrap_or_default();
+            record.take("instance");
+        } else if is_host(&record.target) {
+            return None;
         }
-        (!is_host(&record.target)).then(|| Log {
-            level: record.level,
-            message: record.text(),
-            target: record.target,
-        })
+        Some(Log { level: record.level, message: record.text(), target: record.target })
     };
     capture.records().into_iter().filter_map(log).collect()
 }

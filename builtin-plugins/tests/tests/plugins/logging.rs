@@ -70,6 +70,26 @@ async fn the_end_says_what_came_of_it(way: Way) {
     assert_eq!(end.field("error"), None);
 }
 
+async fn the_fields_have_the_types_of_their_values(way: Way) {
+    let log = Log::listen(Level::INFO);
+    let world = world(way, json!({})).await;
+    world.send(rich(way)).await;
+    world.end().await;
+    let end = one(&log, "request completed");
+    for name in ["status", "attempt", "messages", "tools", "max_tokens", "prompt_tokens", "total_tokens"] {
+        assert!(end.members[name].is_u64(), "{name}: {end:?}");
+    }
+    for name in ["latency_ms", "temperature"] {
+        assert!(end.members[name].is_f64(), "{name}: {end:?}");
+    }
+    for name in ["stream", "cache_hit", "rate_limited"] {
+        assert!(end.members[name].is_boolean(), "{name}: {end:?}");
+    }
+    for name in ["request_id", "endpoint", "model", "provider", "finish_reason", "answered_by"] {
+        assert!(end.members[name].is_string(), "{name}: {end:?}");
+    }
+}
+
 async fn a_stream_says_when_its_first_token_came(way: Way) {
     let log = Log::listen(Level::INFO);
     let world = world(way, json!({})).await;
@@ -204,6 +224,7 @@ in_every_way! {
     anywhere:
     the_start_says_who_asks_what
     the_end_says_what_came_of_it
+    the_fields_have_the_types_of_their_values
     a_stream_says_when_its_first_token_came
     an_error_is_named_and_its_secrets_are_not
     bodies_are_off_by_default
