@@ -8,6 +8,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::pin,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -76,7 +77,8 @@ impl Calls {
     ) -> Result<Decision, Failure> {
         let Self { reply, clock, timeout, waker, cancel } = self;
         let limit = Limit { started: *clock, timeout: *timeout };
-        let watch = Watch { entry, kind, cancel: cancel.as_ref(), limit };
+        let long_poll = AtomicU64::new(0);
+        let watch = Watch { entry, cancel: cancel.as_ref(), limit, long_poll };
         reply.reset();
         let (state, memory) = states.lend(at);
         let mut lent = CallContext { request: &mut *context, state, limit, kind };
@@ -85,6 +87,10 @@ impl Calls {
             Started::Ended(decision, nanos) => (decision, nanos),
             Started::Waits(future) => Box::pin(watch.wait(future, clock, waker)).await,
         };
+        let long_poll = watch.long_poll.into_inner();
+        if long_poll > 0 {
+            warn_of_long_poll(entry, kind, context, long_poll);
+        }
         let (is_changed, traffic) = (subject.is_changed(), subject.take_traffic());
         // The usual case: the hook looked, and changed nothing.
         let result = match decision {
@@ -157,12 +163,28 @@ fn log(entry: &Entry, hook: HookKind, context: &RequestContext, failure: &Failur
     );
 }
 
+#[cold]
+fn warn_of_long_poll(entry: &Entry, hook: HookKind, context: &RequestContext, nanos: u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Some(left_out) = entry.stats.warnings.next(now) else { return };
+    tracing::warn!(
+        instance = &*entry.name,
+        hook = hook.as_str(),
+        milliseconds = nanos / 1_000_000,
+        request_id = &*context.request_id,
+        left_out = (left_out > 0).then_some(left_out),
+        "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
+    );
+}
+
 /// One call of a hook, watched: its clock, its timeout, and the end of its request.
 struct Watch<'f> {
     entry: &'f Entry,
-    kind: HookKind,
     limit: Limit,
     cancel: Option<&'f Cancel>,
+    /// Nanoseconds of the longest poll that is longer than [`LONG_POLL`], or 0. It is logged after the call, because until
+    /// then the request is lent to the hook.
+    long_poll: AtomicU64,
 }
 
 /// A call after its first poll: its end and its duration in nanoseconds, or the rest of the hook.
@@ -223,26 +245,13 @@ impl<'f> Watch<'f> {
         self.cancel.is_some_and(Cancel::is_raised)
     }
 
-    /// Returns the nanoseconds of a poll. A long one is logged.
+    /// Returns the nanoseconds of a poll. A long one is kept.
     #[inline]
     fn lap(&self, clock: &mut Clock) -> u64 {
         let nanos = clock.lap();
         if nanos > LONG_POLL.as_nanos() as u64 {
-            self.warn_of_long_poll(nanos);
+            self.long_poll.fetch_max(nanos, Relaxed);
         }
         nanos
-    }
-
-    #[cold]
-    fn warn_of_long_poll(&self, nanos: u64) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Some(left_out) = self.entry.stats.warnings.next(now) else { return };
-        tracing::warn!(
-            instance = &*self.entry.name,
-            hook = self.kind.as_str(),
-            milliseconds = nanos / 1_000_000,
-            left_out = (left_out > 0).then_some(left_out),
-            "a plugin blocks the thread: it should wait, or move long work to a thread of its own"
-        );
     }
 }

@@ -45,6 +45,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                         tracing::warn!(
                             instance = &*entry.name,
                             key = &*key,
+                            request_id = &*request.context.request_id,
                             "metadata is too large and was left out"
                         );
                     }

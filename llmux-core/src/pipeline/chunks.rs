@@ -19,8 +19,9 @@ pub(super) enum Chunks {
     Response(std::vec::IntoIter<Event>),
     Plugin {
         stream: Box<dyn ChunkStream>,
-        /// The instance that the stream belongs to, for the log.
+        /// The instance and the request that the stream belongs to, for the log.
         instance: Arc<str>,
+        request_id: Arc<str>,
     },
 }
 
@@ -39,7 +40,7 @@ impl Chunks {
         match self {
             Chunks::Provider(events) => events.next().await,
             Chunks::Response(events) => events.next().map(Ok),
-            Chunks::Plugin { stream, instance } => match timeout(idle, stream.next()).await {
+            Chunks::Plugin { stream, instance, request_id } => match timeout(idle, stream.next()).await {
                 Ok(Ok(Some(event))) if event.name.is_none() && !endpoint.ends_with_done() => {
                     Some(Ok(Event::named(String::from_utf8_lossy(&event.data).into_owned())))
                 }
@@ -49,6 +50,7 @@ impl Chunks {
                     tracing::warn!(
                         instance = &**instance,
                         failure = failure.kind.as_str(),
+                        request_id = &**request_id,
                         "a plugin's stream failed: {}",
                         failure.message
                     );

@@ -72,7 +72,8 @@ impl InFlight {
         if self.context.attempt > 0
             && let Err(error) = document.set("/model", &serde_json::json!(&*self.context.model).to_string())
         {
-            tracing::error!("a request without a model: {error}");
+            let request_id = &*self.context.request_id;
+            tracing::error!(request_id, "a request without a model: {error}");
         }
         self.context.attempt += 1;
         self.context.collected = Collected::default();
@@ -171,7 +172,7 @@ impl InFlight {
     pub(super) fn report_attempt(&mut self, status: u16, usage: Option<Usage>, later: Option<Later>) {
         // A caller that left says nothing about the deployment.
         if let Some(lease) = self.lease.take().filter(|_| !self.cancel.is_raised()) {
-            lease.end(status);
+            lease.end(status, &self.context.request_id);
         }
         let Some(deployment) = self.context.deployment.clone() else { return };
         if matches!(self.answered_by, AnsweredBy::Host) {

@@ -131,7 +131,8 @@ impl<'r> Streaming<'r> {
             }
             PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),
             PreChain::ShortCircuit(ShortCircuit::Stream(stream, instance)) => {
-                Ok(Chunks::Plugin { stream, instance })
+                let request_id = self.request.context.request_id.clone();
+                Ok(Chunks::Plugin { stream, instance, request_id })
             }
             PreChain::ShortCircuit(ShortCircuit::Error(error, allow_fallback)) => {
                 self.attempt.may_fall_back = allow_fallback;

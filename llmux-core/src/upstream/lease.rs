@@ -73,13 +73,14 @@ impl Lease {
     }
 
     /// Records the end of an answer: 200, or the status of the error that ended a stream.
-    pub(crate) fn end(mut self, status: u16) {
+    pub(crate) fn end(mut self, status: u16, request_id: &str) {
         let broken = DeploymentFailure::of_status(status);
         if let Some(failure) = broken {
             self.record().figures.count(failure);
             if let Some(unlogged) = self.record().figures.may_log(failure) {
                 let Deployment { provider_name, id, .. } = &*self.deployment;
                 tracing::warn!(
+                    request_id,
                     provider = &**provider_name,
                     deployment = &**id,
                     failure = failure.as_str(),

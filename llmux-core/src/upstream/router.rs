@@ -194,6 +194,7 @@ impl Router {
                 lease.end_try(&error);
                 if ask_usage && body::refuses_usage(request, &error) {
                     tracing::info!(
+                        request_id = &**request_id,
                         deployment = &*deployment.id,
                         "the provider refuses `stream_options`, so streams are sent without it; `stream_usage = false` \
                          avoids the first try"

@@ -80,7 +80,7 @@ pub(super) async fn complete(api: &Api, endpoint: Endpoint, request: Request) ->
     let mut answer = api.client.send(request).await;
     let extender = api.ids.extender(endpoint, identity, answer.deployment(), previous);
     let response = match (&answer.result, answer.binary.take()) {
-        (Ok(_), Some(binary)) => reply::binary(binary, held),
+        (Ok(_), Some(binary)) => reply::binary(binary, held, id),
         (Ok(document), None) => {
             let extended = extender.map(|extender| extender.answer(document));
             reply::json_text(StatusCode::OK, extended.unwrap_or_else(|| document.to_bytes()))

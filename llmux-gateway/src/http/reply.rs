@@ -3,6 +3,8 @@
 //! The routes of `api` and `admin` call it. Errors of this program itself are made by [`refusal`] alone; errors of requests
 //! come from `llmux-core`.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{FromRequestParts, Path},
@@ -37,11 +39,11 @@ pub(crate) fn json_value(status: StatusCode, value: &impl serde::Serialize) -> R
 
 /// Returns an answer of bytes, which are sent as they arrive. If they break off, the connection does, too. `held` is
 /// released at their end.
-pub(crate) fn binary(binary: Binary, held: Held) -> Response {
+pub(crate) fn binary(binary: Binary, held: Held, request_id: Arc<str>) -> Response {
     let Binary { content_type, length, body, .. } = binary;
     let body = body.inspect_err(move |error| {
         let _held = &held;
-        tracing::warn!("an answer of bytes broke off: {error}");
+        tracing::warn!(request_id = &*request_id, "an answer of bytes broke off: {error}");
     });
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();

@@ -314,6 +314,36 @@ both! {
         assert_eq!(world.of("complete"), ["a"], "the one that had a place");
     }
 
+    async fn e2_every_warning_about_one_request_has_its_id(world: World) {
+        let logs = Capture::llmux();
+        let broken = || Turn::break_off(vec![json!("one")], turn::provider_error(502, "broke off"));
+        let provider = scripted([Turn::error(429, "down"), broken()]);
+        let large = json!({"do": "respond", "body": turn::response(&json!("mine")), "metadata": {"k": "x".repeat((1 << 20) + 1)}});
+        let fails = json!({"do": "stream", "chunks": [turn::chunk(&json!("one"))], "then": "panic"});
+        let only = |id: &str| json!({"do": "only", "what": "request_id", "is": id});
+        let plugins = [
+            world.probe("large", 1, json!({"pre": [only("large"), large]})),
+            world.probe("stream", 2, json!({"pre": [only("stream"), fails]})),
+            world.probe("fails", 3, json!({"post": [{"do": "fail", "message": "no"}]})),
+        ];
+        let client = world.client(&provider, plugins).await;
+        let ask = |id: &str| chat("m").with_request_id(id);
+        for (id, warning) in [("large", "metadata is too large"), ("down", "provider `p` failed")] {
+            client.send(ask(id)).await;
+            let warned = logs.with(&["WARN", warning, &format!(" request_id={id}")]);
+            assert_eq!(warned.len(), 1, "{id}: {:#?}", logs.lines());
+        }
+        for (id, warning) in [("stream", "a plugin's stream failed"), ("broken", "a stream of provider `p` broke off")] {
+            all(client.stream(ask(id)).await).await;
+            let warned = logs.with(&["WARN", warning, &format!(" request_id={id}")]);
+            assert_eq!(warned.len(), 1, "{id}: {:#?}", logs.lines());
+        }
+        world.finish(&client).await;
+        for line in logs.with(&["WARN"]) {
+            assert!(line.contains(" request_id="), "{line}");
+        }
+    }
+
     async fn e4_construction_has_ten_seconds(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, []).await;
@@ -347,11 +377,12 @@ async fn blocks(world: World) {
     let client = world.client(&provider, plugins).await;
     // More than the stretches of ten seconds in which a slow machine may send them.
     for _ in 0..5 {
-        client.send(chat("m")).await;
+        client.send(chat("m").with_request_id("id-7")).await;
     }
     let warned = logs.with(&["WARN", "blocks the thread"]);
     assert!((1..5).contains(&warned.len()), "{:#?}", logs.lines());
-    assert!(warned[0].contains("instance=blocks"), "{warned:?}");
+    let names = ["instance=blocks", "hook=pre_hook", "request_id=id-7"];
+    assert!(names.iter().all(|name| warned[0].contains(name)), "{warned:?}");
 }
 
 #[tokio::test]
