@@ -90,12 +90,30 @@ impl World {
             let program = Program::start(&configured, Arc::clone(&upstream)).await;
             return Ok(Self { place: Place::Process(Box::new(program)), upstream });
         }
+        Self::inside(&MODELS, specs, upstream).await
+    }
+
+    /// Starts a host in this process whose upstream serves every model and has no list of them.
+    ///
+    /// # Panics
+    ///
+    /// If a plugin is refused.
+    pub async fn of_every_model(plugins: impl IntoIterator<Item = PluginSpec>) -> Self {
+        let world = Self::inside(&["*"], plugins, Upstream::new()).await;
+        world.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    async fn inside(
+        models: &[&str],
+        plugins: impl IntoIterator<Item = PluginSpec>,
+        upstream: Arc<Upstream>,
+    ) -> Result<Self, String> {
         let mut builder = Client::builder()
-            .provider("p", Arc::new(upstream.provider()), MODELS)
+            .provider("p", Arc::new(upstream.provider()), models.iter().copied())
             .provider("echo", Arc::new(Echo::new()), ["echo"])
             // The folder of a build may be open to a group; who may write there is not what is tested here.
             .plugins(PluginsConfig::default().with_allow_insecure_permissions(true));
-        for spec in specs {
+        for spec in plugins {
             builder = builder.plugin(spec);
         }
         let client = builder.build().await.map_err(|error| error.to_string())?;

@@ -79,6 +79,17 @@ async fn invented_names_take_no_place_of_a_real_one(way: Way) {
     assert_eq!(models, 2);
 }
 
+async fn f10_the_models_of_a_provider_without_a_list_are_one_label(way: Way) {
+    let world = World::of_every_model([Builtin::Metrics.spec(way.kind, json!({}))]).await;
+    for model in ["one-name", "another-name"] {
+        assert!(world.send(ask(way.stream).model(model)).await.is_ok());
+    }
+    let labels = [("model", "other"), ("provider", "p"), ("outcome", "success")];
+    assert_eq!(value(&world, "llmux_requests_total", &labels).await, Some(2.0));
+    let text = world.metrics().await;
+    assert!(!text.contains("-name"), "the names are clients' own: {text}");
+}
+
 async fn the_speed_of_an_answer_is_measured(way: Way) {
     let world = world(way.kind).await;
     world.send(ask(way.stream).model("slow")).await;
@@ -100,6 +111,7 @@ in_every_way! {
     fallback_attempts_are_one_request;
     in_this_process:
     invented_names_take_no_place_of_a_real_one
+    f10_the_models_of_a_provider_without_a_list_are_one_label
     the_speed_of_an_answer_is_measured
 }
 
