@@ -174,14 +174,12 @@ impl Reloader {
         let filter = logging::filter(new.config.log.level())?;
         let watched = watched(&new)?;
         let changed = self.client.reconfigure(builder, guards).await;
-        let Changed { plugins, undone, refused, .. } = changed.map_err(|error| match error {
+        // A refused file hinders nothing. The audit log has it.
+        let Changed { plugins, undone, .. } = changed.map_err(|error| match error {
             PluginError::Weakens { .. } => Refused::NeedsForce(CliError::new(error)),
             error => client::plugin_problem(&new, &error).into(),
         })?;
         // From here on nothing fails.
-        for error in refused {
-            tracing::warn!("not loaded: {error}");
-        }
         client::warn_of_fallbacks(&new, &self.client);
         if opens {
             tracing::warn!(target: "llmux::audit", who, what = "configuration", "the last API key is removed: every client is served");
@@ -228,13 +226,11 @@ impl Reloader {
         // One at a time with a reload: both may load the same library.
         let _current = self.current.lock().await;
         let rescan = self.client.plugins().rescan();
-        let Ok(Changed { plugins, refused, .. }) = acting_as("watcher", rescan).await else { return false };
+        // The audit log has the files that are refused.
+        let Ok(Changed { plugins, .. }) = acting_as("watcher", rescan).await else { return false };
         for info in plugins {
             let version = info.version.as_deref().unwrap_or("-");
             tracing::info!("plugin folders: {} runs {} {version}", info.name, info.plugin);
-        }
-        for error in refused {
-            tracing::warn!("plugin folders: {error}");
         }
         true
     }

@@ -171,6 +171,28 @@ async fn a_guard_is_loaded_from_memory_if_the_folder_for_copies_is_not_there() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_unusable_folder_for_copies_and_a_refused_file_have_one_line_each() {
+    let (plugins, dir) = folder();
+    drop_in(plugins.path(), "libedition", &edition("one"));
+    let another = replaced(&edition("one"), b"\"name\":\"edition\"", b"\"name\":\"another\"");
+    drop_in(plugins.path(), "libanother", &another);
+    let (folder, nowhere) = folder();
+    let mut command = serve(&folder, "");
+    command.args(["--plugin-dir", &dir]).env("TMPDIR", format!("{nowhere}/nowhere"));
+    let server = Server::of(command, folder).await;
+    assert_eq!(server.plugin("another").await["copy_in_memory"], true);
+    is_in_memory(&server).await;
+    drop_in(plugins.path(), "libedition", &edition("two"));
+    until("it is replaced", async || server.plugin("edition").await["generation"] == 2).await;
+    drop_in(plugins.path(), "libbroken", &edition("one")[..4000]);
+    until("it is refused", async || server.plugin("broken").await["state"] == "failed").await;
+    let log = server.stop().await;
+    let lines = |part: &str| log.lines().filter(|line| line.contains("WARN") && line.contains(part)).count();
+    assert_eq!((lines("nowhere"), lines("libbroken")), (1, 1), "{log}");
+}
+
 /// Checks that the list of plugins says that the private copy is in memory.
 #[cfg(target_os = "linux")]
 async fn is_in_memory(server: &Server) {

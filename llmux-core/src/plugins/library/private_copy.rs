@@ -22,6 +22,8 @@ pub(super) struct Copies {
     folders: Vec<(PathBuf, CopyFolder)>,
     /// Number of copies so far. It is part of each name: two files of the same bytes are two images.
     made: u64,
+    /// The reason of the last copy in memory, as it was logged. Further libraries with the same reason are not logged.
+    told: Option<String>,
 }
 
 /// A private copy. It is removed with this value, unless it is kept.
@@ -65,12 +67,15 @@ impl Copies {
         within: Option<&Path>,
     ) -> io::Result<PrivateCopy> {
         let within = within.map_or_else(env::temp_dir, Path::to_owned);
-        self.write_below(&within, library).or_else(|error| in_memory(&within, library, error)).map_err(|error| {
-            // The text of another kind has the folder's random name: the same refusal would read differently each time.
-            let why = match error.kind() {
-                io::ErrorKind::Unsupported | io::ErrorKind::Other => error.to_string(),
-                kind => kind.to_string(),
-            };
+        let written = match self.write_below(&within, library) {
+            Ok(copy) => {
+                self.told = None;
+                Ok(copy)
+            }
+            Err(error) => self.write_to_memory(&within, library, error),
+        };
+        written.map_err(|error| {
+            let why = why(&error);
             let hint = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     "free space there (a restart of the host removes its copies), or "
@@ -124,28 +129,46 @@ impl Copies {
         }
         Ok(&self.folders.last().expect("it was pushed").1)
     }
+
+    /// Writes a copy to memory if the error says that the folder cannot be used. A full folder can: an operator frees
+    /// space.
+    fn write_to_memory(
+        &mut self,
+        within: &Path,
+        library: &VerifiedLibrary,
+        error: io::Error,
+    ) -> io::Result<PrivateCopy> {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+        let is_unusable = matches!(
+            error.kind(),
+            NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
+        );
+        // Libraries beside the plugin need a folder.
+        if !is_unusable || !library.beside.is_empty() {
+            return Err(error);
+        }
+        let Ok((path, file)) = memory_copy::write(&library.manifest.name, &library.bytes) else {
+            return Err(error);
+        };
+        let why = format!("{}: {}", shown(within), why(&error));
+        if self.told.as_ref() != Some(&why) {
+            tracing::warn!(
+                "private copies of libraries are held in memory, because the folder for them cannot be used ({why}); set \
+                 `copy_dir` in `[plugins]`, or else TMPDIR, to a writable folder that is not mounted noexec"
+            );
+            self.told = Some(why);
+        }
+        Ok(PrivateCopy { path, place: Place::Memory(file) })
+    }
 }
 
-/// Writes a copy to memory if the error says that the folder cannot be used. A full folder can: an operator frees space.
-fn in_memory(within: &Path, library: &VerifiedLibrary, error: io::Error) -> io::Result<PrivateCopy> {
-    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    let is_unusable = matches!(
-        error.kind(),
-        NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
-    );
-    // Libraries beside the plugin need a folder.
-    if !is_unusable || !library.beside.is_empty() {
-        return Err(error);
+/// Returns the reason of an error. The text of most kinds has the folder's random name: the same reason would read
+/// differently each time.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Unsupported | io::ErrorKind::Other => error.to_string(),
+        kind => kind.to_string(),
     }
-    let plugin = &library.manifest.name;
-    let Ok((path, file)) = memory_copy::write(plugin, &library.bytes) else { return Err(error) };
-    tracing::warn!(
-        plugin,
-        folder = %shown(within),
-        "the private copy of a library is held in memory, because the folder for it cannot be used ({error}); set `copy_dir` \
-         in `[plugins]`, or else TMPDIR, to a writable folder that is not mounted noexec"
-    );
-    Ok(PrivateCopy { path, place: Place::Memory(file) })
 }
 
 /// Writes a new file that only this user may use. A part of a file would fill the folder for good, so it is removed.
@@ -162,6 +185,8 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<TempPath> {
 
 #[cfg(test)]
 mod tests {
+    use llmux_testing::Capture;
+
     use super::*;
     use crate::plugins::library::{manifest::Manifest, signature::SignatureState};
 
@@ -193,6 +218,22 @@ mod tests {
         let path = second.path().to_owned();
         second.keep();
         assert!(path.exists(), "a copy that is kept stays");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn copies_in_memory_are_logged_once_for_each_reason() {
+        let logs = Capture::llmux();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (nowhere, file) = (folder.path().join("nowhere"), folder.path().join("file"));
+        fs::write(&file, "").expect("written");
+        let mut copies = Copies::default();
+        let mut write = |within: &Path| {
+            drop(copies.write(&library(), Some(within)).expect("written"));
+            logs.with(&["WARN", "held in memory"]).len()
+        };
+        assert_eq!([write(&nowhere), write(&nowhere), write(&file), write(&file)], [1, 1, 2, 2]);
+        assert_eq!([write(folder.path()), write(&file)], [2, 3], "the folder could be used in between");
     }
 
     #[cfg(unix)]
