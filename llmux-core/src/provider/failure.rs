@@ -36,13 +36,21 @@ pub(crate) fn timed_out(failure: &str, limit: Duration) -> Error {
 pub(crate) fn no_response(failure: Failure, progress: Progress, secrets: &Secrets) -> Error {
     let failed = match failure {
         Failure::Dial(error) => {
-            let text = cause(&error);
-            let message = format!("the provider could not be reached: {}", secrets.redact(&text));
-            Error::new(ErrorKind::Connect, message).with_source(error)
+            let text = match error.certificate_refusal() {
+                Some(refusal) => refusal.to_string(),
+                None => cause(&error),
+            };
+            unreachable(&secrets.redact(&text)).with_source(error)
         }
+        Failure::Certificate(refusal) => unreachable(&refusal.to_string()).with_source(refusal),
         Failure::Connection(error) => broke_off(error, "the provider did not answer", secrets),
     };
     failed.with_progress(progress)
+}
+
+/// The error of a provider that no connection leads to.
+fn unreachable(why: &str) -> Error {
+    Error::new(ErrorKind::Connect, format_args!("the provider could not be reached: {why}"))
 }
 
 /// The error of a connection that broke off. `failure` is the beginning of the message.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     client::WantsClientCert,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
@@ -50,6 +50,62 @@ pub(crate) enum TlsError {
          certificate in `client_cert_file`"
     )]
     ClientKey(String),
+}
+
+/// A certificate that ended a connection before the provider took a request from it (rule F1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CertificateRefusal {
+    #[error(
+        "the provider's certificate is not signed by a trusted authority; set `ca_file` of the provider to a PEM file of \
+         the authority"
+    )]
+    UnknownIssuer,
+    #[error(
+        "the provider requires a client certificate; set `client_cert_file` and `client_key_file` of the provider"
+    )]
+    ClientCertRequired,
+    #[error(
+        "the provider refused the client certificate ({0:?}); check `client_cert_file` and `client_key_file` of the provider"
+    )]
+    ClientCert(AlertDescription),
+}
+
+impl CertificateRefusal {
+    /// Finds the refusal in the causes of an error.
+    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<rustls::Error>() {
+                return Self::of_tls(error);
+            }
+            cause = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+                // The `source` of an `io::Error` leaves out the error that it wraps.
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    fn of_tls(error: &rustls::Error) -> Option<Self> {
+        use AlertDescription as Alert;
+        match error {
+            // The signature is bad if the trusted authority has the name of the real one, and another key.
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => Some(Self::UnknownIssuer),
+            rustls::Error::AlertReceived(Alert::CertificateRequired) => Some(Self::ClientCertRequired),
+            rustls::Error::AlertReceived(
+                alert @ (Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA),
+            ) => Some(Self::ClientCert(*alert)),
+            _ => None,
+        }
+    }
 }
 
 impl Tls {

@@ -36,6 +36,8 @@ mod storms;
 mod streams;
 mod support;
 mod swaps;
+mod tls;
+mod tls_server;
 mod tokens;
 mod trust;
 mod web_pages;

@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -17,6 +17,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
 };
+
+use crate::provider::tls::CertificateRefusal;
 
 /// Longest time between the last byte sent and the end of a kept connection, for which the request counts as not
 /// processed.
@@ -30,11 +32,18 @@ pub(super) struct Activity {
     read: AtomicU64,
     /// Time of the last write, in milliseconds after the connection was opened.
     written_at: AtomicU64,
+    /// The refusal that a read ended with.
+    refusal: OnceLock<CertificateRefusal>,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), read: AtomicU64::new(0), written_at: AtomicU64::new(0) }
+        Self {
+            opened: Instant::now(),
+            read: AtomicU64::new(0),
+            written_at: AtomicU64::new(0),
+            refusal: OnceLock::new(),
+        }
     }
 
     /// Returns the number of bytes that were read so far.
@@ -46,6 +55,12 @@ impl Activity {
     pub(super) fn is_stale(&self, read: u64) -> bool {
         let written_at = Duration::from_millis(self.written_at.load(Relaxed));
         self.read() == read && self.opened.elapsed().saturating_sub(written_at) <= STALE
+    }
+
+    /// Returns the provider's refusal of the host's certificate. In TLS 1.3 it arrives after the handshake, which has
+    /// ended for the host, and instead of an answer.
+    pub(super) fn refusal(&self) -> Option<CertificateRefusal> {
+        self.refusal.get().copied()
     }
 
     fn wrote(&self) {
@@ -70,6 +85,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
         let read = buffer.filled().len() - before;
         if read > 0 {
             self.activity.read.fetch_add(read as u64, Relaxed);
+        }
+        if let Poll::Ready(Err(error)) = &polled
+            && let Some(refusal) = CertificateRefusal::of(error)
+        {
+            let _ = self.activity.refusal.set(refusal);
         }
         polled
     }

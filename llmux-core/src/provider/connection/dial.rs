@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::activity::{Activity, Counted};
-use crate::provider::tls::{self, Tls, TlsError};
+use crate::provider::tls::{self, CertificateRefusal, Tls, TlsError};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,6 +45,16 @@ pub(in crate::provider) enum DialError {
     Timeout(Duration),
     #[error(transparent)]
     Failed(BoxError),
+}
+
+impl DialError {
+    /// Returns the refusal of a certificate that this is.
+    pub(in crate::provider) fn certificate_refusal(&self) -> Option<CertificateRefusal> {
+        match self {
+            Self::Failed(error) => CertificateRefusal::of(&**error),
+            Self::Timeout(_) => None,
+        }
+    }
 }
 
 /// Reason why a provider's connections cannot be prepared.

@@ -19,7 +19,7 @@ use super::{
     dial::{DialError, Dialer},
     pool::{Connection, Pool, Ready},
 };
-use crate::progress::Progress;
+use crate::{progress::Progress, provider::tls::CertificateRefusal};
 
 /// The two forms of an endpoint's URL, made once.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub(in crate::provider) struct Outgoing<'t> {
 /// Reason why no head of a response came.
 pub(in crate::provider) enum Failure {
     Dial(DialError),
+    /// The provider refused the host's certificate. It took no request from the connection.
+    Certificate(CertificateRefusal),
     Connection(hyper::Error),
 }
 
@@ -129,6 +131,10 @@ impl Exchange {
                     }
                     new = true;
                     continue;
+                }
+                _ if let Some(refusal) = activity.refusal() => {
+                    *progress = Progress::NotSent;
+                    return Err(Failure::Certificate(refusal));
                 }
                 Some(_) => Progress::NotSent,
                 None if is_refused(error.error()) => Progress::NotSent,
