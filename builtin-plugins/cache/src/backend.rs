@@ -5,6 +5,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use llmux_abi::{Host, Result};
+use llmux_redis_link::RedisConfig;
 
 use crate::{config::Config, entry::Entry, key::Key, memory::Memory, remote::Remote};
 
@@ -35,7 +36,7 @@ impl Store {
         Store::Memory(Memory::new(config, host))
     }
 
-    pub(crate) fn redis(config: &Config, host: &Host) -> Result<Self> {
+    pub(crate) fn redis(config: &RedisConfig, host: &Host) -> Result<Self> {
         Ok(Store::Redis(Remote::open(config, host)?))
     }
 

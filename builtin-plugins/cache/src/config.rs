@@ -2,20 +2,18 @@
 //!
 //! Read by the host (schema) and by `Cache::new`.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use llmux_abi::{Error, Result};
-use llmux_redis_link::Settings;
+use llmux_redis_link::RedisConfig;
 use llmux_request_part::Part;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The configuration of the plugin. `{}` keeps up to 10,000 answers in memory for an hour.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The storage of answers: `memory` or `redis`.
-    pub backend: Backend,
     /// Time that an answer is kept, as `1h`: one second to ten years.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -37,33 +35,14 @@ pub struct Config {
     pub vary: Vec<String>,
     /// `true`: identical plain requests that miss at the same time wait for one call. Streams never wait.
     pub coalesce: bool,
-    /// The Redis server, as `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. Several servers of a
-    /// cluster, or several sentinels, are separated by commas. `redis` needs this, `url_env` or `url_file`.
-    pub url: Option<String>,
-    /// Environment variable that holds the URL.
-    pub url_env: Option<String>,
-    /// File that holds the URL.
-    pub url_file: Option<PathBuf>,
-    /// Certificates in PEM format that the certificate of a `rediss://` server is checked against. Default: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// `true`: the URLs name servers of a Redis Cluster.
-    pub cluster: bool,
-    /// Name of the master. The URLs then name sentinels; user, password and database are those of the master.
-    pub sentinel: Option<String>,
-    /// `true`: the sentinels take the user and the password of the URL, too.
-    pub sentinel_auth: bool,
-    /// Prefix of the keys in Redis.
-    pub prefix: String,
-    /// Longest wait for Redis, as `250ms`. A slower read counts as a miss.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub timeout: Duration,
+    /// The Redis server that has the answers, shared by all hosts that use it. Default: none, so that this process has them.
+    #[schemars(with = "RedisConfig")]
+    pub redis: Option<RedisConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            backend: Backend::Memory,
             ttl: Duration::from_secs(3_600),
             max_entries: 10_000,
             max_bytes: 256 << 20,
@@ -71,27 +50,9 @@ impl Default for Config {
             shared: false,
             vary: Vec::new(),
             coalesce: false,
-            url: None,
-            url_env: None,
-            url_file: None,
-            ca_file: None,
-            cluster: false,
-            sentinel: None,
-            sentinel_auth: false,
-            prefix: "llmux:cache:".to_owned(),
-            timeout: Duration::from_millis(250),
+            redis: None,
         }
     }
-}
-
-/// The storage of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// The memory of this process.
-    Memory,
-    /// A Redis server, shared by all hosts that use it.
-    Redis,
 }
 
 impl Config {
@@ -103,19 +64,6 @@ impl Config {
         self.vary.iter().map(part).collect()
     }
 
-    /// Returns the settings of the link to Redis.
-    pub(crate) fn redis(&self) -> Settings {
-        let mut settings = Settings::new("", self.timeout);
-        settings.url.clone_from(&self.url);
-        settings.url_env.clone_from(&self.url_env);
-        settings.url_file.clone_from(&self.url_file);
-        settings.ca_file.clone_from(&self.ca_file);
-        settings.cluster = self.cluster;
-        settings.sentinel.clone_from(&self.sentinel);
-        settings.sentinel_auth = self.sentinel_auth;
-        settings
-    }
-
     pub(crate) fn check(&self) -> Result<()> {
         const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
         let refuse = |why: &str| Err(Error::new(why));
@@ -125,11 +73,8 @@ impl Config {
         if self.max_entries == 0 || self.max_bytes == 0 || self.max_entry_bytes == 0 {
             return refuse("`max_entries`, `max_bytes` and `max_entry_bytes` must be at least 1");
         }
-        if self.backend == Backend::Redis {
-            self.redis().check().map_err(Error::new)?;
-        }
-        if self.timeout.is_zero() {
-            return refuse("`timeout` must be greater than 0");
+        if let Some(redis) = &self.redis {
+            redis.check().map_err(Error::new)?;
         }
         self.parts().map(drop)
     }
@@ -157,10 +102,10 @@ mod tests {
             (json!({"ttl": "0s"}), "ttl"),
             (json!({"ttl": 3600}), "duration"),
             (json!({"max_entries": 0}), "max_entries"),
-            (json!({"backend": "redis"}), "url"),
-            (json!({"backend": "redis", "url": "redis://a", "url_env": "A"}), "url_env"),
-            (json!({"backend": "redis", "url": "redis://a", "cluster": true, "sentinel": "m"}), "sentinel"),
-            (json!({"backend": "disk"}), "disk"),
+            (json!({"redis": {}}), "redis.url"),
+            (json!({"redis": {"url": "redis://a", "url_env": "A"}}), "redis.url_env"),
+            (json!({"redis": {"url": "redis://a", "cluster": true, "sentinel": "m"}}), "redis.sentinel"),
+            (json!({"redis": {"sentinal": "m"}}), "sentinal"),
             (json!({"tll": "1h"}), "tll"),
             (json!({"vary": ["x-tier"]}), "vary `x-tier`"),
             (json!({"vary": ["header:Authorization"]}), "redacted"),

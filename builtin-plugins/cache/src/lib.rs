@@ -32,10 +32,11 @@ mod remote;
 use std::{sync::Arc, time::Duration};
 
 use llmux_abi::prelude::*;
+pub use llmux_redis_link::RedisConfig;
 
 pub use self::{
     backend::CacheBackend,
-    config::{Backend, Config},
+    config::Config,
     entry::{Entry, Event},
     key::Key,
 };
@@ -89,10 +90,10 @@ impl Cache {
 
     fn with(config: &Config, closure: Option<KeyClosure>, store: Option<Store>, host: Host) -> Result<Self> {
         config.check()?;
-        let store = match (store, config.backend) {
+        let store = match (store, &config.redis) {
             (Some(store), _) => store,
-            (None, Backend::Memory) => Store::memory(config, &host),
-            (None, Backend::Redis) => Store::redis(config, &host)?,
+            (None, None) => Store::memory(config, &host),
+            (None, Some(redis)) => Store::redis(redis, &host)?,
         };
         Ok(Self {
             host,
@@ -304,7 +305,7 @@ impl Builder {
         self
     }
 
-    /// Sets a custom backend. Overrides the `backend` of the configuration.
+    /// Sets a custom backend. Overrides the `redis` of the configuration.
     pub fn backend(mut self, backend: impl CacheBackend) -> Self {
         self.store = Some(Store::own(backend));
         self

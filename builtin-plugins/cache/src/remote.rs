@@ -8,11 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use llmux_abi::{Counter, Host, Result};
 use llmux_redis_link::{
-    Link,
+    Link, RedisConfig,
     health::{self, Report},
 };
 
-use crate::{config::Config, entry::Entry, key::Key};
+use crate::{entry::Entry, key::Key};
+
+/// Prefix of the keys, unless another is configured.
+const PREFIX: &str = "llmux:cache:";
 
 /// The answers kept in Redis.
 pub(crate) struct Remote {
@@ -22,18 +25,18 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn open(config: &Config, host: &Host) -> Result<Self> {
+    pub(crate) fn open(config: &RedisConfig, host: &Host) -> Result<Self> {
         let help = "Answers that were not stored because Redis was unavailable or busy";
         let dropped = host.counter("llmux_cache_stores_dropped_total", help, &[]);
         if let Err(error) = &dropped {
             tracing::warn!(%error, "dropped stores are not counted");
         }
-        Self::with(config, dropped.ok(), report(host))
+        Self::with(config, dropped.ok(), health::gauge(host))
     }
 
-    fn with(config: &Config, dropped: Option<Counter>, report: Report) -> Result<Self> {
-        let link = Link::open(&config.redis(), report).map_err(llmux_abi::Error::new)?;
-        Ok(Self { link, prefix: config.prefix.clone(), dropped })
+    fn with(config: &RedisConfig, dropped: Option<Counter>, report: Report) -> Result<Self> {
+        let link = Link::open(config, report).map_err(llmux_abi::Error::new)?;
+        Ok(Self { link, prefix: config.prefix_or(PREFIX), dropped })
     }
 
     fn name(&self, key: &Key) -> String {
@@ -76,17 +79,6 @@ impl Remote {
 
     pub(crate) async fn close(&self) {
         self.link.close().await;
-    }
-}
-
-/// Returns the function that shows the health of the link as a gauge.
-fn report(host: &Host) -> Report {
-    match host.gauge(health::METRIC, health::HELP, &[]) {
-        Ok(gauge) => Box::new(move |is_degraded| gauge.set(&[], f64::from(u8::from(is_degraded)))),
-        Err(error) => {
-            tracing::warn!(%error, "the health of redis is not shown as a metric");
-            Box::new(drop)
-        }
     }
 }
 

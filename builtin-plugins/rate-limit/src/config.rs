@@ -2,10 +2,10 @@
 //!
 //! Read by the host (schema) and by `RateLimit::new`.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
 use llmux_abi::{Error, Result};
-use llmux_redis_link::Settings;
+use llmux_redis_link::RedisConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,30 +30,10 @@ pub struct Config {
     /// Keys that this process keeps, at least 16. Further keys share one limit until other keys are idle again.
     #[schemars(range(min = 16))]
     pub max_keys: usize,
-    /// Storage of the limit. `memory`: one limit per process. `redis`: one limit for all hosts.
-    pub backend: Backend,
-    /// The Redis server, as `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. Several servers of a
-    /// cluster, or several sentinels, are separated by commas. `redis` needs this, `url_env` or `url_file`.
-    pub url: Option<String>,
-    /// Environment variable that holds the URL.
-    pub url_env: Option<String>,
-    /// File that holds the URL.
-    pub url_file: Option<PathBuf>,
-    /// Certificates in PEM format that the certificate of a `rediss://` server is checked against. Default: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// `true`: the URLs name servers of a Redis Cluster.
-    pub cluster: bool,
-    /// Name of the master. The URLs then name sentinels; user, password and database are those of the master.
-    pub sentinel: Option<String>,
-    /// `true`: the sentinels take the user and the password of the URL, too.
-    pub sentinel_auth: bool,
-    /// Prefix of the keys in Redis. Hosts with the same prefix share one limit. Two instances with different limits
-    /// need different prefixes.
-    pub prefix: String,
-    /// Longest wait for a decision of Redis, as `250ms`.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub timeout: Duration,
+    /// The Redis server that decides, so that all hosts that use it have one limit. Default: none, so that each process has its
+    /// own limit.
+    #[schemars(with = "RedisConfig")]
+    pub redis: Option<RedisConfig>,
     /// Decision while Redis is unavailable: `allow` lets the limiter of this process decide, `deny` refuses every
     /// request with 503.
     pub on_backend_error: OnBackendError,
@@ -67,16 +47,7 @@ impl Default for Config {
             tokens_per_minute: None,
             key: KeyConfig::One("api_key".to_owned()),
             max_keys: 100_000,
-            backend: Backend::Memory,
-            url: None,
-            url_env: None,
-            url_file: None,
-            ca_file: None,
-            cluster: false,
-            sentinel: None,
-            sentinel_auth: false,
-            prefix: "llmux:limit:".to_owned(),
-            timeout: Duration::from_millis(250),
+            redis: None,
             on_backend_error: OnBackendError::Allow,
         }
     }
@@ -90,16 +61,6 @@ pub enum KeyConfig {
     One(String),
     /// Several parts, combined.
     Many(Vec<String>),
-}
-
-/// The storage of the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// The memory of this process.
-    Memory,
-    /// A Redis server, shared by all hosts that use it.
-    Redis,
 }
 
 /// The decision while Redis is unavailable.
@@ -122,19 +83,6 @@ pub(crate) struct Limits {
 }
 
 impl Config {
-    /// Returns the settings of the link to Redis.
-    pub(crate) fn redis(&self) -> Settings {
-        let mut settings = Settings::new("", self.timeout);
-        settings.url.clone_from(&self.url);
-        settings.url_env.clone_from(&self.url_env);
-        settings.url_file.clone_from(&self.url_file);
-        settings.ca_file.clone_from(&self.ca_file);
-        settings.cluster = self.cluster;
-        settings.sentinel.clone_from(&self.sentinel);
-        settings.sentinel_auth = self.sentinel_auth;
-        settings
-    }
-
     /// Checks this configuration and returns its limits.
     pub(crate) fn limits(&self) -> Result<Limits> {
         let rate = self.requests_per_second;
@@ -155,11 +103,8 @@ impl Config {
         if self.max_keys < 16 {
             return Err(Error::new("`max_keys` must be at least 16"));
         }
-        if self.backend == Backend::Redis {
-            self.redis().check().map_err(Error::new)?;
-        }
-        if self.timeout.is_zero() {
-            return Err(Error::new("`timeout` must be greater than 0"));
+        if let Some(redis) = &self.redis {
+            redis.check().map_err(Error::new)?;
         }
         Ok(Limits { interval, burst, tokens_per_minute: self.tokens_per_minute })
     }
@@ -192,11 +137,11 @@ mod tests {
             (json!({"requests_per_second": 1e-6, "burst": 1_000_000}), "burst"),
             (json!({"tokens_per_minute": 0}), "tokens_per_minute"),
             (json!({"max_keys": 1}), "max_keys"),
-            (json!({"backend": "redis"}), "url"),
-            (json!({"backend": "redis", "url": "redis://a", "url_env": "A"}), "url_env"),
-            (json!({"backend": "redis", "url": "redis://a", "cluster": true, "sentinel": "m"}), "sentinel"),
-            (json!({"backend": "sqlite"}), "sqlite"),
-            (json!({"timeout": "0s"}), "timeout"),
+            (json!({"redis": {}}), "redis.url"),
+            (json!({"redis": {"url": "redis://a", "url_env": "A"}}), "redis.url_env"),
+            (json!({"redis": {"url": "redis://a", "cluster": true, "sentinel": "m"}}), "redis.sentinel"),
+            (json!({"redis": {"sentinal": "m"}}), "sentinal"),
+            (json!({"redis": {"url": "redis://a", "timeout": "0s"}}), "redis.timeout"),
             (json!({"request_per_second": 1}), "request_per_second"),
         ] {
             let error = limits(config).err().expect(named);

@@ -25,7 +25,10 @@ use std::sync::Arc;
 
 use llmux_abi::prelude::*;
 
-pub use self::config::{Backend, Config, KeyConfig, OnBackendError};
+pub use llmux_redis_link::RedisConfig;
+use llmux_redis_link::health;
+
+pub use self::config::{Config, KeyConfig, OnBackendError};
 use self::{
     answer::Decision,
     key::Key,
@@ -89,9 +92,9 @@ impl RateLimit {
             Clock::new(move || host.now())
         };
         let local = Local::new(&limits, config.max_keys, &clock);
-        let remote = match config.backend {
-            Backend::Memory => None,
-            Backend::Redis => Some(Remote::open(&config, &limits, remote::report(host))?),
+        let remote = match &config.redis {
+            None => None,
+            Some(redis) => Some(Remote::open(redis, &limits, health::gauge(host))?),
         };
         let pruned = local.prunable();
         let sleeper = host.clone();

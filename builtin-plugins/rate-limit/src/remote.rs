@@ -8,18 +8,18 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use llmux_abi::{Host, Result};
-use llmux_redis_link::{
-    Error, Link,
-    health::{self, Report},
-};
+use llmux_abi::Result;
+use llmux_redis_link::{Error, Link, RedisConfig, health::Report};
 use redis::Script;
 
 use crate::{
     answer::{Decision, Limit, Refusal},
-    config::{Config, Limits},
+    config::Limits,
     local::Settlement,
 };
+
+/// Prefix of the keys, unless another is configured.
+const PREFIX: &str = "llmux:limit:";
 
 const MINUTE_MICROS: f64 = 60e6;
 
@@ -94,10 +94,10 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(crate) fn open(config: &Config, limits: &Limits, report: Report) -> Result<Self> {
+    pub(crate) fn open(config: &RedisConfig, limits: &Limits, report: Report) -> Result<Self> {
         Ok(Self {
-            link: Link::open(&config.redis(), report).map_err(llmux_abi::Error::new)?,
-            prefix: config.prefix.clone(),
+            link: Link::open(config, report).map_err(llmux_abi::Error::new)?,
+            prefix: config.prefix_or(PREFIX),
             interval: limits.interval.as_secs_f64() * 1e6,
             burst: limits.burst.get(),
             token: limits.tokens_per_minute.map_or(0.0, |tokens| MINUTE_MICROS / tokens as f64),
@@ -153,17 +153,6 @@ impl Remote {
 
     pub(crate) async fn close(&self) {
         self.link.close().await;
-    }
-}
-
-/// Returns the function that shows the health of the link as a gauge.
-pub(crate) fn report(host: &Host) -> Report {
-    match host.gauge(health::METRIC, health::HELP, &[]) {
-        Ok(gauge) => Box::new(move |is_degraded| gauge.set(&[], f64::from(u8::from(is_degraded)))),
-        Err(error) => {
-            tracing::warn!(%error, "the health of redis is not shown as a metric");
-            Box::new(drop)
-        }
     }
 }
 

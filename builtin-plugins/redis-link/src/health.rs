@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Name of the gauge that a plugin exports with the help text [`HELP`].
+use llmux_abi::Host;
+
+/// Name of the gauge of [`gauge`].
 pub const METRIC: &str = "llmux_redis_degraded";
-/// Help text of the gauge.
-pub const HELP: &str =
+const HELP: &str =
     "1 while Redis is unavailable, and for ten seconds after it refused a command; 0 otherwise";
 
 /// Time for which a refused command counts. The next commands may be of another kind and succeed.
@@ -16,6 +17,18 @@ const REFUSAL_COUNTS: Duration = Duration::from_secs(10);
 
 /// Function that a link calls at its beginning and whenever its health changes. True if the link is degraded.
 pub type Report = Box<dyn Fn(bool) + Send + Sync>;
+
+/// Returns a report that shows the health as a gauge of the host. If the host refuses the gauge, this is logged, and the
+/// report does nothing.
+pub fn gauge(host: &Host) -> Report {
+    match host.gauge(METRIC, HELP, &[]) {
+        Ok(gauge) => Box::new(move |is_degraded| gauge.set(&[], f64::from(u8::from(is_degraded)))),
+        Err(error) => {
+            tracing::warn!(%error, "the health of redis is not shown as a metric");
+            Box::new(drop)
+        }
+    }
+}
 
 /// The health of a link.
 pub(crate) struct Health {

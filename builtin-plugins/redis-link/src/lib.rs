@@ -9,11 +9,11 @@
 //!
 //! Deliberately absent: any knowledge of keys, scripts or stored values.
 
+mod config;
 mod connection;
 mod error;
 pub mod health;
 mod keeper;
-mod settings;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use self::keeper::Shared;
-pub use self::{connection::Connection, error::Error, settings::Settings};
+pub use self::{config::RedisConfig, connection::Connection, error::Error};
 
 /// Largest number of commands of [`Link::send`] that are under way at a time.
 const MAX_SENT: usize = 256;
@@ -64,13 +64,13 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If the settings are not valid, a file or an environment variable that they name cannot be read, or the thread cannot
+    /// If the configuration is not valid, a file or an environment variable that it names cannot be read, or the thread cannot
     /// be started. The message does not repeat the URL, which may contain a password.
-    pub fn open(settings: &Settings, report: health::Report) -> Result<Self, String> {
+    pub fn open(config: &RedisConfig, report: health::Report) -> Result<Self, String> {
         // This library has its own copy of rustls, which needs a provider of cryptography. It may be installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let target = settings.target()?;
-        let timeout = settings.timeout;
+        let target = config.target()?;
+        let timeout = config.timeout;
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()

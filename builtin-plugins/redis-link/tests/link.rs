@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llmux_redis_link::{Error, Link, Settings, redis, testing::RedisServer};
+use llmux_redis_link::{Error, Link, RedisConfig, redis, testing::RedisServer};
 
 /// A timeout that is longer than a machine under load takes to connect.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ async fn until_up(link: &Link) {
 #[tokio::test]
 async fn a_link_survives_its_server() {
     let mut server = RedisServer::start().expect("redis-server");
-    let link = Link::open(&Settings::new(&server.url(), TIMEOUT), Box::new(drop)).expect("a link");
+    let link = Link::open(&RedisConfig::new(&server.url(), TIMEOUT), Box::new(drop)).expect("a link");
     assert_eq!(ping(&link).await.expect("the first call finds a connection"), "PONG");
     server.kill();
     assert!(ping(&link).await.is_err());
@@ -39,8 +39,8 @@ async fn a_link_survives_its_server() {
 async fn a_server_that_comes_late_is_found() {
     let mut server = RedisServer::start().expect("redis-server");
     server.kill();
-    let link =
-        Link::open(&Settings::new(&server.url(), TIMEOUT), Box::new(drop)).expect("a link without a server");
+    let link = Link::open(&RedisConfig::new(&server.url(), TIMEOUT), Box::new(drop))
+        .expect("a link without a server");
     assert!(!link.is_up());
     assert!(!link.send(async |mut connection| redis::cmd("PING").query_async::<()>(&mut connection).await));
     server.restart().expect("redis-server");
@@ -51,7 +51,7 @@ async fn a_server_that_comes_late_is_found() {
 fn a_link_answers_other_executors() {
     // The call is polled by hand, without a tokio runtime, as in a plugin's hook.
     let server = RedisServer::start().expect("redis-server");
-    let link = Link::open(&Settings::new(&server.url(), TIMEOUT), Box::new(drop)).expect("a link");
+    let link = Link::open(&RedisConfig::new(&server.url(), TIMEOUT), Box::new(drop)).expect("a link");
     let mut call = Box::pin(ping(&link));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let started = Instant::now();
@@ -67,7 +67,8 @@ fn a_link_answers_other_executors() {
 
 #[test]
 fn a_url_that_is_none_is_refused_without_being_repeated() {
-    let error =
-        Link::open(&Settings::new("http://:secret@host", TIMEOUT), Box::new(drop)).err().expect("an error");
+    let error = Link::open(&RedisConfig::new("http://:secret@host", TIMEOUT), Box::new(drop))
+        .err()
+        .expect("an error");
     assert!(!error.contains("secret"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use llmux_redis_link::{Error, Link, Settings, redis, testing::RedisServer};
+use llmux_redis_link::{Error, Link, RedisConfig, redis, testing::RedisServer};
 
 /// The log, as text.
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ async fn each_kind_of_refusal_is_told_once_and_the_connection_stays() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let server = RedisServer::start().expect("redis-server");
     let link =
-        Link::open(&Settings::new(&server.url(), Duration::from_secs(5)), Box::new(drop)).expect("a link");
+        Link::open(&RedisConfig::new(&server.url(), Duration::from_secs(5)), Box::new(drop)).expect("a link");
     command(&link, &["SET", "text", "a"]).await.expect("set");
     for _ in 0..3 {
         assert!(matches!(command(&link, &["LPUSH", "text", "b"]).await, Err(Error::Failed(_))));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use llmux_redis_link::{
-    Error, Link, Settings, redis,
+    Error, Link, RedisConfig, redis,
     testing::{Cluster, RedisServer, free_port},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -19,13 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The reports of a link's health: true for degraded.
 type Reports = Arc<Mutex<Vec<bool>>>;
 
-fn open(change: impl FnOnce(&mut Settings)) -> (Link, Reports) {
-    let mut settings = Settings::new("", TIMEOUT);
-    change(&mut settings);
+fn open(change: impl FnOnce(&mut RedisConfig)) -> (Link, Reports) {
+    let mut config = RedisConfig::new("", TIMEOUT);
+    change(&mut config);
     let reports = Reports::default();
     let told = Arc::clone(&reports);
     let report = move |is_degraded| told.lock().expect("reports").push(is_degraded);
-    (Link::open(&settings, Box::new(report)).expect("a link"), reports)
+    (Link::open(&config, Box::new(report)).expect("a link"), reports)
 }
 
 async fn command(link: &Link, words: &[&str]) -> Result<String, Error> {
@@ -74,9 +74,9 @@ async fn a_server_with_tls_is_checked_against_the_ca_file() {
     ])
     .expect("a server");
     for (ca, accepted) in [(Some("ca.pem"), true), (Some("other.pem"), false), (None, false)] {
-        let (link, _) = open(|settings| {
-            settings.url = Some(format!("rediss://localhost:{port}"));
-            settings.ca_file = ca.map(|ca| path(ca).into());
+        let (link, _) = open(|config| {
+            config.url = Some(format!("rediss://localhost:{port}"));
+            config.ca_file = ca.map(|ca| path(ca).into());
         });
         assert_eq!(command(&link, &["PING"]).await.is_ok(), accepted, "{ca:?}");
     }
@@ -94,7 +94,7 @@ async fn users_and_databases_of_the_url_are_used() {
         (format!("redis://ann:wrong@127.0.0.1:{port}"), false),
         (format!("redis://127.0.0.1:{port}"), false),
     ] {
-        let (link, reports) = open(|settings| settings.url = Some(url.clone()));
+        let (link, reports) = open(|config| config.url = Some(url.clone()));
         let info = command(&link, &["CLIENT", "INFO"]).await;
         assert_eq!(info.is_ok(), accepted, "{url}");
         assert!(info.is_err() || info.is_ok_and(|info| info.contains(" db=3 ")), "{url}");
@@ -106,9 +106,9 @@ async fn users_and_databases_of_the_url_are_used() {
 async fn a_cluster_is_one_server() {
     let cluster = Cluster::start().expect("a cluster");
     // One server leads to all of them.
-    let (link, reports) = open(|settings| {
-        settings.url = Some(cluster.servers[1].url());
-        settings.cluster = true;
+    let (link, reports) = open(|config| {
+        config.url = Some(cluster.servers[1].url());
+        config.cluster = true;
     });
     for number in 0..30 {
         let key = format!("key-{number}");
@@ -128,7 +128,7 @@ async fn a_cluster_is_one_server() {
 async fn a_paused_server_is_waited_for_once() {
     let server = RedisServer::start().expect("a server");
     let timeout = Duration::from_millis(500);
-    let (link, reports) = open(|settings| (settings.url, settings.timeout) = (Some(server.url()), timeout));
+    let (link, reports) = open(|config| (config.url, config.timeout) = (Some(server.url()), timeout));
     until(async || command(&link, &["PING"]).await.is_ok()).await;
     server.pause().expect("a signal");
     let first = command(&link, &["GET", "x"]).await;
@@ -144,7 +144,7 @@ async fn a_paused_server_is_waited_for_once() {
 #[tokio::test]
 async fn a_full_server_is_read_and_is_degraded() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]).expect("a server");
-    let (link, reports) = open(|settings| settings.url = Some(server.url()));
+    let (link, reports) = open(|config| config.url = Some(server.url()));
     command(&link, &["SET", "x", "1"]).await.expect("a reply");
     server.command(&["CONFIG", "SET", "maxmemory", "1"]).expect("a reply");
     assert!(matches!(command(&link, &["SET", "x", "2"]).await, Err(Error::Failed(_))));
@@ -157,7 +157,7 @@ async fn a_read_only_server_is_read_and_is_degraded() {
     let master = RedisServer::start().expect("a server");
     let port = master.port().to_string();
     let server = RedisServer::start_with(&["--replicaof", "127.0.0.1", &port]).expect("a server");
-    let (link, reports) = open(|settings| settings.url = Some(server.url()));
+    let (link, reports) = open(|config| config.url = Some(server.url()));
     until(async || command(&link, &["PING"]).await.is_ok()).await;
     let refused = command(&link, &["SET", "x", "2"]).await;
     assert!(matches!(&refused, Err(Error::Failed(error)) if error.code() == Some("READONLY")), "{refused:?}");
@@ -170,7 +170,7 @@ async fn a_read_only_server_is_read_and_is_degraded() {
 #[ignore = "takes 15 seconds; .ci/full runs it"]
 async fn a_refusal_is_forgotten_after_ten_seconds() {
     let server = RedisServer::start().expect("a server");
-    let (link, reports) = open(|settings| settings.url = Some(server.url()));
+    let (link, reports) = open(|config| config.url = Some(server.url()));
     command(&link, &["SET", "x", "1"]).await.expect("a reply");
     server.command(&["REPLICAOF", "127.0.0.1", "1"]).expect("a reply");
     assert!(command(&link, &["SET", "x", "2"]).await.is_err());
@@ -194,9 +194,9 @@ async fn the_master_of_the_sentinels_is_followed() {
     );
     fs::write(&file, text).expect("a file");
     let sentinel = RedisServer::start_sentinel(&file).expect("a sentinel");
-    let (link, reports) = open(|settings| {
-        settings.url = Some(sentinel.url());
-        settings.sentinel = Some("main".to_owned());
+    let (link, reports) = open(|config| {
+        config.url = Some(sentinel.url());
+        config.sentinel = Some("main".to_owned());
     });
     until(async || command(&link, &["SET", "x", "1"]).await.is_ok()).await;
     until(async || replica.command(&["GET", "x"]).is_ok_and(|reply| reply.ends_with("1\r\n"))).await;

@@ -13,7 +13,7 @@ use std::{
 
 use llmux_builtin_tests::{Builtin, Kind};
 use llmux_core::{Client, Endpoint, Request, pipeline::Identity, plugins::PluginsConfig, provider::Echo};
-use llmux_redis_link::{Link, Settings, redis, testing::RedisServer};
+use llmux_redis_link::{Link, RedisConfig, redis, testing::RedisServer};
 use serde_json::{Value, json};
 
 /// Returns the resident memory of this process, in MiB.
@@ -71,10 +71,9 @@ async fn keys(link: &Link) -> u64 {
 async fn soak_redis(kind: Kind, count: usize) {
     let server = RedisServer::start().expect("redis-server");
     let link =
-        Link::open(&Settings::new(&server.url(), Duration::from_secs(1)), Box::new(drop)).expect("a link");
+        Link::open(&RedisConfig::new(&server.url(), Duration::from_secs(1)), Box::new(drop)).expect("a link");
     let with = |mut config: Value| {
-        config["backend"] = json!("redis");
-        config["url"] = json!(server.url());
+        config["redis"]["url"] = json!(server.url());
         config
     };
     let limit = with(json!({"requests_per_second": 1, "tokens_per_minute": 120}));

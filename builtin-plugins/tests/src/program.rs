@@ -146,8 +146,8 @@ fn configuration(plugins: &[(Builtin, Value)], upstream: &ScriptedServer) -> Str
         let name = plugin.name();
         match plugins.iter().find(|(asked, _)| *asked == plugin) {
             Some((_, config)) => {
-                let config = toml::to_string(config).expect("a configuration in TOML");
-                write(format_args!("[[plugin]]\nname = \"{name}\"\n[plugin.config]\n{config}"));
+                let config = toml::Value::try_from(config).expect("a configuration in TOML");
+                write(format_args!("[[plugin]]\nname = \"{name}\"\nconfig = {config}\n"));
             }
             None => write(format_args!("[[plugin]]\nname = \"{name}\"\nenabled = false\n")),
         }

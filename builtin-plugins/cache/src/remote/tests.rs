@@ -10,8 +10,8 @@ use crate::{entry::Event, key::testing::key};
 const TTL: Duration = Duration::from_secs(60);
 
 fn remote(server: &RedisServer) -> Remote {
-    Remote::with(&Config { url: Some(server.url()), ..Config::default() }, None, Box::new(drop))
-        .expect("a link")
+    let config = RedisConfig::new(&server.url(), Duration::from_millis(250));
+    Remote::with(&config, None, Box::new(drop)).expect("a link")
 }
 
 fn entry() -> Entry {

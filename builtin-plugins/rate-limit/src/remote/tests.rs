@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Instant};
 use llmux_redis_link::testing::RedisServer;
 
 use super::*;
+use crate::Config;
 
 fn remote(server: &RedisServer, mut config: serde_json::Value) -> Remote {
-    config["backend"] = "redis".into();
-    config["url"] = server.url().into();
+    config["redis"]["url"] = server.url().into();
     let config: Config = serde_json::from_value(config).expect("a configuration");
-    Remote::open(&config, &config.limits().expect("limits"), Box::new(drop)).expect("a link")
+    let redis = config.redis.as_ref().expect("a server");
+    Remote::open(redis, &config.limits().expect("limits"), Box::new(drop)).expect("a link")
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use llmux_plugin_rate_limit::RateLimit;
 use serde_json::Value;
 
 /// Options of a section, each with its default: `null` where words describe the default.
-fn documented(page: &str, name: &str, priority: i32) -> BTreeMap<String, Value> {
-    let head = format!("\n## {name} (priority {priority})\n");
+fn documented(page: &str, title: &str) -> BTreeMap<String, Value> {
+    let head = format!("\n## {title}\n");
     let (_, section) =
         page.split_once(&head).unwrap_or_else(|| panic!("docs/plugins.md has no section{head}"));
     let section = section.split("\n#").next().unwrap_or_default();
@@ -30,7 +30,8 @@ fn documented(page: &str, name: &str, priority: i32) -> BTreeMap<String, Value> 
     rows.collect()
 }
 
-fn check(name: &str, priority: i32, schema: &schemars::Schema) {
+/// Compares the options of a section with a schema.
+fn check(name: &str, title: &str, schema: &schemars::Schema) {
     let schema = schema.as_value();
     assert_eq!(schema["additionalProperties"], false, "{name} takes what it does not know");
     let members = schema["properties"].as_object().expect("members");
@@ -40,12 +41,15 @@ fn check(name: &str, priority: i32, schema: &schemars::Schema) {
     let number = |value: &Value| value.as_f64().map_or(value.clone(), Value::from);
     let real: BTreeMap<_, _> =
         members.iter().map(|(option, member)| (option.clone(), number(&member["default"]))).collect();
-    let told = documented(include_str!("../../../../docs/plugins.md"), name, priority);
+    let told = documented(include_str!("../../../../docs/plugins.md"), title);
     let told: BTreeMap<_, _> =
         told.iter().map(|(option, default)| (option.clone(), number(default))).collect();
     assert_eq!(told, real, "the options of {name} in docs/plugins.md");
-    let row = format!("\n| [`{name}`](docs/plugins.md#{name}-priority-{priority}) | {priority} | ");
-    assert!(include_str!("../../../../README.md").contains(&row), "the README has no row {row}");
+}
+
+#[test]
+fn the_redis_server() {
+    check("redis", "Redis", &schemars::schema_for!(llmux_redis_link::RedisConfig));
 }
 
 macro_rules! the_page_has_the_options_of {
@@ -55,7 +59,10 @@ macro_rules! the_page_has_the_options_of {
             fn $test() {
                 let manifest = $plugin::MANIFEST;
                 assert_eq!((manifest.name, manifest.priority), ($name, $priority));
-                check(manifest.name, manifest.priority, &schemars::schema_for!($config));
+                let title = format!("{} (priority {})", $name, $priority);
+                check($name, &title, &schemars::schema_for!($config));
+                let row = format!("\n| [`{0}`](docs/plugins.md#{0}-priority-{1}) | {1} | ", $name, $priority);
+                assert!(include_str!("../../../../README.md").contains(&row), "the README has no row {row}");
             }
         )*
     };

@@ -12,8 +12,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn host(server: &RedisServer, kind: Kind, plugin: Builtin, mut config: Value) -> World {
-    config["backend"] = json!("redis");
-    config["url"] = json!(server.url());
+    config["redis"]["url"] = json!(server.url());
     World::new([plugin.with(kind, config)]).await
 }
 
@@ -32,7 +31,7 @@ async fn until(world: &World, stream: bool, expected: impl Fn(&Answer) -> bool) 
 
 async fn two_hosts_share_one_limit(kind: Kind) {
     let server = RedisServer::start().expect("redis-server");
-    let config = json!({"requests_per_second": 0.01, "burst": 3, "timeout": "2s"});
+    let config = json!({"requests_per_second": 0.01, "burst": 3, "redis": {"timeout": "2s"}});
     let one = host(&server, kind, Builtin::RateLimit, config.clone()).await;
     let other = host(&server, kind, Builtin::RateLimit, config).await;
     for (world, stream, remaining) in [(&one, false, "2"), (&other, true, "1"), (&one, true, "0")] {
@@ -51,7 +50,7 @@ async fn two_hosts_share_one_limit(kind: Kind) {
 
 async fn two_hosts_share_their_tokens(kind: Kind) {
     let server = RedisServer::start().expect("redis-server");
-    let config = json!({"requests_per_second": 1000, "tokens_per_minute": 7, "timeout": "2s"});
+    let config = json!({"requests_per_second": 1000, "tokens_per_minute": 7, "redis": {"timeout": "2s"}});
     let one = host(&server, kind, Builtin::RateLimit, config.clone()).await;
     let other = host(&server, kind, Builtin::RateLimit, config).await;
     assert!(one.send(ask(true)).await.is_ok());
@@ -62,7 +61,7 @@ async fn two_hosts_share_their_tokens(kind: Kind) {
 async fn two_hosts_share_answers_of_both_kinds(kind: Kind) {
     let server = RedisServer::start().expect("redis-server");
     for stream in [false, true] {
-        let config = json!({"timeout": "2s", "prefix": format!("test:{stream}:")});
+        let config = json!({"redis": {"timeout": "2s", "prefix": format!("test:{stream}:")}});
         let one = host(&server, kind, Builtin::Cache, config.clone()).await;
         let other = host(&server, kind, Builtin::Cache, config).await;
         let first = one.send(ask(stream)).await;
@@ -102,7 +101,7 @@ async fn the_limit_goes_on_without_its_server_and_with_it_again(kind: Kind) {
 
 async fn an_operator_may_deny_while_the_server_is_away(kind: Kind) {
     let mut server = RedisServer::start().expect("redis-server");
-    let config = json!({"requests_per_second": 1000, "on_backend_error": "deny", "timeout": "2s"});
+    let config = json!({"requests_per_second": 1000, "on_backend_error": "deny", "redis": {"timeout": "2s"}});
     let world = host(&server, kind, Builtin::RateLimit, config).await;
     assert!(world.send(ask(false)).await.is_ok());
     server.kill();
@@ -120,8 +119,8 @@ async fn an_operator_may_deny_while_the_server_is_away(kind: Kind) {
 
 async fn the_cache_goes_on_without_its_server_and_with_it_again(kind: Kind) {
     let mut server = RedisServer::start().expect("redis-server");
-    let one = host(&server, kind, Builtin::Cache, json!({"timeout": "1s"})).await;
-    let other = host(&server, kind, Builtin::Cache, json!({"timeout": "1s"})).await;
+    let one = host(&server, kind, Builtin::Cache, json!({"redis": {"timeout": "1s"}})).await;
+    let other = host(&server, kind, Builtin::Cache, json!({"redis": {"timeout": "1s"}})).await;
     until(&one, false, |answer| answer.hit).await;
     server.kill();
     for world in [&one, &other] {

@@ -1,4 +1,4 @@
-//! Hosts that share a real Redis Cluster, and hosts whose Redis is full or away: the answers of each plugin, and the metric.
+//! Hosts that share a real Redis Cluster, and hosts whose Redis is full, read-only, paused or away: the answers of each plugin, and the metric.
 //!
 //! These tests use real time, as the Redis server does.
 
@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn host(kind: Kind, plugin: Builtin, url: &str, mut config: Value) -> World {
-    config["backend"] = json!("redis");
-    config["url"] = json!(url);
-    config["timeout"] = json!("2s");
+    config["redis"]["url"] = json!(url);
+    config["redis"]["timeout"] = json!("2s");
     World::new([plugin.with(kind, config)]).await
 }
 
@@ -35,15 +34,14 @@ async fn is_degraded(world: &World, plugin: &str) -> Option<f64> {
 
 async fn three_hosts_share_a_cluster(kind: Kind) {
     let cluster = Cluster::start().expect("a cluster");
-    let limit =
-        json!({"requests_per_second": 0.01, "burst": 3, "tokens_per_minute": 1_000_000, "cluster": true});
+    let limit = json!({"requests_per_second": 0.01, "burst": 3, "tokens_per_minute": 1_000_000, "redis": {"cluster": true}});
     // Each host knows another server of the cluster.
     let urls: Vec<String> = cluster.servers.iter().map(RedisServer::url).collect();
     let mut limiting = Vec::new();
     let mut caching = Vec::new();
     for url in &urls {
         limiting.push(host(kind, Builtin::RateLimit, url, limit.clone()).await);
-        caching.push(host(kind, Builtin::Cache, url, json!({"cluster": true})).await);
+        caching.push(host(kind, Builtin::Cache, url, json!({"redis": {"cluster": true}})).await);
     }
     // Keys of several servers, each with one limit for all hosts.
     for key in ["a", "b", "k", "tenant"] {
@@ -86,8 +84,48 @@ async fn a_full_server_is_read_and_shown_as_degraded(kind: Kind) {
     until(async || is_degraded(&cached, "cache").await == Some(1.0)).await;
 }
 
+async fn a_read_only_server_is_read_and_shown_as_degraded(kind: Kind) {
+    let server = RedisServer::start().expect("a server");
+    let cached = host(kind, Builtin::Cache, &server.url(), json!({})).await;
+    let limited = host(kind, Builtin::RateLimit, &server.url(), json!({"on_backend_error": "deny"})).await;
+    until(async || cached.send(ask(false)).await.hit).await;
+    assert!(limited.send(ask(false)).await.is_ok());
+    // A replica of a master that does not answer keeps its data and accepts no writes.
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]).expect("a reply");
+    assert!(cached.send(ask(true)).await.hit, "a stored answer is read");
+    let answer = cached.send(ask(false).with("seed", json!(1))).await;
+    assert!(answer.is_ok() && !answer.hit, "no answer is stored");
+    assert_eq!(limited.send(ask(false)).await.refusal().status(), 503);
+    assert_eq!(is_degraded(&limited, "rate-limit").await, Some(1.0));
+    until(async || is_degraded(&cached, "cache").await == Some(1.0)).await;
+}
+
+async fn a_paused_server_is_away_and_shown_as_degraded(kind: Kind) {
+    let server = RedisServer::start().expect("a server");
+    let cached = host(kind, Builtin::Cache, &server.url(), json!({})).await;
+    let limited = host(kind, Builtin::RateLimit, &server.url(), json!({"on_backend_error": "deny"})).await;
+    until(async || cached.send(ask(false)).await.hit).await;
+    assert!(limited.send(ask(false)).await.is_ok());
+    server.pause().expect("a signal");
+    for _ in 0..2 {
+        let answer = cached.send(ask(false)).await;
+        assert!(answer.is_ok() && !answer.hit, "a lookup is a miss");
+        assert_eq!(limited.send(ask(true)).await.refusal().status(), 503);
+    }
+    assert_eq!(is_degraded(&cached, "cache").await, Some(1.0));
+    assert_eq!(is_degraded(&limited, "rate-limit").await, Some(1.0));
+    let dropped = value(&cached, "llmux_cache_stores_dropped_total", &[("plugin", "cache")]).await;
+    assert!(dropped >= Some(1.0), "{dropped:?}");
+    server.resume().expect("a signal");
+    until(async || cached.send(ask(false)).await.hit).await;
+    until(async || limited.send(ask(false)).await.is_ok()).await;
+    assert_eq!(is_degraded(&cached, "cache").await, Some(0.0));
+}
+
 in_every_kind! {
     in_real_time:
     three_hosts_share_a_cluster
     a_full_server_is_read_and_shown_as_degraded
+    a_read_only_server_is_read_and_shown_as_degraded
+    a_paused_server_is_away_and_shown_as_degraded
 }
