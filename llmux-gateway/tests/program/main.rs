@@ -12,6 +12,8 @@ mod bodies;
 mod configuration;
 mod docs;
 mod doors;
+#[cfg(target_os = "linux")]
+mod empty_root;
 mod fail_closed;
 mod file_tricks;
 mod folders;

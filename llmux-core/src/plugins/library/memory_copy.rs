@@ -16,7 +16,11 @@ pub(super) fn write(name: &str, bytes: &[u8]) -> io::Result<(PathBuf, File)> {
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     // With the id of this process, so that the child process of a trial finds it, too.
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    Ok((path.into(), file))
+    match std::fs::exists(&path) {
+        Ok(true) => Ok((path.into(), file)),
+        // Without `/proc`, the loader could not open it.
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -144,12 +144,14 @@ impl TrialProgram {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(copy).env_clear();
         command.envs(OF_THE_LOADER.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // A pipe that ends at once, and not `/dev/null`, which an empty root does not have.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
         let no_child = |error| LibraryError::NoTrial(format!("{}: {error}", self.program.display()));
         // The signal of the parent's death belongs to this thread. Workers live as long as their runtime.
         let mut child = command.spawn().map_err(no_child)?;
+        drop(child.stdin.take());
         let id = child.id();
         let out = tokio::spawn(read(child.stdout.take(), |kept| {
             let from = kept.len().saturating_sub(MAX_OUTPUT);
