@@ -161,7 +161,11 @@ mod tests {
         assert!(!Kind::Plain.is_whole(b"{}"));
         assert!(Kind::Stream.is_whole(stream(EVENTS + 1).as_bytes()));
         assert!(!Kind::Stream.is_whole(stream(EVENTS).as_bytes()), "without [DONE]");
-        assert!(!Kind::Stream.is_whole(stream(EVENTS + 1)[event(0).len()..].as_bytes()), "without an event");
+        assert!(
+            !Kind::Stream.is_whole((event(EVENTS).to_owned() + &stream(EVENTS)).as_bytes()),
+            "early [DONE]"
+        );
+        assert!(!Kind::Stream.is_whole(&stream(EVENTS + 1).as_bytes()[event(0).len()..]), "without an event");
     }
 
     #[test]

@@ -177,7 +177,36 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::timed_event;
+    use crate::exchange::{COMPLETION, timed_event};
+
+    #[test]
+    fn a_response_must_be_whole_and_come_from_where_the_load_expects() {
+        let load = |is_hit| Load {
+            address: ([127, 0, 0, 1], 1).into(),
+            request: Bytes::new(),
+            kind: Kind::Plain,
+            connections: 1,
+            time: Duration::ZERO,
+            requests_each: 1,
+            is_hit,
+        };
+        let check = |is_hit, status, cache, body: &str| {
+            let mut answer = Answer::default();
+            let length = body.len();
+            let response = format!(
+                "HTTP/1.1 {status} Text\r\nx-cache: {cache}\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+            assert_eq!(answer.feed(response.as_bytes()), Ok(true));
+            load(is_hit).check(&answer).err().unwrap_or_default()
+        };
+        assert_eq!(check(Some(false), 200, "miss", COMPLETION), "");
+        assert_eq!(check(Some(true), 200, "hit", COMPLETION), "");
+        assert_eq!(check(None, 200, "hit", COMPLETION), "");
+        assert_eq!(check(Some(false), 503, "miss", "too busy"), "the status is 503, not 200: too busy");
+        assert_eq!(check(Some(false), 200, "miss", "{}"), "the response is not whole: {}");
+        assert_eq!(check(Some(true), 200, "miss", COMPLETION), "the response does not come from the cache");
+        assert_eq!(check(Some(false), 200, "hit", COMPLETION), "the response comes from a cache");
+    }
 
     #[test]
     fn an_event_counts_once_and_when_it_is_complete() {
