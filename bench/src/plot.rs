@@ -15,8 +15,10 @@ const TOP: usize = 100;
 const BOTTOM: usize = 285;
 /// Free part on both sides of a panel, in pixels.
 const GAP: usize = 8;
+/// Room for one character of the legend, in pixels. Most are narrower.
+const LEGEND_CHARACTER: usize = 6;
 
-const STYLE: &str = "text{font:12px sans-serif;fill:#1f2328}.t{font-size:16px;font-weight:bold}.v{font-size:10px}\
+const STYLE: &str = "text{font:12px sans-serif;fill:#1f2328}.t{font-size:16px;font-weight:bold}.l{font-size:11px}.v{font-size:10px}\
                      .b{fill:#fff}.a{stroke:#8c959f}\
                      @media(prefers-color-scheme:dark){text{fill:#e6edf3}.b{fill:#0d1117}}";
 
@@ -63,11 +65,11 @@ pub(crate) fn svg(results: &Results) -> String {
 }
 
 fn legend(svg: &mut String, peers: &[Peer]) {
-    let width = (WIDTH - 2 * MARGIN) / peers.len();
-    for (at, &peer) in peers.iter().enumerate() {
-        let x = MARGIN + at * width;
+    let mut x = MARGIN;
+    for &peer in peers {
         let _ = writeln!(svg, r#"<rect x="{x}" y="46" width="12" height="12" fill="{}"/>"#, color(peer));
-        text(svg, "", (x + 17, 56), "start", peer.title());
+        text(svg, "l", (x + 17, 56), "start", peer.title());
+        x += 36 + LEGEND_CHARACTER * peer.title().len();
     }
 }
 

@@ -134,8 +134,8 @@ async fn run_case(case: Case, peers: &mut [Running], settings: &Settings) -> Res
     let rounds = if case == Case::Burst { 1 } else { settings.rounds };
     let mut series = Vec::new();
     let mut taking_part: Vec<_> = peers.iter_mut().filter(|running| case.applies_to(running.peer)).collect();
+    print_error(&format!("{}: warm-up\n", case.name()));
     for running in &mut taking_part {
-        print_error(&format!("{}: {}, warm-up\n", case.name(), running.peer.name()));
         running.warm_up(case).await?;
         series.push(Series { case, peer: running.peer, rounds: Vec::new() });
     }

@@ -47,7 +47,7 @@ pub(super) fn prepare(places: &Places, address: SocketAddr) -> Result<Program, A
 fn build_module() -> Result<(), Absent> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--release", "--locked", "-p", "llmux-bench-envoy-module"]);
+    command.args(["build", "--release", "--locked", "-p", "llmux-bench-envoy-module"]);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).stdin(Stdio::null());
     match command.status() {
         Ok(status) if status.success() => Ok(()),
