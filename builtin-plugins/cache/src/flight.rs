@@ -4,6 +4,9 @@
 //! the lead is dropped without an answer (an error, a client that disconnected, a hook that did not run), the
 //! waiting requests are woken too, and the first one that joins again leads. No time limit is applied here: the
 //! plugin bounds the wait.
+//!
+//! The plugin has two tables of flights: the misses that wait for one call (`coalesce`), and the answers that are on their
+//! way to the store.
 
 use std::{
     collections::HashMap,
@@ -48,6 +51,20 @@ impl Flights {
         let (sender, receiver) = watch::channel(None);
         flights.insert(*key, receiver);
         Seat::Lead(Lead { flights: Arc::clone(&self.0), key: *key, landing: sender })
+    }
+
+    /// Returns the lead; `None` if another request has it.
+    pub(crate) fn lead(&self, key: &Key) -> Option<Lead> {
+        match self.join(key) {
+            Seat::Lead(lead) => Some(lead),
+            Seat::Wait(_) => None,
+        }
+    }
+
+    /// Returns the wait for the request that leads, if one does.
+    pub(crate) fn underway(&self, key: &Key) -> Option<Waiter> {
+        let flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.get(key).cloned().map(Waiter)
     }
 }
 

@@ -48,9 +48,8 @@ impl Gathered {
             Gathered::Stream { events, .. } => {
                 let mut assembler = Assembler::new();
                 for event in &events {
-                    let chunk = serde_json::from_str(&event.data).ok()?;
                     // Some providers send an error in the middle of a stream and then end the stream normally.
-                    if event.name == "error" || complete::has_error(&chunk) {
+                    if event.name == "error" || tells_error(&event.data)? {
                         return None;
                     }
                     assembler.push_text(&event.data).ok()?;
@@ -62,6 +61,14 @@ impl Gathered {
             }
         }
     }
+}
+
+/// Returns true if an event has an error; `None` if it had to be parsed and is no JSON. A name can be written with escapes.
+fn tells_error(data: &str) -> Option<bool> {
+    if !data.contains("\"error\"") && !data.contains("\\u") {
+        return Some(false);
+    }
+    Some(complete::has_error(&serde_json::from_str(data).ok()?))
 }
 
 #[cfg(test)]
@@ -96,6 +103,7 @@ mod tests {
     fn cut_failed_and_large_streams_are_none() {
         assert_eq!(gathered(&[FIRST, MORE], 1_000), None);
         assert_eq!(gathered(&[FIRST, r#"{"error":{"message":"no"}}"#, LAST], 1_000), None);
+        assert_eq!(gathered(&[FIRST, r#"{"\u0065rror":{"message":"no"}}"#, LAST], 1_000), None);
         assert_eq!(gathered(&[FIRST, r#"{"object":"error","message":"no"}"#, LAST], 1_000), None);
         assert_eq!(
             gathered(&[FIRST, r#"{"choices":[{"index":0,"delta":{},"error":{}}]}"#, LAST], 1_000),

@@ -6,7 +6,8 @@
 //!
 //! The pre hook looks up the answer and remembers the key. On a miss, the post hook (or the chunk hook) copies
 //! the answer. `on_complete` stores the copy once the outcome is known: an answer that a later plugin turned
-//! into an error is not stored, and the response never waits for the store.
+//! into an error is not stored, and the response never waits for the store. The same request, sent again before that, waits
+//! a moment for the store.
 //!
 //! Deliberately absent: rules about which answers are *worth* caching (a request with a temperature above zero
 //! is cached like any other), and invalidation other than by time.
@@ -43,7 +44,7 @@ pub use self::{
 use self::{
     backend::Store,
     control::Control,
-    flight::{Flights, Lead, Seat},
+    flight::{Flights, Lead, Seat, Waiter},
     gather::Gathered,
     key::{KeyClosure, KeyMaker},
 };
@@ -57,7 +58,12 @@ pub struct Cache {
     max_entry_bytes: usize,
     /// Present if identical misses wait for one of them (`coalesce`).
     flights: Option<Flights>,
+    /// The answers that clients may have and the store has not.
+    leaving: Flights,
 }
+
+/// Longest wait for an answer that is on its way to the store. Other plugins may delay it, and the provider answers then.
+const LEAVING: Duration = Duration::from_millis(50);
 
 /// The state of one request between its hooks, reset at every attempt.
 #[derive(Default)]
@@ -68,6 +74,8 @@ struct RequestState {
     key: Option<Key>,
     gathered: Gathered,
     lead: Option<Lead>,
+    /// Present from the end of the answer until it is stored.
+    leaving: Option<Lead>,
 }
 
 impl Cache {
@@ -102,6 +110,7 @@ impl Cache {
             ttl: config.ttl,
             max_entry_bytes: config.max_entry_bytes,
             flights: config.coalesce.then(Flights::default),
+            leaving: Flights::default(),
         })
     }
 
@@ -118,6 +127,11 @@ impl Cache {
         if let Some(key) = key {
             if !control.no_cache {
                 found = self.store.get(&key).await;
+                if found.is_none()
+                    && let Some(waiter) = self.leaving.underway(&key)
+                {
+                    found = self.wait_for_store(waiter).await;
+                }
             }
             let may_wait = !control.no_cache && !control.no_store && !ctx.is_streaming();
             if found.is_none()
@@ -133,6 +147,15 @@ impl Cache {
         *ctx.state::<RequestState>() = seen;
         let _ = ctx.set_response_header("x-cache", if found.is_some() { "hit" } else { "miss" });
         key.zip(found)
+    }
+
+    /// Waits for an answer that is on its way to the store.
+    async fn wait_for_store(&self, waiter: Waiter) -> Option<Arc<Entry>> {
+        tokio::select! {
+            biased;
+            landed = waiter.landed() => landed,
+            () = self.host.sleep(LEAVING) => None,
+        }
     }
 
     /// Waits for an identical request that is under way. If there is none, becomes the leader of later ones.
@@ -212,6 +235,7 @@ impl Plugin for Cache {
             // An answer that is too large to store is still copied if other requests wait for it.
             if text.len() <= self.max_entry_bytes || seen.lead.is_some() {
                 seen.gathered = Gathered::Response(text.to_owned());
+                seen.leaving = seen.key.as_ref().and_then(|key| self.leaving.lead(key));
             }
         }
         Ok(())
@@ -230,21 +254,29 @@ impl Plugin for Cache {
         Ok(ChunkFlow::Forward)
     }
 
+    async fn post_stream_hook(&self, ctx: &mut Context<'_>, end: &mut StreamEnd<'_>) -> Result<()> {
+        let seen = ctx.state::<RequestState>();
+        if end.completed() {
+            seen.leaving = seen.key.as_ref().and_then(|key| self.leaving.lead(key));
+        }
+        Ok(())
+    }
+
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
         let attempt = ctx.attempt();
-        let RequestState { attempt: seen_at, key, gathered, lead } =
+        let RequestState { attempt: seen_at, key, gathered, lead, leaving } =
             std::mem::take(ctx.state::<RequestState>());
         let Some(key) = key.filter(|_| completion.completed() && seen_at == attempt) else { return };
         let Some(entry) = gathered.into_entry(ctx.endpoint()).map(Arc::new) else { return };
         // The waiting requests get the answer before it is stored. The lead is held until the store has the answer,
         // so that a request in between finds it in one of the two places.
-        if let Some(lead) = &lead {
+        for lead in [&lead, &leaving].into_iter().flatten() {
             lead.land(Arc::clone(&entry));
         }
         if entry.size() <= self.max_entry_bytes {
             self.store.put(&key, entry, self.ttl).await;
         }
-        drop(lead);
+        drop((lead, leaving));
     }
 
     async fn cleanup(&self) -> Result<()> {

@@ -91,6 +91,16 @@ async fn an_answer_that_a_later_plugin_made_an_error_is_not_stored(way: Way) {
     assert_eq!(world.upstream.calls(), 2);
 }
 
+async fn a_request_right_after_the_same_one_waits_a_moment_for_the_store(way: Way) {
+    for (takes, expected) in [(10, true), (100, false)] {
+        let slow = neighbors::slow_end(Duration::from_millis(takes));
+        let world = World::new([Part::from(slow), Builtin::Cache.with(way.kind, json!({}))]).await;
+        assert!(!is_hit(&world.send_only(ask(way.stream)).await));
+        let again = world.send_only(ask(way.stream)).await;
+        assert_eq!(is_hit(&again), expected, "after {takes} ms");
+    }
+}
+
 async fn a_client_may_go_around_the_cache(way: Way) {
     let world = world(way.kind, json!({})).await;
     let control = |control: &str| ask(way.stream).header("cache-control", control);
@@ -188,6 +198,7 @@ in_every_way! {
     a_client_may_go_around_the_cache
     a_large_answer_is_not_stored;
     in_this_process:
+    a_request_right_after_the_same_one_waits_a_moment_for_the_store
     an_answer_that_a_later_plugin_made_an_error_is_not_stored
     an_answer_expires
     the_number_of_answers_is_bounded

@@ -1,5 +1,7 @@
 //! Plugins around the built-in ones, such as an operator would write.
 
+use std::time::Duration;
+
 use llmux_abi::prelude::*;
 use llmux_core::PluginSpec;
 
@@ -51,4 +53,27 @@ impl Plugin for Censor {
 /// Returns the censor, whose post hook runs after the built-in plugins.
 pub(crate) fn censor() -> PluginSpec {
     PluginSpec::of::<Censor>("censor").with_priority(1)
+}
+
+/// Takes a while in `on_complete`, before the built-in plugins have their turn.
+pub(crate) struct SlowEnd {
+    host: Host,
+    takes: Duration,
+}
+
+impl Plugin for SlowEnd {
+    type Config = NoConfig;
+
+    fn new(_: NoConfig, host: Host) -> Result<Self> {
+        Ok(Self { host, takes: Duration::ZERO })
+    }
+
+    async fn on_complete(&self, _: &mut Context<'_>, _: &Completion<'_>) {
+        self.host.sleep(self.takes).await;
+    }
+}
+
+/// Returns a plugin whose `on_complete` takes this long.
+pub(crate) fn slow_end(takes: Duration) -> PluginSpec {
+    PluginSpec::by_hand("slow-end", move |host| Ok(SlowEnd { host, takes })).with_priority(2_000)
 }
