@@ -17,6 +17,9 @@ pub(crate) fn json_visible(json: &str) -> String {
 }
 
 fn escaped(text: &str, is_interpreted: impl Fn(char) -> bool, escape: impl Fn(&mut String, char)) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().fold(String::with_capacity(text.len()), |mut text, it| {
         match is_interpreted(it) {
             true => escape(&mut text, it),

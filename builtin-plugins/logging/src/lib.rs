@@ -92,6 +92,17 @@ fn has_content(chunk: &Chunk<'_>) -> bool {
         || chunk.len("/choices/0/delta/tool_calls").is_some_and(|calls| calls > 0)
 }
 
+/// Returns true if a chunk may tell how its answer ends. Almost no chunk does, and the others need no parser.
+fn may_end(chunk: &str) -> bool {
+    let has_text = |rest: &str| {
+        let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
+        value.is_some_and(|value| value.starts_with('"'))
+    };
+    ["\"finish_reason\"", "\"status\""]
+        .into_iter()
+        .any(|name| chunk.match_indices(name).any(|(at, _)| has_text(&chunk[at + name.len()..])))
+}
+
 /// Returns true if a response object with this status is not finished.
 fn is_underway(status: &str) -> bool {
     matches!(status, "queued" | "in_progress")
@@ -122,9 +133,11 @@ impl Plugin for Logging {
             self.first_token(ctx);
         }
         let seen = ctx.state::<RequestState>();
-        let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
-        if let Some(reason) = chunk.finish_reason().or_else(status) {
-            seen.finish_reason = Some(reason.to_owned());
+        if chunk.text("").is_some_and(may_end) {
+            let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
+            if let Some(reason) = chunk.finish_reason().or_else(status) {
+                seen.finish_reason = Some(reason.to_owned());
+            }
         }
         if self.log_response_body
             && seen.text.len() < self.bodies.most_bytes()
@@ -217,5 +230,24 @@ impl Builder {
         }
         let bodies = Bodies::new(max_body_chars, self.redact);
         Ok(Logging { host, level, log_request_body, log_response_body, bodies, filter: self.filter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_end;
+
+    #[test]
+    fn a_chunk_with_a_reason_or_a_status_may_end() {
+        for (chunk, expected) in [
+            (r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#, false),
+            (r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, true),
+            (r#"{"choices":[{"finish_reason":null},{"finish_reason" : "stop"}]}"#, true),
+            (r#"{"response":{"status":"completed"}}"#, true),
+            (r#"{"delta":"\"status\": \"no\""}"#, false),
+            (r#"{"finish_reason""#, false),
+        ] {
+            assert_eq!(may_end(chunk), expected, "{chunk}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! `host` calls it for each record. Subscribers read [`LogFields`]. Deliberately absent: the lines of a log, their length,
 //! and the records of compiled-in plugins, which are events of their own.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, io};
 
 use abi_stable::std_types::RStr;
 use llmux_abi::raw::{
@@ -11,7 +11,7 @@ use llmux_abi::raw::{
     value::{self, RawField, RawValue},
 };
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue as Json;
@@ -29,7 +29,11 @@ pub const PLUGIN_LOG: &str = "llmux::plugin";
 ///
 /// Displays as `name=value name=value`. A string is in quotes if it is empty or has a blank, a control character, `"` or `=`.
 #[derive(Clone, Debug)]
-pub struct LogFields<'j>(Vec<(String, &'j Json)>);
+pub struct LogFields<'j>(Vec<(Text<'j>, &'j Json)>);
+
+/// A string, borrowed from the JSON text unless it has an escape.
+#[derive(Clone, Debug, Deserialize)]
+struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
 
 impl<'j> LogFields<'j> {
     /// Reads the text of the field `fields` of an event with the target [`PLUGIN_LOG`]. Returns `None` if the text is not a
@@ -40,7 +44,7 @@ impl<'j> LogFields<'j> {
 
     /// Returns the name of each field, and its value as JSON without line breaks. A float that is not finite is a string.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'j str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
+        self.0.iter().map(|(name, value)| (&*name.0, value.get()))
     }
 }
 
@@ -73,13 +77,17 @@ impl fmt::Display for LogFields<'_> {
             write!(f, "{blank}{name}=")?;
             let is_float = json.starts_with(|it: char| it == '-' || it.is_ascii_digit())
                 && json.contains(['.', 'e', 'E']);
-            match serde_json::from_str::<String>(json) {
-                Ok(text) if text.contains(ends_a_value) || text.is_empty() => write!(f, "{text:?}")?,
-                Ok(text) => f.write_str(&text)?,
-                Err(_) => match json.parse::<f64>() {
-                    Ok(float) if is_float => write!(f, "{float}")?,
-                    _ => f.write_str(json)?,
-                },
+            if json.starts_with('"') {
+                let Text(text) = serde_json::from_str(json).unwrap_or(Text(json.into()));
+                match text.contains(ends_a_value) || text.is_empty() {
+                    true => write!(f, "{text:?}")?,
+                    false => f.write_str(&text)?,
+                }
+                continue;
+            }
+            match json.parse::<f64>() {
+                Ok(float) if is_float => write!(f, "{float}")?,
+                _ => f.write_str(json)?,
             }
         }
         Ok(())
@@ -137,39 +145,61 @@ struct Fields<'f>(&'f [RawField<'f>]);
 
 impl fmt::Display for Fields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members = self.0.iter().filter_map(|RawField { name, value }| Some((text(*name), json(value)?)));
         f.write_str("{")?;
-        for (at, (name, value)) in members.enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            write!(f, "{comma}{}:{value}", quoted(&name))?;
+        let mut comma = "";
+        for RawField { name, value } in self.0 {
+            // A later contract may have more kinds.
+            if (value::VALUE_STRING..=value::VALUE_JSON).contains(&value.kind) {
+                f.write_str(comma)?;
+                quoted(f, &text(*name))?;
+                f.write_str(":")?;
+                json(f, value)?;
+                comma = ",";
+            }
         }
         f.write_str("}")
     }
 }
 
-/// Returns a value as JSON without line breaks; `None` for a kind that this host does not know.
-fn json(RawValue { kind, bits, text: raw }: &RawValue<'_>) -> Option<String> {
+/// Writes a value as JSON without line breaks.
+fn json(f: &mut fmt::Formatter<'_>, RawValue { kind, bits, text: raw }: &RawValue<'_>) -> fmt::Result {
     let float = f64::from_bits(*bits);
-    Some(match *kind {
-        value::VALUE_INTEGER => (*bits as i64).to_string(),
-        value::VALUE_FLOAT if float.is_finite() => serde_json::json!(float).to_string(),
-        value::VALUE_FLOAT => quoted(&float.to_string()),
-        value::VALUE_BOOLEAN => (*bits != 0).to_string(),
-        value::VALUE_STRING => quoted(&text(*raw)),
+    match *kind {
+        value::VALUE_INTEGER => write!(f, "{}", *bits as i64),
+        value::VALUE_FLOAT if float.is_finite() => serialized(f, &float),
+        value::VALUE_FLOAT => quoted(f, &float.to_string()),
+        value::VALUE_BOOLEAN => write!(f, "{}", *bits != 0),
         value::VALUE_JSON => {
             let raw = text(*raw);
             match serde_json::from_str::<&Json>(&raw) {
                 // Outside of strings, a line break is a blank.
-                Ok(json) => json.get().replace(['\n', '\r'], " "),
-                Err(_) => quoted(&raw),
+                Ok(json) => f.write_str(&json.get().replace(['\n', '\r'], " ")),
+                Err(_) => quoted(f, &raw),
             }
         }
-        _ => return None,
-    })
+        _ => quoted(f, &text(*raw)),
+    }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    serialized(f, &text)
+}
+
+/// Writes a value as JSON, without a text in between.
+fn serialized(f: &mut fmt::Formatter<'_>, value: &impl Serialize) -> fmt::Result {
+    struct Pieces<'f, 'b>(&'f mut fmt::Formatter<'b>);
+    impl io::Write for Pieces<'_, '_> {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            let text = std::str::from_utf8(piece).map_err(io::Error::other)?;
+            self.0.write_str(text).map_err(io::Error::other)?;
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Pieces(f), value).map_err(|_| fmt::Error)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! `serve` and `chat` start it. Errors are written at once, where standard error takes them (`urgent`). If the thread cannot keep up, lines are dropped; the log reports their number while the
 //! program runs and when it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::BufWriter, sync::Arc, time::Duration};
 
 use clap::ValueEnum;
 use llmux_core::plugins::LOADING;
@@ -16,6 +16,7 @@ use tracing_subscriber::{EnvFilter, field::MakeExt, fmt::format::debug_fn};
 use super::{
     line::{self, Lines},
     plugin_line::PluginLines,
+    urgent,
 };
 
 /// Interval of the reports about dropped lines.
@@ -87,7 +88,10 @@ fn is_word(directive: &str) -> bool {
 /// If the level is not valid, or the program has a log already.
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     let filter = filter(level)?;
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+    // Lines that wait are written together. Each piece is whole lines, and a pipe takes it as a whole, so that an urgent
+    // line is never inside of another one. The thread of the log flushes when no line waits.
+    let pieces = BufWriter::with_capacity(urgent::MAX, std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(pieces);
     let dropped = writer.error_counter();
     let writer = Lines { writers: writer, json: format == LogFormat::Json };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);

@@ -4,7 +4,7 @@
 //! then not written.
 
 /// Largest piece that a pipe takes as a whole (`PIPE_BUF` of Linux; other systems take at least 512).
-const MAX: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
+pub(super) const MAX: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 
 /// Writes a line at once. Returns false if it is too long, or if standard error does not take it now.
 #[cfg(unix)]
