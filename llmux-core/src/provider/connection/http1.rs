@@ -24,11 +24,14 @@ use super::{
     dial::{Dialed, Stream},
 };
 
+/// The future that reads and writes.
+type Running = Pin<Box<http1::Connection<Stream, Full<Bytes>>>>;
+
 /// A connection of HTTP/1.1.
 pub(super) struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
-    connection: Option<Pin<Box<http1::Connection<Stream, Full<Bytes>>>>>,
+    connection: Option<Running>,
     activity: Arc<Activity>,
 }
 
@@ -69,7 +72,7 @@ impl Http1 {
     }
 }
 
-fn run(connection: &mut Option<Pin<Box<http1::Connection<Stream, Full<Bytes>>>>>, cx: &mut Context<'_>) {
+fn run(connection: &mut Option<Running>, cx: &mut Context<'_>) {
     // An error reaches the exchange through its response, or through the response's body.
     if let Some(open) = connection
         && open.as_mut().poll(cx).is_ready()
