@@ -67,7 +67,7 @@ async fn an_http_provider_and_a_plugin_are_served_from_an_empty_root() {
     assert_eq!(server.ask("m").await["choices"][0]["message"]["content"], "fine");
     assert_eq!(read(server.get("/readyz")).await.0, 200);
     let log = server.stop().await;
-    assert!(log.contains("the private copy of a library is held in memory"), "{log}");
+    assert!(log.contains("private copies of libraries are held in memory"), "{log}");
     assert!(log.contains("copy_dir"), "{log}");
 }
 
