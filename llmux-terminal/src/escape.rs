@@ -2,30 +2,51 @@
 //!
 //! `output` and `error` call it for everything that they print. Deliberately absent: any change of other characters.
 
+use std::fmt::{self, Write};
+
 /// Returns the text with each character that a terminal interprets replaced by its escape (`\u{1b}`).
 pub fn visible(text: &str) -> String {
-    escaped(text, is_interpreted, |text, it| text.extend(it.escape_unicode()))
+    let mut out = String::with_capacity(text.len());
+    // Writing to a string does not fail.
+    let _ = Visible(&mut out).write_str(text);
+    out
+}
+
+/// A writer of text that replaces each character that a terminal interprets by its escape (`\u{1b}`).
+#[derive(Debug)]
+pub struct Visible<W>(pub W);
+
+impl<W: Write> Write for Visible<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(&mut self.0, text, is_interpreted, |out, it| write!(out, "{}", it.escape_unicode()))
+    }
 }
 
 /// Returns the JSON text with each character that a terminal interprets escaped as in JSON; line ends stay. Such
 /// characters occur only in strings, so the value stays the same.
 pub(crate) fn json_visible(json: &str) -> String {
     let is_interpreted = |it| it != '\n' && is_interpreted(it);
-    escaped(json, is_interpreted, |text, it| {
-        it.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
-    })
+    let mut out = String::with_capacity(json.len());
+    // Writing to a string does not fail.
+    let _ = escape(&mut out, json, is_interpreted, |out, it| {
+        it.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+    });
+    out
 }
 
-fn escaped(text: &str, is_interpreted: impl Fn(char) -> bool, escape: impl Fn(&mut String, char)) -> String {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text.to_owned();
+fn escape<W: Write>(
+    out: &mut W,
+    text: &str,
+    is_interpreted: impl Fn(char) -> bool,
+    escaped: impl Fn(&mut W, char) -> fmt::Result,
+) -> fmt::Result {
+    // To the end, even if a byte is found before: that compiles to vector instructions.
+    if text.bytes().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~')) {
+        return out.write_str(text);
     }
-    text.chars().fold(String::with_capacity(text.len()), |mut text, it| {
-        match is_interpreted(it) {
-            true => escape(&mut text, it),
-            false => text.push(it),
-        }
-        text
+    text.chars().try_for_each(|it| match is_interpreted(it) {
+        true => escaped(out, it),
+        false => out.write_char(it),
     })
 }
 

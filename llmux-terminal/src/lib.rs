@@ -13,7 +13,7 @@ mod output;
 
 pub use argument::json_object;
 pub use error::{CliError, Result};
-pub use escape::visible;
+pub use escape::{Visible, visible};
 pub use output::{
     Tone, colors, duration, paint, print, print_error, print_json, print_table, short, utc_time,
 };

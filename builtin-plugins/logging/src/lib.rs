@@ -20,9 +20,13 @@ mod body;
 mod config;
 mod event;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use llmux_abi::prelude::*;
+use memchr::memmem::Finder;
 
 pub use self::config::{Config, Level};
 use self::{
@@ -94,13 +98,16 @@ fn has_content(chunk: &Chunk<'_>) -> bool {
 
 /// Returns true if a chunk may tell how its answer ends. Almost no chunk does, and the others need no parser.
 fn may_end(chunk: &str) -> bool {
+    static NAMES: LazyLock<[Finder<'static>; 2]> =
+        LazyLock::new(|| ["\"finish_reason\"", "\"status\""].map(Finder::new));
     let has_text = |rest: &str| {
         let value = rest.trim_start().strip_prefix(':').map(str::trim_start);
         value.is_some_and(|value| value.starts_with('"'))
     };
-    ["\"finish_reason\"", "\"status\""]
-        .into_iter()
-        .any(|name| chunk.match_indices(name).any(|(at, _)| has_text(&chunk[at + name.len()..])))
+    let may_end = |name: &Finder<'_>| {
+        name.find_iter(chunk.as_bytes()).any(|at| has_text(&chunk[at + name.needle().len()..]))
+    };
+    NAMES.iter().any(may_end)
 }
 
 /// Returns true if a response object with this status is not finished.

@@ -6,12 +6,14 @@
 //! a value of an unexpected kind passes unchanged.
 //!
 //! * `choices`, `events`: a response as chunks, on the endpoints with choices and on the responses endpoint.
-//! * `assemble`: chunks as a response. `merge`: the rules of joining their texts, labels and tool calls.
+//! * `assemble`: chunks as a response. `merge`: the rules of joining their texts, labels and tool calls. `frame`: the text that
+//!   chunks share.
 //! * `tree`: JSON whose numbers keep their digits.
 
 mod assemble;
 mod choices;
 mod events;
+mod frame;
 mod merge;
 mod tree;
 

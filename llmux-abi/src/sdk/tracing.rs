@@ -7,8 +7,12 @@
 //! Deliberately absent: spans. An event carries its fields. The host adds the name of the instance that runs the hook
 //! or the task.
 
-use std::fmt;
+use std::{
+    fmt::{self, Write},
+    ops::Range,
+};
 
+use abi_stable::std_types::RStr;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -18,9 +22,11 @@ use tracing::{
 use super::{
     contain::panic_message,
     handle::{HostHandle, log},
-    value::Value,
 };
-use crate::raw::host as level;
+use crate::raw::{
+    host as level,
+    value::{RawField, RawValue, VALUE_BOOLEAN, VALUE_FLOAT, VALUE_INTEGER, VALUE_JSON, VALUE_STRING},
+};
 
 /// Installs the forwarder for this image. Without effect if the image has another one already.
 pub(crate) fn install(host: HostHandle) {
@@ -64,8 +70,7 @@ impl Subscriber for Forwarder {
     fn event(&self, event: &Event<'_>) {
         let mut record = Record::default();
         event.record(&mut record);
-        let metadata = event.metadata();
-        log::forward(number(metadata.level()), metadata.target(), &record.message, &record.fields);
+        record.forward(event.metadata());
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -77,45 +82,89 @@ impl Subscriber for Forwarder {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// An event's message and fields.
+/// The message and the fields of an event.
 #[derive(Default)]
 struct Record {
-    message: String,
-    fields: Vec<(&'static str, Value)>,
+    /// The texts of the message and of all fields, one after the other.
+    texts: String,
+    message: Range<usize>,
+    fields: Vec<FieldOfRecord>,
+}
+
+/// A field of an event. Its text is a range of the record's texts.
+struct FieldOfRecord {
+    name: &'static str,
+    kind: u32,
+    bits: u64,
+    text: Range<usize>,
+}
+
+impl Record {
+    /// Adds a text, and returns its place.
+    fn add_text(&mut self, text: fmt::Arguments<'_>) -> Range<usize> {
+        let start = self.texts.len();
+        match text.as_str() {
+            Some(text) => self.texts.push_str(text),
+            // A `Debug` that fails leaves the beginning of its text.
+            None => drop(self.texts.write_fmt(text)),
+        }
+        start..self.texts.len()
+    }
+
+    fn add(&mut self, field: &Field, kind: u32, bits: u64, text: Range<usize>) {
+        match field.name() {
+            "message" => self.message = text,
+            name => {
+                // Most events have more than the first fields of a growing list.
+                self.fields.reserve(if self.fields.is_empty() { 24 } else { 1 });
+                self.fields.push(FieldOfRecord { name, kind, bits, text });
+            }
+        }
+    }
+
+    fn forward(&self, metadata: &Metadata<'_>) {
+        let raw = |FieldOfRecord { name, kind, bits, text }: &FieldOfRecord| RawField {
+            name: RStr::from_str(name),
+            value: RawValue { kind: *kind, bits: *bits, text: self.texts[text.clone()].into() },
+        };
+        let fields: Vec<RawField<'_>> = self.fields.iter().map(raw).collect();
+        let message = &self.texts[self.message.clone()];
+        log::forward(number(metadata.level()), metadata.target(), message, &fields);
+    }
 }
 
 impl Visit for Record {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => self.fields.push((name, Value::String(format!("{value:?}")))),
-        }
+        let text = self.add_text(format_args!("{value:?}"));
+        self.add(field, VALUE_STRING, 0, text);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "message" => self.message = value.to_owned(),
-            name => self.fields.push((name, value.into())),
-        }
+        let start = self.texts.len();
+        self.texts.push_str(value);
+        self.add(field, VALUE_STRING, 0, start..self.texts.len());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.fields.push((field.name(), value.into()));
+        self.add(field, VALUE_INTEGER, value as u64, 0..0);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         match i64::try_from(value) {
             Ok(value) => self.record_i64(field, value),
             // Too large for an integer of the contract. JSON has no such limit.
-            Err(_) => self.fields.push((field.name(), Value::Json(value.into()))),
+            Err(_) => {
+                let text = self.add_text(format_args!("{value}"));
+                self.add(field, VALUE_JSON, 0, text);
+            }
         }
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.fields.push((field.name(), value.into()));
+        self.add(field, VALUE_FLOAT, value.to_bits(), 0..0);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.fields.push((field.name(), value.into()));
+        self.add(field, VALUE_BOOLEAN, u64::from(value), 0..0);
     }
 }

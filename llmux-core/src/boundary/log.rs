@@ -21,13 +21,12 @@ use tracing::{Level, field::display};
 ///
 /// An event has the message of the plugin and up to three fields. `instance` is the name of the instance, and `source` is
 /// the target that the plugin set, by default its module. `fields` has the plugin's own fields as the text of a JSON object,
-/// which [`LogFields`] reads; it is absent if there are none. The host bounds none of these texts. A subscriber that knows
-/// nothing of this shows the JSON text.
+/// which [`LogFields`] reads; it is absent if there are none. Its alternate form (`{value:#?}`) is text for people,
+/// `name=value name=value`: a string is in quotes if it is empty or has a blank, a control character, `"` or `=`. The host
+/// bounds none of these texts.
 pub const PLUGIN_LOG: &str = "llmux::plugin";
 
 /// The fields of a log record of a plugin, in order. A plugin chooses the names: any text, and also the same text twice.
-///
-/// Displays as `name=value name=value`. A string is in quotes if it is empty or has a blank, a control character, `"` or `=`.
 #[derive(Clone, Debug)]
 pub struct LogFields<'j>(Vec<(Text<'j>, &'j Json)>);
 
@@ -70,33 +69,11 @@ impl<'de> Deserialize<'de> for LogFields<'de> {
     }
 }
 
-impl fmt::Display for LogFields<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, json)) in self.iter().enumerate() {
-            let blank = if at > 0 { " " } else { "" };
-            write!(f, "{blank}{name}=")?;
-            let is_float = json.starts_with(|it: char| it == '-' || it.is_ascii_digit())
-                && json.contains(['.', 'e', 'E']);
-            if json.starts_with('"') {
-                let Text(text) = serde_json::from_str(json).unwrap_or(Text(json.into()));
-                match text.contains(ends_a_value) || text.is_empty() {
-                    true => write!(f, "{text:?}")?,
-                    false => f.write_str(&text)?,
-                }
-                continue;
-            }
-            match json.parse::<f64>() {
-                Ok(float) if is_float => write!(f, "{float}")?,
-                _ => f.write_str(json)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Returns true if a value with this character must be quoted.
-fn ends_a_value(character: char) -> bool {
-    character.is_whitespace() || character.is_control() || matches!(character, '"' | '=')
+/// Returns true if a value with this text must be quoted.
+fn must_quote(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=');
+    !text.bytes().fold(true, |all, byte| all & is_plain(byte))
+        && text.contains(|it: char| it.is_whitespace() || it.is_control() || matches!(it, '"' | '='))
 }
 
 /// Returns true if a subscriber takes records of this level.
@@ -137,47 +114,75 @@ pub(super) fn write(
 
 /// Returns a text of a plugin. Bytes that are not UTF-8, which the contract forbids, become `U+FFFD`.
 fn text(text: RStr<'_>) -> Cow<'_, str> {
-    String::from_utf8_lossy(text.as_rslice().as_slice())
+    let bytes = text.as_rslice().as_slice();
+    // Almost every text is valid, and this check is the faster one.
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// The fields of a record as a JSON object, with the numbers and booleans of the plugin.
+/// The fields of a record. Displays as a JSON object, with the numbers and booleans of the plugin; the alternate form is
+/// text for people.
 struct Fields<'f>(&'f [RawField<'f>]);
 
 impl fmt::Display for Fields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{")?;
-        let mut comma = "";
-        for RawField { name, value } in self.0 {
-            // A later contract may have more kinds.
-            if (value::VALUE_STRING..=value::VALUE_JSON).contains(&value.kind) {
-                f.write_str(comma)?;
-                quoted(f, &text(*name))?;
-                f.write_str(":")?;
-                json(f, value)?;
-                comma = ",";
+        // A later contract may have more kinds.
+        let is_known = |kind| (value::VALUE_STRING..=value::VALUE_JSON).contains(&kind);
+        let fields = self.0.iter().filter(|field| is_known(field.value.kind));
+        if f.alternate() {
+            // One text, because a subscriber may look at each piece.
+            let mut line = String::with_capacity(32 * self.0.len());
+            for RawField { name, value } in fields {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(&text(*name));
+                line.push('=');
+                plain(&mut line, value)?;
             }
+            return f.write_str(&line);
+        }
+        f.write_str("{")?;
+        for (at, RawField { name, value }) in fields.enumerate() {
+            f.write_str(if at > 0 { "," } else { "" })?;
+            quoted(f, &text(*name))?;
+            f.write_str(":")?;
+            json(f, value)?;
         }
         f.write_str("}")
     }
 }
 
 /// Writes a value as JSON without line breaks.
-fn json(f: &mut fmt::Formatter<'_>, RawValue { kind, bits, text: raw }: &RawValue<'_>) -> fmt::Result {
+fn json(f: &mut fmt::Formatter<'_>, value: &RawValue<'_>) -> fmt::Result {
+    let RawValue { kind, bits, text: raw } = value;
     let float = f64::from_bits(*bits);
     match *kind {
-        value::VALUE_INTEGER => write!(f, "{}", *bits as i64),
         value::VALUE_FLOAT if float.is_finite() => serialized(f, &float),
         value::VALUE_FLOAT => quoted(f, &float.to_string()),
-        value::VALUE_BOOLEAN => write!(f, "{}", *bits != 0),
-        value::VALUE_JSON => {
-            let raw = text(*raw);
-            match serde_json::from_str::<&Json>(&raw) {
-                // Outside of strings, a line break is a blank.
-                Ok(json) => f.write_str(&json.get().replace(['\n', '\r'], " ")),
-                Err(_) => quoted(f, &raw),
-            }
-        }
+        value::VALUE_INTEGER | value::VALUE_BOOLEAN => plain(f, value),
+        value::VALUE_JSON => match one_line(&text(*raw)) {
+            Some(json) => f.write_str(&json),
+            None => quoted(f, &text(*raw)),
+        },
         _ => quoted(f, &text(*raw)),
+    }
+}
+
+/// Returns JSON without line breaks, or `None` if the text is not JSON.
+fn one_line(raw: &str) -> Option<String> {
+    let json: &Json = serde_json::from_str(raw).ok()?;
+    // Outside of strings, a line break is a blank.
+    Some(json.get().replace(['\n', '\r'], " "))
+}
+
+/// Writes a value as text for people.
+fn plain(out: &mut impl fmt::Write, RawValue { kind, bits, text: raw }: &RawValue<'_>) -> fmt::Result {
+    let raw = text(*raw);
+    match *kind {
+        value::VALUE_INTEGER => write!(out, "{}", *bits as i64),
+        value::VALUE_FLOAT => write!(out, "{}", f64::from_bits(*bits)),
+        value::VALUE_BOOLEAN => out.write_str(if *bits != 0 { "true" } else { "false" }),
+        value::VALUE_JSON if let Some(json) = one_line(&raw) => out.write_str(&json),
+        _ if !raw.is_empty() && !must_quote(&raw) => out.write_str(&raw),
+        _ => write!(out, "{raw:?}"),
     }
 }
 
@@ -216,8 +221,8 @@ mod tests {
 
     fn written(fields: &[RawField<'_>]) -> (String, String) {
         let json = Fields(fields).to_string();
-        let text = LogFields::parse(&json).unwrap_or_else(|| panic!("no object: {json}")).to_string();
-        (json, text)
+        assert!(LogFields::parse(&json).is_some(), "no object: {json}");
+        (json, format!("{:#}", Fields(fields)))
     }
 
     #[test]
@@ -235,6 +240,7 @@ mod tests {
             (value::VALUE_STRING, 0, "a\nb=\"", r#""a\nb=\"""#, r#""a\nb=\"""#),
             (value::VALUE_JSON, 0, "18446744073709551615", "18446744073709551615", "18446744073709551615"),
             (value::VALUE_JSON, 0, "{\"a\":\n[1.0]}", r#"{"a": [1.0]}"#, r#"{"a": [1.0]}"#),
+            (value::VALUE_JSON, 0, "\"a\"", r#""a""#, r#""a""#),
             (value::VALUE_JSON, 0, "no json", r#""no json""#, r#""no json""#),
         ] {
             let (object, line) = written(&[field("k", kind, bits, text)]);

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use llmux_abi::Usage;
 use memchr::{memchr, memchr2, memmem::Finder};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use crate::{
@@ -105,16 +106,31 @@ pub(super) async fn late_usage(mut events: Events) -> Option<Usage> {
 /// Returns the usage that a response or chunk states, by the names of either API.
 fn usage_of(document: &Document) -> Option<Usage> {
     let text = document.get("/usage").or_else(|| document.get("/response/usage"))?;
-    let stated: Value = serde_json::from_str(text).ok()?;
-    let tokens = |names: [&str; 2]| names.iter().find_map(|name| stated[name].as_u64());
-    let prompt_tokens = tokens(["prompt_tokens", "input_tokens"]);
-    let completion_tokens = tokens(["completion_tokens", "output_tokens"]);
+    let stated: Stated<'_> = serde_json::from_str(text).ok()?;
+    let number = |json: Option<&RawValue>| json?.get().parse().ok();
+    let prompt_tokens: Option<u64> = number(stated.prompt_tokens).or_else(|| number(stated.input_tokens));
+    let completion_tokens = number(stated.completion_tokens).or_else(|| number(stated.output_tokens));
     prompt_tokens.or(completion_tokens)?;
     let mut usage = Usage::new(prompt_tokens.unwrap_or(0), completion_tokens.unwrap_or(0));
-    if let Some(total) = stated["total_tokens"].as_u64() {
+    if let Some(total) = number(stated.total_tokens) {
         usage.total_tokens = total;
     }
     Some(usage)
+}
+
+/// The numbers of a `usage`, by the names of either API. A value that is not a whole number counts as absent.
+#[derive(Deserialize)]
+struct Stated<'t> {
+    #[serde(borrow, default)]
+    prompt_tokens: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    input_tokens: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    completion_tokens: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    output_tokens: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    total_tokens: Option<&'t RawValue>,
 }
 
 fn stated_usage(data: &Bytes) -> Option<Usage> {
@@ -229,5 +245,21 @@ mod tests {
         let reported =
             Meter::of_response(&document(r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#));
         assert_eq!(reported.usage(&request), Some(Usage::new(3, 4)));
+    }
+
+    #[test]
+    fn c1_a_usage_is_read_by_the_names_of_either_api_and_only_its_whole_numbers_count() {
+        for (usage, expected) in [
+            (r#"{"input_tokens":3,"output_tokens":4,"total_tokens":9}"#, Some((3, 4, 9))),
+            (r#"{"prompt_tokens":null,"input_tokens":3,"details":{"a":[1]}}"#, Some((3, 0, 3))),
+            (r#"{"prompt_tokens":3.5,"completion_tokens":4}"#, Some((0, 4, 4))),
+            (r#"{"prompt_tokens":"3","completion_tokens":-1}"#, None),
+            ("[]", None),
+            ("7", None),
+        ] {
+            let read = usage_of(&document(&format!(r#"{{"usage":{usage}}}"#)));
+            let read = read.map(|usage| (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens));
+            assert_eq!(read, expected, "{usage}");
+        }
     }
 }

@@ -5,12 +5,12 @@
 //! levels, which `tracing-subscriber` writes.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     io::{self, Write},
 };
 
-use llmux_core::{LogFields, plugins::LOADING};
-use llmux_terminal::visible;
+use llmux_core::plugins::LOADING;
+use llmux_terminal::Visible;
 use serde_json::Value;
 use tracing::{Level, Metadata, field::Field};
 use tracing_subscriber::fmt::{MakeWriter, format::Writer};
@@ -24,19 +24,17 @@ pub(super) const MAX_TEXT: usize = 2 * 1024;
 
 /// Writes one field of an event for people to read.
 pub(super) fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    // A value's own `Debug` quotes and escapes it, but a message is written as it is.
-    let text = format!("{value:?}");
-    if field.name() == "fields"
-        && let Some(fields) = LogFields::parse(&text)
-    {
-        return writer.write_str(&visible(&fields.to_string()));
+    match field.name() {
+        // A value's own `Debug` quotes and escapes it, but a message is written as it is.
+        "message" => return write!(Visible(writer), "{value:?}"),
+        // The alternate form of a plugin's fields is text for people.
+        "fields" => return write!(Visible(writer), "{value:#?}"),
+        name if writer.has_ansi_escapes() => {
+            write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?;
+        }
+        name => write!(writer, "{name}=")?,
     }
-    let text = visible(&text);
-    match (field.name(), writer.has_ansi_escapes()) {
-        ("message", _) => writer.write_str(&text),
-        (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{text}"),
-        (name, false) => write!(writer, "{name}={text}"),
-    }
+    write!(Visible(writer), "{value:?}")
 }
 
 /// Makes writers of bounded lines.

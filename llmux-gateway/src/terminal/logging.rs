@@ -3,7 +3,11 @@
 //! `serve` and `chat` start it. Errors are written at once, where standard error takes them (`urgent`). If the thread cannot keep up, lines are dropped; the log reports their number while the
 //! program runs and when it ends.
 
-use std::{io::BufWriter, sync::Arc, time::Duration};
+use std::{
+    io::{self, BufWriter, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::ValueEnum;
 use llmux_core::plugins::LOADING;
@@ -89,8 +93,8 @@ fn is_word(directive: &str) -> bool {
 pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     let filter = filter(level)?;
     // Lines that wait are written together. Each piece is whole lines, and a pipe takes it as a whole, so that an urgent
-    // line is never inside of another one. The thread of the log flushes when no line waits.
-    let pieces = BufWriter::with_capacity(urgent::MAX, std::io::stderr());
+    // line is never inside of another one.
+    let pieces = Paced(BufWriter::with_capacity(urgent::MAX, std::io::stderr()));
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(pieces);
     let dropped = writer.error_counter();
     let writer = Lines { writers: writer, json: format == LogFormat::Json };
@@ -113,6 +117,27 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     };
     started.map_err(|error| CliError::new(format!("cannot start the log: {error}")))?;
     Ok((Log { dropped, _writer: guard }, Level(level)))
+}
+
+/// Pause of the log's thread after it has written all lines that waited.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A writer whose flush is followed by a pause.
+///
+/// The thread of the log flushes when no line waits. During the pause, lines gather without waking the thread. A wake-up for
+/// each line would cost more than the line.
+struct Paced<W>(W);
+
+impl<W: Write> Write for Paced<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.write(lines)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        std::thread::sleep(PAUSE);
+        flushed
+    }
 }
 
 impl Log {

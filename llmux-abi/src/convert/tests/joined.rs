@@ -214,3 +214,57 @@ fn numbers_keep_their_digits() {
     let mut assembler = Assembler::new();
     assert!(assembler.push_text("{\"choices\":").is_err());
 }
+
+/// Chunks whose texts are alike, apart from a content.
+#[test]
+fn a_chunk_with_the_frame_of_the_last_one_is_read_like_any_other() {
+    let chat = |content: &str| {
+        format!(
+            r#"{{"id":"x","choices":[{{"index":0,"delta":{{"content":{content}}},"finish_reason":null}}]}}"#
+        )
+    };
+    let streams: [Vec<String>; 8] = [
+        [r#""a""#, r#""b""#, r#""""#, r#""\"c\u00e9\n""#, r#""\\""#, "\"é\"", "null", r#""d""#]
+            .map(chat)
+            .to_vec(),
+        // The end of one string and the beginning of another one.
+        vec![chat(r#""a""#), chat(r#""b"},"x":{"y":"c""#), chat(r#""d""#)],
+        // Another member of the delta is joined, too.
+        [1, 2, 3].map(|_| chat(r#""a","reasoning_content":"b""#)).to_vec(),
+        // A text beside the delta.
+        ["a", "b"]
+            .map(|text| format!(r#"{{"choices":[{{"index":1,"delta":{{"content":"{text}"}},"text":"t"}}]}}"#))
+            .to_vec(),
+        // The name of the member has an escape, and another member looks like it.
+        ["a", "b"]
+            .map(|text| format!(r#"{{"content":"{text}","choices":[{{"delta":{{"\u0063ontent":"a"}}}}]}}"#))
+            .to_vec(),
+        ["a", "b"]
+            .map(|text| format!(r#"{{"\"content":"{text}","choices":[{{"delta":{{"\u0063ontent":"a"}}}}]}}"#))
+            .to_vec(),
+        // Of members with the same name, the last one counts.
+        ["a", "b"]
+            .map(|text| format!(r#"{{"choices":[{{"delta":{{"content":"{text}","content":"a"}}}}]}}"#))
+            .to_vec(),
+        // Two choices.
+        [0, 0, 1, 1, 0]
+            .map(|at| format!(r#"{{"choices":[{{"index":{at},"delta":{{"content":"{at}"}}}}]}}"#))
+            .to_vec(),
+    ];
+    for mut chunks in streams {
+        chunks.push(r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#.to_owned());
+        chunks.push(r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#.to_owned());
+        let (mut texts, mut values) = (Assembler::new(), Assembler::new());
+        for chunk in &chunks {
+            texts.push_text(chunk).expect("JSON");
+            values.push(&serde_json::from_str(chunk).expect("JSON"));
+        }
+        let text = texts.finish_text().expect("a finished stream");
+        assert_eq!(serde_json::from_str::<Value>(&text).ok(), values.finish(), "{chunks:?}");
+    }
+    for wrong in [r#""a"#, r#""a\""#, "\"a\u{1}\"", r#""\x""#] {
+        let mut assembler = Assembler::new();
+        assembler.push_text(&chat(r#""a""#)).expect("JSON");
+        assert!(assembler.push_text(&chat(wrong)).is_err(), "{wrong}");
+    }
+}

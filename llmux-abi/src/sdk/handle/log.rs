@@ -8,13 +8,7 @@ use std::{cell::Cell, sync::OnceLock};
 use abi_stable::std_types::RSlice;
 
 use super::host::HostHandle;
-use crate::{
-    raw::{
-        host::RawHost,
-        value::{RawField, RawValue, VALUE_BOOLEAN, VALUE_FLOAT, VALUE_INTEGER, VALUE_JSON, VALUE_STRING},
-    },
-    sdk::value::Value,
-};
+use crate::raw::{host::RawHost, value::RawField};
 
 /// A host that is not counted: copied from a [`HostHandle`] that outlives its use.
 #[derive(Clone, Copy)]
@@ -68,26 +62,8 @@ pub(crate) fn enabled(level: u32, name: &str) -> bool {
 }
 
 /// Passes a record to the host.
-pub(crate) fn forward(level: u32, name: &str, message: &str, fields: &[(&str, Value)]) {
+pub(crate) fn forward(level: u32, name: &str, message: &str, fields: &[RawField<'_>]) {
     let Some(LogTarget(host)) = target() else { return };
-    let texts: Vec<String> = fields
-        .iter()
-        .map(|(_, value)| if let Value::Json(json) = value { json.to_string() } else { String::new() })
-        .collect();
-    let raws: Vec<RawField<'_>> = fields
-        .iter()
-        .zip(&texts)
-        .map(|((name, value), json)| {
-            let (kind, bits, text) = match value {
-                Value::String(text) => (VALUE_STRING, 0, text.as_str()),
-                Value::Integer(integer) => (VALUE_INTEGER, *integer as u64, ""),
-                Value::Float(float) => (VALUE_FLOAT, float.to_bits(), ""),
-                Value::Boolean(boolean) => (VALUE_BOOLEAN, u64::from(*boolean), ""),
-                Value::Json(_) => (VALUE_JSON, 0, json.as_str()),
-            };
-            RawField { name: (*name).into(), value: RawValue { kind, bits, text: text.into() } }
-        })
-        .collect();
     // SAFETY: a target is set only while its host is retained.
-    unsafe { host.table.log()(host.object, level, name.into(), message.into(), RSlice::from_slice(&raws)) }
+    unsafe { host.table.log()(host.object, level, name.into(), message.into(), RSlice::from_slice(fields)) }
 }
