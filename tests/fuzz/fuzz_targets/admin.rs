@@ -36,7 +36,7 @@ use crate::{
         tokens::AdminTokens,
     },
     config::{client, file::Loaded, overrides::Overrides, provider::Providers},
-    http::auth::ApiKeys,
+    http::{auth::ApiKeys, refusals::Refusals},
     terminal::logging,
 };
 
@@ -89,7 +89,8 @@ async fn server() -> (Client, Router) {
     let current = Current { loaded, providers };
     let reloader =
         Reloader::new(client.clone(), live, overrides, current, (address, None), None).expect("a reloader");
-    let admin = Admin { client: client.clone(), tokens, reloader: Arc::new(reloader), settings };
+    let (reloader, refusals) = (Arc::new(reloader), Arc::new(Refusals::new()));
+    let admin = Admin { client: client.clone(), tokens, refusals, reloader, settings };
     (client, router::router(Arc::new(admin)))
 }
 
