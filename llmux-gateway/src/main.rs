@@ -30,8 +30,9 @@ use self::{
 };
 
 /// The memory of the program. Plugins have the system's allocator, and each side frees its own memory.
+#[cfg(unix)]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let result = match Cli::try_parse() {

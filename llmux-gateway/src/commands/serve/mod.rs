@@ -4,7 +4,6 @@
 //! Deliberately absent: what the listeners serve (`http::api`, `admin::router`).
 
 mod ending;
-mod freed_memory;
 mod runtime_waker;
 mod signals;
 
@@ -91,7 +90,6 @@ pub(crate) async fn run(options: Serve) -> Result<()> {
 
 async fn serve(loaded: Loaded, overrides: Overrides, level: Level) -> Result<()> {
     runtime_waker::start(tokio::runtime::Handle::current())?;
-    freed_memory::start();
     let config = &loaded.config;
     // Everything that can be refused is refused before a plugin runs.
     let (builder, providers) = client::client(&loaded, Vec::new(), &Providers::default())?;
