@@ -18,6 +18,8 @@ use super::{
 pub(crate) struct Snapshot {
     /// By priority, lowest first; equal priorities in the order of registration.
     pub(crate) entries: Vec<Arc<Entry>>,
+    /// The places of the entries that have a hook, for each kind of hook. An instance costs nothing where it has no hook.
+    pub(crate) with_hook: [Box<[usize]>; HookKind::ALL.len()],
     /// Whether new requests may use this version.
     pub(crate) entrance: Entrance,
     /// Raised when the requests that still use this version must end (rule O2).
@@ -43,7 +45,11 @@ pub(crate) enum Entrance {
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
-        Self { entries, ..Self::default() }
+        let with_hook = HookKind::ALL.map(|hook| {
+            let has = |at: &usize| entries[*at].lease.hooks.has(hook);
+            (0..entries.len()).filter(has).collect()
+        });
+        Self { entries, with_hook, ..Self::default() }
     }
 
     /// Returns true if an entry of this version holds the lease.
@@ -53,7 +59,7 @@ impl Snapshot {
 
     /// Returns true if any instance has a hook.
     pub(crate) fn has(&self, hook: HookKind) -> bool {
-        self.entries.iter().any(|entry| entry.lease.hooks.has(hook))
+        !self.with_hook[hook as usize].is_empty()
     }
 
     /// Returns those of the first `ran` instances that have a hook, with their places.
@@ -62,8 +68,9 @@ impl Snapshot {
         hook: HookKind,
         ran: usize,
     ) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
-        let entries = self.entries[..ran].iter().map(Arc::as_ref).enumerate();
-        entries.filter(move |(_, entry)| entry.lease.hooks.has(hook))
+        let places = &self.with_hook[hook as usize];
+        let places = &places[..places.partition_point(|&at| at < ran)];
+        places.iter().map(|&at| (at, &*self.entries[at]))
     }
 }
 

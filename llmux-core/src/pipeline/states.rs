@@ -7,18 +7,22 @@ use super::{hook::StateSlot, memory::HookMemory, snapshot::Snapshot};
 /// One state slot for each instance of a snapshot, in its order. The states are released when this is dropped.
 pub(crate) struct States {
     snapshot: Arc<Snapshot>,
+    /// Empty until the first hook.
     slots: Vec<StateSlot>,
     memory: HookMemory,
 }
 
 impl States {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        let slots = snapshot.entries.iter().map(|_| StateSlot::new(ptr::null_mut())).collect();
-        Self { snapshot, slots, memory: HookMemory::default() }
+        Self { snapshot, slots: Vec::new(), memory: HookMemory::default() }
     }
 
     /// Returns the slot of the instance at this place, and the memory for the call of its hook.
     pub(crate) fn lend(&mut self, at: usize) -> (&mut StateSlot, &mut HookMemory) {
+        if self.slots.is_empty() {
+            let empty = || StateSlot::new(ptr::null_mut());
+            self.slots.resize_with(self.snapshot.entries.len(), empty);
+        }
         (&mut self.slots[at], &mut self.memory)
     }
 
