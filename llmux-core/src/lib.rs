@@ -53,6 +53,7 @@ pub mod pipeline;
 pub mod plugins;
 mod progress;
 pub mod provider;
+mod sandbox;
 mod setters;
 mod upstream;
 

@@ -25,7 +25,10 @@ use clap::Parser;
 use llmux_terminal::{CliError, Result};
 
 use self::{
-    commands::cli::{Cli, Command},
+    commands::{
+        cli::{Cli, Command},
+        trial_load,
+    },
     terminal::outside,
 };
 
@@ -62,6 +65,10 @@ fn print_help(asked: &clap::Error) -> Result<()> {
 const MIN_WORKERS: usize = 4;
 
 fn run(command: Command) -> Result<()> {
+    // Before the first other thread, which the sandbox of a trial would not restrict.
+    if let Command::TrialLoad { copy } = &command {
+        trial_load::run(copy);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // The runtime reads the variable itself.
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {

@@ -21,7 +21,7 @@ pub use library::{
     needs::LibraryNeeds,
     options::VerifyOptions,
     signature::{SignatureState, TrustedKey},
-    trial::{TrialProgram, trial_load},
+    trial::{TrialProgram, TriedLibrary, trial_load},
     verify::{VerifiedLibrary, verify},
 };
 pub(crate) use registry::settings::RegistrySettings;

@@ -11,7 +11,7 @@ mod plugin_files;
 mod provider;
 mod reload;
 mod serve;
-mod trial_load;
+pub(crate) mod trial_load;
 
 use clap::CommandFactory;
 use llmux_terminal::Result;
@@ -26,7 +26,7 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Plugin(options) => plugin::run(options).await,
         Command::Provider(options) => provider::run(options).await,
         Command::Reload(options) => reload::run(options).await,
-        Command::TrialLoad { copy } => trial_load::run(&copy),
+        Command::TrialLoad { .. } => unreachable!("`main` runs it before it starts threads"),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llmux", &mut script);

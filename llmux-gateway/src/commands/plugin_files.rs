@@ -167,8 +167,12 @@ pub(crate) async fn verify(
     if trial && !json {
         llmux_terminal::print("--trial runs code of the library, in a child process\n")?;
     }
+    let mut missing_sandbox = Vec::new();
     if trial && seen.refused.is_none() {
-        seen.refused = trial_program()?.verify(file, &options).await.err();
+        match trial_program()?.verify(file, &options).await {
+            Ok(tried) => missing_sandbox = tried.missing_sandbox,
+            Err(error) => seen.refused = Some(error),
+        }
     }
     let shown: Vec<Check> = Check::ALL.into_iter().chain(trial.then_some(Check::Loading)).collect();
     let failed = seen.refused.as_ref().map(LibraryError::check);
@@ -190,7 +194,7 @@ pub(crate) async fn verify(
             shown.iter().map(|check| json!({"check": check, "result": state(*check)})).collect();
         llmux_terminal::print_json(&json!({
             "path": file.to_string_lossy(), "ok": verdict.is_ok(), "error": seen.refused.as_ref().map(said), "checks": checks,
-            "sha256": seen.sha256, "manifest": seen.manifest, "needs": seen.needs,
+            "sha256": seen.sha256, "manifest": seen.manifest, "needs": seen.needs, "missing_sandbox": missing_sandbox,
         }))?;
         return verdict;
     }
@@ -205,6 +209,9 @@ pub(crate) async fn verify(
         vec![(check.as_str().to_owned(), Tone::Plain), (state.to_owned(), tone), (why, Tone::Bad)]
     });
     llmux_terminal::print_table(&[], rows.collect())?;
+    for part in missing_sandbox {
+        llmux_terminal::print(&format!("the sandbox of the trial is incomplete: {part}\n"))?;
+    }
     if let Some(needs) = &seen.needs {
         let entry = seen.manifest.as_ref().map_or("-", |manifest| &manifest.entry);
         let entry = vec![("entry".to_owned(), Tone::Muted), (entry.to_owned(), Tone::Plain)];

@@ -1,4 +1,5 @@
-//! `llmux trial-load COPY`: the child process of a trial load (rule I8). A server starts it; nobody else needs it.
+//! `llmux trial-load COPY`: the child process of a trial load (rule I8). A server starts it, and `main` calls it before it
+//! starts a thread.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Compares the needs of a library with this machine: finds the needed libraries by the rules of glibc's loader
 //! (`ld.so(8)`), and compares the versions of their symbols. No code of any library runs.
 //!
-//! `verify` calls it, so that a library that cannot be loaded here is refused before its own code runs. Deliberately
-//! absent: other systems and other C libraries, whose loaders have other rules.
+//! `verify` calls it, so that a library that cannot be loaded here is refused before its own code runs, and `trial`, for
+//! the files that the loader reads. Deliberately absent: other systems and other C libraries, whose loaders have other rules.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -24,6 +24,15 @@ use super::{
 
 /// Architecture of this host, as ELF numbers it.
 const HERE: Machine = if cfg!(target_arch = "aarch64") { EM_AARCH64 } else { EM_X86_64 };
+
+/// Libraries that a plugin needs.
+#[derive(Default)]
+pub(super) struct Needed {
+    /// Libraries beside the plugin.
+    pub(super) beside: Vec<BesideLibrary>,
+    /// Files of all others.
+    pub(super) elsewhere: Vec<PathBuf>,
+}
 
 /// A needed library that was found.
 struct Found {
@@ -48,8 +57,8 @@ struct Requirer {
     inherited: Vec<SearchFolder>,
 }
 
-/// Checks that every library that a plugin's library needs is here, and defines the required versions. Returns the
-/// libraries beside the plugin.
+/// Checks that every library that a plugin's library needs is here, and defines the required versions. Returns these
+/// libraries.
 ///
 /// # Errors
 ///
@@ -58,11 +67,11 @@ pub(super) fn check(
     path: &Path,
     needs: &LibraryNeeds,
     options: &VerifyOptions,
-) -> Result<Vec<BesideLibrary>, LibraryError> {
+) -> Result<Needed, LibraryError> {
     if !cfg!(all(target_os = "linux", target_env = "gnu")) {
-        return Ok(Vec::new());
+        return Ok(Needed::default());
     }
-    let (mut beside, mut versions, mut seen) = (Vec::new(), HashMap::new(), HashSet::new());
+    let (mut needed, mut versions, mut seen) = (Needed::default(), HashMap::new(), HashSet::new());
     let path = std::path::absolute(path).map_err(LibraryError::Read)?;
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     let folder = SearchFolder { path: folder, beside: Some(PathBuf::new()) };
@@ -96,8 +105,11 @@ pub(super) fn check(
             let folder = SearchFolder { path: folder, beside: found.beside.clone() };
             let inherited = inherited.clone();
             next.push_back(Requirer { name: Some(name.clone()), folder, needs: found.needs, inherited });
-            if let Some(folder) = found.beside {
-                beside.push(BesideLibrary { name: name.clone(), folder, bytes: found.bytes });
+            match found.beside {
+                Some(folder) => {
+                    needed.beside.push(BesideLibrary { name: name.clone(), folder, bytes: found.bytes })
+                }
+                None => needed.elsewhere.push(found.path),
             }
         }
         check_versions(&requirer, &versions)?;
@@ -105,7 +117,7 @@ pub(super) fn check(
     if options.require_signature {
         check_environment()?;
     }
-    Ok(beside)
+    Ok(needed)
 }
 
 /// Returns the folders in which the loader looks for the needs of a library before it looks in the system's folders.

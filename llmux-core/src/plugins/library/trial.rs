@@ -2,15 +2,19 @@
 //! reach the host (rule I8).
 //!
 //! `load` calls [`TrialProgram::run`] in the host, and the child calls [`trial_load`]. The child has a process group of its
-//! own, no input, and only the environment that the system's loader reads. Deliberately absent: a sandbox. A library that
-//! passed runs in the host afterwards.
+//! own, no input, and only the environment that the system's loader reads. Its sandbox permits nothing more than mapping the
+//! library. Deliberately absent: protection from a library that passed. It runs in the host afterwards.
 
 use std::{
     ffi::OsString,
-    io::Write,
+    fs::File,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,14 +28,20 @@ use tokio::{
 
 use super::{
     error::{LibraryError, escaped},
+    lookup,
     manifest::Manifest,
+    needs::LibraryNeeds,
     options::VerifyOptions,
     private_copy::Copies,
+    segments,
     verify::{VerifiedLibrary, verify},
 };
-use crate::boundary::{
-    NativeHooks,
-    library::{self, OpenError},
+use crate::{
+    boundary::{
+        NativeHooks,
+        library::{self, OpenError},
+    },
+    sandbox::{self, Policy},
 };
 
 /// Time limit of the initializers of a library (rule E4).
@@ -41,66 +51,117 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 /// Kept output of a child, in bytes.
 const MAX_OUTPUT: usize = 8 * 1024;
 
-/// Variables that the system's loader reads. Without them, it would find other libraries than in the host.
-const OF_THE_LOADER: [&str; 8] = [
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "LD_BIND_NOW",
-    "GLIBC_TUNABLES",
-    "DYLD_LIBRARY_PATH",
-    "DYLD_INSERT_LIBRARIES",
-    "PATH",
-    "SystemRoot",
-];
-
 /// Program that loads a library on trial, before the host loads it.
 ///
-/// The host starts it with these arguments, and with two more: the file, and the name of the library's entry. The program
-/// passes both to [`trial_load`] and ends.
+/// The host starts it with these arguments, and with one more: the file of a private copy. The program passes it to
+/// [`trial_load`] before it starts a thread, and ends.
 #[derive(Clone, Debug)]
 pub struct TrialProgram {
     program: PathBuf,
     arguments: Vec<OsString>,
+    /// True after missing parts of the sandbox were logged.
+    told: Arc<AtomicBool>,
 }
 
-/// Result of a trial, as the last line of the child's output.
+/// A library that passed a trial.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TriedLibrary {
+    /// The library, as it was checked.
+    pub library: VerifiedLibrary,
+    /// Parts of the child's sandbox that this system lacks, one sentence for each. Empty if it had every part.
+    pub missing_sandbox: Vec<String>,
+}
+
+/// The last line of a child's output.
+#[derive(Serialize, Deserialize)]
+struct Report {
+    sandbox: sandbox::Report,
+    outcome: Outcome,
+}
+
+/// Result of a trial.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Report {
+enum Outcome {
     Passed,
     Dlopen(String),
     NoEntry(String),
     Layout(String),
 }
 
-/// Loads a private copy in this process, which is the child of a host, and prints the result. It runs the initializers,
-/// checks the entry and the layout, and reads the schema. The caller ends the process afterwards.
+/// Loads a private copy in this process, which is the child of a host, and prints the result. It first restricts the process
+/// for good: on Linux, the library reads only itself, the libraries that it needs, the system's libraries and time zones. It
+/// starts no process, opens no socket, and changes no file. Then it runs the initializers, checks the entry and the layout,
+/// and reads the schema.
+///
+/// The caller has started no thread, because other threads would not be restricted. It ends the process afterwards.
 pub fn trial_load(copy: &Path) {
     // A host that is killed leaves no child behind.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let report = match std::fs::read(copy).map(|bytes| Manifest::read(&bytes)) {
-        Ok(Ok(manifest)) => load(copy, &manifest),
-        // The host has read both.
-        Ok(Err(error)) => Report::Dlopen(error.to_string()),
-        Err(error) => Report::Dlopen(error.to_string()),
+    let opened = File::open(copy).and_then(|mut file| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map(|_| (file, bytes))
+    });
+    let (sandbox, outcome) = match opened {
+        Ok((file, bytes)) => {
+            let sandbox = policy(copy, &bytes).apply();
+            let outcome = match Manifest::read(&bytes) {
+                Ok(manifest) => load(&reachable(copy, &file), &manifest),
+                // The host has read it.
+                Err(error) => Outcome::Dlopen(error.to_string()),
+            };
+            (sandbox, outcome)
+        }
+        Err(error) => (sandbox::Report::default(), Outcome::Dlopen(error.to_string())),
     };
-    let line = serde_json::to_string(&report).unwrap_or_default();
+    let line = serde_json::to_string(&Report { sandbox, outcome }).unwrap_or_default();
     let mut out = std::io::stdout().lock();
     // The library may have begun a line. Without the line, the host refuses the library.
     let _ = writeln!(out, "\n{line}").and_then(|()| out.flush());
 }
 
-fn load(copy: &Path, manifest: &Manifest) -> Report {
+/// Returns the policy of a trial: the copy, the libraries beside it, and those that it needs elsewhere.
+fn policy(copy: &Path, bytes: &[u8]) -> Policy {
+    // A copy in memory has no place in a folder, and is always readable.
+    let mut read: Vec<_> = (!is_in_memory(copy)).then(|| copy.to_owned()).into_iter().collect();
+    let options = VerifyOptions::default().with_allow_insecure_permissions(true);
+    let needs = segments::read_image(bytes).map(|image| LibraryNeeds::read(&image));
+    // The host has checked the needs. A library that is not found here is an error of the loader.
+    let needed = needs.and_then(|needs| lookup::check(copy, &needs, &options).ok());
+    let needed = needed.unwrap_or_default();
+    if !needed.beside.is_empty() {
+        read.extend(copy.parent().map(Path::to_owned));
+    }
+    read.extend(needed.elsewhere);
+    Policy { read, ..Policy::default() }
+}
+
+fn is_in_memory(copy: &Path) -> bool {
+    copy.starts_with("/proc")
+}
+
+/// Returns the path of the copy in the sandbox. A copy in memory is a descriptor of the host, which the sandbox denies.
+fn reachable(copy: &Path, file: &File) -> PathBuf {
+    #[cfg(target_os = "linux")]
+    if is_in_memory(copy) {
+        return format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)).into();
+    }
+    let _ = file;
+    copy.to_owned()
+}
+
+fn load(copy: &Path, manifest: &Manifest) -> Outcome {
     match library::open(copy, (&manifest.entry, &manifest.abi.to_string()), 0, &Arc::default()) {
         Ok((module, _)) => {
             // The host reports the error of a schema. Only a crash counts here.
             let _ = NativeHooks::config_schema(module);
-            Report::Passed
+            Outcome::Passed
         }
-        Err(OpenError::Dlopen(message)) => Report::Dlopen(message),
-        Err(OpenError::NoEntry(message)) => Report::NoEntry(message),
-        Err(OpenError::Layout(message)) => Report::Layout(message),
+        Err(OpenError::Dlopen(message)) => Outcome::Dlopen(message),
+        Err(OpenError::NoEntry(message)) => Outcome::NoEntry(message),
+        Err(OpenError::Layout(message)) => Outcome::Layout(message),
     }
 }
 
@@ -110,7 +171,8 @@ impl TrialProgram {
         program: impl Into<PathBuf>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Self {
-        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: program.into(), arguments, told: Arc::default() }
     }
 
     /// Checks a library, and loads a private copy of it on trial. Runs code of the library, in a child process.
@@ -122,7 +184,7 @@ impl TrialProgram {
         &self,
         path: &Path,
         options: &VerifyOptions,
-    ) -> Result<VerifiedLibrary, LibraryError> {
+    ) -> Result<TriedLibrary, LibraryError> {
         let (path, options) = (path.to_owned(), options.clone());
         let checked = spawn_blocking(move || {
             let library = verify(&path, &options)?;
@@ -131,19 +193,32 @@ impl TrialProgram {
             Ok((library, copies, copy))
         });
         let (library, _copies, copy) = checked.await.map_err(|_| failed("the check panicked"))??;
-        self.run(copy.path(), &library.manifest.entry).await?;
-        Ok(library)
+        let sandbox = self.start(copy.path(), &library.manifest.entry).await?;
+        Ok(TriedLibrary { library, missing_sandbox: sandbox.missing.iter().map(ToString::to_string).collect() })
     }
 
-    /// Loads a copy on trial.
+    /// Loads a copy on trial. Logs the missing parts of the sandbox, once for each program.
     ///
     /// # Errors
     ///
     /// If the library is refused, crashes the child or never returns, or if no child can be started.
     pub(super) async fn run(&self, copy: &Path, entry: &str) -> Result<(), LibraryError> {
+        let sandbox = self.start(copy, entry).await?;
+        if !sandbox.missing.is_empty() && !self.told.swap(true, Ordering::Relaxed) {
+            let missing: Vec<_> = sandbox.missing.iter().map(|it| escaped(&it.to_string(), 300)).collect();
+            tracing::warn!(
+                "the sandbox of trial loads is incomplete on this system; during a trial: {}",
+                missing.join("; ")
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs the child, and returns the parts of its sandbox.
+    async fn start(&self, copy: &Path, entry: &str) -> Result<sandbox::Report, LibraryError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(copy).env_clear();
-        command.envs(OF_THE_LOADER.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(Policy::default().variables());
         // A pipe that ends at once, and not `/dev/null`, which an empty root does not have.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]
@@ -176,12 +251,12 @@ impl TrialProgram {
         };
         let report = out.lines().rfind(|line| !line.is_empty()).map(serde_json::from_str::<Report>);
         match report {
-            Some(Ok(Report::Passed)) if status.success() => Ok(()),
-            Some(Ok(Report::Dlopen(message))) => Err(LibraryError::Dlopen(message)),
-            Some(Ok(Report::NoEntry(message))) => {
+            Some(Ok(Report { outcome: Outcome::Passed, sandbox })) if status.success() => Ok(sandbox),
+            Some(Ok(Report { outcome: Outcome::Dlopen(message), .. })) => Err(LibraryError::Dlopen(message)),
+            Some(Ok(Report { outcome: Outcome::NoEntry(message), .. })) => {
                 Err(LibraryError::NoEntry { entry: entry.to_owned(), message })
             }
-            Some(Ok(Report::Layout(message))) => Err(LibraryError::Layout(message)),
+            Some(Ok(Report { outcome: Outcome::Layout(message), .. })) => Err(LibraryError::Layout(message)),
             _ => Err(failed(&format!("the child process {}{}", end(status), first_lines(&error)))),
         }
     }

@@ -132,7 +132,7 @@ fn check_needs(
     needs: Option<&LibraryNeeds>,
     options: &VerifyOptions,
 ) -> Result<Vec<BesideLibrary>, LibraryError> {
-    needs.map_or(Ok(Vec::new()), |needs| lookup::check(path, needs, options))
+    needs.map_or(Ok(Vec::new()), |needs| Ok(lookup::check(path, needs, options)?.beside))
 }
 
 /// Checks that this host can load a plugin of this manifest.
