@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 25] = [
+const CRATES: [Crate; 26] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -57,6 +57,7 @@ const CRATES: [Crate; 25] = [
         ..plain("llmux-overlapping", "exclusive")
     },
     plain("llmux-initializer", "initializer"),
+    plain("llmux-intruder", "intruder"),
     plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-tables", "tables"),
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
@@ -226,6 +227,11 @@ impl Fixtures {
         place.fill(b' ');
         place[..path.len()].copy_from_slice(path);
         fs::write(copy, bytes).expect("a copy");
+    }
+
+    /// Returns the library whose initializer tries to leave its sandbox.
+    pub fn intruder(&self) -> PathBuf {
+        self.library("llmux-intruder")
     }
 
     /// Returns the library of a crate.

@@ -151,3 +151,6 @@ impl Policy {
         report.add(Part::SystemCalls, calls::restrict(self));
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -42,8 +42,8 @@ async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
     let output = llmux(root.path()).args(verify).output().await.expect("llmux runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("loading      passed"), "{said}");
-    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\n", "once, in the child");
-    fs::remove_file(&log).expect("removed");
+    assert_eq!(log.exists(), !cfg!(target_os = "linux"), "it ran in the child, whose sandbox refuses to write");
+    let _ = fs::remove_file(&log);
     let chat =
         llmux(root.path()).args(["chat", "--plugin", file, "Hello"]).output().await.expect("llmux runs");
     assert!(chat.status.success() && log.exists(), "loaded, it runs: {chat:?}");
@@ -76,5 +76,6 @@ async fn d1_a_server_runs_nothing_of_a_library_that_is_off_or_refused() {
     quiet("a reload that leaves it off");
     let on = folders("autoload = true\nwatch = true") + &plugin("");
     assert_eq!(server.reconfigure(&configuration(&on)).await, 200);
-    assert_eq!(fs::read_to_string(&log).expect("it ran"), "ran\nran\n", "on trial, and then here");
+    let runs = if cfg!(target_os = "linux") { "ran\n" } else { "ran\nran\n" };
+    assert_eq!(fs::read_to_string(&log).expect("it ran"), runs, "here, and without a sandbox on trial");
 }

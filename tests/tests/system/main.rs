@@ -6,6 +6,8 @@ mod hangs;
 mod initializers;
 mod native;
 mod process_state;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod trials;
 mod visitor;
 

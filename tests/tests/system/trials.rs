@@ -26,6 +26,9 @@ fn runs(log: &Path) -> usize {
     fs::read_to_string(log).unwrap_or_default().lines().count()
 }
 
+/// Lines that the initializer writes on trial. The sandbox of Linux refuses to write.
+const ON_TRIAL: usize = if cfg!(target_os = "linux") { 0 } else { 1 };
+
 fn load(server: &Server, library: &Path, name: &str) -> impl Future<Output = (u16, Value)> + Send + use<> {
     server.call("POST", "/admin/plugins", Some(&json!({"path": library, "name": name})))
 }
@@ -47,8 +50,7 @@ async fn i8_an_initializer_that_never_returns_is_refused_and_a_fresh_server_serv
     let hold = log.with_extension("hold");
     fs::write(&hold, "").expect("written");
     let refused = tokio::spawn(load(&server, &library, "a"));
-    until("the initializer runs", async || runs(&log) == 1).await;
-    assert_eq!(children(server.folder.path()), 1);
+    until("a child runs the initializer", async || children(server.folder.path()) == 1).await;
     let healthy = http().get(format!("{}/healthz", server.api)).send().await.expect("an answer");
     assert_eq!(healthy.status(), 200);
     server.ask("echo").await;
@@ -58,16 +60,16 @@ async fn i8_an_initializer_that_never_returns_is_refused_and_a_fresh_server_serv
     assert!(said.to_string().contains("its initializers ran past the timeout of 10s"), "{said}");
     assert_eq!(
         (runs(&log), children(server.folder.path())),
-        (1, 0),
-        "it never ran here, and no child is left"
+        (0, 0),
+        "it never ran here, it wrote nothing on trial, and no child is left"
     );
 
     fs::remove_file(&hold).expect("removed");
     assert_eq!(load(&server, &library, "a").await.0, 201);
-    assert_eq!(runs(&log), 3, "once on trial, and once here");
+    assert_eq!(runs(&log), 1, "on trial it wrote nothing");
     let (status, said) = server.call("POST", "/admin/plugins/a/reload", None).await;
     assert_eq!(status, 200, "{said}");
-    assert_eq!(runs(&log), 4, "the same bytes need no second trial");
+    assert_eq!(runs(&log), 2, "once for each image");
     server.stop().await;
 }
 
@@ -81,7 +83,7 @@ async fn i8_a_library_that_crashes_is_refused_and_the_signal_is_named() {
     let message = said["error"]["message"].as_str().expect("a message");
     assert!(message.contains("was ended by the signal 6 (SIGABRT)"), "{message}");
     assert!(message.contains("the initializer panics"), "{message}");
-    assert_eq!(runs(&log), 1, "only in the child");
+    assert_eq!(runs(&log), ON_TRIAL, "only in the child");
     server.ask("echo").await;
     let verify = ["plugin", "verify", "--trial", library.to_str().expect("text")];
     let output = llmux(server.folder.path()).args(verify).output().await.expect("llmux runs");

@@ -1,0 +1,156 @@
+//! The sandbox of a trial load: a library whose initializer tries to leave it, in the child process that a server would
+//! start, as this user and as one without rights.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use llmux_testing::program::program;
+use llmux_tests::Fixtures;
+use tempfile::TempDir;
+
+/// A user without rights (`nobody`).
+const NOBODY: u32 = 65534;
+const EPERM: &str = "1";
+const EACCES: &str = "13";
+const ENOSYS: &str = "38";
+
+/// Attempts that Landlock refuses. All others are refused by the filter of system calls.
+const OF_FILES: [&str; 10] = [
+    "read passwd",
+    "read a file",
+    "read the file of another user",
+    "list a folder",
+    "read the host's environment",
+    "read the host's memory",
+    "write a file",
+    "create a file",
+    "make a folder",
+    "remove a file",
+];
+
+/// Attempts that the filter answers as a kernel without these calls would.
+const UNKNOWN: [&str; 3] = ["clone3", "open by x32", "a call that is newer than the filter"];
+
+/// The world of the intruder: a folder of its user, with a file that another user owns, and two servers.
+struct World {
+    root: TempDir,
+    copy: PathBuf,
+    tcp: TcpListener,
+    _unix: UnixListener,
+    user: Option<u32>,
+}
+
+impl World {
+    /// Makes the world for this user; `None` for the user of the test.
+    fn new(user: Option<u32>) -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("folder");
+        fs::create_dir(&folder).expect("a folder");
+        for file in ["mine", "theirs", "waste"] {
+            fs::write(folder.join(file), "secret").expect("written");
+        }
+        let _unix = UnixListener::bind(folder.join("socket")).expect("a socket");
+        let copy = root.path().join("libintruder.so");
+        fs::copy(Fixtures::get().intruder(), &copy).expect("copied");
+        // Other users cannot reach the folder of the build. This process must never hold the copy open for writing: a program
+        // that another test starts meanwhile would inherit it, and the system runs no file that is open for writing.
+        let copied = Command::new("cp").args([program(), &root.path().join("llmux")]).status().expect("cp runs");
+        assert!(copied.success());
+        for path in [root.path(), &folder.join("socket")] {
+            fs::set_permissions(path, Permissions::from_mode(0o777)).expect("set");
+        }
+        let world = Self { tcp: TcpListener::bind("127.0.0.1:0").expect("a port"), root, copy, _unix, user };
+        if let Some(user) = user {
+            for path in [&world.copy, &folder, &folder.join("mine"), &folder.join("waste")] {
+                chown(path, Some(user), Some(user)).expect("changed");
+            }
+        }
+        world
+    }
+
+    /// Runs a program with the variables of the intruder, and returns its attempts with their outcomes.
+    fn attempts(&self, mut command: Command) -> (BTreeMap<String, String>, Output) {
+        if let Some(user) = self.user {
+            use std::os::unix::process::CommandExt;
+            command.uid(user).gid(user);
+        }
+        command.env("INTRUDER_FOLDER", self.root.path().join("folder")).env("INTRUDER_COPY", &self.copy);
+        command.env("INTRUDER_PORT", self.tcp.local_addr().expect("an address").port().to_string());
+        let output = command.current_dir("/").output().expect("it runs");
+        let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+        let attempts = lines.lines().filter_map(|line| line.rsplit_once(": "));
+        (attempts.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect(), output)
+    }
+
+    fn trial(&self) -> Command {
+        let mut command = Command::new(self.root.path().join("llmux"));
+        command.env_clear().arg("trial-load").arg(&self.copy);
+        command
+    }
+}
+
+/// Checks that every attempt of the intruder is refused, and that what a library needs is allowed.
+fn is_contained(user: Option<u32>) {
+    let world = World::new(user);
+    let (attempts, output) = world.attempts(world.trial());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains(r#""outcome":"passed""#), "{output:?}");
+    assert!(attempts.len() > 80, "the initializer ran to its end: {attempts:?}");
+    for (name, outcome) in &attempts {
+        let expected = match name.as_str() {
+            name if name.starts_with("allowed: ") => "done",
+            name if UNKNOWN.contains(&name) => ENOSYS,
+            name if OF_FILES.contains(&name) => EACCES,
+            _ => EPERM,
+        };
+        let is_expected = outcome == expected || (name == "link a file" && [EACCES, EPERM].contains(&outcome.as_str()));
+        assert!(is_expected, "{name}: {outcome}, and not {expected}");
+    }
+    let left: Vec<_> = fs::read_dir(world.root.path().join("folder")).expect("there").collect();
+    assert_eq!(left.len(), 4, "nothing was created or removed: {left:?}");
+    assert_eq!(fs::read(world.root.path().join("folder/mine")).expect("there"), b"secret");
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("there").uid() == 0
+}
+
+#[test]
+fn i8_a_library_on_trial_reads_no_file_starts_no_process_and_opens_no_socket() {
+    is_contained(None);
+}
+
+#[test]
+fn i8_the_sandbox_of_a_trial_holds_for_a_user_without_rights() {
+    // Only root can become another user. A user without rights has run the test above.
+    if is_root() {
+        is_contained(Some(NOBODY));
+    }
+}
+
+/// The attempts succeed, or fail for another reason, where there is no sandbox. Otherwise the tests above would prove
+/// nothing.
+#[test]
+fn without_a_sandbox_the_same_library_does_what_it_likes() {
+    let world = World::new(None);
+    let mut command = Command::new("/bin/true");
+    command.env("LD_PRELOAD", &world.copy);
+    let (attempts, output) = world.attempts(command);
+    assert!(output.status.success(), "{output:?}");
+    let (sandboxed, _) = world.attempts(world.trial());
+    let same: Vec<_> = sandboxed
+        .iter()
+        .filter(|(name, outcome)| !name.starts_with("allowed: ") && attempts.get(*name) == Some(outcome))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert!(same.is_empty(), "{same:?}");
+}
