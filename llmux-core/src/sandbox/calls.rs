@@ -6,11 +6,11 @@
 
 use libc::{c_int, c_long};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    sock_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, sock_filter,
 };
 
-use super::Policy;
+use super::policy::Policy;
 
 /// The conditions of a refusal: all of one rule hold for the arguments of a call.
 type Rules = Vec<Vec<(u8, SeccompCmpOp, u64)>>;
@@ -131,8 +131,14 @@ const PROCESSES: &[c_long] = &[
 ];
 
 /// Calls of sockets that an inherited socket does not need.
-const SOCKETS: &[c_long] =
-    &[libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4];
+const SOCKETS: &[c_long] = &[
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+];
 
 /// Flags of `clone` that make namespaces.
 const NAMESPACES: [c_int; 7] = [
@@ -174,7 +180,8 @@ fn program(policy: &Policy) -> Result<BpfProgram, seccompiler::BackendError> {
     }
     let rules = refused.into_iter().map(|(call, rules)| {
         let rules = rules.into_iter().map(|conditions| {
-            let conditions = conditions.into_iter().map(|(at, op, value)| SeccompCondition::new(at, Dword, op, value));
+            let conditions =
+                conditions.into_iter().map(|(at, op, value)| SeccompCondition::new(at, Dword, op, value));
             SeccompRule::new(conditions.collect::<Result<_, _>>()?)
         });
         Ok((call, rules.collect::<Result<_, _>>()?))
@@ -192,7 +199,8 @@ fn conditional(policy: &Policy) -> Vec<(c_long, Rules)> {
     let own = u64::from(std::process::id());
     // Zero is the caller in these calls.
     let others = |at: u8| vec![(at, Ne, 0), (at, Ne, own)];
-    let any_of = |at: u8, values: &[u64]| values.iter().map(|value| vec![(at, Eq, *value)]).collect::<Rules>();
+    let any_of =
+        |at: u8, values: &[u64]| values.iter().map(|value| vec![(at, Eq, *value)]).collect::<Rules>();
     let namespaces = NAMESPACES.map(|flag| flag as u64).map(|flag| vec![(0, MaskedEq(flag), flag)]);
     let mut clone = namespaces.to_vec();
     if !policy.processes {

@@ -11,7 +11,10 @@ use landlock::{
     RulesetError, Scope, path_beneath_rules,
 };
 
-use super::{Missing, Part, Policy, Report};
+use super::{
+    policy::Policy,
+    report::{Missing, Part, Report},
+};
 
 /// The latest version of Landlock that the tests ran with.
 pub(super) const TESTED: ABI = ABI::V6;
@@ -50,9 +53,10 @@ const NETWORK: [&str; 11] = [
 pub(super) fn restrict(policy: &Policy, most: ABI, report: &mut Report) {
     let (kernel, why) = match apply(policy, most) {
         Ok(LandlockStatus::Available { effective_abi, .. }) => (effective_abi, String::new()),
-        Ok(LandlockStatus::NotEnabled) => {
-            (ABI::Unsupported, "Landlock is not enabled; add `landlock` to the kernel's parameter `lsm`".into())
-        }
+        Ok(LandlockStatus::NotEnabled) => (
+            ABI::Unsupported,
+            "Landlock is not enabled; add `landlock` to the kernel's parameter `lsm`".into(),
+        ),
         Ok(LandlockStatus::NotImplemented) => {
             (ABI::Unsupported, "the kernel has no Landlock, which came with Linux 5.13".into())
         }
@@ -66,14 +70,18 @@ pub(super) fn restrict(policy: &Policy, most: ABI, report: &mut Report) {
         (Part::Devices, ABI::V5, "6.10"),
         (Part::Scopes, ABI::V6, "6.12"),
     ];
-    for (part, needed, linux) in parts.into_iter().filter(|(part, ..)| !(policy.network && *part == Part::Tcp)) {
+    for (part, needed, linux) in
+        parts.into_iter().filter(|(part, ..)| !(policy.network && *part == Part::Tcp))
+    {
         let why = match version {
             _ if version >= needed => {
                 report.applied.push(part);
                 continue;
             }
             ABI::Unsupported if !why.is_empty() => why.clone(),
-            _ => format!("the kernel has version {version} of Landlock, and version {needed} came with Linux {linux}"),
+            _ => format!(
+                "the kernel has version {version} of Landlock, and version {needed} came with Linux {linux}"
+            ),
         };
         report.missing.push(Missing { part, why });
     }

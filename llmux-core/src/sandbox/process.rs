@@ -10,7 +10,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 
-use super::Policy;
+use super::policy::Policy;
 
 /// Returns an error if the process has more than one thread. Without `/proc`, the number is unknown and counts as one.
 pub(super) fn has_one_thread() -> std::result::Result<(), String> {
@@ -28,7 +28,8 @@ pub(super) fn drop_capabilities() -> Result<()> {
 
 /// Sets the limits of a policy, and refuses memory dumps.
 pub(super) fn limit(policy: &Policy) -> Result<()> {
-    let limits = [(Resource::Core, Some(0)), (Resource::Data, policy.memory), (Resource::Nofile, policy.files)];
+    let limits =
+        [(Resource::Core, Some(0)), (Resource::Data, policy.memory), (Resource::Nofile, policy.files)];
     for (resource, limit) in limits {
         let Some(limit) = limit else { continue };
         // A process cannot raise its own hard limit.

@@ -32,14 +32,16 @@ async fn i8_if_no_child_can_be_started_the_load_is_refused_and_the_way_out_is_na
 #[tokio::test]
 async fn i8_the_child_does_not_get_the_hosts_environment() {
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo sets it here");
-    let error = refused(TrialProgram::new("sh", ["-c", "echo found: $CARGO_MANIFEST_DIR. >&2; exit 1"])).await;
+    let error =
+        refused(TrialProgram::new("sh", ["-c", "echo found: $CARGO_MANIFEST_DIR. >&2; exit 1"])).await;
     assert!(error.to_string().ends_with("its standard error begins with: found: ."), "{error}");
 }
 
 #[tokio::test]
 async fn i8_missing_parts_of_the_sandbox_are_logged_once() {
     let logs = Capture::llmux();
-    let report = r#"{"sandbox":{"applied":[],"missing":[{"part":"files","why":"no Landlock"}]},"outcome":"passed"}"#;
+    let report =
+        r#"{"sandbox":{"applied":[],"missing":[{"part":"files","why":"no Landlock"}]},"outcome":"passed"}"#;
     let program = TrialProgram::new("sh", ["-c", &format!("echo '{report}'")]);
     let config = PluginsConfig::default().with_trial(Some(program));
     let client = built(builder(&scripted([])).plugins(config), []).await;

@@ -42,7 +42,11 @@ async fn d1_the_command_line_looks_at_a_library_and_runs_nothing_of_it() {
     let output = llmux(root.path()).args(verify).output().await.expect("llmux runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("loading      passed"), "{said}");
-    assert_eq!(log.exists(), !cfg!(target_os = "linux"), "it ran in the child, whose sandbox refuses to write");
+    assert_eq!(
+        log.exists(),
+        !cfg!(target_os = "linux"),
+        "it ran in the child, whose sandbox refuses to write"
+    );
     let _ = fs::remove_file(&log);
     let chat =
         llmux(root.path()).args(["chat", "--plugin", file, "Hello"]).output().await.expect("llmux runs");

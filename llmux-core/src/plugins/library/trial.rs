@@ -180,11 +180,7 @@ impl TrialProgram {
     /// # Errors
     ///
     /// The first check that fails.
-    pub async fn verify(
-        &self,
-        path: &Path,
-        options: &VerifyOptions,
-    ) -> Result<TriedLibrary, LibraryError> {
+    pub async fn verify(&self, path: &Path, options: &VerifyOptions) -> Result<TriedLibrary, LibraryError> {
         let (path, options) = (path.to_owned(), options.clone());
         let checked = spawn_blocking(move || {
             let library = verify(&path, &options)?;
@@ -194,7 +190,10 @@ impl TrialProgram {
         });
         let (library, _copies, copy) = checked.await.map_err(|_| failed("the check panicked"))??;
         let sandbox = self.start(copy.path(), &library.manifest.entry).await?;
-        Ok(TriedLibrary { library, missing_sandbox: sandbox.missing.iter().map(ToString::to_string).collect() })
+        Ok(TriedLibrary {
+            library,
+            missing_sandbox: sandbox.missing.iter().map(ToString::to_string).collect(),
+        })
     }
 
     /// Loads a copy on trial. Logs the missing parts of the sandbox, once for each program.
