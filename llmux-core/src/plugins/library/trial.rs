@@ -189,11 +189,8 @@ impl TrialProgram {
             Ok((library, copies, copy))
         });
         let (library, _copies, copy) = checked.await.map_err(|_| failed("the check panicked"))??;
-        let sandbox = self.start(copy.path(), &library.manifest.entry).await?;
-        Ok(TriedLibrary {
-            library,
-            missing_sandbox: sandbox.missing.iter().map(ToString::to_string).collect(),
-        })
+        let missing_sandbox = self.start(copy.path(), &library.manifest.entry).await?;
+        Ok(TriedLibrary { library, missing_sandbox })
     }
 
     /// Loads a copy on trial. Logs the missing parts of the sandbox, once for each program.
@@ -202,9 +199,8 @@ impl TrialProgram {
     ///
     /// If the library is refused, crashes the child or never returns, or if no child can be started.
     pub(super) async fn run(&self, copy: &Path, entry: &str) -> Result<(), LibraryError> {
-        let sandbox = self.start(copy, entry).await?;
-        if !sandbox.missing.is_empty() && !self.told.swap(true, Ordering::Relaxed) {
-            let missing: Vec<_> = sandbox.missing.iter().map(|it| escaped(&it.to_string(), 300)).collect();
+        let missing = self.start(copy, entry).await?;
+        if !missing.is_empty() && !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the sandbox of trial loads is incomplete on this system; during a trial: {}",
                 missing.join("; ")
@@ -213,8 +209,8 @@ impl TrialProgram {
         Ok(())
     }
 
-    /// Runs the child, and returns the parts of its sandbox.
-    async fn start(&self, copy: &Path, entry: &str) -> Result<sandbox::Report, LibraryError> {
+    /// Runs the child, and returns the missing parts of its sandbox.
+    async fn start(&self, copy: &Path, entry: &str) -> Result<Vec<String>, LibraryError> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(copy).env_clear();
         command.envs(Policy::default().variables());
@@ -250,7 +246,10 @@ impl TrialProgram {
         };
         let report = out.lines().rfind(|line| !line.is_empty()).map(serde_json::from_str::<Report>);
         match report {
-            Some(Ok(Report { outcome: Outcome::Passed, sandbox })) if status.success() => Ok(sandbox),
+            Some(Ok(Report { outcome: Outcome::Passed, sandbox })) if status.success() => {
+                // The library may have written the line.
+                Ok(sandbox.missing.iter().map(|part| escaped(&part.to_string(), 300)).collect())
+            }
             Some(Ok(Report { outcome: Outcome::Dlopen(message), .. })) => Err(LibraryError::Dlopen(message)),
             Some(Ok(Report { outcome: Outcome::NoEntry(message), .. })) => {
                 Err(LibraryError::NoEntry { entry: entry.to_owned(), message })
