@@ -5,14 +5,15 @@
 
 use super::{
     duplicates::hidden,
-    scan::{self, Irregular, MAX_DEPTH, Quoted, Visitor},
+    scan::{self, MAX_DEPTH},
+    token::{Irregular, Quoted, Visitor},
 };
 
 /// The text of a value that has been accepted, without hidden members and irregular places at any depth, in one pass.
 /// `None` if it has neither.
 pub(super) fn cleaned(text: &[u8]) -> Option<Vec<u8>> {
     let mut finder = Finder { text, keys: Vec::new(), objects: Vec::new(), changes: Vec::new() };
-    scan::value(text, scan::space(text, 0), MAX_DEPTH, &mut finder).ok()?;
+    scan::whole(text, MAX_DEPTH, &mut finder).ok()?;
     let mut changes = finder.changes;
     if changes.is_empty() {
         return None;
@@ -47,7 +48,7 @@ impl Visitor for Finder<'_> {
         self.objects.push(self.keys.len());
     }
 
-    fn key(&mut self, key: Quoted) {
+    fn key(&mut self, key: Quoted, _: u64) {
         self.keys.push(key);
     }
 

@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::scan::Quoted;
+use super::token::Quoted;
 
 /// Maximum number of keys that are compared in pairs, which needs no memory.
 const FEW: usize = 32;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use super::scan::ScanError;
+use super::token::ScanError;
 
 /// The error of a text that is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -6,19 +6,19 @@
 
 use super::{
     duplicates,
-    scan::{self, MAX_DEPTH, Quoted, ScanError},
+    scan::MAX_DEPTH,
+    token::{Quoted, Result, Scanner},
 };
 
 /// Validates the whole text, and returns the JSON text of each place. A place is named by the keys on the way to it.
-pub(super) fn find<'t, const N: usize>(
-    text: &'t str,
-    places: [&[&str]; N],
-) -> Result<[Option<&'t str>; N], ScanError> {
+pub(super) fn find<'t, const N: usize>(text: &'t str, places: [&[&str]; N]) -> Result<[Option<&'t str>; N]> {
     let bytes = text.as_bytes();
     let mut targets = places.map(|keys| Target { keys, matched: 0, found: None });
-    let start = scan::space(bytes, 0);
-    let end = value(bytes, start, 0, &mut targets)?;
-    scan::end_of_text(bytes, end)?;
+    let mut nothing = ();
+    let mut scanner = Scanner::new(bytes, &mut nothing);
+    let start = scanner.space(0);
+    let end = value(&mut scanner, start, 0, &mut targets)?;
+    scanner.end_of_text(end)?;
     Ok(targets.map(|target| target.found.and_then(|(start, end)| text.get(start..end))))
 }
 
@@ -32,30 +32,35 @@ struct Target<'a> {
 }
 
 /// Returns the end of the value at `at`, which is `depth` keys deep. If it is an object, finds the places in it.
-fn value(text: &[u8], at: usize, depth: usize, targets: &mut [Target<'_>]) -> Result<usize, ScanError> {
-    if text.get(at) != Some(&b'{') || !targets.iter().any(|target| target.leads_into(depth)) {
-        return scan::value(text, at, MAX_DEPTH - depth, &mut ());
+fn value(
+    scanner: &mut Scanner<'_, ()>,
+    at: usize,
+    depth: usize,
+    targets: &mut [Target<'_>],
+) -> Result<usize> {
+    if scanner.byte(at) != Some(b'{') || !targets.iter().any(|target| target.leads_into(depth)) {
+        return scanner.value(at, MAX_DEPTH - depth);
     }
-    let mut at = scan::space(text, at + 1);
-    if text.get(at) == Some(&b'}') {
+    let mut at = scanner.space(at + 1);
+    if scanner.byte(at) == Some(b'}') {
         return Ok(at + 1);
     }
     loop {
-        let (key, start) = scan::member(text, at, &mut ())?;
+        let (key, start) = scanner.member(at)?;
         for target in targets.iter_mut().filter(|target| target.leads_into(depth)) {
-            if is_key(text, key, target.keys[depth]) {
+            if is_key(scanner.text, key, target.keys[depth]) {
                 target.matched = depth + 1;
                 target.found = None;
             }
         }
-        let end = value(text, start, depth + 1, targets)?;
+        let end = value(scanner, start, depth + 1, targets)?;
         for target in targets.iter_mut().filter(|target| target.matched == depth + 1) {
             if target.keys.len() == depth + 1 {
                 target.found = Some((start, end));
             }
             target.matched = depth;
         }
-        let (more, next) = scan::next_part(text, end, b'}')?;
+        let (more, next) = scanner.next_part(end, b'}')?;
         if !more {
             return Ok(next);
         }

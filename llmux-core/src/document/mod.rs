@@ -37,11 +37,15 @@ mod duplicates;
 mod edit;
 mod error;
 mod find;
+mod marks;
 mod members;
 mod node;
 mod open;
 mod pointer;
+mod repeats;
 mod scan;
+mod text;
+mod token;
 mod write;
 
 use std::fmt;
@@ -53,7 +57,10 @@ use self::{
     edit::Edit,
     node::{Cursor, Node, Parts, Subtree},
     pointer::Pointer,
-    scan::{Lenient, MAX_DEPTH},
+    repeats::Repeats,
+    scan::MAX_DEPTH,
+    text::Text,
+    token::Visitor,
 };
 
 pub use error::{EditError, InvalidJson};
@@ -75,7 +82,7 @@ pub struct Document {
 }
 
 /// The source of the root's range, which is never used: the root has a text of its own.
-static NO_SOURCE: Bytes = Bytes::new();
+static NO_SOURCE: Text = Text::new(Bytes::new(), true);
 
 /// Largest body that is parsed on the thread of its request, in bytes.
 const LARGE: usize = 1 << 20;
@@ -88,7 +95,7 @@ impl Document {
     /// The position and the reason, if the text is not JSON.
     pub fn parse(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
         let text = checked(text.into())?;
-        Ok(Self { root: Node::own(Subtree::parse(text, &mut ())?), replaced: false, lenient: false })
+        Ok(Self { root: Node::own(Subtree::parse(text, false)?), replaced: false, lenient: false })
     }
 
     /// Parses a body that a provider answered with. Accepts the texts of [`parse`](Self::parse), and also the numbers and
@@ -102,7 +109,7 @@ impl Document {
     pub fn parse_lenient(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
         let text = text.into();
         Self::parse(text.clone()).or_else(|error| {
-            let mut root = Subtree::parse(checked(text)?, &mut Lenient).map_err(|_| error)?;
+            let mut root = Subtree::parse(checked(text)?, true).map_err(|_| error)?;
             // `NaN` becomes `null`.
             root.size += root.size / 3;
             Ok(Self { root: Node::own(root), replaced: false, lenient: true })
@@ -162,7 +169,10 @@ impl Document {
         let found =
             find::find(text, places).map_err(|error| InvalidJson::of_text(text.as_bytes(), Some(&error)))?;
         let raw = Bytes::copy_from_slice(text.as_bytes());
-        Ok((Self { root: Node::own(Subtree::new(raw)), replaced: false, lenient: false }, found))
+        Ok((
+            Self { root: Node::own(Subtree::new(Text::new(raw, false))), replaced: false, lenient: false },
+            found,
+        ))
     }
 
     /// Serializes a value. The document is `null` if the value does not serialize to JSON, or nests deeper than
@@ -170,7 +180,7 @@ impl Document {
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Document {
         let parsed = serde_json::to_vec(value).ok().and_then(|text| Self::parse(text).ok());
         parsed.unwrap_or_else(|| Self {
-            root: Node::own(Subtree::new(Bytes::from_static(b"null"))),
+            root: Node::own(Subtree::new(Text::new(Bytes::from_static(b"null"), true))),
             replaced: false,
             lenient: false,
         })
@@ -183,16 +193,17 @@ impl Document {
     /// from the document, and from the clones that share the place: [`to_bytes`](Self::to_bytes) returns the text that
     /// was read.
     ///
-    /// The first read of an array or object costs one scan of it. Each read costs a check that the text is UTF-8.
+    /// If parsing has found no duplicates in the whole document, a read of an array or object costs no more than one of a
+    /// string. Otherwise the first read costs one scan of it. Each read costs a check that the text is UTF-8.
     pub fn get(&self, pointer: &str) -> Option<&str> {
         let place = self.find(pointer)?;
         let raw = place.raw();
         let text = match raw.first() {
             _ if self.lenient => place.node.settled(place.source).text(),
-            Some(b'{' | b'[') => place.open()?.text(),
+            Some(b'{' | b'[') if !place.is_clean() => place.open()?.text(),
             _ => raw,
         };
-        std::str::from_utf8(text).ok()
+        simdutf8::basic::from_utf8(text).ok()
     }
 
     /// The content of a string, unescaped; `None` if there is no such place, or its value is not a string. Allocates only
@@ -201,7 +212,7 @@ impl Document {
         let place = self.find(pointer)?;
         let content = place.raw().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if !content.contains(&b'\\') {
-            return std::str::from_utf8(content).ok();
+            return simdutf8::basic::from_utf8(content).ok();
         }
         if self.lenient {
             place.node.settled(place.source);
@@ -270,7 +281,7 @@ impl Document {
             return text.clone();
         }
         if !root.is_changed() {
-            return root.raw.clone();
+            return Bytes::clone(&root.raw);
         }
         let mut out = Vec::with_capacity(root.size);
         write::value(root, &mut out);
@@ -300,10 +311,11 @@ impl Document {
         }
         // The value adds to the depth of its place, and the whole document must still parse.
         let room = MAX_DEPTH.saturating_sub(pointer.depth());
-        let (start, end) = scan::whole(json.as_bytes(), room)
+        let mut repeats = Repeats::new(false);
+        let (start, end) = scan::whole(json.as_bytes(), room, &mut repeats)
             .map_err(|error| InvalidJson::of_text(json.as_bytes(), Some(&error)))?;
         let text = Bytes::copy_from_slice(&json.as_bytes()[start..end]);
-        self.apply(pointer, edit(Node::own(Subtree::new(text))))
+        self.apply(pointer, edit(Node::own(Subtree::new(Text::new(text, repeats.is_clean())))))
     }
 
     fn apply(&mut self, pointer: Pointer<'_>, edit: Edit) -> Result<(), EditError> {
@@ -317,7 +329,7 @@ fn checked(text: Bytes) -> Result<Bytes, InvalidJson> {
     if u32::try_from(text.len()).is_err() {
         return Err(InvalidJson { message: "the text is 4 GiB or longer".into(), line: 1, column: 0 });
     }
-    match std::str::from_utf8(&text) {
+    match simdutf8::basic::from_utf8(&text) {
         Ok(_) => Ok(text),
         Err(_) => Err(InvalidJson::of_text(&text, None)),
     }

@@ -20,7 +20,9 @@ use super::{
     members::Members,
     open::open,
     pointer::{self, Pointer},
-    scan::{Lenient, Visitor},
+    repeats::Repeats,
+    text::Text,
+    token::{Lenient, Visitor},
     write,
 };
 
@@ -37,7 +39,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) struct Subtree {
     /// The value's text as it was parsed, or as it was before its first edit.
-    pub(super) raw: Bytes,
+    pub(super) raw: Text,
     /// At least the length of the text that is sent, in bytes.
     pub(super) size: usize,
     parts: OnceCell<Opened>,
@@ -95,7 +97,7 @@ impl Key {
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     pub(super) node: &'a Node,
-    pub(super) source: &'a Bytes,
+    pub(super) source: &'a Text,
 }
 
 impl<'a> Cursor<'a> {
@@ -120,6 +122,11 @@ impl<'a> Cursor<'a> {
     /// The value's raw text.
     pub(super) fn raw(self) -> &'a [u8] {
         self.node.raw(self.source)
+    }
+
+    /// Returns true if the value has not been read, and reading it changes nothing.
+    pub(super) fn is_clean(self) -> bool {
+        self.source.is_clean && self.node.peek().is_none()
     }
 
     /// The subtree of a value that can have parts: an array, an object, or a string. `None` for any other value.
@@ -152,13 +159,13 @@ impl Node {
         }
     }
 
-    fn subtree<'a>(&'a self, source: &Bytes) -> &'a Subtree {
+    fn subtree<'a>(&'a self, source: &Text) -> &'a Subtree {
         let slice = || Arc::new(Subtree::new(source.slice(self.start as usize..self.end as usize)));
         self.subtree.get_or_init(slice)
     }
 
     /// The subtree, to be changed. Other clones of the document do not see the change.
-    pub(super) fn subtree_mut(&mut self, source: &Bytes) -> Option<&mut Subtree> {
+    pub(super) fn subtree_mut(&mut self, source: &Text) -> Option<&mut Subtree> {
         self.subtree(source);
         self.subtree.get_mut().map(Arc::make_mut)
     }
@@ -169,15 +176,14 @@ impl Node {
     }
 
     /// Cleans everything below. Returns true if the text that is sent is not the raw text.
-    fn settle(&self, source: &Bytes) -> bool {
+    fn settle(&self, source: &Text) -> bool {
         if let Some(subtree) = self.peek() {
             return subtree.text_cell().is_some();
         }
-        let raw = self.raw(source);
-        // Most values are strings without an escape.
-        if raw.first() == Some(&b'"') && memchr::memchr(b'\\', raw).is_none() {
+        if source.is_clean {
             return false;
         }
+        let raw = self.raw(source);
         match clean::cleaned(raw) {
             Some(text) => self.subtree(source).text.get_or_init(|| Some(text.into())).is_some(),
             // Its container's text cell records that it is clean.
@@ -186,7 +192,7 @@ impl Node {
     }
 
     /// The value's text as a reader receives it, whatever kind of value it is.
-    pub(super) fn settled<'a>(&'a self, source: &Bytes) -> &'a Subtree {
+    pub(super) fn settled<'a>(&'a self, source: &Text) -> &'a Subtree {
         let subtree = self.subtree(source);
         subtree.text_cell();
         subtree
@@ -195,23 +201,22 @@ impl Node {
 
 impl Subtree {
     /// A subtree of a valid text.
-    pub(super) fn new(raw: Bytes) -> Self {
+    pub(super) fn new(raw: Text) -> Self {
         Self { size: raw.len(), raw, parts: OnceCell::new(), text: OnceCell::new() }
     }
 
     /// A subtree with parts that are already known.
-    pub(super) fn with_parts(raw: Bytes, opened: Opened) -> Self {
+    pub(super) fn with_parts(raw: Text, opened: Opened) -> Self {
         Self { parts: OnceCell::with_value(opened), ..Self::new(raw) }
     }
 
     /// Validates a text from outside, and opens its top level in the same pass.
-    pub(super) fn parse(raw: Bytes, visitor: &mut impl Visitor) -> Result<Self, InvalidJson> {
-        match open(&raw, visitor) {
-            Ok(opened) => {
-                Ok(Self { parts: opened.map(OnceCell::with_value).unwrap_or_default(), ..Self::new(raw) })
-            }
-            Err(error) => Err(InvalidJson::of_text(&raw, Some(&error))),
-        }
+    pub(super) fn parse(raw: Bytes, is_lenient: bool) -> Result<Self, InvalidJson> {
+        let mut repeats = Repeats::new(is_lenient);
+        let mut raw = Text::new(raw, false);
+        let opened = open(&raw, &mut repeats).map_err(|error| InvalidJson::of_text(&raw, Some(&error)))?;
+        raw.is_clean = repeats.is_clean();
+        Ok(Self { parts: opened.map(OnceCell::with_value).unwrap_or_default(), ..Self::new(raw) })
     }
 
     /// The parts, opened on the first call. `None` for a value without parts.
@@ -233,11 +238,11 @@ impl Subtree {
     }
 
     /// The parts, their raw text and the size, to be edited. The text that readers have received becomes the raw text.
-    pub(super) fn opened_mut(&mut self) -> Option<(&mut Opened, &Bytes, &mut usize)> {
+    pub(super) fn opened_mut(&mut self) -> Option<(&mut Opened, &Text, &mut usize)> {
         if let Some(Some(text)) = self.text.take() {
             // The text that was read is the text that is sent, so the edit continues from it: the old parts may
             // still contain duplicates that the reader has not seen.
-            self.raw = text;
+            self.raw = Text::new(text, true);
             self.parts = OnceCell::new();
             self.opened()?;
             self.parts.get_mut()?.changed = true;
@@ -248,7 +253,7 @@ impl Subtree {
 
     /// The value's text, clean at any depth. From now on, this is the text that is sent.
     pub(super) fn text(&self) -> &[u8] {
-        self.text_cell().as_ref().unwrap_or(&self.raw).trim_ascii()
+        self.text_cell().as_ref().unwrap_or(&*self.raw).trim_ascii()
     }
 
     /// The text that a reader has received, if any. The inner `None` means the raw text.
@@ -258,10 +263,12 @@ impl Subtree {
 
     fn text_cell(&self) -> &Option<Bytes> {
         self.text.get_or_init(|| {
-            // If nothing below has been read, one pass is enough: there is no other text to agree with.
-            let Some(opened) = self.parts.get().filter(|opened| opened.changed || opened.has_subtree_below())
-            else {
-                return clean::cleaned(&self.raw).map(Bytes::from);
+            let opened = match self.parts.get() {
+                Some(opened) if opened.changed => opened,
+                _ if self.raw.is_clean => return None,
+                Some(opened) if opened.has_subtree_below() => opened,
+                // If nothing below has been read, one pass is enough: there is no other text to agree with.
+                _ => return clean::cleaned(&self.raw).map(Bytes::from),
             };
             let mut changed = opened.changed;
             opened.children(|child| changed |= child.settle(&self.raw));
@@ -272,7 +279,7 @@ impl Subtree {
             });
             // The children are clean, and so are keys without an escape.
             match opened.has_escaped_key() {
-                true => clean::cleaned(text.as_ref().unwrap_or(&self.raw)).map(Bytes::from).or(text),
+                true => clean::cleaned(text.as_ref().unwrap_or(&*self.raw)).map(Bytes::from).or(text),
                 false => text,
             }
         })

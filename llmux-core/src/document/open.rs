@@ -10,39 +10,60 @@ use super::{
     duplicates,
     members::Members,
     node::{Key, Member, Node, Opened, Parts, Subtree},
-    scan::{self, MAX_DEPTH, Quoted, ScanError, Visitor},
+    scan::MAX_DEPTH,
+    text::Text,
+    token::{Quoted, Result, Scanner, Visitor},
 };
 
 /// Validates a whole text and splits its top level. `None` for a scalar.
-pub(super) fn open(raw: &Bytes, visitor: &mut impl Visitor) -> Result<Option<Opened>, ScanError> {
-    let start = scan::space(raw, 0);
-    let (opened, end) = match raw.get(start) {
-        Some(b'{') => members(raw, start + 1, visitor).map(|(opened, end)| (Some(opened), end))?,
-        Some(b'[') => {
-            elements(raw, start + 1, MAX_DEPTH - 1, visitor).map(|(opened, end)| (Some(opened), end))?
+pub(super) fn open(raw: &Text, visitor: &mut impl Visitor) -> Result<Option<Opened>> {
+    let mut scanner = Scanner::new(raw, visitor);
+    let start = scanner.space(0);
+    let (parts, end) = match raw.get(start) {
+        Some(b'{') => {
+            let (parts, end) = members(raw, &mut scanner, start + 1)?;
+            (Some(parts), end)
         }
-        _ => (None, scan::value(raw, start, MAX_DEPTH, visitor)?),
+        Some(b'[') => {
+            let (parts, end) = elements(&mut scanner, 0, start + 1, MAX_DEPTH - 1)?;
+            (Some(parts), end)
+        }
+        _ => (None, scanner.value(start, MAX_DEPTH)?),
     };
-    scan::end_of_text(raw, end)?;
-    Ok(opened)
+    scanner.end_of_text(end)?;
+    Ok(parts)
 }
 
-/// The members of an object, without hidden ones. `at` is the position after the brace.
-fn members(raw: &Bytes, at: usize, visitor: &mut impl Visitor) -> Result<(Opened, usize), ScanError> {
+/// The members of an object, without hidden ones, and the end of the object. `at` is the position after the brace.
+fn members(raw: &Text, scanner: &mut Scanner<'_, impl Visitor>, at: usize) -> Result<(Opened, usize)> {
     let mut members = Vec::with_capacity(8);
-    let mut at = scan::space(raw, at);
-    let mut more = raw.get(at) != Some(&b'}');
+    let mut at = scanner.space(at);
+    let mut more = scanner.byte(at) != Some(b'}');
     if !more {
         at += 1;
     }
+    scanner.visitor.object_starts();
     while more {
-        let (Quoted { start, end, escaped }, from) = scan::member(raw, at, visitor)?;
-        let (value, end_of_value) = member_value(raw, from, visitor)?;
+        let (Quoted { start, end, escaped }, from) = scanner.member(at)?;
         let key = Key::Raw { start: position(start), end: position(end), escaped };
-        members.push(Member { key, value });
-        (more, at) = scan::next_part(raw, end_of_value, b'}')?;
+        if is_opened_too(scanner, from) {
+            let (opened, end) = elements(scanner, from, from + 1, MAX_DEPTH - 2)?;
+            let is_clean = raw.is_clean || scanner.visitor.is_clean();
+            let subtree =
+                Subtree::with_parts(Text::new(Bytes::clone(raw).slice(from..end), is_clean), opened);
+            members.push(Member { key, value: Node::own(subtree) });
+            at = end;
+        } else {
+            at = scanner.value(from, MAX_DEPTH - 1)?;
+            members.push(Member { key, value: Node::of(position(from), position(at)) });
+        }
+        (more, at) = scanner.next_part(at, b'}')?;
     }
-    let hidden = hidden(&members, raw);
+    scanner.visitor.object_ends();
+    let hidden = match raw.is_clean || scanner.visitor.is_clean() {
+        true => Vec::new(),
+        false => hidden(&members, raw),
+    };
     let changed = !hidden.is_empty();
     Ok((Opened { parts: Parts::Members(Members::new(members, &hidden)), changed }, at))
 }
@@ -50,39 +71,34 @@ fn members(raw: &Bytes, at: usize, visitor: &mut impl Visitor) -> Result<(Opened
 /// Minimum length of a text whose arrays of containers are opened together with their object, in bytes.
 const LONG: usize = 4096;
 
-/// The value of the member whose value starts at `at`, and its end.
+/// Returns true if the value at `at` is an array that is opened together with its object.
 ///
 /// Messages are most of a long body, and most edits are in them: recording the start of each costs this scan little and
 /// saves another. Opening an array removes nothing, so readers see no difference.
-fn member_value(raw: &Bytes, at: usize, visitor: &mut impl Visitor) -> Result<(Node, usize), ScanError> {
-    let is_container = |at| matches!(raw.get(at), Some(b'{' | b'['));
-    if raw.len() < LONG || raw.get(at) != Some(&b'[') || !is_container(scan::space(raw, at + 1)) {
-        let end = scan::value(raw, at, MAX_DEPTH - 1, visitor)?;
-        return Ok((Node::of(position(at), position(end)), end));
-    }
-    let (opened, length) = elements(&raw[at..], 1, MAX_DEPTH - 2, visitor)
-        .map_err(|error| ScanError { at: at + error.at, ..error })?;
-    let end = at + length;
-    Ok((Node::own(Subtree::with_parts(raw.slice(at..end), opened)), end))
+fn is_opened_too(scanner: &Scanner<'_, impl Visitor>, at: usize) -> bool {
+    scanner.text.len() >= LONG
+        && scanner.byte(at) == Some(b'[')
+        && matches!(scanner.byte(scanner.space(at + 1)), Some(b'{' | b'['))
 }
 
-/// The elements of an array, each of which may nest `room` containers. `at` is the position after the bracket.
+/// The elements of an array, each of which may nest `room` containers, and the end of the array. `at` is the position after
+/// the bracket. The ranges of the elements count from `base`.
 fn elements(
-    raw: &[u8],
+    scanner: &mut Scanner<'_, impl Visitor>,
+    base: usize,
     at: usize,
     room: usize,
-    visitor: &mut impl Visitor,
-) -> Result<(Opened, usize), ScanError> {
+) -> Result<(Opened, usize)> {
     let mut elements = Vec::new();
-    let mut at = scan::space(raw, at);
-    let mut more = raw.get(at) != Some(&b']');
+    let mut at = scanner.space(at);
+    let mut more = scanner.byte(at) != Some(b']');
     if !more {
         at += 1;
     }
     while more {
-        let end = scan::value(raw, at, room, visitor)?;
-        elements.push(Node::of(position(at), position(end)));
-        (more, at) = scan::next_part(raw, end, b']')?;
+        let end = scanner.value(at, room)?;
+        elements.push(Node::of(position(at - base), position(end - base)));
+        (more, at) = scanner.next_part(end, b']')?;
     }
     Ok((Opened { parts: Parts::Elements(elements), changed: false }, at))
 }
