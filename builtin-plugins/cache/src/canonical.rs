@@ -1,190 +1,341 @@
-//! One text for all spellings of a JSON body: members sorted by name, no white space.
+//! One text for all spellings of a JSON body: members sorted by name, no white space, no commas between members.
 //!
-//! Called by `key` for every request, so it works on the text itself and builds no tree. Numbers and strings
-//! keep their original text: two bodies of different meaning never have the same canonical text. Two spellings
-//! of one number or one escape only cause a miss. The text comes from the host, which has checked that it is JSON
-//! without duplicate members. For any other text the result is `None`, never a wrong text.
+//! Called by `key` for every request. It works on the text itself: it builds no tree and copies nothing. The result is
+//! pieces of the body in another order, which `key` hashes one after the other. Numbers and strings keep their original
+//! text: two bodies of different meaning never have the same canonical text. Two spellings of one number or one escape
+//! only cause a miss. The text comes from the host, which has checked that it is JSON without duplicate members. For any
+//! other text the result is `None`, never a wrong text.
+
+use wide::u8x16;
 
 /// The deepest nesting of a body that is cached.
 const MAX_DEPTH: usize = 128;
 
-/// Returns the canonical text of a JSON object, without the top-level members that `leave_out` names.
-pub(crate) fn canonical(json: &str, leave_out: &[&str]) -> Option<Vec<u8>> {
-    let mut scan = Scan {
-        text: json.as_bytes(),
-        at: 0,
-        out: Vec::with_capacity(json.len() + 16),
-        members: Vec::new(),
-        leave_out,
-    };
-    scan.value(0)?;
-    scan.skip_space();
-    (scan.at == scan.text.len()).then_some(scan.out)
+/// Returns the canonical text of a JSON object in pieces, without the top-level members that `leave_out` names.
+pub(crate) fn canonical<'t>(json: &'t str, leave_out: &[&str]) -> Option<impl Iterator<Item = &'t [u8]>> {
+    let text = json.as_bytes();
+    let mut pieces = Vec::with_capacity(64);
+    pieces.push(Piece { start: usize::MAX, end: usize::MAX, next: 0 });
+    let mut scan = Scan { text, pieces, last: 0, members: Vec::with_capacity(16), leave_out };
+    let end = scan.value(scan.space(0), 0)?;
+    let pieces = (scan.space(end) == text.len()).then_some(scan.pieces)?;
+    let mut at = 0;
+    Some(std::iter::from_fn(move || {
+        at = pieces[at].next;
+        (at != 0).then(|| &text[pieces[at].start..pieces[at].end])
+    }))
 }
 
+/// A scan of a text. Its functions take a position, and return the position after what they have passed.
 struct Scan<'a> {
     text: &'a [u8],
-    at: usize,
-    out: Vec<u8>,
-    /// The members of the objects that are open, as positions in `out`.
+    /// The pieces in the order of the text, after one that no text follows, from which the canonical text begins.
+    pieces: Vec<Piece>,
+    /// The last piece of the canonical text so far.
+    last: usize,
+    /// The members of the objects that are open.
     members: Vec<Member>,
     leave_out: &'a [&'a str],
 }
 
+/// A range of the text.
+struct Piece {
+    start: usize,
+    end: usize,
+    /// The next piece of the canonical text; 0 if there is none.
+    next: usize,
+}
+
 #[derive(Clone, Copy)]
 struct Member {
-    start: usize,
-    /// The end of the name, quotes included.
-    name_end: usize,
-    end: usize,
+    /// The first bytes of the name, by which members are sorted.
+    order: u64,
+    /// The start and the end of the name, quotes included.
+    name: (usize, usize),
+    /// Its first and its last piece.
+    first: usize,
+    last: usize,
 }
 
 impl Scan<'_> {
-    fn skip_space(&mut self) {
-        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+    #[inline]
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.text.get(at).copied()
+    }
+
+    /// Returns the position of the first byte at or after `at` that is not white space.
+    #[inline]
+    fn space(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte(at) {
+            at += 1;
+        }
+        at
+    }
+
+    /// Adds a range. It becomes a part of the last piece if it follows that in the body.
+    #[inline]
+    fn add(&mut self, start: usize, end: usize) {
+        let next = self.pieces.len();
+        let last = &mut self.pieces[self.last];
+        if last.end == start {
+            last.end = end;
+        } else {
+            last.next = next;
+            self.begin(start, end);
         }
     }
 
-    /// Returns the next byte that is not white space and moves past it.
-    fn next(&mut self) -> Option<u8> {
-        self.skip_space();
-        let byte = *self.text.get(self.at)?;
-        self.at += 1;
-        Some(byte)
+    /// Adds a range as a piece that no other leads to.
+    #[inline]
+    fn begin(&mut self, start: usize, end: usize) {
+        self.last = self.pieces.len();
+        self.pieces.push(Piece { start, end, next: 0 });
     }
 
-    fn peek(&mut self) -> Option<u8> {
-        self.skip_space();
-        self.text.get(self.at).copied()
+    #[inline]
+    fn value(&mut self, at: usize, depth: usize) -> Option<usize> {
+        let end = match self.byte(at)? {
+            b'"' => self.string(at)?,
+            b'{' | b'[' if depth == MAX_DEPTH => return None,
+            b'{' => return self.object(at, depth + 1),
+            b'[' => return self.array(at, depth + 1),
+            _ => self.scalar(at)?,
+        };
+        self.add(at, end);
+        Some(end)
     }
 
-    fn value(&mut self, depth: usize) -> Option<()> {
-        match self.peek()? {
-            _ if depth > MAX_DEPTH => None,
-            b'{' => self.object(depth),
-            b'[' => self.array(depth),
-            b'"' => self.string(),
-            _ => self.scalar(),
-        }
-    }
-
-    fn string(&mut self) -> Option<()> {
-        if self.next()? != b'"' {
-            return None;
-        }
-        let start = self.at - 1;
-        loop {
-            self.at += memchr::memchr2(b'"', b'\\', self.text.get(self.at..)?)?;
-            if self.text[self.at] == b'"' {
-                break;
+    #[inline]
+    fn string(&self, start: usize) -> Option<usize> {
+        let mut at = start + 1;
+        while let Some(&block) = self.text.get(at..)?.first_chunk() {
+            let block = u8x16::new(block);
+            let marks = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
+            let mut marks = marks.to_bitmask();
+            if marks == 0 {
+                at += 16 + memchr::memchr2(b'"', b'\\', &self.text[at + 16..])?;
+                marks = 1;
             }
-            // The byte after a backslash never ends the string.
-            self.at += 2;
+            while marks != 0 {
+                let distance = marks.trailing_zeros();
+                at += distance as usize;
+                if self.text[at] == b'"' {
+                    return Some(at + 1);
+                }
+                // The byte after a backslash never ends the string.
+                at += 2;
+                marks = marks >> distance >> 2;
+            }
         }
-        self.at += 1;
-        self.out.extend_from_slice(&self.text[start..self.at]);
-        Some(())
+        loop {
+            match self.byte(at)? {
+                b'"' => return Some(at + 1),
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
+        }
     }
 
-    fn scalar(&mut self) -> Option<()> {
-        let rest = &self.text[self.at..];
+    fn scalar(&self, at: usize) -> Option<usize> {
+        let rest = &self.text[at..];
         let is_end =
             |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b' ' | b'\t' | b'\n' | b'\r');
         let length = rest.iter().position(is_end).unwrap_or(rest.len());
-        self.at += length;
-        self.out.extend_from_slice(&rest[..length]);
-        (length > 0).then_some(())
+        (length > 0).then_some(at + length)
     }
 
-    fn array(&mut self, depth: usize) -> Option<()> {
-        self.at += 1;
-        self.out.push(b'[');
-        if self.peek()? == b']' {
-            self.at += 1;
-            self.out.push(b']');
-            return Some(());
+    fn array(&mut self, start: usize, depth: usize) -> Option<usize> {
+        self.add(start, start + 1);
+        let mut at = self.space(start + 1);
+        if self.byte(at)? == b']' {
+            self.add(at, at + 1);
+            return Some(at + 1);
         }
         loop {
-            self.value(depth + 1)?;
-            let byte = self.next()?;
-            self.out.push(byte);
-            match byte {
-                b',' => {}
-                b']' => return Some(()),
+            at = self.value(at, depth)?;
+            at = self.space(at);
+            self.add(at, at + 1);
+            match self.byte(at)? {
+                b',' => at = self.space(at + 1),
+                b']' => return Some(at + 1),
                 _ => return None,
             }
         }
     }
 
-    fn object(&mut self, depth: usize) -> Option<()> {
-        self.at += 1;
-        self.out.push(b'{');
-        let first = self.members.len();
-        if self.peek()? == b'}' {
-            self.at += 1;
-            self.out.push(b'}');
-            return Some(());
+    fn object(&mut self, start: usize, depth: usize) -> Option<usize> {
+        self.add(start, start + 1);
+        let (open, brace) = (self.members.len(), self.last);
+        let mut at = self.space(start + 1);
+        if self.byte(at)? == b'}' {
+            self.add(at, at + 1);
+            return Some(at + 1);
         }
         loop {
-            self.skip_space();
-            let start = self.out.len();
-            self.string()?;
-            let name_end = self.out.len();
-            if self.next()? != b':' {
+            if self.byte(at)? != b'"' {
                 return None;
             }
-            self.out.push(b':');
-            self.value(depth + 1)?;
-            self.out.push(b',');
-            if depth == 0 && self.is_left_out(start, name_end) {
-                self.out.truncate(start);
-            } else {
-                self.members.push(Member { start, name_end, end: self.out.len() });
+            let name = (at, self.string(at)?);
+            at = self.space(name.1);
+            if self.byte(at)? != b':' {
+                return None;
             }
-            match self.next()? {
-                b',' => {}
+            self.begin(name.0, name.1);
+            let first = self.last;
+            self.add(at, at + 1);
+            at = self.value(self.space(at + 1), depth)?;
+            if depth > 1 || !self.is_left_out(name) {
+                self.members.push(Member {
+                    order: order(&self.text[name.0 + 1..name.1 - 1]),
+                    name,
+                    first,
+                    last: self.last,
+                });
+            }
+            at = self.space(at);
+            match self.byte(at)? {
+                b',' => at = self.space(at + 1),
                 b'}' => break,
                 _ => return None,
             }
         }
-        self.sort(first);
-        self.members.truncate(first);
-        self.out.push(b'}');
-        Some(())
+        self.last = brace;
+        self.append_sorted(open);
+        self.add(at, at + 1);
+        Some(at + 1)
     }
 
-    fn is_left_out(&self, start: usize, name_end: usize) -> bool {
-        let name = &self.out[start + 1..name_end - 1];
+    fn is_left_out(&self, name: (usize, usize)) -> bool {
+        let name = &self.text[name.0 + 1..name.1 - 1];
         self.leave_out.iter().any(|left_out| left_out.as_bytes() == name)
     }
 
-    /// Sorts the members from `first` on. They are the last bytes of `out`.
-    fn sort(&mut self, first: usize) {
-        let out = &self.out;
-        let members = &mut self.members[first..];
-        let name = |member: &Member| &out[member.start..member.name_end];
-        if members.is_sorted_by(|one, other| name(one) <= name(other)) {
-            return;
-        }
-        let begin = members[0].start;
-        members.sort_unstable_by(|one, other| name(one).cmp(name(other)));
-        let mut sorted = Vec::with_capacity(out.len() - begin);
+    /// Appends the members from `open` on to the canonical text, sorted by name.
+    fn append_sorted(&mut self, open: usize) {
+        let text = self.text;
+        let members = &mut self.members[open..];
+        let name = |member: &Member| &text[member.name.0..member.name.1];
+        members.sort_unstable_by(|one, other| {
+            one.order.cmp(&other.order).then_with(|| name(one).cmp(name(other)))
+        });
         for member in members {
-            sorted.extend_from_slice(&out[member.start..member.end]);
+            self.pieces[self.last].next = member.first;
+            self.last = member.last;
         }
-        self.out.truncate(begin);
-        self.out.extend_from_slice(&sorted);
+        self.members.truncate(open);
+    }
+}
+
+/// The first bytes of a name as one number, which orders most names.
+#[inline]
+fn order(name: &[u8]) -> u64 {
+    match name.first_chunk() {
+        Some(&first) => u64::from_be_bytes(first),
+        None => name.iter().fold(0, |order, &byte| order << 8 | u64::from(byte)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::{
+        collection::{btree_map, vec},
+        prelude::*,
+        sample::select,
+    };
+    use serde_json::Value;
+
     use super::*;
 
+    /// Small values of few names and texts, so that many of them are alike.
+    fn value() -> impl Strategy<Value = Value> {
+        let texts = select(vec![
+            "",
+            "a",
+            "b",
+            "\"",
+            "\\",
+            "a\":1",
+            ",",
+            "{}",
+            "a long text that fills more than one block",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            select(vec![0, 1, 10, 11]).prop_map(Value::from),
+            texts.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let names =
+                select(vec!["", "a", "b", "ab", "\"", "a name of many bytes 1", "a name of many bytes 2"]);
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                btree_map(names.prop_map(str::to_owned), inner, 0..4).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    /// Writes a value with its members in another order, and with white space, as `seed` says.
+    fn spell(value: &Value, seed: &mut u64, out: &mut String) {
+        let mut random = move |below: usize| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (*seed >> 33) as usize % below
+        };
+        let space = ["", "", " ", "\n\t"];
+        match value {
+            Value::Array(elements) => {
+                out.push('[');
+                for (at, element) in elements.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    out.push_str(space[random(4)]);
+                    let mut seed = random(1 << 30) as u64;
+                    spell(element, &mut seed, out);
+                    out.push_str(space[random(4)]);
+                }
+                out.push(']');
+            }
+            Value::Object(members) => {
+                out.push('{');
+                out.push_str(space[random(4)]);
+                let mut members: Vec<_> = members.iter().collect();
+                for first in (0..members.len()).rev() {
+                    let (name, value) = members.swap_remove(random(first + 1));
+                    out.push_str(&Value::from(name.as_str()).to_string());
+                    out.push_str(space[random(4)]);
+                    out.push(':');
+                    out.push_str(space[random(4)]);
+                    let mut seed = random(1 << 30) as u64;
+                    spell(value, &mut seed, out);
+                    out.push_str(space[random(4)]);
+                    out.push_str(if first == 0 { "" } else { "," });
+                    out.push_str(space[random(4)]);
+                }
+                out.push('}');
+            }
+            leaf => out.push_str(&leaf.to_string()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn two_bodies_have_one_text_exactly_if_they_mean_the_same(values in vec(value(), 100), mut seed: u64) {
+            let mut known = HashMap::new();
+            for value in &values {
+                let mut spelled = String::new();
+                spell(value, &mut seed, &mut spelled);
+                let canonical = text(&spelled);
+                prop_assert!(canonical.is_some(), "{}", spelled);
+                prop_assert_eq!(&canonical, &text(&value.to_string()), "{}", spelled);
+                prop_assert_eq!(*known.entry(canonical).or_insert(value), value);
+            }
+        }
+    }
+
     fn text(json: &str) -> Option<String> {
-        let out = canonical(json, &["stream", "user"])?;
-        Some(String::from_utf8(out).expect("UTF-8 in, UTF-8 out"))
+        let pieces: Vec<&[u8]> = canonical(json, &["stream", "user"])?.collect();
+        Some(String::from_utf8(pieces.concat()).expect("UTF-8 in, UTF-8 out"))
     }
 
     #[test]
@@ -192,7 +343,7 @@ mod tests {
         let one = r#"{"b": [1, {"y": "}\"", "x": null}], "a": {"d": 1.0, "c": -2e5}}"#;
         let other = "{\"a\":{\"c\":-2e5,\n\"d\":1.0},\t\"b\":[1,{\"x\":null,\"y\":\"}\\\"\"}]}";
         assert_eq!(text(one), text(other));
-        assert_eq!(text(one).expect("JSON"), r#"{"a":{"c":-2e5,"d":1.0,},"b":[1,{"x":null,"y":"}\"",}],}"#);
+        assert_eq!(text(one).expect("JSON"), r#"{"a":{"c":-2e5"d":1.0}"b":[1,{"x":null"y":"}\""}]}"#);
     }
 
     #[test]

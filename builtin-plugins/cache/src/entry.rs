@@ -50,6 +50,15 @@ impl Entry {
     }
 }
 
+/// The response of an entry, shared with the store.
+pub(crate) struct Response(pub(crate) Arc<Entry>);
+
+impl AsRef<str> for Response {
+    fn as_ref(&self) -> &str {
+        self.0.response()
+    }
+}
+
 /// Returns the events of an entry. Each event is copied only when the client reads it.
 pub(crate) fn replay(entry: Arc<Entry>) -> impl Iterator<Item = (String, String)> + Send + 'static {
     let mut at = 0;

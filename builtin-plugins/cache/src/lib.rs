@@ -13,7 +13,7 @@
 //! is cached like any other), and invalidation other than by time.
 //!
 //! * `config`: the configuration of the operator. `control`: the header `cache-control` of a client.
-//! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body.
+//! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body, in `parts`.
 //! * `entry`: a stored answer. `backend`: the storage; `memory` and `remote` are the two built-in ones.
 //! * `gather`: the copy of an answer. `complete`: the rule that decides whether it is stored.
 //! * `flight`: identical misses under way at the same time.
@@ -28,6 +28,7 @@ mod flight;
 mod gather;
 mod key;
 mod memory;
+mod parts;
 mod remote;
 
 use std::{sync::Arc, time::Duration};
@@ -46,7 +47,7 @@ use self::{
     control::Control,
     flight::{Flights, Lead, Seat, Waiter},
     gather::Gathered,
-    key::{KeyClosure, KeyMaker},
+    key::{KeyClosure, KeyMaker, Secret},
 };
 
 /// The plugin.
@@ -103,9 +104,11 @@ impl Cache {
             (None, None) => Store::memory(config, &host),
             (None, Some(redis)) => Store::redis(redis, &host)?,
         };
+        // Other hosts may use the same storage, unless it is the memory of this process.
+        let secret = matches!(store, Store::Memory(_)).then(Secret::random).transpose()?;
         Ok(Self {
             host,
-            keys: KeyMaker::new(closure, config.shared, config.parts()?),
+            keys: KeyMaker::new(secret, closure, config.shared, config.parts()?),
             store,
             ttl: config.ttl,
             max_entry_bytes: config.max_entry_bytes,
@@ -204,7 +207,7 @@ impl Plugin for Cache {
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let Some((key, entry)) = self.look_up(ctx, request).await else { return Ok(Flow::Continue) };
-        Ok(ShortCircuit::respond_json(entry.response())
+        Ok(ShortCircuit::respond_json(entry::Response(entry))
             .with_cached(true)
             .with_metadata("cache_hit", true)
             .with_metadata("cache_key", key.to_string())
@@ -216,7 +219,7 @@ impl Plugin for Cache {
         let key = key.to_string();
         if entry.events().is_none() {
             // The host converts the response to a stream.
-            let answer = ShortCircuit::respond_json(entry.response()).with_cached(true);
+            let answer = ShortCircuit::respond_json(entry::Response(entry)).with_cached(true);
             return Ok(answer.with_metadata("cache_hit", true).with_metadata("cache_key", key).into());
         }
         Ok(Streamed::events(entry::replay(entry))

@@ -1,6 +1,6 @@
 //! Results of hooks: continue, short circuit, and the treatment of a chunk.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
 
@@ -83,10 +83,25 @@ pub struct ShortCircuit {
     pub(crate) cached: bool,
 }
 
+/// JSON text that a plugin may share.
+pub(crate) struct Json(Box<dyn AsRef<str> + Send>);
+
+impl AsRef<str> for Json {
+    fn as_ref(&self) -> &str {
+        (*self.0).as_ref()
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// JSON, or the reason why it could not be written.
-    Response(Result<String, String>),
+    Response(Result<Json, String>),
     Error {
         error: Error,
         allow_fallback: bool,
@@ -96,12 +111,14 @@ pub(crate) enum Reply {
 impl ShortCircuit {
     /// Answers with a response: a [`Response::text`](crate::Response::text), a `serde_json::Value`, a struct.
     pub fn respond(response: impl Serialize) -> Self {
-        Self::reply(Reply::Response(serde_json::to_string(&response).map_err(|error| error.to_string())))
+        let json = serde_json::to_string(&response);
+        Self::reply(Reply::Response(json.map(|json| Json(Box::new(json))).map_err(|error| error.to_string())))
     }
 
-    /// Answers with a response that is JSON text already.
-    pub fn respond_json(text: impl Into<String>) -> Self {
-        Self::reply(Reply::Response(Ok(text.into())))
+    /// Answers with a response that is JSON text already. The text is not copied, so that a plugin may keep it too, in an
+    /// `Arc<str>` or in a type of its own.
+    pub fn respond_json(text: impl AsRef<str> + Send + 'static) -> Self {
+        Self::reply(Reply::Response(Ok(Json(Box::new(text)))))
     }
 
     /// Answers with an error. The post hooks may still replace it by a response. If none does, the host tries the next

@@ -68,7 +68,7 @@ fn short_circuit(short_circuit: ShortCircuit, answer: &mut Answer<'_>) -> u32 {
         answer.cached();
     }
     match short_circuit.reply {
-        Reply::Response(Ok(json)) => answer.respond(&json),
+        Reply::Response(Ok(json)) => answer.respond(json.as_ref()),
         Reply::Response(Err(error)) => {
             answer.failed(&format!("the response cannot be written as JSON: {error}"));
             return HOOK_FAILED;
