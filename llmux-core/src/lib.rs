@@ -48,6 +48,7 @@ pub mod client;
 pub mod document;
 mod endpoint;
 pub mod error;
+pub mod isolation;
 mod metrics;
 pub mod pipeline;
 pub mod plugins;

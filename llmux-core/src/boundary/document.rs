@@ -12,7 +12,7 @@ use llmux_abi::{
     raw::document::{self as code, DocumentObject, DocumentTable, DocumentTableRef, RawDocument},
 };
 
-use crate::pipeline::body::{Body, EditRefused};
+use crate::pipeline::body::{Body, Edit, EditRefused};
 
 struct Table;
 
@@ -73,6 +73,7 @@ fn edit(
     written: usize,
     growth: usize,
     edit: impl FnOnce(&mut crate::document::Document) -> Result<(), crate::document::EditError>,
+    record: impl FnOnce() -> Edit,
 ) -> u32 {
     let shared = body(object.as_rref());
     shared.count_written(written);
@@ -82,7 +83,12 @@ fn edit(
     // SAFETY: objects of this table are bodies, and one that is not read-only was lent mutably.
     let body = unsafe { object.transmute_into_mut::<Body>() };
     match body.edit(growth, edit) {
-        Ok(()) => code::DOCUMENT_OK,
+        Ok(()) => {
+            if body.keeps_journal() {
+                body.record(record());
+            }
+            code::DOCUMENT_OK
+        }
         Err(EditRefused::NoSuchPlace) => code::DOCUMENT_NO_SUCH_PLACE,
         Err(EditRefused::InvalidJson) => code::DOCUMENT_INVALID_JSON,
         Err(EditRefused::ReadOnly) => code::DOCUMENT_READ_ONLY,
@@ -93,17 +99,22 @@ fn edit(
 unsafe extern "C" fn set(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
     guarded(code::DOCUMENT_READ_ONLY, || {
         let growth = json.len() + pointer.len();
-        edit(object, json.len(), growth, |document| document.set(pointer.as_str(), json.as_str()))
+        let record = || Edit::Set(pointer.to_string(), json.to_string());
+        edit(object, json.len(), growth, |document| document.set(pointer.as_str(), json.as_str()), record)
     })
 }
 
 unsafe extern "C" fn insert(object: RMut<'_, DocumentObject>, pointer: RStr<'_>, json: RStr<'_>) -> u32 {
     guarded(code::DOCUMENT_READ_ONLY, || {
         let growth = json.len() + pointer.len();
-        edit(object, json.len(), growth, |document| document.insert(pointer.as_str(), json.as_str()))
+        let record = || Edit::Insert(pointer.to_string(), json.to_string());
+        edit(object, json.len(), growth, |document| document.insert(pointer.as_str(), json.as_str()), record)
     })
 }
 
 unsafe extern "C" fn remove(object: RMut<'_, DocumentObject>, pointer: RStr<'_>) -> u32 {
-    guarded(code::DOCUMENT_READ_ONLY, || edit(object, 0, 0, |document| document.remove(pointer.as_str())))
+    guarded(code::DOCUMENT_READ_ONLY, || {
+        let record = || Edit::Remove(pointer.to_string());
+        edit(object, 0, 0, |document| document.remove(pointer.as_str()), record)
+    })
 }

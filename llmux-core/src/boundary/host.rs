@@ -30,7 +30,7 @@ use llmux_abi::{
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
-use super::{crash::Running, log};
+use super::{crash::Running, log, mirror::Mirror};
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
 /// The services that all instances of a host share.
@@ -40,6 +40,8 @@ pub(crate) struct HostShared {
     pub(crate) metrics: Arc<Metrics>,
     /// The zero of `now`.
     pub(crate) epoch: Instant,
+    /// In a child process: the way of records and metrics to the host.
+    pub(crate) mirror: Option<Arc<dyn Mirror>>,
 }
 
 /// Largest number of metrics of one instance.
@@ -105,6 +107,14 @@ impl HostServices {
         }
     }
 
+    /// Records a value of the metric of this number. Nothing happens if there is none.
+    pub(crate) fn record(&self, id: u64, labels: &[&str], value: f64) {
+        let place = usize::try_from(id).ok().and_then(|id| self.metrics.get(id.wrapping_sub(1)));
+        if let Some(metric) = place.and_then(OnceLock::get) {
+            metric.record(labels, value);
+        }
+    }
+
     /// Starts a task. The lock is never held while a future is dropped: a destructor is the plugin's code, and may call
     /// the host.
     fn spawn(&self, mut future: FfiFuture<()>) -> bool {
@@ -144,26 +154,34 @@ impl HostServices {
         true
     }
 
-    fn register(&self, metric: MetricCallRef<'_>) -> u64 {
-        // Held to the end, so that a later `close` sees the metric and unregisters it.
-        let open = self.tasks();
-        if open.is_none() {
-            return 0;
-        }
+    fn register_call(&self, metric: MetricCallRef<'_>) -> u64 {
         let kind = match metric.kind() {
             METRIC_COUNTER => MetricKind::Counter,
             METRIC_GAUGE => MetricKind::Gauge,
             METRIC_HISTOGRAM => MetricKind::Histogram(metric.buckets().as_slice()),
             _ => return 0,
         };
-        let (name, labels) = (metric.name(), metric.labels());
+        let (name, help, labels) = (metric.name(), metric.help(), metric.labels());
         let labels: Vec<&str> = labels.iter().map(|label| label.as_str()).collect();
-        let registered =
-            self.shared.metrics.register(&self.name, kind, name.as_str(), metric.help().as_str(), &labels);
+        let id = self.register(&kind, name.as_str(), help.as_str(), &labels);
+        if let Some(mirror) = self.shared.mirror.as_deref().filter(|_| id != 0) {
+            mirror.register(id, &kind, name.as_str(), help.as_str(), &labels);
+        }
+        id
+    }
+
+    /// Registers a metric. Returns its number, from 1, or 0 if it is refused.
+    pub(crate) fn register(&self, kind: &MetricKind<'_>, name: &str, help: &str, labels: &[&str]) -> u64 {
+        // Held to the end, so that a later `close` sees the metric and unregisters it.
+        let open = self.tasks();
+        if open.is_none() {
+            return 0;
+        }
+        let registered = self.shared.metrics.register(&self.name, kind, name, help, labels);
         let mut registered = match registered {
             Ok(registered) => registered,
             Err(error) => {
-                tracing::warn!(instance = &*self.name, metric = name.as_str(), "metric refused: {error}");
+                tracing::warn!(instance = &*self.name, metric = name, "metric refused: {error}");
                 return 0;
             }
         };
@@ -241,8 +259,11 @@ unsafe extern "C" fn release(object: *const HostObject) {
     })
 }
 
-unsafe extern "C" fn log_enabled(_: *const HostObject, level: u32, _target: RStr<'_>) -> bool {
-    guarded(false, || log::is_enabled(level))
+unsafe extern "C" fn log_enabled(object: *const HostObject, level: u32, _target: RStr<'_>) -> bool {
+    guarded(false, || match &host(object).shared.mirror {
+        Some(mirror) => mirror.takes(level),
+        None => log::is_enabled(level),
+    })
 }
 
 unsafe extern "C" fn log_record(
@@ -252,7 +273,11 @@ unsafe extern "C" fn log_record(
     message: RStr<'_>,
     fields: RSlice<'_, RawField<'_>>,
 ) {
-    guarded((), || log::write(&host(object).name, level, target, message, fields.as_slice()))
+    guarded((), || {
+        let host = host(object);
+        let mirror = host.shared.mirror.as_deref();
+        log::write(&host.name, mirror, level, target, message, fields.as_slice());
+    })
 }
 
 unsafe extern "C" fn now(object: *const HostObject) -> u64 {
@@ -290,21 +315,23 @@ unsafe extern "C" fn abi_version(_: *const HostObject) -> RStr<'static> {
 }
 
 unsafe extern "C" fn metric(object: *const HostObject, call: MetricCallRef<'_>) -> u64 {
-    guarded(0, || host(object).register(call))
+    guarded(0, || host(object).register_call(call))
 }
 
 unsafe extern "C" fn record(object: *const HostObject, id: u64, labels: RSlice<'_, RStr<'_>>, value: f64) {
     guarded((), || {
-        let place = usize::try_from(id).ok().and_then(|id| host(object).metrics.get(id.wrapping_sub(1)));
-        if let Some(metric) = place.and_then(OnceLock::get) {
-            let labels = labels.as_slice();
-            let mut texts = [""; 16];
-            if labels.len() <= texts.len() {
-                for (text, label) in texts.iter_mut().zip(labels) {
-                    *text = label.as_str();
-                }
-                metric.record(&texts[..labels.len()], value);
-            }
+        let (host, labels) = (host(object), labels.as_slice());
+        let mut texts = [""; 16];
+        if labels.len() > texts.len() {
+            return;
+        }
+        for (text, label) in texts.iter_mut().zip(labels) {
+            *text = label.as_str();
+        }
+        let texts = &texts[..labels.len()];
+        match &host.shared.mirror {
+            Some(mirror) => mirror.record(id, texts, value),
+            None => host.record(id, texts, value),
         }
     })
 }

@@ -19,6 +19,7 @@ use llmux_abi::{
         HttpResponseObject, HttpResponseTable, HttpResponseTableRef, RawHttpResponse,
     },
 };
+use reqwest::redirect::Policy;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -29,6 +30,24 @@ use tokio::{
 const MAX_BODY: u64 = 64 * 1024 * 1024;
 /// Number of pieces of a body that wait for the plugin.
 const PIECES: usize = 4;
+
+/// Makes the HTTP client of plugins. A system without a store of certificates can still be asked over `http`.
+///
+/// # Errors
+///
+/// If the client cannot be made.
+pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    // A redirect would take a plugin's own credentials to a host that the plugin did not name.
+    let builder = || reqwest::Client::builder().redirect(Policy::none());
+    builder().build().or_else(|error| {
+        let none = builder().tls_certs_only([]).build().map_err(|_| error)?;
+        tracing::debug!(
+            "this system has no store of certificates, so plugins can send no request over https; install the package \
+             `ca-certificates` or set SSL_CERT_FILE"
+        );
+        Ok(none)
+    })
+}
 
 /// A request of a plugin.
 struct Request {

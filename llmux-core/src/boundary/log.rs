@@ -17,6 +17,8 @@ use serde::{
 use serde_json::value::RawValue as Json;
 use tracing::{Level, field::display};
 
+use super::mirror::Mirror;
+
 /// Target of the events that the host logs for loaded plugins.
 ///
 /// An event has the message of the plugin and up to three fields. `instance` is the name of the instance, and `source` is
@@ -87,9 +89,10 @@ pub(super) fn is_enabled(level: u32) -> bool {
     }
 }
 
-/// Logs a record of an instance.
+/// Logs a record of an instance, or sends it out of the child process.
 pub(super) fn write(
     instance: &str,
+    mirror: Option<&dyn Mirror>,
     level: u32,
     target: RStr<'_>,
     message: RStr<'_>,
@@ -97,10 +100,34 @@ pub(super) fn write(
 ) {
     let (source, message) = (text(target), text(message));
     // A plugin chooses the names, so they cannot be fields of the host's own event.
-    let fields = (!fields.is_empty()).then(|| display(Fields(fields)));
+    let fields = (!fields.is_empty()).then_some(Fields(fields));
+    match mirror {
+        Some(mirror) => {
+            let fields = fields.map(|fields| fields.to_string());
+            mirror.log(level, &source, &message, fields.as_deref());
+        }
+        None => event(instance, level, &source, &message, fields),
+    }
+}
+
+/// Returns the highest level of the contract that a subscriber takes, from the least verbose one; 0 for none.
+pub(crate) fn highest_level() -> u32 {
+    let levels =
+        [level::LEVEL_ERROR, level::LEVEL_WARN, level::LEVEL_INFO, level::LEVEL_DEBUG, level::LEVEL_TRACE];
+    levels.into_iter().take_while(|level| is_enabled(*level)).last().unwrap_or_default()
+}
+
+/// Logs a record that came out of a child process. Fields that are not a JSON object are left out.
+pub(crate) fn forwarded(instance: &str, level: u32, source: &str, message: &str, fields: Option<&str>) {
+    event(instance, level, source, message, fields.filter(|json| LogFields::parse(json).is_some()));
+}
+
+/// Makes the event of a record.
+fn event(instance: &str, level: u32, source: &str, message: &str, fields: Option<impl fmt::Display>) {
+    let fields = fields.map(display);
     macro_rules! event {
         ($level:ident) => {
-            tracing::event!(target: PLUGIN_LOG, Level::$level, fields, instance, source = &*source, "{message}")
+            tracing::event!(target: PLUGIN_LOG, Level::$level, fields, instance, source, "{message}")
         };
     }
     match level {

@@ -3,7 +3,7 @@
 //! One half is the host's tables, which plugins call: `document`, `context`, `outcome`, `reply`, `host`, `http`. The other half
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
 //! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the
-//! codes. `log` makes events of what plugins log. `crash` names the instance that a fatal signal interrupts. `process_state` reads what a plugin can change for the
+//! codes. `log` makes events of what plugins log. `mirror` sends records out of a child process. `crash` names the instance that a fatal signal interrupts. `process_state` reads what a plugin can change for the
 //! whole process.
 //!
 //! # Soundness
@@ -29,10 +29,11 @@ pub(crate) mod crash;
 mod decision;
 mod document;
 pub(crate) mod host;
-mod http;
+pub(crate) mod http;
 mod lent_memory;
 pub(crate) mod library;
 pub(crate) mod log;
+pub(crate) mod mirror;
 pub(crate) mod native_hooks;
 mod outcome;
 pub(crate) mod process_state;

@@ -10,12 +10,11 @@ use llmux_abi::{
     Plugin,
     host::{Compiled, Exported, compiled},
 };
-use reqwest::redirect::Policy;
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{handle::Client, settings::Settings};
 use crate::{
-    boundary::host::HostShared,
+    boundary::{host::HostShared, http},
     metrics::Metrics,
     pipeline::{Clock, Completions, PipelineConfig, Shared},
     plugins::{Changed, Guards, PluginError, PluginSpec, PluginsConfig, Registry, RegistrySettings},
@@ -160,7 +159,13 @@ impl ClientBuilder {
         // The first reading measures the processor's counter against the system's clock.
         Clock::start();
         let host =
-            HostShared { runtime, http: http_of_plugins()?, metrics: metrics.clone(), epoch: Instant::now() };
+            HostShared {
+            runtime,
+            http: http::client().map_err(BuildError::Http)?,
+            metrics: metrics.clone(),
+            epoch: Instant::now(),
+            mirror: None,
+        };
         let Self { deployments, retry, routing, fallbacks, pipeline, plugins_config, compiled, plugins } =
             self;
         let pipeline = Arc::new(pipeline);
@@ -212,18 +217,4 @@ impl<H: Into<String>, T: Into<String>> Model for (H, T) {
     fn config(self) -> DeploymentConfig {
         DeploymentConfig::new(self.0).with_upstream_model(self.1.into())
     }
-}
-
-/// Makes the HTTP client of plugins. A system without a store of certificates can still be asked over `http`.
-fn http_of_plugins() -> Result<reqwest::Client, BuildError> {
-    // A redirect would take a plugin's own credentials to a host that the plugin did not name.
-    let builder = || reqwest::Client::builder().redirect(Policy::none());
-    builder().build().or_else(|error| {
-        let none = builder().tls_certs_only([]).build().map_err(|_| BuildError::Http(error))?;
-        tracing::debug!(
-            "this system has no store of certificates, so plugins can send no request over https; install the package \
-             `ca-certificates` or set SSL_CERT_FILE"
-        );
-        Ok(none)
-    })
 }

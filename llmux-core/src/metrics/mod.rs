@@ -109,7 +109,7 @@ impl Metrics {
     pub(crate) fn register(
         &self,
         owner: &str,
-        kind: MetricKind<'_>,
+        kind: &MetricKind<'_>,
         name: &str,
         help: &str,
         labels: &[&str],
@@ -118,7 +118,7 @@ impl Metrics {
             return Err(prometheus::Error::Msg(format!("`{own}…` are the host's own names; take another")));
         }
         let key = (owner.to_owned(), name.to_owned());
-        let shape = Shape::of(&kind, labels);
+        let shape = Shape::of(kind, labels);
         let mut all = self.held();
         let same = all.get_mut(&key).and_then(|held| held.iter_mut().find(|held| held.shape == shape));
         if let Some(held) = same {
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn label_values_are_bounded() {
         let metrics = Metrics::default();
-        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["model"]);
+        let metric = metrics.register("m", &MetricKind::Counter, "calls_total", "Calls", &["model"]);
         let metric = metric.expect("registered");
         for at in 0..MAX_LABEL_VALUES + 10 {
             metric.record(&[&format!("model-{at}")], 1.0);
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn label_values_that_read_the_same_together_are_two_series() {
         let metrics = Metrics::default();
-        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
+        let metric = metrics.register("m", &MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
         let metric = metric.expect("registered");
         metric.record(&["1", "23"], 1.0);
         metric.record(&["12", "3"], 2.0);
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn series_are_bounded_and_not_only_the_values_of_each_label() {
         let metrics = Metrics::default();
-        let metric = metrics.register("m", MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
+        let metric = metrics.register("m", &MetricKind::Counter, "calls_total", "Calls", &["a", "b"]);
         let metric = metric.expect("registered");
         for a in 0..200 {
             for b in 0..200 {
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_name_of_the_hosts_own_metrics_is_refused() {
         let metrics = Metrics::default();
-        let taken = |name| metrics.register("m", MetricKind::Gauge, name, "Mine", &[]).is_ok();
+        let taken = |name| metrics.register("m", &MetricKind::Gauge, name, "Mine", &[]).is_ok();
         assert!(!taken("llmux_plugin_info") && !taken("llmux_hook_duration_seconds_count"));
         assert!(taken("llmux_requests"), "others that begin as the built-ins' do are free");
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn two_instances_may_register_the_same_metric_and_each_removes_its_own() {
         let metrics = Metrics::default();
-        let register = |owner| metrics.register(owner, MetricKind::Gauge, "depth", "Depth", &[]);
+        let register = |owner| metrics.register(owner, &MetricKind::Gauge, "depth", "Depth", &[]);
         let (a, b) = (register("a").expect("registered"), register("b").expect("registered"));
         a.record(&[], 1.0);
         b.record(&[], 2.0);

@@ -15,14 +15,32 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     content: Content,
-    /// The content before the first edit of the current call. Most calls edit nothing.
-    saved: Option<Box<Content>>,
+    /// What the first edit of the current call saved. Most calls edit nothing.
+    saved: Option<Box<Saved>>,
     /// The largest size that an edit may produce, in bytes; `None` for a body that may only be read.
     limit: Option<NonZeroUsize>,
     edits: u32,
+    /// True if a list of the edits is kept. Only the child process of an instance keeps one.
+    keeps_journal: bool,
     /// Bytes that the current call has read and written.
     read: Counter,
     written: Counter,
+}
+
+/// An edit of a document: the pointer, and the JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Set(String, String),
+    Insert(String, String),
+    Remove(String),
+}
+
+/// The content before the first edit of the current call, and the edits since.
+#[derive(Clone, Debug)]
+struct Saved {
+    content: Content,
+    /// Empty, unless a list of the edits is kept.
+    journal: Vec<Edit>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +79,34 @@ impl Body {
         // No edit fits into a byte, nor into none.
         let limit = limit.map(|limit| NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
         let (read, written) = (Counter::default(), Counter::default());
-        Self { content, saved: None, limit, edits: 0, read, written }
+        Self { content, saved: None, limit, edits: 0, keeps_journal: false, read, written }
+    }
+
+    /// Keeps a list of the edits from now on.
+    pub(crate) fn keep_journal(&mut self) {
+        self.keeps_journal = true;
+    }
+
+    /// Returns true if a list of the edits is kept.
+    pub(crate) fn keeps_journal(&self) -> bool {
+        self.keeps_journal
+    }
+
+    /// Adds an edit that was made to the list.
+    pub(crate) fn record(&mut self, edit: Edit) {
+        if let Some(saved) = self.saved.as_mut().filter(|_| self.keeps_journal) {
+            saved.journal.push(edit);
+        }
+    }
+
+    /// Returns the edits of the current call; none if no list is kept.
+    pub(crate) fn journal(&self) -> &[Edit] {
+        self.saved.as_deref().map_or(&[], |saved| &saved.journal)
+    }
+
+    /// Returns the largest size that an edit may produce; `None` for a body that may only be read.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.limit.map(NonZeroUsize::get)
     }
 
     pub(crate) fn is_read_only(&self) -> bool {
@@ -110,7 +155,8 @@ impl Body {
             return Err(EditRefused::TooLarge);
         }
         if self.saved.is_none() {
-            self.saved = Some(Box::new(self.content.clone()));
+            let (content, journal) = (self.content.clone(), Vec::new());
+            self.saved = Some(Box::new(Saved { content, journal }));
         }
         self.edits = self.edits.wrapping_add(1);
         let document = match &mut self.content {
@@ -156,7 +202,7 @@ impl Body {
     /// Undoes the edits of the current call.
     pub(crate) fn roll_back(&mut self) {
         if let Some(saved) = self.saved.take() {
-            self.content = *saved;
+            self.content = saved.content;
         }
     }
 }

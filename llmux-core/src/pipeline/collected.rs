@@ -101,6 +101,12 @@ impl<K, V> Entries<K, V> {
         Ok(())
     }
 
+    /// Returns the entries that the current call has set.
+    fn changed(&self) -> impl Iterator<Item = &(K, V)> {
+        let replaced = self.replaced.iter().map(|(at, _)| &self.list[*at]);
+        replaced.chain(&self.list[self.kept..])
+    }
+
     fn commit(&mut self) {
         self.kept = self.list.len();
         self.replaced.clear();
@@ -158,6 +164,21 @@ impl Collected {
         let headers = self.provider_headers.get_or_insert_default();
         let at = headers.position(|there| *there == name);
         headers.set(at, || name, value)
+    }
+
+    /// Returns the values that the current call has set.
+    pub(crate) fn changed_values(&self) -> impl Iterator<Item = &(Arc<str>, StoredValue)> {
+        self.values.changed()
+    }
+
+    /// Returns the response headers that the current call has set.
+    pub(crate) fn changed_response_headers(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.response_headers.changed()
+    }
+
+    /// Returns the headers to the provider that the current call has set.
+    pub(crate) fn changed_provider_headers(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.provider_headers.iter().flat_map(|headers| headers.changed())
     }
 
     /// Keeps the changes of the current call.

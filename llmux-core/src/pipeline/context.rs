@@ -96,6 +96,11 @@ impl RequestContext {
         Some(self.client_text.get_or_init(|| client.to_string().into()))
     }
 
+    /// Sets the time of arrival, in microseconds since the Unix epoch.
+    pub(crate) fn set_started_micros(&mut self, micros: i64) {
+        self.started_at = UNIX_EPOCH + Duration::from_micros(micros.try_into().unwrap_or_default());
+    }
+
     /// Returns the time of arrival, in microseconds since the Unix epoch.
     pub(crate) fn started_micros(&self) -> i64 {
         let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

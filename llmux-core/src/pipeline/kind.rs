@@ -54,6 +54,16 @@ impl HookSet {
     pub(crate) fn has(self, hook: HookKind) -> bool {
         self.0 & 1 << hook as u8 != 0
     }
+
+    /// Returns the set as a number: the bit of each hook, by its place in [`HookKind::ALL`].
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Returns the set of a number. Bits that stand for no hook are ignored.
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        HookKind::ALL.into_iter().filter(|hook| Self(bits).has(*hook)).collect()
+    }
 }
 
 impl FromIterator<HookKind> for HookSet {
@@ -73,6 +83,11 @@ impl Failure {
     pub(crate) fn error(message: impl Into<String>) -> Self {
         Self { kind: FailureKind::Error, message: message.into() }
     }
+
+    /// The failure of a call whose instance died, or has died before (rule I3).
+    pub(crate) fn crashed(message: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Crashed, message: message.into() }
+    }
 }
 
 /// The way in which a hook failed.
@@ -84,6 +99,8 @@ pub(crate) enum FailureKind {
     Panic,
     /// It ran past its timeout.
     Timeout,
+    /// The child process of the instance died, or none runs (rule I3).
+    Crashed,
     /// The caller went away while the hook waited. This is not counted as a failure of the plugin.
     Cancelled,
 }
@@ -95,6 +112,7 @@ impl FailureKind {
             FailureKind::Error => "error",
             FailureKind::Panic => "panic",
             FailureKind::Timeout => "timeout",
+            FailureKind::Crashed => "crashed",
             FailureKind::Cancelled => "cancelled",
         }
     }

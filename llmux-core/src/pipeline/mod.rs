@@ -46,7 +46,7 @@ pub use llmux_abi::Value;
 
 pub use self::{body::Chunk, config::PipelineConfig, context::Identity, kind::HookKind};
 pub(crate) use self::{
-    clock::Clock,
+    clock::{Clock, Limit},
     head::Head,
     in_flight::{InFlight, Shared},
     run::{Ended, run, run_stream},

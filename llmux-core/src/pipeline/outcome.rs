@@ -70,6 +70,31 @@ impl Outcome {
         self.state.error.is_some()
     }
 
+    /// Returns true for the failure of a plugin, which no hook changes (rule E3).
+    pub(crate) fn is_plugin_failure(&self) -> bool {
+        self.state.error.as_ref().is_some_and(|origin| origin.kind == ErrorKind::PluginFailure)
+    }
+
+    /// Returns true if the response only describes bytes.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.is_binary
+    }
+
+    /// Returns the size up to which the document may be edited; `None` if it may only be read.
+    pub(crate) fn body_limit(&self) -> Option<usize> {
+        self.state.body.limit()
+    }
+
+    /// Returns the size up to which the document of a replacement may be edited.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Returns true if the current call has put another outcome into the place of this one.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.saved.is_some()
+    }
+
     /// Returns the response, or the error document.
     pub(crate) fn body(&mut self) -> &mut Body {
         &mut self.state.body
@@ -77,7 +102,7 @@ impl Outcome {
 
     /// Replaces the outcome; `roll_back` brings the former one back.
     pub(crate) fn replace(&mut self, result: Result<Document, Error>) -> Result<(), EditRefused> {
-        if self.state.error.as_ref().is_some_and(|origin| origin.kind == ErrorKind::PluginFailure) {
+        if self.is_plugin_failure() {
             return Err(EditRefused::ReadOnly);
         }
         if self.is_binary && result.is_ok() {

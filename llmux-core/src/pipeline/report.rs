@@ -51,6 +51,13 @@ pub(crate) struct AttemptReport {
     pub(super) later: Option<Later>,
 }
 
+impl AttemptReport {
+    /// The report of an attempt whose usage is known.
+    pub(crate) fn new(deployment: Arc<Deployment>, status: u16, usage: Option<Usage>) -> Self {
+        Self { deployment, status, usage, later: None }
+    }
+}
+
 /// A place where the usage of an attempt is read after the request, because its caller need not wait for it.
 pub(super) enum Later {
     /// A whole answer, and the request that it answers.

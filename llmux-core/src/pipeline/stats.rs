@@ -51,6 +51,7 @@ struct HookStats {
     errors: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
+    crashes: AtomicU64,
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
 }
@@ -63,6 +64,7 @@ impl Default for HookStats {
             errors: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
         }
@@ -80,6 +82,8 @@ pub(crate) struct HookCounts {
     pub(crate) panics: u64,
     /// Number of timeouts.
     pub(crate) timeouts: u64,
+    /// Number of calls that failed because the child process died, or none was there.
+    pub(crate) crashes: u64,
     /// Bytes of JSON that the plugin read.
     pub(crate) bytes_read: u64,
     /// Bytes of JSON that the plugin wrote.
@@ -122,6 +126,7 @@ impl Stats {
             Some(FailureKind::Error) => hook.errors.fetch_add(1, Relaxed),
             Some(FailureKind::Panic) => hook.panics.fetch_add(1, Relaxed),
             Some(FailureKind::Timeout) => hook.timeouts.fetch_add(1, Relaxed),
+            Some(FailureKind::Crashed) => hook.crashes.fetch_add(1, Relaxed),
             Some(FailureKind::Cancelled) | None => 0,
         };
     }
@@ -144,6 +149,7 @@ impl Stats {
             errors: hook.errors.load(Relaxed),
             panics: hook.panics.load(Relaxed),
             timeouts: hook.timeouts.load(Relaxed),
+            crashes: hook.crashes.load(Relaxed),
             bytes_read: hook.bytes_read.load(Relaxed),
             bytes_written: hook.bytes_written.load(Relaxed),
             total: Duration::from_nanos(hook.nanos.load(Relaxed)),

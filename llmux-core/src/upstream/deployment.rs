@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{figures::Figures, health::Health};
-use crate::{provider::Provider, setters::setters};
+use crate::{
+    provider::{Echo, Provider}, setters::setters};
 
 /// Largest weight of a deployment.
 pub(super) const MAX_WEIGHT: u32 = 100;
@@ -73,6 +74,14 @@ pub(super) struct Record {
     pub(super) figures: Figures,
     /// True once the deployment has refused `stream_options` (rule S8).
     pub(super) refuses_usage: AtomicBool,
+}
+
+impl Deployment {
+    /// A deployment of which only the names are known. No request goes to it.
+    pub(crate) fn named(id: &str, provider_name: &str) -> Self {
+        let (provider, record) = (Arc::new(Echo::new()), Arc::default());
+        Self { id: id.into(), provider_name: provider_name.into(), upstream_model: id.into(), provider, record }
+    }
 }
 
 impl fmt::Debug for Deployment {

@@ -125,6 +125,8 @@ pub struct HookInfo {
     pub timeouts: u64,
     /// Number of panics.
     pub panics: u64,
+    /// Number of calls that failed because the child process of the instance died, or none was there.
+    pub crashes: u64,
     /// Bytes of JSON that the plugin read from documents.
     pub bytes_read: u64,
     /// Bytes of JSON that the plugin wrote into documents and replies.
@@ -159,15 +161,16 @@ pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
         .map(
             |(
                 hook,
-                HookCounts { calls, errors, panics, timeouts, bytes_read, bytes_written, total, p50, p99 },
+                HookCounts { calls, errors, panics, timeouts, crashes, bytes_read, bytes_written, total, p50, p99 },
             )| HookInfo {
                 bytes_read,
                 bytes_written,
                 hook: hook.as_str(),
                 calls,
-                failures: errors + panics + timeouts,
+                failures: errors + panics + timeouts + crashes,
                 timeouts,
                 panics,
+                crashes,
                 total_us: total.as_nanos() as f64 / 1000.0,
                 p50_us: p50.as_nanos() as f64 / 1000.0,
                 p99_us: p99.as_nanos() as f64 / 1000.0,

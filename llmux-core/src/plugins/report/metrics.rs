@@ -48,8 +48,14 @@ pub(crate) fn families(
         metric
     };
     let failures = hooks().flat_map(|(plugin, hook)| {
-        let errors = hook.failures - hook.timeouts - hook.panics;
-        [("error", errors), ("timeout", hook.timeouts), ("panic", hook.panics)].map(|(kind, count)| {
+        let errors = hook.failures - hook.timeouts - hook.panics - hook.crashes;
+        let kinds = [
+            ("error", errors),
+            ("timeout", hook.timeouts),
+            ("panic", hook.panics),
+            ("crashed", hook.crashes),
+        ];
+        kinds.map(|(kind, count)| {
             counter(&[("plugin", &plugin.name), ("hook", hook.hook), ("kind", kind)], count as f64)
         })
     });

@@ -1,0 +1,155 @@
+//! The frames on the socket between the host and a child: a head of 13 bytes (length, kind, number of the call), then the
+//! message.
+//!
+//! `connection` reads and writes them in the host, `child` in the child. Deliberately absent: the meaning of a message.
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::Serialize;
+
+/// Bytes of the head: the length of the message in four bytes, the kind in one, the number in eight, little-endian.
+const HEAD: usize = 13;
+
+/// The largest message, in bytes. The largest reply of a hook has 64 MiB of parts, and one document beside them.
+pub(super) const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+
+/// The kinds of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    // To the child. Each of the first five has one reply of the same number.
+    Load = 1,
+    /// The configuration of the instance, as JSON text.
+    Create = 2,
+    Call = 3,
+    /// Asks for the next chunk of a stream. The message is the number of the stream.
+    Next = 4,
+    /// The message is the time limit in milliseconds.
+    CleanUp = 5,
+    /// Ends the call of this number. The child confirms with an empty reply, or the reply is under way.
+    Cancel = 6,
+    /// Releases the state of this number.
+    Release = 7,
+    /// Releases the stream of this number.
+    DropStream = 8,
+
+    // To the host.
+    Reply = 16,
+    Log = 17,
+    Metric = 18,
+    Record = 19,
+}
+
+impl Kind {
+    fn read(byte: u8) -> Option<Self> {
+        use Kind::{
+            Call, Cancel, CleanUp, Create, DropStream, Load, Log, Metric, Next, Record, Release, Reply,
+        };
+        [Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Reply, Log, Metric, Record]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// A frame that was read.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) number: u64,
+    pub(super) message: Bytes,
+}
+
+/// Appends a frame to a buffer.
+///
+/// # Errors
+///
+/// If the message is larger than [`MAX_MESSAGE`]. The buffer is then unchanged.
+pub(super) fn write<T: Serialize + ?Sized>(
+    buffer: &mut Vec<u8>,
+    kind: Kind,
+    number: u64,
+    message: &T,
+) -> Result<(), TooLarge> {
+    let start = buffer.len();
+    begin(buffer, kind, number);
+    let written = postcard::to_extend(message, std::mem::take(buffer));
+    // A message of this crate can always be serialized into a vector.
+    *buffer = written.unwrap_or_default();
+    let length = buffer.len().saturating_sub(start + HEAD);
+    match u32::try_from(length) {
+        Ok(short) if length <= MAX_MESSAGE => {
+            buffer[start..start + 4].copy_from_slice(&short.to_le_bytes());
+            Ok(())
+        }
+        _ => {
+            buffer.truncate(start);
+            Err(TooLarge)
+        }
+    }
+}
+
+/// Appends a frame without a message to a buffer.
+pub(super) fn write_empty(buffer: &mut Vec<u8>, kind: Kind, number: u64) {
+    begin(buffer, kind, number);
+}
+
+fn begin(buffer: &mut Vec<u8>, kind: Kind, number: u64) {
+    buffer.extend_from_slice(&[0; 4]);
+    buffer.push(kind as u8);
+    buffer.extend_from_slice(&number.to_le_bytes());
+}
+
+/// A message is too large to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLarge;
+
+/// Takes the first frame out of a buffer; `None` if it is not there as a whole.
+///
+/// # Errors
+///
+/// If the head names an unknown kind or a message that is too large.
+pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, &'static str> {
+    let Some(head) = buffer.first_chunk::<HEAD>() else { return Ok(None) };
+    let [a, b, c, d, kind, number @ ..] = *head;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    if length > MAX_MESSAGE {
+        return Err("sent a message that is too large");
+    }
+    let kind = Kind::read(kind).ok_or("sent a message of an unknown kind")?;
+    if buffer.len() < HEAD + length {
+        // Grows with what arrives, and not by what the head promises.
+        return Ok(None);
+    }
+    buffer.advance(HEAD);
+    let message = buffer.split_to(length).freeze();
+    Ok(Some(Frame { kind, number: u64::from_le_bytes(number), message }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(bytes: &[u8]) -> Result<Option<(Kind, u64, Vec<u8>)>, &'static str> {
+        let frame = take(&mut BytesMut::from(bytes))?;
+        Ok(frame.map(|frame| (frame.kind, frame.number, frame.message.to_vec())))
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written_once_it_is_there_as_a_whole() {
+        let mut buffer = vec![];
+        write(&mut buffer, Kind::Call, 7, "text").expect("small");
+        for end in 0..buffer.len() {
+            assert_eq!(taken(&buffer[..end]), Ok(None), "{end} bytes");
+        }
+        assert_eq!(taken(&buffer), Ok(Some((Kind::Call, 7, b"\x04text".to_vec()))));
+    }
+
+    #[test]
+    fn a_head_with_an_unknown_kind_or_a_large_length_is_refused() {
+        let mut buffer = vec![];
+        write_empty(&mut buffer, Kind::Reply, 1);
+        buffer[4] = 99;
+        assert_eq!(taken(&buffer), Err("sent a message of an unknown kind"));
+        buffer[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(taken(&buffer), Err("sent a message that is too large"));
+    }
+}

@@ -1,0 +1,247 @@
+//! One child process: started, asked to load the library and to make the instance, and waited for.
+
+use std::{
+    io::{self, Read},
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::ExitStatus,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Serialize;
+use tokio::{
+    process::Child,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    connection::{Connection, Unsent},
+    services::Services,
+    spawner::{Spawned, spawn},
+};
+use crate::{
+    boundary::{
+        host::{HostServices, HostShared},
+        log,
+        library::OpenError,
+    },
+    isolation::{
+        frame::Kind,
+        program::ChildProgram,
+        protocol::{self as message, decode},
+    },
+};
+
+/// Time limit of the initializers, and of the constructor (rule E4).
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a child has to end by itself, and its last output to arrive.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Kept bytes of a child's output: the last ones.
+const MAX_OUTPUT: usize = 4 * 1024;
+
+/// All that a child is started from.
+pub(crate) struct Plan {
+    /// Name of the instance.
+    pub(crate) name: String,
+    pub(crate) program: ChildProgram,
+    /// The private copy of the library, which exists as long as this value.
+    pub(crate) copy: PathBuf,
+    /// Keeps the copy.
+    pub(crate) held: Arc<dyn std::any::Any + Send + Sync>,
+    /// The file that the copy was made of.
+    pub(crate) library: PathBuf,
+    pub(crate) entry: String,
+    pub(crate) abi: String,
+    pub(crate) shared: Arc<HostShared>,
+}
+
+/// The reason for which a child was not started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// No process could be started.
+    NoChild(String),
+    /// The process ended, or ran past its time.
+    Died(String),
+    /// The library was refused.
+    Open(OpenError),
+    /// The plugin gave no schema, or no instance.
+    Refused(String),
+}
+
+/// The end of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Death {
+    /// `signal`, `exit` or `killed`: killed by the host.
+    pub(crate) reason: &'static str,
+    /// One sentence, with the last lines of the output.
+    pub(crate) message: String,
+}
+
+/// A process.
+pub(super) struct Process {
+    pub(super) connection: Arc<Connection>,
+    child: Child,
+    reader: JoinHandle<()>,
+    output: oneshot::Receiver<String>,
+}
+
+impl Process {
+    /// Starts a process.
+    pub(super) async fn start(plan: &Plan, generation: u32) -> Result<Self, StartError> {
+        let no_child =
+            |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.program.display()));
+        let Spawned { process, socket, output } = spawn(plan.program.clone()).await.map_err(no_child)?;
+        let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
+        let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
+        let connection = Arc::new(Connection::new(generation, Services::new(host, plan.shared.runtime.clone())));
+        let (reads, writes) = (connection.clone(), connection.clone());
+        let reader = tokio::spawn(async move { reads.read(read).await });
+        tokio::spawn(async move { writes.write(write).await });
+        let (ended, tail) = oneshot::channel();
+        // A pipe has no asynchronous reader here, and the thread sleeps until the child writes.
+        let read = move || drop(ended.send(last_lines(output)));
+        std::thread::Builder::new().name("llmux-child-output".to_owned()).spawn(read).map_err(no_child)?;
+        Ok(Self { connection, child: process, reader, output: tail })
+    }
+
+    /// Loads the library. Returns the schema of the configuration.
+    pub(super) async fn load(&mut self, plan: &Plan) -> Result<String, StartError> {
+        let (copy, library) = (plan.copy.to_string_lossy(), plan.library.to_string_lossy());
+        let load = message::Load {
+            name: &plan.name,
+            copy: &copy,
+            library: &library,
+            entry: &plan.entry,
+            abi: &plan.abi,
+            log_level: log::highest_level(),
+        };
+        let reply = self.ask(Kind::Load, &load, "its initializers ran").await?;
+        match decode(&reply).map_err(|_| malformed())? {
+            message::Loaded::Schema(Ok(schema)) => Ok(schema.to_owned()),
+            message::Loaded::Schema(Err(why)) => Err(StartError::Refused(why.to_owned())),
+            message::Loaded::Dlopen(why) => Err(StartError::Open(OpenError::Dlopen(why.to_owned()))),
+            message::Loaded::NoEntry(why) => Err(StartError::Open(OpenError::NoEntry(why.to_owned()))),
+            message::Loaded::Layout(why) => Err(StartError::Open(OpenError::Layout(why.to_owned()))),
+        }
+    }
+
+    /// Makes the instance. Returns its hooks, as bits.
+    pub(super) async fn create(&mut self, config: &str) -> Result<u8, StartError> {
+        let reply = self.ask(Kind::Create, config, "the constructor ran").await?;
+        let created: message::Created<'_> = decode(&reply).map_err(|_| malformed())?;
+        created.map_err(|why| StartError::Refused(why.to_owned()))
+    }
+
+    async fn ask(
+        &mut self,
+        kind: Kind,
+        message: &(impl Serialize + ?Sized),
+        what: &str,
+    ) -> Result<Bytes, StartError> {
+        let connection = self.connection.clone();
+        let reply = match connection.call((connection.number(), kind), None, message) {
+            Ok(reply) => reply,
+            Err(Unsent::Refused(why)) => return Err(StartError::Refused(why.to_owned())),
+            Err(Unsent::Dead) => return Err(StartError::Died(self.ended().await.message)),
+        };
+        tokio::select! {
+            Ok(reply) = reply => Ok(reply),
+            death = self.ended() => Err(StartError::Died(death.message)),
+            () = sleep(START_TIMEOUT) => {
+                connection.condemn(format!("{what} past the timeout of {START_TIMEOUT:?}"));
+                Err(StartError::Died(self.ended().await.message))
+            }
+        }
+    }
+
+    /// Returns the id of the process.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until the process is over, and kills it if it must end. May be called again if it was not polled to its end.
+    pub(super) async fn ended(&mut self) -> Death {
+        let id = self.child.id();
+        tokio::select! {
+            _ = self.child.wait() => {}
+            _ = &mut self.reader, if !self.reader.is_finished() => {}
+            () = self.connection.kill.notified() => kill(id),
+        }
+        let status = match timeout(END_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.connection.condemn("it did not end within a second after its connection was closed");
+                kill(id);
+                self.child.wait().await
+            }
+        };
+        // Also the processes that it started.
+        kill(id);
+        if !self.reader.is_finished() {
+            // What it sent before its end counts.
+            let _ = timeout(END_TIMEOUT, &mut self.reader).await;
+            self.reader.abort();
+        }
+        let output = timeout(END_TIMEOUT, &mut self.output).await.ok().and_then(Result::ok).unwrap_or_default();
+        death(status, self.connection.condemned(), &output)
+    }
+}
+
+fn malformed() -> StartError {
+    StartError::Died("the child process sent a malformed message".to_owned())
+}
+
+/// Kills the process group of a child. If nothing is left of it, there is no such group.
+fn kill(id: Option<u32>) {
+    let group = id.and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Reads an output to its end, and returns its last lines.
+fn last_lines(mut output: io::PipeReader) -> String {
+    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = output.read(&mut piece) {
+        kept.extend_from_slice(&piece[..length]);
+        kept.drain(..kept.len().saturating_sub(MAX_OUTPUT));
+    }
+    let text = String::from_utf8_lossy(&kept).into_owned();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join(" | ")
+}
+
+fn death(status: io::Result<ExitStatus>, condemned: Option<&str>, output: &str) -> Death {
+    let (reason, why) = match (condemned, status) {
+        (Some(why), _) => ("killed", format!("was killed: {why}")),
+        (None, Ok(status)) => match (status.signal(), status.code()) {
+            (Some(signal), _) => ("signal", format!("was ended by the signal {signal}{}", signal_name(signal))),
+            (None, code) => ("exit", format!("ended with the exit code {}", code.unwrap_or_default())),
+        },
+        (None, Err(error)) => ("exit", format!("ended, and its status is unknown: {error}")),
+    };
+    let output: String = output.chars().filter(|character| !character.is_control()).collect();
+    let output = match output.is_empty() {
+        true => String::new(),
+        false => format!("; its last output: {}", &output[..output.floor_char_boundary(1000)]),
+    };
+    Death { reason, message: format!("the child process {why}{output}") }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGKILL => " (SIGKILL)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGSYS => " (SIGSYS)",
+        _ => "",
+    }
+}

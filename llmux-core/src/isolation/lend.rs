@@ -1,0 +1,189 @@
+//! Turns a call of the pipeline into a message: all that the hook may see. The host uses it.
+
+use bytes::Bytes;
+use llmux_abi::REDACTED_HEADERS;
+
+use super::protocol as message;
+use crate::pipeline::{
+    body::Body,
+    collected::StoredValue,
+    context::RequestContext,
+    hook::{CallContext, HookInput},
+    kind::HookKind,
+    report::{AnsweredBy, AttemptReport, Ending, Report},
+};
+
+/// The texts of a call's subject, from which the message borrows.
+pub(super) struct Texts {
+    body: Bytes,
+    request: Bytes,
+    response: Option<Bytes>,
+    error: Option<Bytes>,
+}
+
+impl Texts {
+    /// Takes the texts of a subject.
+    pub(super) fn of(input: &mut HookInput<'_>) -> Self {
+        let none = Bytes::new;
+        let of = |body: &Body| body.bytes();
+        match input {
+            HookInput::Pre(body) | HookInput::PreStream(body) => {
+                Self { body: of(body), request: none(), response: None, error: None }
+            }
+            HookInput::Chunk(chunk) => {
+                Self { body: of(&chunk.body), request: none(), response: None, error: None }
+            }
+            HookInput::Post(outcome) => {
+                Self { request: of(&outcome.request), body: of(outcome.body()), response: None, error: None }
+            }
+            HookInput::PostStream(report) | HookInput::Complete(report) => Self {
+                body: none(),
+                request: of(&report.request),
+                response: report.response.as_ref().map(of),
+                error: report.error.as_ref().map(of),
+            },
+        }
+    }
+}
+
+/// Returns the message of a call. `state` is the number of the state that the instance keeps for the request.
+pub(super) fn call<'m>(
+    state: u64,
+    context: &'m CallContext<'_>,
+    input: &'m HookInput<'_>,
+    texts: &'m Texts,
+) -> message::Call<'m> {
+    message::Call {
+        state,
+        hook: HookKind::ALL.iter().position(|kind| *kind == context.kind).unwrap_or_default() as u8,
+        remaining: context.limit.remaining().as_micros().try_into().unwrap_or(u64::MAX),
+        context: request_context(context.request),
+        subject: subject(input, texts),
+    }
+}
+
+fn request_context(context: &RequestContext) -> message::Context<'_> {
+    message::Context {
+        request_id: &context.request_id,
+        endpoint: context.endpoint.path(),
+        model: &context.model,
+        attempt: context.attempt,
+        is_streaming: context.is_streaming,
+        read_only: context.read_only,
+        started: context.started_micros(),
+        deployment: context.deployment.as_deref().map(|deployment| message::Deployment {
+            id: &deployment.id,
+            provider: &deployment.provider_name,
+        }),
+        identity: context.identity.as_deref().map(|identity| message::Identity {
+            key_id: &identity.key_id,
+            user: identity.user.as_deref(),
+            team: identity.team.as_deref(),
+        }),
+        client: context.client(),
+        headers: headers(&context.headers),
+        provider_headers: context.provider_headers.as_deref().map(headers),
+        collected: message::Collected {
+            values: context.collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
+            response_headers: pairs(context.collected.response_headers()),
+            provider_headers: pairs(context.collected.provider_headers()),
+        },
+    }
+}
+
+/// Returns the headers that a plugin can read, credentials redacted.
+fn headers(headers: &http::HeaderMap) -> Vec<(&str, &str)> {
+    let shown = headers.iter().filter_map(|(name, value)| {
+        let is_credential = REDACTED_HEADERS.contains(&name.as_str());
+        Some((name.as_str(), if is_credential { "[redacted]" } else { value.to_str().ok()? }))
+    });
+    shown.collect()
+}
+
+pub(super) fn pairs<'h>(
+    headers: impl IntoIterator<Item = &'h (http::HeaderName, http::HeaderValue)>,
+) -> Vec<(&'h str, &'h str)> {
+    let shown = |(name, value): &'h (http::HeaderName, http::HeaderValue)| {
+        // A plugin gave it as text of UTF-8, which a header may hold.
+        Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?))
+    };
+    headers.into_iter().filter_map(shown).collect()
+}
+
+pub(super) fn value(value: &StoredValue) -> message::Value<'_> {
+    match value {
+        StoredValue::String(text) => message::Value::String(text),
+        StoredValue::Integer(integer) => message::Value::Integer(*integer),
+        StoredValue::Float(float) => message::Value::Float(*float),
+        StoredValue::Boolean(boolean) => message::Value::Boolean(*boolean),
+        StoredValue::Json(text) => message::Value::Json(text),
+    }
+}
+
+fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'m> {
+    let body = |limit: Option<usize>| message::Body {
+        bytes: &texts.body,
+        limit: limit.map(|limit| limit as u64),
+    };
+    match input {
+        HookInput::Pre(request) | HookInput::PreStream(request) => {
+            message::Subject::Request(body(request.limit()))
+        }
+        HookInput::Chunk(chunk) => {
+            message::Subject::Chunk { event: chunk.event.as_deref(), body: body(chunk.body.limit()) }
+        }
+        HookInput::Post(outcome) => message::Subject::Outcome(message::Outcome {
+            is_error: outcome.is_error(),
+            is_plugin_failure: outcome.is_plugin_failure(),
+            is_binary: outcome.is_binary(),
+            body: body(outcome.body_limit()),
+            limit: outcome.limit() as u64,
+            request: &texts.request,
+        }),
+        HookInput::PostStream(it) | HookInput::Complete(it) => message::Subject::Report(report(it, texts)),
+    }
+}
+
+fn report<'m>(report: &'m Report, texts: &'m Texts) -> message::Report<'m> {
+    let micros = |time: std::time::Duration| time.as_micros().try_into().unwrap_or(u64::MAX);
+    message::Report {
+        ending: match report.ending {
+            Ending::Completed => 0,
+            Ending::Failed => 1,
+            Ending::Cancelled => 2,
+        },
+        status: report.status,
+        latency: micros(report.latency),
+        first_chunk: report.first_chunk.map(micros),
+        chunks: report.chunks,
+        is_unfinished: report.is_unfinished,
+        usage: report.usage.map(usage),
+        answered_by: match &report.answered_by {
+            AnsweredBy::Host => message::AnsweredBy::Host,
+            AnsweredBy::Provider => message::AnsweredBy::Provider,
+            AnsweredBy::Instance { name, cached } => message::AnsweredBy::Instance { name, cached: *cached },
+        },
+        attempts: report.attempts.iter().map(attempt).collect(),
+        request: &texts.request,
+        response: texts.response.as_deref(),
+        error: texts.error.as_deref(),
+    }
+}
+
+fn attempt(attempt: &AttemptReport) -> message::Attempt<'_> {
+    let AttemptReport { deployment, status, usage: used, .. } = attempt;
+    message::Attempt {
+        deployment: message::Deployment { id: &deployment.id, provider: &deployment.provider_name },
+        status: *status,
+        usage: used.map(usage),
+    }
+}
+
+fn usage(usage: llmux_abi::Usage) -> message::Usage {
+    message::Usage {
+        prompt: usage.prompt_tokens,
+        completion: usage.completion_tokens,
+        total: usage.total_tokens,
+        is_estimated: usage.is_estimated,
+    }
+}

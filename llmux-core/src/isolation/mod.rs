@@ -1,0 +1,33 @@
+//! Instances in child processes: the same library file, behind the same hooks, in a process of its own (rules I1 to I7).
+//!
+//! ```text
+//! plugins::registry ──► host::hooks ──► frames over a socket ──► child ──► boundary::native_hooks ──► the plugin
+//!                          lend, apply                            rebuild, collect
+//! ```
+//!
+//! The host sends all that a hook may see, and the child answers with what the hook decided and changed, so that reading
+//! costs no round trip. The host checks everything that a child sends. A large body is sent with each call; a later
+//! version can put it into shared memory once for each request (`lend::Texts` is the place). Deliberately absent: which
+//! instances are isolated, which the registry knows.
+
+#[cfg(target_os = "linux")]
+mod apply;
+#[cfg(target_os = "linux")]
+mod child;
+#[cfg(target_os = "linux")]
+mod collect;
+#[cfg(target_os = "linux")]
+mod frame;
+#[cfg(target_os = "linux")]
+pub(crate) mod host;
+#[cfg(target_os = "linux")]
+mod lend;
+mod program;
+#[cfg(target_os = "linux")]
+mod protocol;
+#[cfg(target_os = "linux")]
+mod rebuild;
+
+#[cfg(target_os = "linux")]
+pub use child::run_child;
+pub use program::ChildProgram;

@@ -1,0 +1,23 @@
+//! The program that hosts the child processes of instances. An embedder names it; this crate knows none.
+
+use std::{ffi::OsString, path::PathBuf};
+
+/// Program that runs as the child process of an isolated instance.
+///
+/// The host starts it with these arguments and with a socket as its standard input. The program calls
+/// [`run_child`](super::run_child) first, before it starts a thread, and then ends.
+#[derive(Clone, Debug)]
+pub struct ChildProgram {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+}
+
+impl ChildProgram {
+    /// Names a program, and its arguments.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+    }
+}

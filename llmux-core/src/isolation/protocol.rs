@@ -1,0 +1,349 @@
+//! The messages between the host and the child process of an instance.
+//!
+//! `lend` and `apply` use them in the host, `rebuild` and `collect` in the child. A message is the payload of a frame
+//! (`frame`), whose head has the kind and the number of the call. The texts and bytes of a message are borrowed from its
+//! frame. Both ends are one program, so that the format has no versions. Deliberately absent: any trust in the content.
+//! `apply` checks all that a child sends.
+
+use serde::{Deserialize, Serialize};
+
+/// Reads a message.
+///
+/// # Errors
+///
+/// If the bytes are no such message, or if bytes follow it.
+pub(super) fn decode<'m, T: Deserialize<'m>>(payload: &'m [u8]) -> Result<T, Malformed> {
+    match postcard::take_from_bytes(payload) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(Malformed),
+    }
+}
+
+/// Bytes that are not the expected message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The library to load, and the levels of the log that the host takes.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Load<'a> {
+    /// Name of the instance.
+    pub(super) name: &'a str,
+    /// The private copy to map.
+    pub(super) copy: &'a str,
+    /// The file that the copy was made of, for `library_dir`.
+    pub(super) library: &'a str,
+    /// Name of the library's entry.
+    pub(super) entry: &'a str,
+    /// Version of the contract that the manifest states.
+    pub(super) abi: &'a str,
+    /// The highest level of a log record that the host takes; 0 for none.
+    pub(super) log_level: u32,
+}
+
+/// The reply to [`Load`].
+#[derive(Serialize, Deserialize)]
+pub(super) enum Loaded<'a> {
+    /// The schema of the configuration, or the failure that the plugin gave in its place.
+    Schema(Result<&'a str, &'a str>),
+    Dlopen(&'a str),
+    NoEntry(&'a str),
+    Layout(&'a str),
+}
+
+/// The reply to the configuration of an instance: its hooks, or why there is none.
+pub(super) type Created<'a> = Result<u8, &'a str>;
+
+/// The reply to a cleanup.
+pub(super) type CleanedUp<'a> = Result<(), Failure<'a>>;
+
+/// One call of a hook.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Call<'a> {
+    /// Number of the state that the instance keeps for the request.
+    pub(super) state: u64,
+    /// The hook, as its place in `HookKind::ALL`.
+    pub(super) hook: u8,
+    /// Time that the call may take, in microseconds.
+    pub(super) remaining: u64,
+    #[serde(borrow)]
+    pub(super) context: Context<'a>,
+    #[serde(borrow)]
+    pub(super) subject: Subject<'a>,
+}
+
+/// The context of a request.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Context<'a> {
+    pub(super) request_id: &'a str,
+    /// Path of the endpoint.
+    pub(super) endpoint: &'a str,
+    pub(super) model: &'a str,
+    pub(super) attempt: u32,
+    pub(super) is_streaming: bool,
+    pub(super) read_only: bool,
+    /// Time of arrival, in microseconds since the Unix epoch.
+    pub(super) started: i64,
+    #[serde(borrow)]
+    pub(super) deployment: Option<Deployment<'a>>,
+    #[serde(borrow)]
+    pub(super) identity: Option<Identity<'a>>,
+    pub(super) client: Option<&'a str>,
+    #[serde(borrow)]
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+    /// Headers of the provider's answer, credentials redacted; `None` if there is no answer.
+    #[serde(borrow)]
+    pub(super) provider_headers: Option<Vec<(&'a str, &'a str)>>,
+    #[serde(borrow)]
+    pub(super) collected: Collected<'a>,
+}
+
+/// The values and headers that plugins have set. From the child: those that the call has set.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Collected<'a> {
+    #[serde(borrow)]
+    pub(super) values: Vec<(&'a str, Value<'a>)>,
+    #[serde(borrow)]
+    pub(super) response_headers: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    pub(super) provider_headers: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Deployment<'a> {
+    pub(super) id: &'a str,
+    pub(super) provider: &'a str,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Identity<'a> {
+    pub(super) key_id: &'a str,
+    pub(super) user: Option<&'a str>,
+    pub(super) team: Option<&'a str>,
+}
+
+/// A value that plugins share.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Value<'a> {
+    String(&'a str),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    Json(&'a str),
+}
+
+/// A body, and the size up to which it may be edited; `None` if it may only be read.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Body<'a> {
+    #[serde(with = "serde_bytes")]
+    pub(super) bytes: &'a [u8],
+    pub(super) limit: Option<u64>,
+}
+
+/// The subject of a hook.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Subject<'a> {
+    #[serde(borrow)]
+    Request(Body<'a>),
+    #[serde(borrow)]
+    Outcome(Outcome<'a>),
+    Chunk {
+        event: Option<&'a str>,
+        #[serde(borrow)]
+        body: Body<'a>,
+    },
+    #[serde(borrow)]
+    Report(Report<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Outcome<'a> {
+    pub(super) is_error: bool,
+    /// True for the failure of a plugin, which no hook changes.
+    pub(super) is_plugin_failure: bool,
+    pub(super) is_binary: bool,
+    #[serde(borrow)]
+    pub(super) body: Body<'a>,
+    /// The size up to which a replacement may be edited.
+    pub(super) limit: u64,
+    #[serde(with = "serde_bytes")]
+    pub(super) request: &'a [u8],
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Report<'a> {
+    pub(super) ending: u8,
+    pub(super) status: u16,
+    /// Microseconds, as is `first_chunk`.
+    pub(super) latency: u64,
+    pub(super) first_chunk: Option<u64>,
+    pub(super) chunks: Option<u64>,
+    pub(super) is_unfinished: bool,
+    pub(super) usage: Option<Usage>,
+    #[serde(borrow)]
+    pub(super) answered_by: AnsweredBy<'a>,
+    #[serde(borrow)]
+    pub(super) attempts: Vec<Attempt<'a>>,
+    #[serde(with = "serde_bytes")]
+    pub(super) request: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub(super) response: Option<&'a [u8]>,
+    #[serde(with = "serde_bytes")]
+    pub(super) error: Option<&'a [u8]>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum AnsweredBy<'a> {
+    Host,
+    Provider,
+    Instance { name: &'a str, cached: bool },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Attempt<'a> {
+    #[serde(borrow)]
+    pub(super) deployment: Deployment<'a>,
+    pub(super) status: u16,
+    pub(super) usage: Option<Usage>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Usage {
+    pub(super) prompt: u64,
+    pub(super) completion: u64,
+    pub(super) total: u64,
+    pub(super) is_estimated: bool,
+}
+
+/// The reply to a [`Call`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Reply<'a> {
+    pub(super) decision: Decision,
+    /// True if the instance keeps a state of the request now.
+    pub(super) keeps_state: bool,
+    #[serde(borrow)]
+    pub(super) answer: Answer<'a>,
+    pub(super) cached: bool,
+    #[serde(borrow)]
+    pub(super) metadata: Vec<(&'a str, Value<'a>)>,
+    #[serde(borrow)]
+    pub(super) emitted: Vec<Event<'a>>,
+    #[serde(borrow)]
+    pub(super) failure: Option<Failure<'a>>,
+    /// Bytes of JSON that the plugin has given in the reply.
+    pub(super) written: u64,
+    /// Bytes of JSON that the plugin has read from the documents, and written into them.
+    pub(super) traffic: (u64, u64),
+    #[serde(borrow)]
+    pub(super) collected: Collected<'a>,
+    #[serde(borrow)]
+    pub(super) change: Change<'a>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Decision {
+    Continue,
+    ShortCircuit,
+    Drop,
+    Replace,
+    End,
+    Fail(u32),
+}
+
+/// An answer of a hook. JSON texts are not yet checked.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer<'a> {
+    None,
+    Response(&'a str),
+    /// A stream of chunks. Its number is that of the call.
+    Stream,
+    Error(&'a str, bool),
+    End(&'a str),
+}
+
+/// An event of a stream.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Event<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) data: &'a str,
+}
+
+/// The failure of a hook. `is_panic` distinguishes a panic from an error.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Failure<'a> {
+    pub(super) is_panic: bool,
+    pub(super) message: &'a str,
+}
+
+/// The change that a call has made to its subject.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Change<'a> {
+    None,
+    /// The edits, in their order.
+    #[serde(borrow)]
+    Edits(Vec<Edit<'a>>),
+    /// The whole document, where the edits would be longer.
+    Whole(&'a str),
+    /// Another response or error in the place of the outcome.
+    Replaced {
+        is_error: bool,
+        json: &'a str,
+    },
+}
+
+/// An edit of a document, as the plugin made it.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Edit<'a> {
+    Set(&'a str, &'a str),
+    Insert(&'a str, &'a str),
+    Remove(&'a str),
+}
+
+/// The reply to the request for the next chunk of a plugin's stream.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Next<'a> {
+    #[serde(borrow)]
+    Chunk(Event<'a>),
+    End,
+    /// The plugin ended the stream with this error.
+    Ended(&'a str),
+    #[serde(borrow)]
+    Failed(Failure<'a>),
+}
+
+/// A log record of the plugin.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Log<'a> {
+    pub(super) level: u32,
+    pub(super) source: &'a str,
+    pub(super) message: &'a str,
+    /// The fields, as the text of a JSON object.
+    pub(super) fields: Option<&'a str>,
+}
+
+/// A metric that the plugin registers.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Metric<'a> {
+    /// Number of the metric in the child.
+    pub(super) id: u64,
+    pub(super) kind: MetricKind,
+    pub(super) name: &'a str,
+    pub(super) help: &'a str,
+    #[serde(borrow)]
+    pub(super) labels: Vec<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram(Vec<f64>),
+}
+
+/// A value of a metric.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record<'a> {
+    pub(super) id: u64,
+    #[serde(borrow)]
+    pub(super) labels: Vec<&'a str>,
+    pub(super) value: f64,
+}

@@ -1,0 +1,184 @@
+//! Makes the parts of a request that a hook is lent from the message of a call. The child uses it.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{apply::set_collected, frame::Frame, protocol as message};
+use crate::{
+    Endpoint,
+    document::Document,
+    error::{Error, ErrorKind},
+    pipeline::{
+        body::{Body, Chunk},
+        context::{Identity, RequestContext},
+        hook::HookInput,
+        kind::HookKind,
+        outcome::Outcome,
+        report::{AnsweredBy, AttemptReport, Ending, Report},
+    },
+    provider::Event,
+    upstream::Deployment,
+};
+
+/// The subject of a hook, owned by the child.
+pub(super) enum Subject {
+    Request(Body),
+    Outcome(Box<Outcome>),
+    Chunk(Chunk),
+    Report(Box<Report>),
+}
+
+impl Subject {
+    /// Makes the subject of a call. The bodies are parts of the frame.
+    pub(super) fn of(message: &message::Subject<'_>, frame: &Frame) -> Option<Self> {
+        Some(match message {
+            message::Subject::Request(request) => Self::Request(body(request, frame)?),
+            message::Subject::Chunk { event, body } => {
+                let event =
+                    Event { name: event.map(Arc::from), data: frame.message.slice_ref(body.bytes) };
+                let mut chunk = Chunk::new(event, body.limit? as usize);
+                chunk.body.keep_journal();
+                Self::Chunk(chunk)
+            }
+            message::Subject::Outcome(message) => Self::Outcome(Box::new(outcome(message, frame)?)),
+            message::Subject::Report(message) => Self::Report(Box::new(report(message, frame)?)),
+        })
+    }
+
+    /// Lends the subject to a hook of this kind.
+    pub(super) fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
+        match (self, kind) {
+            (Subject::Request(body), HookKind::PreStream) => HookInput::PreStream(body),
+            (Subject::Request(body), _) => HookInput::Pre(body),
+            (Subject::Outcome(outcome), _) => HookInput::Post(outcome),
+            (Subject::Chunk(chunk), _) => HookInput::Chunk(chunk),
+            (Subject::Report(report), HookKind::PostStream) => HookInput::PostStream(report),
+            (Subject::Report(report), _) => HookInput::Complete(report),
+        }
+    }
+}
+
+fn document(bytes: &[u8], frame: &Frame) -> Option<Document> {
+    Document::parse_lenient(frame.message.slice_ref(bytes)).ok()
+}
+
+fn body(message: &message::Body<'_>, frame: &Frame) -> Option<Body> {
+    let document = document(message.bytes, frame)?;
+    let Some(limit) = message.limit else { return Some(Body::read_only(document)) };
+    let mut body = Body::new(document, limit as usize);
+    body.keep_journal();
+    Some(body)
+}
+
+fn outcome(message: &message::Outcome<'_>, frame: &Frame) -> Option<Outcome> {
+    let subject = document(message.body.bytes, frame)?;
+    let result = match message.is_error {
+        false => Ok(subject),
+        true => {
+            let kind = match message.is_plugin_failure {
+                true => ErrorKind::PluginFailure,
+                false => ErrorKind::Rejected,
+            };
+            let (origin, _) = Error::new(kind, "").split();
+            Err(Error::join(origin, subject))
+        }
+    };
+    let mut outcome = Outcome::new(result, document(message.request, frame)?, message.limit as usize);
+    if message.is_binary {
+        outcome = outcome.of_binary();
+    }
+    outcome.body().keep_journal();
+    Some(outcome)
+}
+
+fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
+    let optional = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => document(bytes, frame).map(|document| Some(Body::read_only(document))),
+        None => Some(None),
+    };
+    let attempt = |attempt: &message::Attempt<'_>| {
+        let deployment = self::deployment(&attempt.deployment);
+        AttemptReport::new(deployment, attempt.status, attempt.usage.map(usage))
+    };
+    Some(Report {
+        ending: match message.ending {
+            0 => Ending::Completed,
+            1 => Ending::Failed,
+            _ => Ending::Cancelled,
+        },
+        status: message.status,
+        latency: Duration::from_micros(message.latency),
+        first_chunk: message.first_chunk.map(Duration::from_micros),
+        chunks: message.chunks,
+        is_unfinished: message.is_unfinished,
+        usage: message.usage.map(usage),
+        answered_by: match message.answered_by {
+            message::AnsweredBy::Host => AnsweredBy::Host,
+            message::AnsweredBy::Provider => AnsweredBy::Provider,
+            message::AnsweredBy::Instance { name, cached } => {
+                AnsweredBy::Instance { name: name.into(), cached }
+            }
+        },
+        attempts: message.attempts.iter().map(attempt).collect(),
+        request: Body::read_only(document(message.request, frame)?),
+        response: optional(message.response)?,
+        error: optional(message.error)?,
+    })
+}
+
+fn deployment(message: &message::Deployment<'_>) -> Arc<Deployment> {
+    Arc::new(Deployment::named(message.id, message.provider))
+}
+
+fn usage(message: message::Usage) -> llmux_abi::Usage {
+    let mut usage = llmux_abi::Usage::default();
+    (usage.prompt_tokens, usage.completion_tokens) = (message.prompt, message.completion);
+    (usage.total_tokens, usage.is_estimated) = (message.total, message.is_estimated);
+    usage
+}
+
+/// Makes the context of a request.
+pub(super) fn context(message: &message::Context<'_>) -> Option<RequestContext> {
+    let identity = message.identity.as_ref().map(|identity| {
+        Arc::new(Identity {
+            key_id: identity.key_id.to_owned(),
+            user: identity.user.map(str::to_owned),
+            team: identity.team.map(str::to_owned),
+        })
+    });
+    let endpoint: Endpoint = message.endpoint.parse().ok()?;
+    let client = message.client.and_then(|client| client.parse::<IpAddr>().ok());
+    let mut context = RequestContext::new(
+        endpoint,
+        message.is_streaming,
+        message.model.into(),
+        message.request_id.into(),
+        identity,
+        Arc::new(headers(&message.headers)),
+        client,
+    );
+    context.set_started_micros(message.started);
+    context.attempt = message.attempt;
+    context.deployment = message.deployment.as_ref().map(deployment);
+    context.provider_headers =
+        message.provider_headers.as_deref().map(|provider| Box::new(headers(provider)));
+    // The host has accepted all of them.
+    set_collected(&mut context.collected, &message.collected).ok()?;
+    context.collected.commit();
+    context.read_only = message.read_only;
+    Some(context)
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let read = |(name, value): &(&str, &str)| {
+        Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
+    };
+    pairs.iter().filter_map(read).collect()
+}
+
+/// Returns bytes as text. What a plugin gave is text; anything else becomes empty.
+pub(super) fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
