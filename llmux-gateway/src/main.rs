@@ -27,7 +27,7 @@ use llmux_terminal::{CliError, Result};
 use self::{
     commands::{
         cli::{Cli, Command},
-        trial_load,
+        plugin_host, trial_load,
     },
     terminal::outside,
 };
@@ -65,9 +65,11 @@ fn print_help(asked: &clap::Error) -> Result<()> {
 const MIN_WORKERS: usize = 4;
 
 fn run(command: Command) -> Result<()> {
-    // Before the first other thread, which the sandbox of a trial would not restrict.
-    if let Command::TrialLoad { copy } = &command {
-        trial_load::run(copy);
+    // Both run before the first other thread, which a sandbox would not restrict.
+    match &command {
+        Command::TrialLoad { copy } => trial_load::run(copy),
+        Command::PluginHost => return plugin_host::run(),
+        _ => {}
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     // The runtime reads the variable itself.

@@ -158,8 +158,7 @@ impl ClientBuilder {
         crate::provider::install_tls();
         // The first reading measures the processor's counter against the system's clock.
         Clock::start();
-        let host =
-            HostShared {
+        let host = HostShared {
             runtime,
             http: http::client().map_err(BuildError::Http)?,
             metrics: metrics.clone(),

@@ -121,10 +121,8 @@ pub(super) fn value(value: &StoredValue) -> message::Value<'_> {
 }
 
 fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'m> {
-    let body = |limit: Option<usize>| message::Body {
-        bytes: &texts.body,
-        limit: limit.map(|limit| limit as u64),
-    };
+    let body =
+        |limit: Option<usize>| message::Body { bytes: &texts.body, limit: limit.map(|limit| limit as u64) };
     match input {
         HookInput::Pre(request) | HookInput::PreStream(request) => {
             message::Subject::Request(body(request.limit()))

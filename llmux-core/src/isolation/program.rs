@@ -20,4 +20,9 @@ impl ChildProgram {
     ) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
+
+    /// Displays the program, for errors.
+    pub(super) fn display(&self) -> impl std::fmt::Display {
+        self.program.display()
+    }
 }

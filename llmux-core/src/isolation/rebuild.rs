@@ -36,8 +36,7 @@ impl Subject {
         Some(match message {
             message::Subject::Request(request) => Self::Request(body(request, frame)?),
             message::Subject::Chunk { event, body } => {
-                let event =
-                    Event { name: event.map(Arc::from), data: frame.message.slice_ref(body.bytes) };
+                let event = Event { name: event.map(Arc::from), data: frame.message.slice_ref(body.bytes) };
                 let mut chunk = Chunk::new(event, body.limit? as usize);
                 chunk.body.keep_journal();
                 Self::Chunk(chunk)

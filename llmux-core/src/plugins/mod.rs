@@ -16,6 +16,7 @@ pub use library::{
     discover::{discover, inspect, inspect_folders},
     error::{FolderError, LibraryError},
     inspect::{Check, InspectedLibrary},
+    isolation::Isolation,
     load::LOADING,
     manifest::{Manifest, OnError, PanicStrategy, Reload, Streams},
     needs::LibraryNeeds,
@@ -38,6 +39,6 @@ pub use report::{
     changed::Changed,
     error::PluginError,
     events::{Edition, PluginEvent, PluginEventKind, acting_as},
-    info::{HookInfo, Origin, PluginInfo, PluginKind, PluginState, RetiredImages},
+    info::{HookInfo, Origin, PluginInfo, PluginKind, PluginState, ProcessInfo, RetiredImages},
     undone::{Undone, UndoneChange},
 };

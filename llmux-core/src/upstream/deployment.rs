@@ -11,7 +11,9 @@ use std::{
 
 use super::{figures::Figures, health::Health};
 use crate::{
-    provider::{Echo, Provider}, setters::setters};
+    provider::{Echo, Provider},
+    setters::setters,
+};
 
 /// Largest weight of a deployment.
 pub(super) const MAX_WEIGHT: u32 = 100;
@@ -80,7 +82,13 @@ impl Deployment {
     /// A deployment of which only the names are known. No request goes to it.
     pub(crate) fn named(id: &str, provider_name: &str) -> Self {
         let (provider, record) = (Arc::new(Echo::new()), Arc::default());
-        Self { id: id.into(), provider_name: provider_name.into(), upstream_model: id.into(), provider, record }
+        Self {
+            id: id.into(),
+            provider_name: provider_name.into(),
+            upstream_model: id.into(),
+            provider,
+            record,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::OtherPlugin { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "other_plugin"),
         PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
+        PluginError::Isolation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "isolation"),
         PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
         PluginError::Weakens { .. } => (StatusCode::CONFLICT, NEEDS_FORCE),
         PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use llmux_core::{
     Error, PluginSpec,
-    plugins::{Change, Guards, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
+    plugins::{Change, Guards, Isolation, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -64,6 +64,7 @@ struct Load {
     on_error: Option<OnError>,
     config: Option<Value>,
     sha256: Option<String>,
+    isolation: Option<Isolation>,
 }
 
 pub(crate) async fn load(
@@ -102,6 +103,9 @@ pub(crate) async fn load(
     }
     if let Some(sha256) = load.sha256 {
         spec = spec.with_sha256(sha256);
+    }
+    if let Some(isolation) = load.isolation {
+        spec = spec.with_isolation(isolation);
     }
     let client = admin.client.clone();
     match to_the_end(who, async move { client.plugins().load(spec).await }).await {

@@ -10,7 +10,7 @@ use llmux_devtools::{BenchArgs, NewArgs, TryArgs};
 use llmux_terminal::json_object;
 use serde_json::Value;
 
-use super::instance_args::{Force, OnErrorArg, SettingArg};
+use super::instance_args::{Force, IsolationArg, OnErrorArg, SettingArg};
 use crate::terminal::logging::LogFormat;
 
 /// Longest wait for a server, in seconds: more than the time limits of a load, or of an unload, together.
@@ -45,6 +45,9 @@ pub(crate) enum Command {
         /// The private copy
         copy: PathBuf,
     },
+    /// Run an isolated plugin, as a child process of a server (not for people)
+    #[command(hide = true)]
+    PluginHost,
     /// Write a completion script for a shell
     #[command(after_help = "Examples:
   llmux completions bash > ~/.local/share/bash-completion/completions/llmux
@@ -286,6 +289,9 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// The SHA-256 that the library must have, in hexadecimal
         #[arg(long, value_name = "HASH")]
         sha256: Option<String>,
+        /// Where the library's code runs [default: as `[plugins]` says]
+        #[arg(long, value_enum)]
+        isolation: Option<IsolationArg>,
     },
     /// Load an instance's library again, for all instances of the library
     #[command(after_help = "Examples:

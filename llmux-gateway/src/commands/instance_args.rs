@@ -19,6 +19,23 @@ pub(crate) enum OnErrorArg {
     Fail,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum IsolationArg {
+    /// In the server
+    None,
+    /// In a child process of its own
+    Process,
+}
+
+impl IsolationArg {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            IsolationArg::None => "none",
+            IsolationArg::Process => "process",
+        }
+    }
+}
+
 /// A setting of an instance.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SettingArg {

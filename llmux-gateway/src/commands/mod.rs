@@ -8,6 +8,7 @@ pub(crate) mod cli;
 mod instance_args;
 mod plugin;
 mod plugin_files;
+pub(crate) mod plugin_host;
 mod provider;
 mod reload;
 mod serve;
@@ -26,7 +27,9 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Plugin(options) => plugin::run(options).await,
         Command::Provider(options) => provider::run(options).await,
         Command::Reload(options) => reload::run(options).await,
-        Command::TrialLoad { .. } => unreachable!("`main` runs it before it starts threads"),
+        Command::TrialLoad { .. } | Command::PluginHost => {
+            unreachable!("`main` runs it before it starts threads")
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "llmux", &mut script);

@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::New(options) => new_plugin(&options),
         PluginCommand::Try(options) => try_plugin(options).await,
         PluginCommand::Bench(options) => bench_plugin(options).await,
-        PluginCommand::Load { what, name, priority, on_error, config, sha256 } => {
+        PluginCommand::Load { what, name, priority, on_error, config, sha256, isolation } => {
             let mut body = Map::new();
             match is_file(&what) {
                 // An absolute path, because the server may run in another folder.
@@ -51,6 +51,7 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
                 ("on_error", on_error),
                 ("config", config),
                 ("sha256", sha256.map(Value::from)),
+                ("isolation", isolation.map(|isolation| Value::from(isolation.as_str()))),
             ];
             let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             body.extend(given);
@@ -204,8 +205,19 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
     let sum = |member: &str| hooks.iter().filter_map(|hook| hook[member].as_u64()).sum::<u64>();
     let (missing, failures) = (plugin["file_missing"] == json!(true), sum("failures"));
     let in_memory = plugin["copy_in_memory"] == json!(true);
+    let process = &plugin["process"];
+    let child = match process["state"].as_str() {
+        None => String::new(),
+        Some("active") => format!(" (process {})", process["pid"]),
+        Some(state) => format!(" (process {state})"),
+    };
+    let is_bad = missing || !matches!(process["state"].as_str(), None | Some("active"));
+    let error = match (&plugin["error"], &process["last_death"]) {
+        (Value::Null, Value::String(death)) => death.clone(),
+        _ => text("error"),
+    };
     let state = match plugin["state"].as_str() {
-        Some("active") if !missing => Tone::Good,
+        Some("active") if !is_bad => Tone::Good,
         Some("disabled") => Tone::Muted,
         _ => Tone::Bad,
     };
@@ -214,7 +226,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         (text("plugin"), Tone::Plain),
         (text("version"), Tone::Plain),
         (text("kind"), Tone::Muted),
-        (text("state") + if missing { " (file missing)" } else { "" }, state),
+        (text("state") + if missing { " (file missing)" } else { "" } + &child, state),
         (text("priority"), Tone::Plain),
         (text("on_error"), Tone::Plain),
         (text("generation"), Tone::Plain),
@@ -225,6 +237,6 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         count(sum("panics")),
         (latencies(hooks), Tone::Muted),
         (text("library") + if in_memory { " (copy in memory)" } else { "" }, Tone::Muted),
-        (text("error"), if plugin["error"].is_null() { Tone::Muted } else { Tone::Bad }),
+        (error.clone(), if error == "-" { Tone::Muted } else { Tone::Bad }),
     ]
 }

@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 use llmux_core::{
     Client, ClientBuilder, PluginSpec,
     client::{BuildError, RetryConfig},
+    isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::{Origin, PluginError, PluginsConfig, TrialProgram, TrustedKey, acting_as},
     provider::Echo,
@@ -73,6 +74,7 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
     let name = match error {
         PluginError::Config { name, .. }
         | PluginError::Construction { name, .. }
+        | PluginError::Isolation { name, .. }
         | PluginError::InstanceInUse { name, .. }
         | PluginError::InvalidName { name }
         | PluginError::DuplicatePlugin { name } => Some(name),
@@ -154,6 +156,8 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     Ok(PluginsConfig::default()
         .with_dirs(dirs)
         .with_trial(trial)
+        .with_isolation(settings.isolation.unwrap_or(default.isolation))
+        .with_child(Some(ChildProgram::new(this_program()?, ["plugin-host"])))
         .with_autoload(settings.autoload)
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
         .with_trusted_keys(trusted_keys)
@@ -169,13 +173,17 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
 
 /// The program itself, as the child process of a trial load.
 pub(crate) fn trial_program() -> Result<TrialProgram> {
+    Ok(TrialProgram::new(this_program()?, ["trial-load"]))
+}
+
+/// The path of the running program.
+fn this_program() -> Result<PathBuf> {
     // On Linux, this is the running program, also after another version took its place.
-    let program = match cfg!(target_os = "linux") {
-        true => "/proc/self/exe".into(),
+    match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
         false => std::env::current_exe()
-            .map_err(|error| CliError::new(format!("the path of this program: {error}")))?,
-    };
-    Ok(TrialProgram::new(program, ["trial-load"]))
+            .map_err(|error| CliError::new(format!("the path of this program: {error}"))),
+    }
 }
 
 /// The instance that a table of the file asks for.
@@ -204,6 +212,9 @@ fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
     if let Some(sha256) = &instance.sha256 {
         hash::check(loaded, sha256)?;
         spec = spec.with_sha256(sha256.get_ref());
+    }
+    if let Some(isolation) = instance.isolation {
+        spec = spec.with_isolation(isolation);
     }
     Ok(spec.with_config(instance_config(loaded, instance)?))
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use llmux_core::plugins::OnError;
+use llmux_core::plugins::{Isolation, OnError};
 use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
@@ -120,6 +120,8 @@ pub(crate) struct Plugins {
     pub(crate) copy_dir: Option<PathBuf>,
     /// Whether each library is first loaded in a child process. Default: true.
     pub(crate) trial: Option<bool>,
+    /// Where the code of a library runs if its instance does not say. Default: in the host.
+    pub(crate) isolation: Option<Isolation>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
     #[serde(with = "humantime_serde")]
@@ -138,6 +140,7 @@ pub(crate) struct Instance {
     pub(crate) priority: Option<i32>,
     pub(crate) on_error: Option<OnError>,
     pub(crate) sha256: Option<Spanned<String>>,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) enabled: Option<bool>,
     pub(crate) config: Option<Spanned<toml::Table>>,
 }

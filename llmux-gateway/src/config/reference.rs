@@ -161,6 +161,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "max_retired_images"), folders.max_retired_images.to_string()),
         (("plugins", "max_library_bytes"), folders.max_library_bytes.to_string()),
         (("plugins", "trial"), "true".to_owned()),
+        (("plugins", "isolation"), format!("{:?}", folders.isolation.as_str())),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugins", "max_drain"), time(folders.max_drain)),
         (("plugins", "exclusive_wait"), time(folders.exclusive_wait)),

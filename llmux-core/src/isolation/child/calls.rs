@@ -13,11 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::Mutex as AsyncMutex,
-    task::AbortHandle,
-};
+use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, task::AbortHandle};
 
 use super::to_host::ToHost;
 use crate::{
@@ -30,7 +26,10 @@ use crate::{
     },
     pipeline::{
         Clock, Limit,
-        hook::{Answer, CallContext, ChunkError, ChunkStream, Decision, FirstPoll, HookCall, HookReply, Hooks, StateSlot},
+        hook::{
+            Answer, CallContext, ChunkError, ChunkStream, Decision, FirstPoll, HookCall, HookReply, Hooks,
+            StateSlot,
+        },
         kind::HookKind,
         memory::HookMemory,
     },

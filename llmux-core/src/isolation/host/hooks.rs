@@ -57,7 +57,11 @@ impl IsolatedHooks {
             (0, Some(connection)) => connection,
             (0, None) => self.supervisor.connection().await?,
             (state, Some(connection)) if connection.made(state) => connection,
-            _ => return Err(Failure::crashed("the child process that kept the state of this request has died")),
+            _ => {
+                return Err(Failure::crashed(
+                    "the child process that kept the state of this request has died",
+                ));
+            }
         };
         let number = connection.number();
         let state = if kept == 0 { number } else { kept };
@@ -82,7 +86,8 @@ impl IsolatedHooks {
             *context.state.get_mut() = ptr::null_mut();
         }
         let is_stream = matches!(message.answer, message::Answer::Stream);
-        let stream = is_stream.then(|| IsolatedStream { connection: connection.clone(), number, is_over: false });
+        let stream =
+            is_stream.then(|| IsolatedStream { connection: connection.clone(), number, is_over: false });
         let decision = apply(message, context, &mut input, reply)?;
         if let Some(stream) = stream {
             reply.answer = Answer::Stream(Box::new(stream));
@@ -210,8 +215,7 @@ impl IsolatedStream {
         let number = self.connection.number();
         let receiver = self.connection.call((number, Kind::Next), Some(HookKind::PreStream), &self.number);
         let receiver = receiver.map_err(|unsent| failed(unsent_failure(&self.connection, unsent)))?;
-        let guard =
-            CancelOnDrop { connection: &self.connection, number, deadline: Duration::from_secs(10) };
+        let guard = CancelOnDrop { connection: &self.connection, number, deadline: Duration::from_secs(10) };
         let received = receiver.await;
         std::mem::forget(guard);
         let bytes = received.map_err(|_| failed(self.connection.crashed()))?;

@@ -3,7 +3,6 @@
 use std::{
     io::{self, Read},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
     process::ExitStatus,
     sync::Arc,
     time::Duration,
@@ -25,14 +24,10 @@ use super::{
     spawner::{Spawned, spawn},
 };
 use crate::{
-    boundary::{
-        host::{HostServices, HostShared},
-        log,
-        library::OpenError,
-    },
+    boundary::{host::HostServices, library::OpenError, log},
     isolation::{
         frame::Kind,
-        program::ChildProgram,
+        plan::{Plan, StartError},
         protocol::{self as message, decode},
     },
 };
@@ -43,35 +38,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Kept bytes of a child's output: the last ones.
 const MAX_OUTPUT: usize = 4 * 1024;
-
-/// All that a child is started from.
-pub(crate) struct Plan {
-    /// Name of the instance.
-    pub(crate) name: String,
-    pub(crate) program: ChildProgram,
-    /// The private copy of the library, which exists as long as this value.
-    pub(crate) copy: PathBuf,
-    /// Keeps the copy.
-    pub(crate) held: Arc<dyn std::any::Any + Send + Sync>,
-    /// The file that the copy was made of.
-    pub(crate) library: PathBuf,
-    pub(crate) entry: String,
-    pub(crate) abi: String,
-    pub(crate) shared: Arc<HostShared>,
-}
-
-/// The reason for which a child was not started.
-#[derive(Debug)]
-pub(crate) enum StartError {
-    /// No process could be started.
-    NoChild(String),
-    /// The process ended, or ran past its time.
-    Died(String),
-    /// The library was refused.
-    Open(OpenError),
-    /// The plugin gave no schema, or no instance.
-    Refused(String),
-}
 
 /// The end of a process.
 #[derive(Clone, Debug)]
@@ -93,12 +59,12 @@ pub(super) struct Process {
 impl Process {
     /// Starts a process.
     pub(super) async fn start(plan: &Plan, generation: u32) -> Result<Self, StartError> {
-        let no_child =
-            |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.program.display()));
+        let no_child = |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.display()));
         let Spawned { process, socket, output } = spawn(plan.program.clone()).await.map_err(no_child)?;
         let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
         let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
-        let connection = Arc::new(Connection::new(generation, Services::new(host, plan.shared.runtime.clone())));
+        let connection =
+            Arc::new(Connection::new(generation, Services::new(host, plan.shared.runtime.clone())));
         let (reads, writes) = (connection.clone(), connection.clone());
         let reader = tokio::spawn(async move { reads.read(read).await });
         tokio::spawn(async move { writes.write(write).await });
@@ -187,7 +153,8 @@ impl Process {
             let _ = timeout(END_TIMEOUT, &mut self.reader).await;
             self.reader.abort();
         }
-        let output = timeout(END_TIMEOUT, &mut self.output).await.ok().and_then(Result::ok).unwrap_or_default();
+        let output =
+            timeout(END_TIMEOUT, &mut self.output).await.ok().and_then(Result::ok).unwrap_or_default();
         death(status, self.connection.condemned(), &output)
     }
 }
@@ -220,7 +187,9 @@ fn death(status: io::Result<ExitStatus>, condemned: Option<&str>, output: &str) 
     let (reason, why) = match (condemned, status) {
         (Some(why), _) => ("killed", format!("was killed: {why}")),
         (None, Ok(status)) => match (status.signal(), status.code()) {
-            (Some(signal), _) => ("signal", format!("was ended by the signal {signal}{}", signal_name(signal))),
+            (Some(signal), _) => {
+                ("signal", format!("was ended by the signal {signal}{}", signal_name(signal)))
+            }
             (None, code) => ("exit", format!("ended with the exit code {}", code.unwrap_or_default())),
         },
         (None, Err(error)) => ("exit", format!("ended, and its status is unknown: {error}")),

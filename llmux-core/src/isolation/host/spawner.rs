@@ -24,8 +24,7 @@ use tokio::{
 use crate::isolation::program::ChildProgram;
 
 /// Variables that the system's loader reads. Without them, it would find other libraries than in the host.
-const OF_THE_LOADER: [&str; 5] =
-    ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW", "GLIBC_TUNABLES", "PATH"];
+const OF_THE_LOADER: [&str; 5] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW", "GLIBC_TUNABLES", "PATH"];
 
 /// A process that was started.
 pub(super) struct Spawned {

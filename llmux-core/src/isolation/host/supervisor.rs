@@ -2,7 +2,7 @@
 //! often is `failed` (rule I3).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -18,9 +18,12 @@ use tokio::{
 
 use super::{
     connection::Connection,
-    process::{Death, Plan, Process, StartError},
+    process::{Death, Process},
 };
-use crate::pipeline::kind::Failure;
+use crate::{
+    isolation::plan::{Facts, Plan, StartError, Supervised},
+    pipeline::{HookKind, kind::Failure},
+};
 
 /// The first delay of a restart. It doubles up to [`MAX_DELAY`].
 const DELAY: Duration = Duration::from_millis(100);
@@ -43,17 +46,6 @@ enum Status {
     Failed(Arc<str>),
     /// The instance has been unloaded.
     Ended,
-}
-
-/// What an operator sees of a child.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
-    /// Id of the process; `None` while there is none.
-    pub(crate) pid: Option<u32>,
-    /// Number of deaths, by their reason: `signal`, `exit` or `killed`.
-    pub(crate) deaths: BTreeMap<&'static str, u64>,
-    /// The last death.
-    pub(crate) last_death: Option<String>,
 }
 
 /// Supervises the child of an instance.
@@ -80,10 +72,10 @@ impl Supervisor {
     pub(crate) async fn start<E: From<StartError>>(
         plan: Plan,
         config: String,
-        check: impl AsyncFnOnce(String) -> Result<(), E>,
+        check: impl FnOnce(&str) -> Result<(), E> + Send,
     ) -> Result<(Arc<Self>, u8), E> {
         let mut process = Process::start(&plan, 1).await?;
-        check(process.load(&plan).await?).await?;
+        check(&process.load(&plan).await?)?;
         let hooks = process.create(&config).await?;
         let (status, _) = watch::channel(Status::Active(process.connection.clone()));
         let facts = Facts { pid: process.id(), ..Facts::default() };
@@ -152,17 +144,6 @@ impl Supervisor {
     pub(super) async fn over(&self) {
         // The sender is in `self`.
         let _ = self.over.subscribe().wait_for(|over| *over).await;
-    }
-
-    /// Returns what an operator sees, and the name of the state.
-    pub(crate) fn facts(&self) -> (&'static str, Facts) {
-        let state = match &*self.status.borrow() {
-            Status::Active(_) => "active",
-            Status::Restarting => "restarting",
-            Status::Failed(_) => "failed",
-            Status::Ended => "ended",
-        };
-        (state, self.lock().clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
@@ -237,7 +218,7 @@ impl Supervisor {
         delay
     }
 
-    fn log(&self, death: &Death, hooks: &[crate::pipeline::HookKind], delay: Duration) {
+    fn log(&self, death: &Death, hooks: &[HookKind], delay: Duration) {
         let mut names: Vec<_> = hooks.iter().map(|hook| hook.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -269,6 +250,18 @@ impl Supervisor {
                 StartError::Open(error) => format!("the library was refused: {error:?}"),
             },
         })
+    }
+}
+
+impl Supervised for Supervisor {
+    fn facts(&self) -> Facts {
+        let state = match &*self.status.borrow() {
+            Status::Active(_) => "active",
+            Status::Restarting => "restarting",
+            Status::Failed(_) => "failed",
+            Status::Ended => "ended",
+        };
+        Facts { state, ..self.lock().clone() }
     }
 }
 
@@ -314,7 +307,10 @@ mod tests {
         let (mut deaths, start) = (Deaths::default(), Instant::now());
         let mut at = |millis| deaths.add(start + Duration::from_millis(millis));
         let restart = |millis| (Duration::from_millis(millis), false);
-        assert_eq!([at(0), at(100), at(300), at(700)], [restart(100), restart(200), restart(400), restart(800)]);
+        assert_eq!(
+            [at(0), at(100), at(300), at(700)],
+            [restart(100), restart(200), restart(400), restart(800)]
+        );
         let failed = |seconds| (Duration::from_secs(seconds), true);
         assert_eq!([at(1500), at(31_500), at(91_500)], [failed(30), failed(60), failed(120)]);
         assert_eq!([at(211_500), at(451_500), at(751_500)], [failed(240), failed(300), failed(300)]);

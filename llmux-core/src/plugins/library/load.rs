@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     error::{LibraryError, shown},
     inspect::InspectedLibrary,
+    isolation::Isolation,
     manifest::Manifest,
     options::VerifyOptions,
     private_copy::{Copies, PrivateCopy},
@@ -40,11 +41,38 @@ pub(in crate::plugins) struct LoadedLibrary {
     pub(in crate::plugins) path: PathBuf,
     pub(in crate::plugins) sha256: Arc<str>,
     pub(in crate::plugins) manifest: Arc<Manifest>,
-    pub(in crate::plugins) module: PluginModuleRef,
+    pub(in crate::plugins) code: Code,
     pub(in crate::plugins) generation: u64,
-    pub(in crate::plugins) image: Arc<Image>,
     /// True if the private copy is held in memory.
     pub(in crate::plugins) in_memory: bool,
+}
+
+/// The place where the code of a library runs.
+#[derive(Clone)]
+pub(in crate::plugins) enum Code {
+    /// In this process, which has mapped it.
+    Mapped { module: PluginModuleRef, image: Arc<Image> },
+    /// In child processes, which map this copy. It is removed with the last clone.
+    Isolated(Arc<PrivateCopy>),
+}
+
+impl LoadedLibrary {
+    /// Returns the module, if this process has mapped the library.
+    pub(in crate::plugins) fn module(&self) -> Option<PluginModuleRef> {
+        match &self.code {
+            Code::Mapped { module, .. } => Some(*module),
+            Code::Isolated(_) => None,
+        }
+    }
+
+    /// Returns true if both run the same image, or the same copy.
+    pub(in crate::plugins) fn is_same_code(&self, other: &Self) -> bool {
+        match (&self.code, &other.code) {
+            (Code::Mapped { image: one, .. }, Code::Mapped { image: other, .. }) => Arc::ptr_eq(one, other),
+            (Code::Isolated(one), Code::Isolated(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 /// Reasons why a library was not loaded.
@@ -73,6 +101,8 @@ pub(in crate::plugins) struct LoadRequest<'a> {
     pub(in crate::plugins) copy_dir: Option<&'a Path>,
     /// Program of the trial load; `None` for no trial.
     pub(in crate::plugins) trial: Option<&'a TrialProgram>,
+    /// Whether child processes map the library, and this process does not.
+    pub(in crate::plugins) isolation: Isolation,
 }
 
 /// The library whose initializers ran past their timeout. Until they return, the system's loader loads no other, and
@@ -124,8 +154,10 @@ impl Loader {
         &mut self,
         request: LoadRequest<'_>,
     ) -> Result<LoadedLibrary, LoadError> {
-        let LoadRequest { path, options, plugin, max_retired_images: max, copy_dir, trial } = request;
-        if self.retired.count.load(Ordering::Relaxed) >= max {
+        let LoadRequest { path, options, plugin, max_retired_images: max, copy_dir, trial, isolation } =
+            request;
+        let is_isolated = isolation == Isolation::Process;
+        if !is_isolated && self.retired.count.load(Ordering::Relaxed) >= max {
             return Err(LoadError::TooManyRetired { max });
         }
         let generation = self.generations.get(path).copied().unwrap_or(0) + 1;
@@ -155,6 +187,18 @@ impl Loader {
         });
         let (library, copy) = copied.await.map_err(|_| panicked())?;
         let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
+        if is_isolated {
+            // A child that maps it is its own trial.
+            self.generations.insert(path, generation);
+            return Ok(LoadedLibrary {
+                in_memory: copy.is_in_memory(),
+                code: Code::Isolated(Arc::new(copy)),
+                path: library.path,
+                sha256: library.sha256.into(),
+                manifest: Arc::new(library.manifest),
+                generation,
+            });
+        }
         if let Some(program) = trial
             && !self.passed.contains(&library.fingerprint())
         {
@@ -225,12 +269,11 @@ fn load(
     }
     library::attach(module, HostServices::new(&library.manifest.name, Some(&path), shared.clone()).raw());
     Ok(LoadedLibrary {
-        image,
+        code: Code::Mapped { module, image },
         in_memory,
         path: library.path,
         sha256: library.sha256.into(),
         manifest: Arc::new(library.manifest),
-        module,
         generation,
     })
 }

@@ -9,6 +9,7 @@ pub(super) mod discover;
 pub(super) mod error;
 mod file;
 pub(super) mod inspect;
+pub(super) mod isolation;
 pub(super) mod load;
 mod lookup;
 pub(super) mod manifest;

@@ -27,7 +27,7 @@ pub(super) struct Copies {
 }
 
 /// A private copy. It is removed with this value, unless it is kept.
-pub(super) struct PrivateCopy {
+pub(in crate::plugins) struct PrivateCopy {
     path: PathBuf,
     place: Place,
 }
@@ -40,7 +40,7 @@ enum Place {
 }
 
 impl PrivateCopy {
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::plugins) fn path(&self) -> &Path {
         &self.path
     }
 

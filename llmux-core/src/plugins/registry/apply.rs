@@ -278,8 +278,7 @@ impl Registry {
         self.instances().clone_from(&after);
         self.show(alive, &after);
         // A new image was made from the file as it is; other changes say nothing about the file.
-        let had =
-            |new: &LoadedLibrary| Instance::libraries(&before).any(|old| Arc::ptr_eq(&old.image, &new.image));
+        let had = |new: &LoadedLibrary| Instance::libraries(&before).any(|old| old.is_same_code(new));
         for library in Instance::libraries(&after).filter(|new| !had(new)) {
             self.refusals().retain(|path| path != library.path);
         }

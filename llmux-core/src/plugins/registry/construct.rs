@@ -11,10 +11,21 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
+        library::OpenError,
         process_state::ProcessState,
     },
+    isolation::{
+        ChildProgram,
+        plan::{Plan, StartError, Supervised, schema, start},
+    },
     pipeline::{kind::Failure, snapshot::Lease},
-    plugins::{library::load::LoadedLibrary, report::error::PluginError},
+    plugins::{
+        library::{
+            error::LibraryError,
+            load::{Code, LoadedLibrary},
+        },
+        report::error::PluginError,
+    },
 };
 
 /// Time limit of a construction (rule E4).
@@ -27,6 +38,8 @@ pub(super) struct Construction<'a> {
     pub(super) module: Option<PluginModuleRef>,
     pub(super) config: &'a Value,
     pub(super) library: Option<&'a LoadedLibrary>,
+    /// Program of the child processes.
+    pub(super) child: Option<&'a ChildProgram>,
     pub(super) by_hand: Option<ByHand>,
     /// The instance of the same module that it takes the place of.
     pub(super) old: Option<Arc<Lease>>,
@@ -34,7 +47,12 @@ pub(super) struct Construction<'a> {
 
 impl Construction<'_> {
     /// Checks the configuration against the schema, for a bounded time. Nothing is made.
-    pub(super) async fn check(&self) -> Result<(), PluginError> {
+    pub(super) async fn check(&self, shared: &Arc<HostShared>) -> Result<(), PluginError> {
+        if let Some(plan) = self.plan(shared)? {
+            let schema = schema(&plan).await.map_err(|error| self.refused(error))?;
+            let checked = check(&schema, self.config).map_err(Refusal::Config);
+            return checked.map_err(|refusal| refusal.error(self.name, self.plugin));
+        }
         let Some(module) = self.module else { return Ok(()) };
         let config = self.config.clone();
         let checked = bounded(move || fits(module, &config)).await;
@@ -42,12 +60,26 @@ impl Construction<'_> {
     }
 
     /// Checks the configuration against the schema, then runs the plugin's constructor, for a bounded time.
-    pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<(Arc<Lease>, Home), PluginError> {
-        let Self { name, plugin, module, config, library, by_hand, old } = self;
+    pub(super) async fn run(self, shared: &Arc<HostShared>) -> Result<Constructed, PluginError> {
+        if let Some(plan) = self.plan(shared)? {
+            let fits = |schema: &str| check(schema, self.config).map_err(Stopped::Config);
+            let started = start(plan, self.config.to_string(), fits).await;
+            let (instance, process) = started.map_err(|stopped| match stopped {
+                Stopped::Config(why) => Refusal::Config(why).error(self.name, self.plugin),
+                Stopped::Start(error) => self.refused(error),
+            })?;
+            let (lease, home) = Lease::new(instance);
+            return Ok(Constructed { lease, home: Home::new(home), process: Some(process) });
+        }
+        let Self { name, plugin, module, config, library, by_hand, old, child: _ } = self;
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
         let host = HostServices::new(&name, library.map(|library| &*library.path), shared.clone());
         let half_made = HalfMade(Some(host.clone()));
-        let (config, image) = (config.clone(), library.map(|library| library.image.clone()));
+        let image = library.and_then(|library| match &library.code {
+            Code::Mapped { image, .. } => Some(image.clone()),
+            Code::Isolated(_) => None,
+        });
+        let config = config.clone();
         let runtime = shared.runtime.clone();
         let by = plugin.clone();
         let made = bounded(move || {
@@ -71,7 +103,71 @@ impl Construction<'_> {
         let instance = made.await.map_err(|refusal| refusal.error(&name, &plugin))?;
         half_made.keep();
         let (lease, home) = Lease::new(Box::new(instance));
-        Ok((lease, Home::new(home)))
+        Ok(Constructed { lease, home: Home::new(home), process: None })
+    }
+
+    /// Returns what a child process is started from; `None` if the instance is not isolated.
+    fn plan(&self, shared: &Arc<HostShared>) -> Result<Option<Plan>, PluginError> {
+        let Some(LoadedLibrary { code: Code::Isolated(copy), path, manifest, .. }) = self.library else {
+            return Ok(None);
+        };
+        let Some(program) = self.child else {
+            let why = "this host has no program for child processes; an embedder names one with `PluginsConfig::with_child`";
+            return Err(PluginError::Isolation { name: self.name.to_owned(), why: why.to_owned() });
+        };
+        Ok(Some(Plan {
+            name: self.name.to_owned(),
+            program: program.clone(),
+            copy: copy.path().to_owned(),
+            _held: copy.clone(),
+            library: path.clone(),
+            entry: manifest.entry.clone(),
+            abi: manifest.abi.to_string(),
+            shared: shared.clone(),
+        }))
+    }
+
+    /// Returns the error of a child that did not start.
+    fn refused(&self, error: StartError) -> PluginError {
+        let of_library = |error| PluginError::Library {
+            path: self.library.map(|library| library.path.clone()).unwrap_or_default(),
+            error,
+        };
+        match error {
+            StartError::NoChild(why) => {
+                let why = format!("no child process can be started: {why}");
+                PluginError::Isolation { name: self.name.to_owned(), why }
+            }
+            StartError::Died(why) | StartError::Refused(why) => {
+                Refusal::Construction(why).error(self.name, self.plugin)
+            }
+            StartError::Open(OpenError::Dlopen(why)) => of_library(LibraryError::Dlopen(why)),
+            StartError::Open(OpenError::Layout(why)) => of_library(LibraryError::Layout(why)),
+            StartError::Open(OpenError::NoEntry(message)) => {
+                let entry = self.library.map(|library| library.manifest.entry.clone()).unwrap_or_default();
+                of_library(LibraryError::NoEntry { entry, message })
+            }
+        }
+    }
+}
+
+/// An instance that was made.
+pub(super) struct Constructed {
+    pub(super) lease: Arc<Lease>,
+    pub(super) home: Home,
+    /// Its child process, if it is isolated.
+    pub(super) process: Option<Arc<dyn Supervised>>,
+}
+
+/// The reason for which an isolated instance was not made.
+enum Stopped {
+    Config(String),
+    Start(StartError),
+}
+
+impl From<StartError> for Stopped {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::desired::{Running, RunningLibrary};
 use crate::{
+    isolation::plan::Supervised,
     pipeline::{
         failed::FailedHooks,
         hook::Hooks,
@@ -20,12 +21,13 @@ use crate::{
     plugins::{
         library::{
             inspect::InspectedLibrary,
+            isolation::Isolation,
             load::LoadedLibrary,
             manifest::{Manifest, OnError, Reload},
         },
         report::{
             events::{Edition, PluginEvent, PluginEventKind, actor},
-            info::{self, Origin, PluginInfo, PluginKind, PluginState},
+            info::{self, Origin, PluginInfo, PluginKind, PluginState, ProcessInfo},
         },
     },
 };
@@ -35,9 +37,12 @@ use crate::{
 pub(super) struct Instance {
     pub(super) plugin: Arc<str>,
     pub(super) manifest: Option<Arc<Manifest>>,
-    /// Makes the instance again with other settings; `None` for one made by hand.
+    /// Makes the instance again with other settings; `None` for one made by hand, and for an isolated one.
     pub(super) module: Option<PluginModuleRef>,
     pub(super) library: Option<LoadedLibrary>,
+    pub(super) isolation: Isolation,
+    /// The child process of an isolated instance.
+    pub(super) process: Option<Arc<dyn Supervised>>,
     /// The operator's settings; `None` is the manifest's or the pipeline's.
     pub(super) priority: Option<i32>,
     pub(super) on_error: Option<OnError>,
@@ -154,6 +159,8 @@ impl Instance {
             file_missing: library.is_some_and(|library| info::is_gone(&library.path)),
             origin: self.origin,
             error: self.failed.as_deref().map(str::to_owned),
+            isolation: self.isolation,
+            process: self.process.as_ref().map(|process| ProcessInfo::of(process.facts())),
             hooks: info::hooks(&self.entry.stats),
         }
     }

@@ -12,6 +12,7 @@ use std::{
 use crate::plugins::{
     library::{
         inspect::InspectedLibrary,
+        isolation::Isolation,
         manifest::{Manifest, OnError},
     },
     report::{
@@ -110,6 +111,8 @@ impl Refusal {
             file_missing: info::is_gone(path),
             origin: Origin::Folder,
             error: Some(self.why.clone()),
+            isolation: Isolation::None,
+            process: None,
             hooks: Vec::new(),
         }
     }

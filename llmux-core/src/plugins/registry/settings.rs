@@ -3,9 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
+    isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::library::{
-        discover::distinct, options::VerifyOptions, signature::TrustedKey, trial::TrialProgram,
+        discover::distinct, isolation::Isolation, options::VerifyOptions, signature::TrustedKey,
+        trial::TrialProgram,
     },
     setters::setters,
 };
@@ -43,6 +45,11 @@ pub struct PluginsConfig {
     pub exclusive_wait: Duration,
     /// Program that loads each library on trial before the host does. Default `None`: no trial.
     pub trial: Option<TrialProgram>,
+    /// Where the code of a library runs if its instance does not say. Applied when an instance is made. Default
+    /// [`Isolation::None`].
+    pub isolation: Isolation,
+    /// Program of the child processes of isolated instances. Default `None`: no instance can be isolated.
+    pub child: Option<ChildProgram>,
 }
 
 impl Default for PluginsConfig {
@@ -61,6 +68,8 @@ impl Default for PluginsConfig {
             max_drain: Duration::from_secs(3600),
             exclusive_wait: Duration::from_secs(5),
             trial: None,
+            isolation: Isolation::None,
+            child: None,
         }
     }
 }
@@ -92,6 +101,10 @@ setters! { PluginsConfig:
     with_exclusive_wait: exclusive_wait: Duration;
     /// Sets the program that loads each library on trial before the host does; `None` for no trial.
     with_trial: trial: Option<TrialProgram>;
+    /// Sets where the code of a library runs if its instance does not say.
+    with_isolation: isolation: Isolation;
+    /// Sets the program of the child processes of isolated instances.
+    with_child: child: Option<ChildProgram>;
 }
 
 impl PluginsConfig {

@@ -16,7 +16,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     boundary::native_hooks::Make,
-    plugins::{library::manifest::OnError, report::info::Origin},
+    plugins::{
+        library::{isolation::Isolation, manifest::OnError},
+        report::info::Origin,
+    },
 };
 
 /// An instance to make: a plugin, and the settings of the instance.
@@ -28,6 +31,8 @@ pub struct PluginSpec {
     pub(super) on_error: Option<OnError>,
     pub(super) config: Option<Value>,
     pub(super) sha256: Option<String>,
+    /// `None` is the registry's setting.
+    pub(super) isolation: Option<Isolation>,
     pub(super) enabled: bool,
     pub(super) origin: Origin,
     /// Number among the specs of a registry; 0 outside of it.
@@ -77,6 +82,7 @@ impl PluginSpec {
             on_error: None,
             config: None,
             sha256: None,
+            isolation: None,
             enabled: true,
             origin: Origin::Embedder,
             id: 0,
@@ -137,7 +143,7 @@ impl PluginSpec {
             (PluginSource::Plugin(own), PluginSource::Plugin(other)) => own == other,
             _ => false,
         };
-        source && self.checksum() == other.checksum()
+        source && self.checksum() == other.checksum() && self.isolation == other.isolation
     }
 
     /// Sets the origin. Default: [`Origin::Embedder`].
@@ -175,6 +181,13 @@ impl PluginSpec {
     /// Sets the configuration, a JSON object. Default: `{}`.
     pub fn with_config(mut self, config: Value) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// Sets where the code of the library runs. Default: [`PluginsConfig::isolation`](super::PluginsConfig). A compiled-in
+    /// plugin cannot be isolated.
+    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
         self
     }
 

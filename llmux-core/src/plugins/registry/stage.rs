@@ -7,7 +7,7 @@ use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
 
 use super::{
     change::Change,
-    construct::Construction,
+    construct::{Constructed, Construction},
     find::{Found, find},
     instance::{Instance, Pending, is_exclusive},
     settings::{PluginsConfig, RegistrySettings},
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
+    isolation::ChildProgram,
     pipeline::{
         snapshot::{Entry, Lease},
         stats::Stats,
@@ -23,6 +24,7 @@ use crate::{
     plugins::{
         library::{
             error::LibraryError,
+            isolation::Isolation,
             load::{LoadRequest, LoadedLibrary, Loader},
             manifest::{Manifest, OnError, is_name},
             options::VerifyOptions,
@@ -47,6 +49,7 @@ struct Plugin {
     manifest: Option<Arc<Manifest>>,
     module: Option<PluginModuleRef>,
     library: Option<LoadedLibrary>,
+    isolation: Isolation,
     by_hand: Option<ByHand>,
 }
 
@@ -118,14 +121,19 @@ impl Stage {
         spec: PluginSpec,
     ) -> Result<(), PluginError> {
         let checksum = spec.checksum();
-        let PluginSpec { name, source, priority, on_error, config, origin, id, .. } = spec;
+        let PluginSpec { name, source, priority, on_error, config, origin, id, isolation, .. } = spec;
         if let Some(name) = &name {
             self.check_place(instances, name)?;
         }
         let sha256: Option<Arc<str>> = checksum.map(Into::into);
-        let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref()).await?;
+        let wanted = isolation.unwrap_or(self.settings.plugins.isolation);
+        let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref(), wanted).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
+        if isolation == Some(Isolation::Process) && plugin.library.is_none() {
+            let why = "the plugin is compiled into the host; only a library can run in a child process";
+            return Err(PluginError::Isolation { name, why: why.to_owned() });
+        }
         let config = Arc::new(config.unwrap_or_else(no_config));
         let construction = Construction {
             name: &name,
@@ -133,22 +141,22 @@ impl Stage {
             module: plugin.module,
             config: &config,
             library: plugin.library.as_ref(),
+            child: self.settings.plugins.child.as_ref(),
             by_hand: plugin.by_hand,
             old: None,
         };
         // It takes the place of an instance that this change unloads, and that cannot live beside it.
         let is_exclusive = |old: &&Instance| old.is_exclusive() || is_exclusive(plugin.manifest.as_deref());
         let old = before.iter().find(|old| old.name() == name && old.failed.is_none()).filter(is_exclusive);
-        let (lease, home, pending) = match old {
-            Some(old) if plugin.module.is_some() => {
-                construction.check().await?;
-                (old.entry.lease.clone(), old.home.clone(), Some(self.pending()))
+        let (made, pending) = match old {
+            Some(old) if construction.by_hand.is_none() => {
+                construction.check(&self.shared).await?;
+                let (lease, home, process) = (old.entry.lease.clone(), old.home.clone(), old.process.clone());
+                (Constructed { lease, home, process }, Some(self.pending()))
             }
-            _ => {
-                let (lease, home) = construction.run(&self.shared).await?;
-                (lease, home, None)
-            }
+            _ => (construction.run(&self.shared).await?, None),
         };
+        let Constructed { lease, home, process } = made;
         let entry = Entry {
             name: name.as_str().into(),
             priority: 0,
@@ -163,6 +171,8 @@ impl Stage {
             manifest: plugin.manifest,
             module: plugin.module,
             library: plugin.library,
+            isolation: plugin.isolation,
+            process,
             priority,
             on_error,
             sha256,
@@ -187,13 +197,14 @@ impl Stage {
         path: &Path,
         sha256: Option<&str>,
         plugin: Option<&str>,
+        isolation: Isolation,
     ) -> Result<LoadedLibrary, PluginError> {
         let options =
             VerifyOptions { sha256: sha256.map(str::to_owned), ..self.settings.plugins.verify_options() };
         let PluginsConfig { max_retired_images, copy_dir, trial, .. } = &self.settings.plugins;
         let (max_retired_images, copy_dir, trial) =
             (*max_retired_images, copy_dir.as_deref(), trial.as_ref());
-        let request = LoadRequest { path, options, plugin, max_retired_images, copy_dir, trial };
+        let request = LoadRequest { path, options, plugin, max_retired_images, copy_dir, trial, isolation };
         Ok(self.loader.open(request).await?)
     }
 
@@ -214,10 +225,17 @@ impl Stage {
             return Err(PluginError::Library { path, error });
         }
         let plugin = instances[at].plugin.clone();
-        let library = self.open(&path, sha256.as_deref(), Some(&plugin)).await?;
+        let mut opened: Vec<LoadedLibrary> = Vec::new();
         for instance in instances.iter_mut().filter(|instance| instance.path() == Some(&path)) {
-            let was_exclusive = instance.is_exclusive();
-            instance.module = Some(library.module);
+            let (was_exclusive, isolation) = (instance.is_exclusive(), instance.isolation);
+            // One image, and one copy for child processes.
+            let is_isolated = isolation == Isolation::Process;
+            let library = match opened.iter().find(|library| library.module().is_none() == is_isolated) {
+                Some(library) => library.clone(),
+                None => self.open(&path, sha256.as_deref(), Some(&plugin), isolation).await?,
+            };
+            opened.push(library.clone());
+            instance.module = library.module();
             instance.manifest = Some(library.manifest.clone());
             instance.library = Some(library.clone());
             let again = self.make_again(instance.clone(), None, was_exclusive).await?;
@@ -239,7 +257,8 @@ impl Stage {
         if instance.pending.is_none() && (!is_exclusive || instance.failed.is_some()) {
             return self.construct(instance, old).await;
         }
-        construction(&instance, None)?.check().await?;
+        let child = self.settings.plugins.child.as_ref();
+        construction(&instance, None, child)?.check(&self.shared).await?;
         let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
         instance.entry = Arc::new(entry);
         instance.pending = Some(instance.pending.unwrap_or_else(|| self.pending()));
@@ -252,9 +271,10 @@ impl Stage {
         mut instance: Instance,
         old: Option<Arc<Lease>>,
     ) -> Result<Instance, PluginError> {
-        let (lease, home) = construction(&instance, old)?.run(&self.shared).await?;
-        instance.entry = Arc::new(self.entry(&instance, lease, instance.entry.stats.clone()));
-        instance.home = home;
+        let child = self.settings.plugins.child.as_ref();
+        let made = construction(&instance, old, child)?.run(&self.shared).await?;
+        instance.entry = Arc::new(self.entry(&instance, made.lease, instance.entry.stats.clone()));
+        (instance.home, instance.process) = (made.home, made.process);
         instance.loaded_at = SystemTime::now();
         (instance.pending, instance.failed) = (None, None);
         Ok(instance)
@@ -300,22 +320,28 @@ impl Stage {
         source: PluginSource,
         name: Option<&str>,
         sha256: Option<&str>,
+        isolation: Isolation,
     ) -> Result<Plugin, PluginError> {
         match source {
             PluginSource::Path(path) => {
                 // One library serves several instances: the image that is in use is used again.
                 let mut used = instances.iter().rev().filter_map(|instance| instance.library.as_ref());
-                let library = match used.find(|library| library.path == path) {
+                let is_isolated = isolation == Isolation::Process;
+                let is_same = |library: &&LoadedLibrary| {
+                    library.path == path && library.module().is_none() == is_isolated
+                };
+                let library = match used.find(is_same) {
                     Some(library) if sha256.is_none_or(|sha256| sha256 == &*library.sha256) => {
                         library.clone()
                     }
-                    _ => self.open(&path, sha256, None).await?,
+                    _ => self.open(&path, sha256, None, isolation).await?,
                 };
                 Ok(Plugin {
                     name: library.manifest.name.as_str().into(),
                     manifest: Some(library.manifest.clone()),
-                    module: Some(library.module),
+                    module: library.module(),
                     library: Some(library),
+                    isolation,
                     by_hand: None,
                 })
             }
@@ -323,7 +349,8 @@ impl Stage {
                 // A library wins over a compiled-in plugin of its name (rule D8), unless it was refused.
                 match (find(&self.settings.plugins, &plugin).await?, self.compiled.get(&plugin)) {
                     (Found::Good(path), _) | (Found::Refused(path), None) => {
-                        Box::pin(self.find(instances, PluginSource::Path(path), name, sha256)).await
+                        Box::pin(self.find(instances, PluginSource::Path(path), name, sha256, isolation))
+                            .await
                     }
                     (_, Some((compiled, manifest))) => Ok(compiled_plugin(compiled, manifest.clone())),
                     (Found::Nothing(files), None) => Err(PluginError::UnknownPlugin { plugin, files }),
@@ -335,19 +362,23 @@ impl Stage {
             }
             PluginSource::Module(module) => {
                 let name = name.unwrap_or_default().into();
-                Ok(Plugin { name, manifest: None, module: Some(module), library: None, by_hand: None })
+                Ok(compiled_in(name, Some(module), None))
             }
             PluginSource::ByHand(by_hand) => {
                 let name = name.unwrap_or_default().into();
-                Ok(Plugin { name, manifest: None, module: None, library: None, by_hand: Some(by_hand) })
+                Ok(compiled_in(name, None, Some(by_hand)))
             }
         }
     }
 }
 
 /// Returns the construction of an instance that was made before.
-fn construction(instance: &Instance, old: Option<Arc<Lease>>) -> Result<Construction<'_>, PluginError> {
-    if instance.module.is_none() {
+fn construction<'i>(
+    instance: &'i Instance,
+    old: Option<Arc<Lease>>,
+    child: Option<&'i ChildProgram>,
+) -> Result<Construction<'i>, PluginError> {
+    if instance.module.is_none() && instance.isolation == Isolation::None {
         return Err(PluginError::MadeByHand { name: instance.name().to_owned() });
     }
     Ok(Construction {
@@ -356,6 +387,7 @@ fn construction(instance: &Instance, old: Option<Arc<Lease>>) -> Result<Construc
         module: instance.module,
         config: &instance.config,
         library: instance.library.as_ref(),
+        child,
         by_hand: None,
         old,
     })
@@ -372,11 +404,10 @@ fn compiled_manifest(compiled: &Compiled) -> Result<Arc<Manifest>, PluginError> 
 }
 
 fn compiled_plugin(compiled: &Compiled, manifest: Arc<Manifest>) -> Plugin {
-    Plugin {
-        name: manifest.name.as_str().into(),
-        manifest: Some(manifest),
-        module: Some(compiled.module),
-        library: None,
-        by_hand: None,
-    }
+    let plugin = compiled_in(manifest.name.as_str().into(), Some(compiled.module), None);
+    Plugin { manifest: Some(manifest), ..plugin }
+}
+
+fn compiled_in(name: Arc<str>, module: Option<PluginModuleRef>, by_hand: Option<ByHand>) -> Plugin {
+    Plugin { name, manifest: None, module, library: None, isolation: Isolation::None, by_hand }
 }

@@ -140,6 +140,14 @@ pub enum PluginError {
         /// Message of the plugin.
         message: String,
     },
+    /// The instance cannot run in a child process.
+    #[error("`{name}` cannot run with `isolation = \"process\"`: {why}")]
+    Isolation {
+        /// The instance.
+        name: String,
+        /// The reason, and the remedy.
+        why: String,
+    },
     /// Requests held an exclusive instance for longer than a change of it waits.
     #[error(
         "requests still use `{name}` after {wait:?} (`exclusive_wait`), and its plugin cannot run twice (`reload = \"exclusive\"`); repeat the change when they have ended, or unload the instance first"

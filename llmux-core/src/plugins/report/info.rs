@@ -1,6 +1,7 @@
 //! The list of plugins that an operator sees.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::SystemTime,
@@ -10,11 +11,12 @@ use serde::Serialize;
 
 use crate::{
     boundary::library::Retired,
+    isolation::plan::Facts,
     pipeline::{
         HookKind,
         stats::{HookCounts, Stats},
     },
-    plugins::library::manifest::OnError,
+    plugins::library::{isolation::Isolation, manifest::OnError},
 };
 
 /// State of an instance.
@@ -51,8 +53,32 @@ pub struct PluginInfo {
     pub origin: Origin,
     /// Reason of the failure, or of the refusal of the last reload of its library.
     pub error: Option<String>,
+    /// Where its code runs.
+    pub isolation: Isolation,
+    /// The child process of an isolated instance.
+    pub process: Option<ProcessInfo>,
     /// Counts of the hooks, without hooks that were never called.
     pub hooks: Vec<HookInfo>,
+}
+
+/// The child process of an isolated instance (rule I3).
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ProcessInfo {
+    /// `active`; `restarting` after a death; `failed` after five deaths within a minute; `ended` after the unload.
+    pub state: &'static str,
+    /// Id of the process; `None` while there is none.
+    pub pid: Option<u32>,
+    /// Number of deaths, by their reason: `signal`, `exit`, `killed` (by the host) or `start` (before the instance ran).
+    pub deaths: BTreeMap<&'static str, u64>,
+    /// The last death, with the signal or the exit code and the last lines of the output.
+    pub last_death: Option<String>,
+}
+
+impl ProcessInfo {
+    pub(in crate::plugins) fn of(Facts { state, pid, deaths, last_death }: Facts) -> Self {
+        Self { state, pid, deaths, last_death }
+    }
 }
 
 /// The origin of an instance.
@@ -161,7 +187,18 @@ pub(in crate::plugins) fn hooks(stats: &Stats) -> Vec<HookInfo> {
         .map(
             |(
                 hook,
-                HookCounts { calls, errors, panics, timeouts, crashes, bytes_read, bytes_written, total, p50, p99 },
+                HookCounts {
+                    calls,
+                    errors,
+                    panics,
+                    timeouts,
+                    crashes,
+                    bytes_read,
+                    bytes_written,
+                    total,
+                    p50,
+                    p99,
+                },
             )| HookInfo {
                 bytes_read,
                 bytes_written,

@@ -1,0 +1,116 @@
+//! The start of an isolated instance, on every system: what a child is started from, why it was not, and what an operator
+//! sees of it.
+
+use std::{any::Any, collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::program::ChildProgram;
+use crate::{
+    boundary::{host::HostShared, library::OpenError},
+    pipeline::hook::Hooks,
+};
+
+/// All that a child is started from.
+pub(crate) struct Plan {
+    /// Name of the instance.
+    pub(crate) name: String,
+    pub(crate) program: ChildProgram,
+    /// The private copy of the library.
+    pub(crate) copy: PathBuf,
+    /// Keeps the copy for as long as a child may be started.
+    pub(crate) _held: Arc<dyn Any + Send + Sync>,
+    /// The file that the copy was made of.
+    pub(crate) library: PathBuf,
+    /// Name of the library's entry.
+    pub(crate) entry: String,
+    /// Version of the contract that the manifest states.
+    pub(crate) abi: String,
+    pub(crate) shared: Arc<HostShared>,
+}
+
+/// The reason for which a child was not started.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// No process could be started.
+    NoChild(String),
+    /// The process ended, or ran past its time.
+    Died(String),
+    /// The library was refused.
+    Open(OpenError),
+    /// The plugin gave no schema, or no instance.
+    Refused(String),
+}
+
+/// What an operator sees of a child.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// `active`, `restarting`, `failed` or `ended`.
+    pub(crate) state: &'static str,
+    /// Id of the process; `None` while there is none.
+    pub(crate) pid: Option<u32>,
+    /// Number of deaths, by their reason: `signal`, `exit`, `killed` (by the host) or `start` (before the instance ran).
+    pub(crate) deaths: BTreeMap<&'static str, u64>,
+    /// The last death.
+    pub(crate) last_death: Option<String>,
+}
+
+/// An instance whose child is supervised.
+pub(crate) trait Supervised: Send + Sync {
+    /// Returns what an operator sees of the child.
+    fn facts(&self) -> Facts;
+}
+
+/// An instance that runs in a child process, and the view of its child.
+pub(crate) type Started = (Box<dyn Hooks>, Arc<dyn Supervised>);
+
+/// Starts an instance in a child process. `check` receives the schema of the configuration.
+///
+/// # Errors
+///
+/// The reason for which the child does not run, or the error of `check`.
+#[cfg(target_os = "linux")]
+pub(crate) async fn start<E: From<StartError>>(
+    plan: Plan,
+    config: String,
+    check: impl FnOnce(&str) -> Result<(), E> + Send,
+) -> Result<Started, E> {
+    use super::host::{hooks::IsolatedHooks, supervisor::Supervisor};
+    let (supervisor, hooks) = Supervisor::start(plan, config, check).await?;
+    Ok((Box::new(IsolatedHooks::new(supervisor.clone(), hooks)), supervisor))
+}
+
+/// Loads a library in a child process that then ends, and returns the schema of the configuration.
+///
+/// # Errors
+///
+/// The reason for which there is no schema.
+#[cfg(target_os = "linux")]
+pub(crate) async fn schema(plan: &Plan) -> Result<String, StartError> {
+    super::host::supervisor::Supervisor::schema(plan).await
+}
+
+#[cfg(not(target_os = "linux"))]
+const UNSUPPORTED: &str = "isolation = \"process\" needs Linux; remove it, or run this host on Linux";
+
+/// Refuses: a child that outlives its host cannot be excluded on this system.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn start<E: From<StartError>>(
+    _: Plan,
+    _: String,
+    _: impl FnOnce(&str) -> Result<(), E> + Send,
+) -> Result<Started, E> {
+    Err(StartError::NoChild(UNSUPPORTED.to_owned()).into())
+}
+
+/// Refuses, as `start` does.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub(crate) async fn schema(_: &Plan) -> Result<String, StartError> {
+    Err(StartError::NoChild(UNSUPPORTED.to_owned()))
+}
