@@ -13,8 +13,9 @@ pub use fixtures::Fixtures;
 pub use llmux_testing::{Capture, ScriptedProvider, Turn, turn};
 pub use world::{Kind, World, scripted};
 
-/// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
-/// loaded as libraries (`loaded::…`).
+/// Runs each test three times: over plugins compiled in (`compiled::…`), over the same plugins loaded as libraries
+/// (`loaded::…`), both with paused time, and over the same libraries in child processes (`isolated::…`), for which time does not
+/// pause.
 ///
 /// ```text
 /// both! {
@@ -37,6 +38,13 @@ macro_rules! both {
             $($(#[$meta])* #[tokio::test(start_paused = true)]
             async fn $name() {
                 super::$name($crate::World::new($crate::Kind::Loaded)).await;
+            })*
+        }
+
+        mod isolated {
+            $($(#[$meta])* #[tokio::test]
+            async fn $name() {
+                super::$name($crate::World::new($crate::Kind::Isolated)).await;
             })*
         }
     };

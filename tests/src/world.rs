@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
+use llmux_abi::{Plugin, host::Exported};
 use llmux_core::{
     Client, ClientBuilder, Endpoint, PluginSpec, Reply, ReplyStream, Request, StreamReply,
-    client::RetryConfig, plugins::ShutdownReport,
+    client::RetryConfig,
+    isolation::ChildProgram,
+    plugins::{Isolation, PluginsConfig, ShutdownReport},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,13 +20,35 @@ use llmux_testing::{ScriptedProvider, Turn};
 
 use crate::Fixtures;
 
-/// Kind of a test's plugins: compiled in or loaded.
+/// Kind of a test's plugins: compiled in, loaded, or loaded in a child process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Plugins that are compiled into the test.
     Compiled,
     /// Plugins that are loaded from libraries.
     Loaded,
+    /// Plugins that are loaded from libraries, each in a child process of its own.
+    Isolated,
+}
+
+impl Kind {
+    /// Returns the spec of a fixture plugin: of the one that is compiled in, or of its library.
+    pub fn spec<P: Plugin + Exported>(self, library: impl Fn(&Fixtures) -> PathBuf) -> PluginSpec {
+        match self {
+            Kind::Compiled => PluginSpec::compiled::<P>(),
+            Kind::Loaded => PluginSpec::path(library(Fixtures::get())),
+            Kind::Isolated => {
+                PluginSpec::path(library(Fixtures::get())).with_isolation(Isolation::Process)
+            }
+        }
+    }
+}
+
+/// Returns the program of the child processes: the one of this crate, beside the tests.
+pub fn child_program() -> ChildProgram {
+    let test = std::env::current_exe().expect("the path of the test");
+    let folder = test.parent().and_then(Path::parent).expect("the folder of the programs");
+    ChildProgram::new(folder.join("llmux-tests-child"), [""; 0])
 }
 
 /// Surroundings of one test.
@@ -36,7 +61,7 @@ pub struct World {
 impl World {
     /// Creates a world.
     pub fn new(kind: Kind) -> Self {
-        if kind == Kind::Loaded {
+        if kind != Kind::Compiled {
             // Built before time is measured.
             Fixtures::get();
         }
@@ -55,10 +80,7 @@ impl World {
 
     /// Returns a probe with this name, this priority and these scripts.
     pub fn probe(&self, name: &str, priority: i32, scripts: Value) -> PluginSpec {
-        let spec = match self.kind {
-            Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
-            Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
-        };
+        let spec = self.kind.spec::<llmux_probe::Probe>(Fixtures::probe);
         spec.with_name(name).with_priority(priority).with_config(self.scripts(scripts))
     }
 
@@ -70,10 +92,7 @@ impl World {
 
     /// Returns a guard: a plugin with a pre hook only, whose manifest says `on_error: fail`.
     pub fn guard(&self, config: Value) -> PluginSpec {
-        let spec = match self.kind {
-            Kind::Compiled => PluginSpec::compiled::<llmux_guard::Guard>(),
-            Kind::Loaded => PluginSpec::path(Fixtures::get().guard()),
-        };
+        let spec = self.kind.spec::<llmux_guard::Guard>(Fixtures::guard);
         spec.with_config(config)
     }
 
@@ -175,7 +194,8 @@ pub fn scripted(turns: impl IntoIterator<Item = Turn>) -> ScriptedProvider {
 /// retries.
 pub fn builder(provider: &ScriptedProvider) -> ClientBuilder {
     let retry = RetryConfig::default().with_max_retries(0);
-    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry)
+    let plugins = PluginsConfig::default().with_child(Some(child_program()));
+    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry).plugins(plugins)
 }
 
 /// Returns the client of a builder and these plugins.

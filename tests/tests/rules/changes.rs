@@ -120,10 +120,7 @@ both! {
 
     async fn d4_a_setting_that_is_cleared_is_the_default_again_on_the_same_instance(world: World) {
         let provider = scripted([]);
-        let plain = match world.kind {
-            Kind::Compiled => PluginSpec::compiled::<llmux_probe::Probe>(),
-            Kind::Loaded => PluginSpec::path(Fixtures::get().probe()),
-        };
+        let plain = world.kind.spec::<llmux_probe::Probe>(Fixtures::probe);
         let client = world.client(&provider, [plain.with_name("plain")]).await;
         let default = info(&client, "plain");
         let scripts = json!({"pre": [{"do": "reject", "status": 418, "message": "a"}]});

@@ -35,10 +35,7 @@ fn x(world: &World, more: Value) -> PluginSpec {
 }
 
 pub(crate) fn named(world: &World, name: &str, tag: &str, more: Value) -> PluginSpec {
-    let spec = match world.kind {
-        Kind::Compiled => PluginSpec::compiled::<llmux_exclusive::Exclusive>(),
-        Kind::Loaded => PluginSpec::path(Fixtures::get().exclusive()),
-    };
+    let spec = world.kind.spec::<llmux_exclusive::Exclusive>(Fixtures::exclusive);
     spec.with_name(name).with_config(config(world, name, tag, more))
 }
 

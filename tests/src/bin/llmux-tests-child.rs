@@ -1,0 +1,5 @@
+//! The child process of isolated plugins in tests, as an embedder would write it.
+
+fn main() -> std::io::Result<()> {
+    llmux_core::isolation::run_child()
+}
