@@ -9,7 +9,7 @@ use llmux_core::{
     },
 };
 use llmux_tests::{
-    Fixtures, Kind, Turn, World, both, scripted,
+    Fixtures, Turn, World, both, scripted,
     world::{builder, built, chat, header, read, said},
 };
 use serde_json::{Value, json};

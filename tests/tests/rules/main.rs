@@ -19,6 +19,7 @@ mod frozen;
 mod host_panics;
 mod images;
 mod initializers;
+mod isolation;
 mod libraries;
 mod mapping;
 mod native;
