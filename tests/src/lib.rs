@@ -13,9 +13,8 @@ pub use fixtures::Fixtures;
 pub use llmux_testing::{Capture, ScriptedProvider, Turn, turn};
 pub use world::{Kind, World, scripted};
 
-/// Runs each test three times: over plugins compiled in (`compiled::…`), over the same plugins loaded as libraries
-/// (`loaded::…`), both with paused time, and over the same libraries in child processes (`isolated::…`), for which time does not
-/// pause.
+/// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
+/// loaded as libraries (`loaded::…`). [`isolated`] runs some of them a third time.
 ///
 /// ```text
 /// both! {
@@ -40,9 +39,20 @@ macro_rules! both {
                 super::$name($crate::World::new($crate::Kind::Loaded)).await;
             })*
         }
+    };
+}
 
+/// Runs tests of the same file over isolated plugins (`isolated::…`). Time does not pause there, because the child processes have
+/// clocks of their own; tests that wait for long, or that depend on the moment at which a hook answers, are left out.
+///
+/// ```text
+/// isolated! { o1_lowest_first, o1_equal_priorities_in_order }
+/// ```
+#[macro_export]
+macro_rules! isolated {
+    ($($name:ident),* $(,)?) => {
         mod isolated {
-            $($(#[$meta])* #[tokio::test]
+            $(#[tokio::test]
             async fn $name() {
                 super::$name($crate::World::new($crate::Kind::Isolated)).await;
             })*

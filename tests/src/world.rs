@@ -37,9 +37,7 @@ impl Kind {
         match self {
             Kind::Compiled => PluginSpec::compiled::<P>(),
             Kind::Loaded => PluginSpec::path(library(Fixtures::get())),
-            Kind::Isolated => {
-                PluginSpec::path(library(Fixtures::get())).with_isolation(Isolation::Process)
-            }
+            Kind::Isolated => PluginSpec::path(library(Fixtures::get())).with_isolation(Isolation::Process),
         }
     }
 }

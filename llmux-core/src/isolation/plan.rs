@@ -40,7 +40,7 @@ pub(crate) enum StartError {
     Refused(String),
 }
 
-/// What an operator sees of a child.
+/// The state of a child, as an operator sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     /// `active`, `restarting`, `failed` or `ended`.

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
     content: Content,
-    /// What the first edit of the current call saved. Most calls edit nothing.
+    /// Saved by the first edit of the current call. Most calls edit nothing.
     saved: Option<Box<Saved>>,
     /// The largest size that an edit may produce, in bytes; `None` for a body that may only be read.
     limit: Option<NonZeroUsize>,

@@ -289,7 +289,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// The SHA-256 that the library must have, in hexadecimal
         #[arg(long, value_name = "HASH")]
         sha256: Option<String>,
-        /// Where the library's code runs [default: as `[plugins]` says]
+        /// The place where the library's code runs [default: as `[plugins]` says]
         #[arg(long, value_enum)]
         isolation: Option<IsolationArg>,
     },

@@ -120,7 +120,7 @@ pub(crate) struct Plugins {
     pub(crate) copy_dir: Option<PathBuf>,
     /// Whether each library is first loaded in a child process. Default: true.
     pub(crate) trial: Option<bool>,
-    /// Where the code of a library runs if its instance does not say. Default: in the host.
+    /// The place where the code of a library runs if its instance does not say. Default: in the host.
     pub(crate) isolation: Option<Isolation>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,

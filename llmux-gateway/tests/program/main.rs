@@ -20,6 +20,7 @@ mod folders;
 mod foreign;
 mod guards;
 mod hostile;
+mod isolation;
 mod kills;
 mod local_tokens;
 mod new_plugin;

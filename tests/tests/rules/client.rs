@@ -9,7 +9,7 @@ use llmux_core::{
 };
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    ScriptedProvider, Turn, both, scripted, turn,
+    ScriptedProvider, Turn, both, isolated, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -142,6 +142,15 @@ both! {
         assert_eq!(provider.bodies(), [body], "to the provider");
         assert_eq!(reply.result.expect("a response").to_bytes(), ANSWER, "to the caller");
     }
+}
+
+isolated! {
+    f2_a_fallback_is_a_new_attempt_through_the_whole_pipeline,
+    f2_a_request_names_its_own_fallbacks,
+    f2_a_fallback_keeps_the_snapshot,
+    f2_when_all_fail_the_last_error_is_the_callers,
+    f3_an_error_keeps_what_the_provider_said,
+    f4_unknown_fields_pass_untouched_in_both_directions,
 }
 
 /// Returns a provider that is shipped, connected over sockets in real time.

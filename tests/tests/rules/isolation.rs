@@ -1,12 +1,13 @@
 //! Rules I1 to I6: an instance in a child process, whose death is a failure of its calls and of nothing else.
 
 use llmux_core::{
-    Client, PluginSpec, isolation::ChildProgram,
+    Client, PluginSpec,
+    isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::{Change, HookInfo, Isolation, OnError, PluginError, PluginInfo, PluginsConfig, ProcessInfo},
 };
 use llmux_tests::{
-    Fixtures, Kind, Turn, World, scripted,
+    Capture, Fixtures, Kind, Turn, World, scripted,
     world::{all, builder, built, chat, child_program, read, said},
 };
 use serde_json::{Value, json};
@@ -117,8 +118,9 @@ async fn i4_an_endless_loop_in_a_hook_is_a_timeout_and_the_child_is_replaced() {
         let before = process(&client, script).pid;
         assert_eq!(ask(&client, "n", streams).await, ["again"], "{hook}");
         let after = wait_for(&client, script, "active", before).await;
-        let timeouts: u64 = info(&client, script).hooks.iter().map(|hook| hook.timeouts).sum();
-        assert_eq!((timeouts, after.deaths.get("killed")), (1, Some(&1)), "{hook}: {after:?}");
+        // Later hooks of this request wait for the loop, and run past their timeouts, too.
+        let timeouts = info(&client, script).hooks.iter().find(|it| it.hook == hook).map(|it| it.timeouts);
+        assert_eq!((timeouts, after.deaths.get("killed")), (Some(1), Some(&1)), "{hook}: {after:?}");
         client.plugins().unload(script).await.expect("unloaded");
     }
     world.finish(&client).await;
@@ -142,7 +144,6 @@ async fn i3_the_fifth_death_within_a_minute_fails_the_instance_and_it_is_never_s
     let world = World::new(Kind::Isolated);
     let guard = world.probe("guard", 1, json!({"pre": dies("abort")})).with_on_error(OnError::Fail);
     let client = world.client(&scripted([]), [guard]).await;
-    let refused = "!500 plugin_error: a plugin failed".to_owned();
     let mut said = vec![];
     for _ in 0..5 {
         said.push(ask(&client, "n", false).await.concat());
@@ -154,7 +155,7 @@ async fn i3_the_fifth_death_within_a_minute_fails_the_instance_and_it_is_never_s
     assert_eq!((failed.state, failed.deaths.get("signal")), ("failed", Some(&5)), "{failed:?}");
     // A crash word of one client does not open the way for others.
     said.push(ask(&client, "m", false).await.concat());
-    assert!(said.iter().all(|it| it.starts_with("!500")), "{refused}, and not {said:?}");
+    assert!(said.iter().all(|it| it.starts_with("!500")), "{said:?}");
     assert_eq!(crashes(&client, "guard", "pre_hook"), 6);
     world.finish(&client).await;
 }
@@ -240,7 +241,10 @@ async fn i1_the_setting_is_refused_for_a_compiled_in_plugin_and_without_a_progra
         (None, "no program for child processes"),
         (Some(ChildProgram::new("/nowhere/llmux", [""; 0])), "/nowhere/llmux: No such file"),
         (Some(ChildProgram::new("true", [""; 0])), "exit code 0"),
-        (Some(ChildProgram::new("sh", ["-c", "head -c 100 /dev/urandom >&0; sleep 100"])), "was killed: sent"),
+        (
+            Some(ChildProgram::new("sh", ["-c", "head -c 100 /dev/urandom >&0; sleep 100"])),
+            "was killed: sent",
+        ),
     ] {
         let plugins = PluginsConfig::default().with_child(program).with_isolation(Isolation::Process);
         let client = built(builder(&scripted([])).plugins(plugins), []).await;
@@ -257,7 +261,8 @@ async fn i1_the_setting_is_refused_for_a_compiled_in_plugin_and_without_a_progra
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_the_default_of_the_registry_isolates_libraries_and_leaves_compiled_in_plugins() {
     let world = World::new(Kind::Loaded);
-    let plugins = PluginsConfig::default().with_child(Some(child_program())).with_isolation(Isolation::Process);
+    let plugins =
+        PluginsConfig::default().with_child(Some(child_program())).with_isolation(Isolation::Process);
     let compiled = World::new(Kind::Compiled);
     let specs = [
         world.probe("library", 1, json!({})),
@@ -268,5 +273,29 @@ async fn i1_the_default_of_the_registry_isolates_libraries_and_leaves_compiled_i
     let has_process = |name| info(&client, name).process.is_some();
     assert_eq!(["library", "asked", "compiled"].map(has_process), [true, false, false]);
     assert_eq!(ask(&client, "m", false).await, ["again"]);
+    world.finish(&client).await;
+}
+
+#[tokio::test]
+async fn i7_log_records_and_metrics_of_a_child_are_the_hosts() {
+    let logs = Capture::llmux();
+    let world = World::new(Kind::Isolated);
+    let pre = json!([{"do": "event", "message": "from the child"}, {"do": "count", "label": "x"}]);
+    let plugin = world.probe("a", 1, json!({"counter": "isolated_total", "pre": pre}));
+    let client = world.client(&scripted([]), [plugin]).await;
+    for _ in 0..2 {
+        assert_eq!(ask(&client, "m", false).await, ["again"]);
+    }
+    let metric = "isolated_total{label=\"x\",plugin=\"a\"} 2";
+    assert!(client.render_metrics().contains(metric), "{}", client.render_metrics());
+    let records = logs.with(&["from the child"]);
+    assert_eq!(records.len(), 2, "{:#?}", logs.lines());
+    assert!(records[0].starts_with("WARN llmux::plugin") && records[0].contains("answer"), "{records:?}");
+    // The metrics of a child end with it.
+    let before = process(&client, "a").pid;
+    kill(before.expect("a child"));
+    wait_for(&client, "a", "active", before).await;
+    assert!(!client.render_metrics().contains(metric), "{}", client.render_metrics());
+    assert_eq!(logs.with(&["a plugin's child process died", "signal 9 (SIGKILL)"]).len(), 1);
     world.finish(&client).await;
 }

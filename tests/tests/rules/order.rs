@@ -7,7 +7,7 @@ use llmux_core::{
     plugins::{Change, PluginsConfig, Unloaded},
 };
 use llmux_tests::{
-    Turn, World, both, scripted,
+    Turn, World, both, isolated, scripted,
     world::{all, builder, built, chat, read, said, text},
 };
 use serde_json::json;
@@ -171,4 +171,14 @@ both! {
         client.send(chat("m")).await;
         assert_eq!(world.of("pre"), ["first", "middle", "last"]);
     }
+}
+
+isolated! {
+    o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse,
+    o1_equal_priorities_keep_the_order_of_registration,
+    o2_a_request_that_waits_in_a_hook_is_not_changed_by_a_load,
+    o3_post_hooks_run_up_to_the_one_that_short_circuited,
+    o3_one_whose_pre_hook_failed_counts,
+    o4_the_way_back_is_always_descending,
+    o5_any_priority_is_valid,
 }

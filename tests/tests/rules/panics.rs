@@ -2,7 +2,7 @@
 
 use llmux_core::{Client, plugins::PluginError};
 use llmux_tests::{
-    Capture, ScriptedProvider, Turn, World, both, scripted,
+    Capture, ScriptedProvider, Turn, World, both, isolated, scripted,
     world::{all, chat, said},
 };
 use serde_json::{Value as Json, json};
@@ -147,6 +147,12 @@ both! {
         std::fs::write(&gate, "").expect("the gate opens");
         assert_eq!(others.await.expect("no panic reaches the requests"), ["again", "again"]);
     }
+}
+
+isolated! {
+    e5_a_panic_while_a_hook_returns_ends_only_the_hook,
+    e5_a_payload_that_panics_when_dropped_ends_only_the_hook,
+    e5_a_panic_in_a_spawned_task_ends_only_the_task,
 }
 
 /// The message of a loaded plugin's panic is in the host's log.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use llmux_core::{Client, provider::OpenAi};
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    Capture, Kind, World, both, scripted,
+    Capture, Kind, World, both, isolated, scripted,
     world::{built, chat, said},
 };
 use serde_json::json;
@@ -37,6 +37,11 @@ both! {
         ];
         assert_eq!(world.of("pre")[1..], expected);
     }
+}
+
+isolated! {
+    an_event_of_a_plugin_is_in_the_hosts_log_once_with_its_fields,
+    a_plugin_awaits_and_aborts_its_tasks_and_a_panic_is_an_error,
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use llmux_core::{Client, Endpoint, Request, client::RetryConfig};
 use llmux_tests::{
-    Turn, both, scripted,
+    Turn, both, isolated, scripted,
     world::{built, chat, said, told},
 };
 use serde_json::json;
@@ -44,4 +44,9 @@ both! {
         let expected = ["a endpoint = responses/get", "a model = m", r#"a body:/response_id = "resp_1""#];
         assert_eq!(world.of("pre")[1..], expected);
     }
+}
+
+isolated! {
+
+    f11_hooks_see_the_id_and_the_model_of_a_stored_response,
 }

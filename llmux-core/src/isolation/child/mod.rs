@@ -174,11 +174,15 @@ impl Child<'_> {
         Ok(hooks)
     }
 
-    /// Drops the instance, unless a call still holds it.
+    /// Cancels the calls, and drops the instance when the last of them has released it. The host ends a process whose calls
+    /// do not end.
     fn end(&mut self) {
         let _runtime = self.runtime.enter();
-        if let Some(calls) = self.calls.take() {
-            calls.abort();
+        let Some(mut calls) = self.calls.take() else { return };
+        calls.abort();
+        while let Err(used) = Arc::try_unwrap(calls) {
+            calls = used;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

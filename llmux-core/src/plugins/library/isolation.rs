@@ -1,10 +1,10 @@
-//! Where the code of a library runs. Plain data, which the configuration names.
+//! The place where the code of a library runs. Plain data, which the configuration names.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the code of a library runs (rule I1).
+/// The place where the code of a library runs (rule I1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

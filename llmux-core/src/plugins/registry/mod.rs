@@ -15,6 +15,7 @@ mod find;
 pub(super) mod guards;
 mod instance;
 mod plan;
+mod plugin;
 mod refusals;
 pub(super) mod retire;
 mod schema;

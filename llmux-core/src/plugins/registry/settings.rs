@@ -45,7 +45,7 @@ pub struct PluginsConfig {
     pub exclusive_wait: Duration,
     /// Program that loads each library on trial before the host does. Default `None`: no trial.
     pub trial: Option<TrialProgram>,
-    /// Where the code of a library runs if its instance does not say. Applied when an instance is made. Default
+    /// The place where the code of a library runs if its instance does not say. Applied when an instance is made. Default
     /// [`Isolation::None`].
     pub isolation: Isolation,
     /// Program of the child processes of isolated instances. Default `None`: no instance can be isolated.

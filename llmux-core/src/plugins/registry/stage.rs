@@ -3,15 +3,16 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
-use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
+use llmux_abi::host::Compiled;
 
 use super::{
     change::Change,
     construct::{Constructed, Construction},
     find::{Found, find},
     instance::{Instance, Pending, is_exclusive},
+    plugin::{Plugin, compiled_in, compiled_manifest, compiled_plugin},
     settings::{PluginsConfig, RegistrySettings},
-    spec::{ByHand, PluginSource, PluginSpec, no_config},
+    spec::{PluginSource, PluginSpec, no_config},
     staged::Staged,
 };
 use crate::{
@@ -41,16 +42,6 @@ pub(super) struct Stage {
     order: u64,
     /// The settings that the change under way is made by.
     pub(super) settings: Arc<RegistrySettings>,
-}
-
-/// A plugin, found and loaded.
-struct Plugin {
-    name: Arc<str>,
-    manifest: Option<Arc<Manifest>>,
-    module: Option<PluginModuleRef>,
-    library: Option<LoadedLibrary>,
-    isolation: Isolation,
-    by_hand: Option<ByHand>,
 }
 
 impl Stage {
@@ -396,18 +387,4 @@ fn construction<'i>(
 fn position(instances: &[Instance], name: &str) -> Result<usize, PluginError> {
     let at = instances.iter().position(|instance| instance.name() == name);
     at.ok_or_else(|| PluginError::PluginNotFound { name: name.to_owned() })
-}
-
-fn compiled_manifest(compiled: &Compiled) -> Result<Arc<Manifest>, PluginError> {
-    let manifest = Manifest::parse(compiled.manifest.as_bytes());
-    manifest.map(Arc::new).map_err(|error| PluginError::Library { path: "(compiled in)".into(), error })
-}
-
-fn compiled_plugin(compiled: &Compiled, manifest: Arc<Manifest>) -> Plugin {
-    let plugin = compiled_in(manifest.name.as_str().into(), Some(compiled.module), None);
-    Plugin { manifest: Some(manifest), ..plugin }
-}
-
-fn compiled_in(name: Arc<str>, module: Option<PluginModuleRef>, by_hand: Option<ByHand>) -> Plugin {
-    Plugin { name, manifest: None, module, library: None, isolation: Isolation::None, by_hand }
 }

@@ -53,7 +53,7 @@ pub struct PluginInfo {
     pub origin: Origin,
     /// Reason of the failure, or of the refusal of the last reload of its library.
     pub error: Option<String>,
-    /// Where its code runs.
+    /// The place where its code runs.
     pub isolation: Isolation,
     /// The child process of an isolated instance.
     pub process: Option<ProcessInfo>,
