@@ -282,7 +282,7 @@ mod tests {
     fn d3_a_generation_that_fails_gives_back_the_place_of_a_metric_of_another_shape() {
         let metrics = Metrics::default();
         let register = |labels: &[&str]| {
-            metrics.register("a", MetricKind::Counter, "n_total", "N", labels).expect("registered")
+            metrics.register("a", &MetricKind::Counter, "n_total", "N", labels).expect("registered")
         };
         let old = register(&[]);
         old.record(&[], 1.0);
@@ -299,7 +299,7 @@ mod tests {
     fn d4_two_generations_of_an_instance_share_a_metric_until_both_are_gone() {
         let metrics = Metrics::default();
         let register =
-            || metrics.register("a", MetricKind::Counter, "n_total", "N", &[]).expect("registered");
+            || metrics.register("a", &MetricKind::Counter, "n_total", "N", &[]).expect("registered");
         let old = register();
         old.record(&[], 1.0);
         let new = register();
@@ -314,9 +314,9 @@ mod tests {
     #[test]
     fn d4_a_new_generations_metric_of_another_shape_takes_the_old_ones_place() {
         let metrics = Metrics::default();
-        let old = metrics.register("a", MetricKind::Counter, "n_total", "N", &["l"]).expect("registered");
+        let old = metrics.register("a", &MetricKind::Counter, "n_total", "N", &["l"]).expect("registered");
         old.record(&["x"], 1.0);
-        let new = metrics.register("a", MetricKind::Gauge, "n_total", "N", &[]).expect("registered");
+        let new = metrics.register("a", &MetricKind::Gauge, "n_total", "N", &[]).expect("registered");
         new.record(&[], 5.0);
         old.record(&["x"], 1.0);
         metrics.unregister(&old);
@@ -329,14 +329,14 @@ mod tests {
     #[test]
     fn two_plugins_share_a_name_with_labels_of_their_own_and_one_kind() {
         let metrics = Metrics::default();
-        let a = metrics.register("a", MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
-        let b = metrics.register("b", MetricKind::Counter, "x_total", "Y", &[]).expect("registered");
+        let a = metrics.register("a", &MetricKind::Counter, "x_total", "X", &["l"]).expect("registered");
+        let b = metrics.register("b", &MetricKind::Counter, "x_total", "Y", &[]).expect("registered");
         a.record(&["1"], 1.0);
         b.record(&[], 2.0);
         let text = metrics.render(Vec::new());
         assert_eq!(text.matches("# TYPE x_total counter").count(), 1, "{text}");
         assert!(text.contains("x_total{l=\"1\",plugin=\"a\"} 1") && text.contains("x_total{plugin=\"b\"} 2"));
-        assert!(metrics.register("c", MetricKind::Gauge, "x_total", "X", &[]).is_err(), "another kind");
-        assert!(metrics.register("c", MetricKind::Counter, "not a name", "X", &[]).is_err());
+        assert!(metrics.register("c", &MetricKind::Gauge, "x_total", "X", &[]).is_err(), "another kind");
+        assert!(metrics.register("c", &MetricKind::Counter, "not a name", "X", &[]).is_err());
     }
 }

@@ -163,7 +163,6 @@ isolated! {
     l1_the_number_of_instances_is_bounded,
     l1_names_are_unique,
     l1_an_unknown_instance_is_not_found,
-    l1_a_failed_change_leaves_the_old_snapshot,
     l1_a_place_or_a_name_that_an_earlier_change_of_several_frees_is_free,
     l2_several_changes_are_one_snapshot,
     l3_shutdown_refuses_drains_and_cleans_up_in_descending_order,

@@ -47,6 +47,5 @@ both! {
 }
 
 isolated! {
-
     f11_hooks_see_the_id_and_the_model_of_a_stored_response,
 }

@@ -68,7 +68,7 @@ pub fn run_child() -> io::Result<()> {
 fn take_socket() -> io::Result<UnixStream> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let (empty, _) = io::pipe()?;
-    rustix::stdio::dup2_stdin(&OwnedFd::from(empty))?;
+    rustix::stdio::dup2_stdin(OwnedFd::from(empty))?;
     Ok(UnixStream::from(socket))
 }
 

@@ -220,7 +220,7 @@ impl IsolatedStream {
         std::mem::forget(guard);
         let bytes = received.map_err(|_| failed(self.connection.crashed()))?;
         match decode::<message::Next<'_>>(&bytes) {
-            Ok(message::Next::Chunk(event)) => return Ok(Some(apply::event(&event))),
+            Ok(message::Next::Chunk(event)) => Ok(Some(apply::event(&event))),
             Ok(message::Next::End) => Ok(None),
             Ok(message::Next::Ended(json)) => {
                 Err(apply::error(json).map_or_else(ChunkError::Failed, ChunkError::Ended))

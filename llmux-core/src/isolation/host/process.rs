@@ -159,6 +159,14 @@ impl Process {
     }
 }
 
+/// A process that is not waited for is killed, and its services are closed.
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.connection.end("the child process was not needed any more".into());
+    }
+}
+
 fn malformed() -> StartError {
     StartError::Died("the child process sent a malformed message".to_owned())
 }
