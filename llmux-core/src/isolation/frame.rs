@@ -128,7 +128,9 @@ pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, &'static str>
 mod tests {
     use super::*;
 
-    fn taken(bytes: &[u8]) -> Result<Option<(Kind, u64, Vec<u8>)>, &'static str> {
+    type Taken = Option<(Kind, u64, Vec<u8>)>;
+
+    fn taken(bytes: &[u8]) -> Result<Taken, &'static str> {
         let frame = take(&mut BytesMut::from(bytes))?;
         Ok(frame.map(|frame| (frame.kind, frame.number, frame.message.to_vec())))
     }

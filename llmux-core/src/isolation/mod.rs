@@ -28,6 +28,7 @@ mod program;
 mod protocol;
 #[cfg(target_os = "linux")]
 mod rebuild;
+pub(crate) mod start;
 
 #[cfg(target_os = "linux")]
 pub use child::run_child;

@@ -16,7 +16,8 @@ use crate::{
     },
     isolation::{
         ChildProgram,
-        plan::{Plan, StartError, Supervised, schema, start},
+        plan::{Plan, StartError, Supervised},
+        start::{schema, start},
     },
     pipeline::{kind::Failure, snapshot::Lease},
     plugins::{
