@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{HookInfo, OnError, PluginError},
 };
 use llmux_tests::{
-    Capture, Turn, World, both, isolated, scripted, turn,
+    Capture, Turn, World, both, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -364,23 +364,6 @@ both! {
         assert!(client.plugins().list().is_empty(), "nothing is published");
         world.wait_for("slow.drop", 1).await;
     }
-}
-
-isolated! {
-    e1_a_failed_pre_hook_is_rolled_back,
-    e1_a_failed_post_hook_is_rolled_back,
-    e1_a_failed_post_hook_that_replaced_the_outcome_is_rolled_back,
-    e1_a_failed_chunk_hook_is_rolled_back,
-    e1_a_failed_end_of_stream_emits_nothing,
-    e1_an_answer_that_makes_no_sense_is_a_failure_and_rolled_back,
-    e1_an_end_of_a_stream_that_makes_no_sense_is_a_failure_and_rolled_back,
-    e1_a_request_without_a_model_is_a_failure_and_rolled_back,
-    e2_by_default_a_failure_is_logged_and_counted_and_the_request_goes_on,
-    e3_propagated_a_pre_hooks_failure_is_the_requests_error_which_stands,
-    e3_propagated_a_post_hooks_failure_is_the_requests_error_which_stands,
-    e3_propagated_a_stream_hooks_failure_ends_the_stream,
-    e3_the_instance_overrides_the_manifest_which_overrides_the_global_flag,
-    e2_every_warning_about_one_request_has_its_id,
 }
 
 /// Runs in real time, because the clock that measures a poll must move.
