@@ -41,7 +41,8 @@ fn config(plugin: Builtin) -> Value {
         Builtin::RateLimit => {
             json!({"requests_per_second": 1e6, "burst": 4_000_000_000_u32, "max_keys": 100_000})
         }
-        _ => json!({"max_label_values": 100_000}),
+        // Beyond this number, models share a label.
+        _ => json!({"max_label_values": 1_000}),
     }
 }
 

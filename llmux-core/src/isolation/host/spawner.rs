@@ -21,10 +21,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::isolation::program::ChildProgram;
-
-/// Variables that the system's loader reads. Without them, it would find other libraries than in the host.
-const OF_THE_LOADER: [&str; 5] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_BIND_NOW", "GLIBC_TUNABLES", "PATH"];
+use crate::{isolation::program::ChildProgram, sandbox::Policy};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -68,7 +65,7 @@ fn start(ChildProgram { program, arguments }: &ChildProgram, runtime: &Handle) -
     let (output, to_output) = io::pipe()?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
-    command.envs(OF_THE_LOADER.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(Policy::default().variables());
     command.stdin(Stdio::from(OwnedFd::from(of_child)));
     command.stdout(Stdio::from(to_output.try_clone()?)).stderr(Stdio::from(to_output));
     command.process_group(0).kill_on_drop(true);
