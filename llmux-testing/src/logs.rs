@@ -32,7 +32,7 @@ pub struct Record {
     pub target: String,
     /// Message.
     pub message: String,
-    /// Other fields in order. The fields of a plugin's record stand in place of the field `fields` of the host's event.
+    /// Other fields in order. The fields of a plugin's record stand in place of the field `plugin_fields` of the host's event.
     pub fields: Vec<(String, Value)>,
 }
 
@@ -67,7 +67,7 @@ impl Record {
     fn keep(&mut self, field: &Field, value: impl Into<Value>) {
         match (field.name(), value.into()) {
             ("message", message) => self.message = plain(&message),
-            ("fields", Value::String(json)) if self.target == PLUGIN_LOG => {
+            ("plugin_fields", Value::String(json)) if self.target == PLUGIN_LOG => {
                 let fields = LogFields::parse(&json).expect("the host writes an object");
                 self.fields.extend(fields.iter().map(|(name, json)| (name.to_owned(), parsed(json))));
             }

@@ -22,7 +22,7 @@ use super::mirror::Mirror;
 /// Target of the events that the host logs for loaded plugins.
 ///
 /// An event has the message of the plugin and up to three fields. `instance` is the name of the instance, and `source` is
-/// the target that the plugin set, by default its module. `fields` has the plugin's own fields as the text of a JSON object,
+/// the target that the plugin set, by default its module. `plugin_fields` has the plugin's own fields as the text of a JSON object,
 /// which [`LogFields`] reads; it is absent if there are none. Its alternate form (`{value:#?}`) is text for people,
 /// `name=value name=value`: a string is in quotes if it is empty or has a blank, a control character, `"` or `=`. The host
 /// bounds none of these texts.
@@ -37,7 +37,7 @@ pub struct LogFields<'j>(Vec<(Text<'j>, &'j Json)>);
 struct Text<'j>(#[serde(borrow)] Cow<'j, str>);
 
 impl<'j> LogFields<'j> {
-    /// Reads the text of the field `fields` of an event with the target [`PLUGIN_LOG`]. Returns `None` if the text is not a
+    /// Reads the text of the field `plugin_fields` of an event with the target [`PLUGIN_LOG`]. Returns `None` if the text is not a
     /// JSON object.
     pub fn parse(json: &'j str) -> Option<Self> {
         serde_json::from_str(json).ok()
@@ -119,7 +119,8 @@ pub(crate) fn highest_level() -> u32 {
 
 /// Logs a record that came out of a child process. Fields that are not a JSON object are left out.
 pub(crate) fn forwarded(instance: &str, level: u32, source: &str, message: &str, fields: Option<&str>) {
-    event(instance, level, source, message, fields.filter(|json| LogFields::parse(json).is_some()));
+    let fields = fields.and_then(|json| Some(Forwarded { json, fields: LogFields::parse(json)? }));
+    event(instance, level, source, message, fields);
 }
 
 /// Makes the event of a record.
@@ -127,7 +128,7 @@ fn event(instance: &str, level: u32, source: &str, message: &str, fields: Option
     let fields = fields.map(display);
     macro_rules! event {
         ($level:ident) => {
-            tracing::event!(target: PLUGIN_LOG, Level::$level, fields, instance, source, "{message}")
+            tracing::event!(target: PLUGIN_LOG, Level::$level, plugin_fields = fields, instance, source, "{message}")
         };
     }
     match level {
@@ -177,6 +178,25 @@ impl fmt::Display for Fields<'_> {
     }
 }
 
+/// The fields of a record that came out of a child process. Displays like [`Fields`].
+struct Forwarded<'j> {
+    json: &'j str,
+    fields: LogFields<'j>,
+}
+
+impl fmt::Display for Forwarded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return f.write_str(self.json);
+        }
+        for (at, (name, json)) in self.fields.iter().enumerate() {
+            write!(f, "{}{name}=", if at > 0 { " " } else { "" })?;
+            shown_json(f, json)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes a value as JSON without line breaks.
 fn json(f: &mut fmt::Formatter<'_>, value: &RawValue<'_>) -> fmt::Result {
     let RawValue { kind, bits, text: raw } = value;
@@ -207,9 +227,27 @@ fn plain(out: &mut impl fmt::Write, RawValue { kind, bits, text: raw }: &RawValu
         value::VALUE_INTEGER => write!(out, "{}", *bits as i64),
         value::VALUE_FLOAT => write!(out, "{}", f64::from_bits(*bits)),
         value::VALUE_BOOLEAN => out.write_str(if *bits != 0 { "true" } else { "false" }),
-        value::VALUE_JSON if let Some(json) = one_line(&raw) => out.write_str(&json),
-        _ if !raw.is_empty() && !must_quote(&raw) => out.write_str(&raw),
-        _ => write!(out, "{raw:?}"),
+        value::VALUE_JSON if let Some(json) = one_line(&raw) => shown_json(out, &json),
+        _ => shown(out, &raw),
+    }
+}
+
+/// Writes JSON for people.
+fn shown_json(out: &mut impl fmt::Write, json: &str) -> fmt::Result {
+    let is_float =
+        json.starts_with(|it: char| it == '-' || it.is_ascii_digit()) && json.contains(['.', 'e', 'E']);
+    match (serde_json::from_str(json), json.parse::<f64>()) {
+        (Ok(Text(text)), _) => shown(out, &text),
+        (_, Ok(float)) if is_float => write!(out, "{float}"),
+        _ => out.write_str(json),
+    }
+}
+
+/// Writes a string for people.
+fn shown(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    match text.is_empty() || must_quote(text) {
+        true => write!(out, "{text:?}"),
+        false => out.write_str(text),
     }
 }
 
@@ -248,8 +286,11 @@ mod tests {
 
     fn written(fields: &[RawField<'_>]) -> (String, String) {
         let json = Fields(fields).to_string();
-        assert!(LogFields::parse(&json).is_some(), "no object: {json}");
-        (json, format!("{:#}", Fields(fields)))
+        let shown = format!("{:#}", Fields(fields));
+        let parsed = LogFields::parse(&json).unwrap_or_else(|| panic!("no object: {json}"));
+        let forwarded = Forwarded { json: &json, fields: parsed };
+        assert_eq!([forwarded.to_string(), format!("{forwarded:#}")], [json.clone(), shown.clone()]);
+        (json, shown)
     }
 
     #[test]
@@ -267,7 +308,8 @@ mod tests {
             (value::VALUE_STRING, 0, "a\nb=\"", r#""a\nb=\"""#, r#""a\nb=\"""#),
             (value::VALUE_JSON, 0, "18446744073709551615", "18446744073709551615", "18446744073709551615"),
             (value::VALUE_JSON, 0, "{\"a\":\n[1.0]}", r#"{"a": [1.0]}"#, r#"{"a": [1.0]}"#),
-            (value::VALUE_JSON, 0, "\"a\"", r#""a""#, r#""a""#),
+            (value::VALUE_JSON, 0, "\"a\"", r#""a""#, "a"),
+            (value::VALUE_JSON, 0, "1.50", "1.50", "1.5"),
             (value::VALUE_JSON, 0, "no json", r#""no json""#, r#""no json""#),
         ] {
             let (object, line) = written(&[field("k", kind, bits, text)]);

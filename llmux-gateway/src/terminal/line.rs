@@ -28,7 +28,7 @@ pub(super) fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Deb
         // A value's own `Debug` quotes and escapes it, but a message is written as it is.
         "message" => return write!(Visible(writer), "{value:?}"),
         // The alternate form of a plugin's fields is text for people.
-        "fields" => return write!(Visible(writer), "{value:#?}"),
+        "plugin_fields" => return write!(Visible(writer), "{value:#?}"),
         name if writer.has_ansi_escapes() => {
             write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?;
         }

@@ -77,7 +77,7 @@ impl Visit for Record {
             "message" => &mut self.message,
             "instance" => &mut self.instance,
             "source" => &mut self.source,
-            "fields" => &mut self.fields,
+            "plugin_fields" => &mut self.fields,
             _ => return,
         };
         value.clone_into(place);
@@ -151,6 +151,18 @@ mod tests {
         (line, value)
     }
 
+    /// The fields of a record, as the host displays them.
+    struct Fields;
+
+    impl fmt::Display for Fields {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(match f.alternate() {
+                true => r#"status=200 level=x note="a b""#,
+                false => r#"{"status":200,"level":"x","note":"a b"}"#,
+            })
+        }
+    }
+
     /// Returns what a subscriber writes for a record of a plugin and for an event of the host.
     fn logged<S>(subscriber: impl FnOnce(std::sync::Arc<std::fs::File>) -> S) -> Vec<String>
     where
@@ -159,8 +171,8 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         let writer = std::sync::Arc::new(file.try_clone().expect("the same file"));
         tracing::subscriber::with_default(subscriber(writer), || {
-            let fields = tracing::field::display(r#"{"status":200,"level":"x","note":"a b"}"#);
-            tracing::warn!(target: PLUGIN_LOG, fields, instance = "guard", source = "g", "asked");
+            let plugin_fields = tracing::field::display(Fields);
+            tracing::warn!(target: PLUGIN_LOG, plugin_fields, instance = "guard", source = "g", "asked");
             tracing::warn!(target: "llmux_core", fields = "no object", "of the host");
         });
         std::io::Seek::rewind(&mut file).expect("rewound");
