@@ -80,11 +80,11 @@ pub(crate) fn relay(lines: &str) {
         let (level, message) = level.zip(message).expect("a level and a message");
         let (message, fields) = (message.as_str().expect("a text"), Value::Object(line));
         match level.as_str().expect("a text") {
-            "TRACE" => tracing::trace!(target: PLUGIN_LOG, %fields, "{message}"),
-            "DEBUG" => tracing::debug!(target: PLUGIN_LOG, %fields, "{message}"),
-            "INFO" => tracing::info!(target: PLUGIN_LOG, %fields, "{message}"),
-            "WARN" => tracing::warn!(target: PLUGIN_LOG, %fields, "{message}"),
-            _ => tracing::error!(target: PLUGIN_LOG, %fields, "{message}"),
+            "TRACE" => tracing::trace!(target: PLUGIN_LOG, plugin_fields = %fields, "{message}"),
+            "DEBUG" => tracing::debug!(target: PLUGIN_LOG, plugin_fields = %fields, "{message}"),
+            "INFO" => tracing::info!(target: PLUGIN_LOG, plugin_fields = %fields, "{message}"),
+            "WARN" => tracing::warn!(target: PLUGIN_LOG, plugin_fields = %fields, "{message}"),
+            _ => tracing::error!(target: PLUGIN_LOG, plugin_fields = %fields, "{message}"),
         }
     }
 }
