@@ -28,6 +28,21 @@ const SIGNALS: [(libc::c_int, &str); 14] = [
     (libc::SIGSEGV, "SIGSEGV"),
 ];
 
+/// Returns the name of a signal that ends a process, in brackets after a blank; empty for an unusual one.
+#[cfg(unix)]
+pub(crate) fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGFPE => " (SIGFPE)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGKILL => " (SIGKILL)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGSYS => " (SIGSYS)",
+        _ => "",
+    }
+}
+
 /// State of the process at one time.
 #[derive(PartialEq, Eq)]
 pub(crate) struct ProcessState {

@@ -24,7 +24,7 @@ use super::{
     spawner::{Spawned, spawn},
 };
 use crate::{
-    boundary::{host::HostServices, library::OpenError, log},
+    boundary::{host::HostServices, library::OpenError, log, process_state::signal_name},
     isolation::{
         frame::Kind,
         plan::{Plan, StartError},
@@ -208,17 +208,4 @@ fn death(status: io::Result<ExitStatus>, condemned: Option<&str>, output: &str) 
         false => format!("; its last output: {}", &output[..output.floor_char_boundary(1000)]),
     };
     Death { reason, message: format!("the child process {why}{output}") }
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => " (SIGABRT)",
-        libc::SIGBUS => " (SIGBUS)",
-        libc::SIGFPE => " (SIGFPE)",
-        libc::SIGILL => " (SIGILL)",
-        libc::SIGKILL => " (SIGKILL)",
-        libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGSYS => " (SIGSYS)",
-        _ => "",
-    }
 }

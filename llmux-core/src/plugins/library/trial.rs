@@ -293,15 +293,7 @@ fn kill(_: Option<u32>) {}
 fn end(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        let name = match signal {
-            libc::SIGABRT => " (SIGABRT)",
-            libc::SIGBUS => " (SIGBUS)",
-            libc::SIGFPE => " (SIGFPE)",
-            libc::SIGILL => " (SIGILL)",
-            libc::SIGKILL => " (SIGKILL)",
-            libc::SIGSEGV => " (SIGSEGV)",
-            _ => "",
-        };
+        let name = crate::boundary::process_state::signal_name(signal);
         return format!("was ended by the signal {signal}{name}");
     }
     match status.code() {
