@@ -32,7 +32,7 @@ extern "C" {
 
 // ---- Version ----
 
-#define LLMUX_ABI_VERSION "0.2.1" // The version of the contract.
+#define LLMUX_ABI_VERSION "0.2.2" // The version of the contract.
 #define LLMUX_ABI_FIRST "0.2.0"   // The first version that is compatible with it.
 
 // The target of the host for which this file is compiled, as Rust names it. For another target, define it yourself.
@@ -111,7 +111,7 @@ typedef struct LlmuxTableHead {
     ((((table)->head.present >> (((const char *)&(table)->field - (const char *)(table)-16) / 8)) & 1) != 0)
 
 #define LLMUX_PLUGIN_MODULE_FIELDS 3
-#define LLMUX_PLUGIN_TABLE_FIELDS 9
+#define LLMUX_PLUGIN_TABLE_FIELDS 10
 #define LLMUX_STREAM_TABLE_FIELDS 2
 #define LLMUX_WORK_TABLE_FIELDS 2
 #define LLMUX_HTTP_CALL_FIELDS 7
@@ -299,7 +299,7 @@ struct LlmuxContextTable {
 #define LLMUX_HOOK_SHORT_CIRCUIT 1 // The answer holds a response, a stream or an error.
 #define LLMUX_HOOK_DROP 2          // Drop this chunk.
 #define LLMUX_HOOK_REPLACE 3       // Replace this chunk by those in the answer. For a producer: these are the next chunks.
-#define LLMUX_HOOK_END 4           // End the stream with the error in the answer.
+#define LLMUX_HOOK_END 4           // End the stream, or the request of a text, with the error in the answer.
 #define LLMUX_HOOK_FAILED 5        // The hook failed; the answer holds the reason. Unknown codes mean the same.
 
 #define LLMUX_FAILURE_ERROR 0   // The hook returned an error.
@@ -379,6 +379,13 @@ struct LlmuxAnswerTable {
     void (*failed)(LlmuxAnswerObject *object, uint32_t kind, LlmuxStr message);
     // States that the response or the stream of a short circuit is a copy of an earlier answer.
     void (*cached)(LlmuxAnswerObject *object);
+    // Puts another text in the place of the one that `on_text` received, without the end that it holds. Since 0.2.2.
+    void (*edit_text)(LlmuxAnswerObject *object, LlmuxStr text);
+    // Holds the end of the text that `on_text` received, from this byte on. The host presents it again, together with the text
+    // that follows. The byte starts a character, or is the length of the text. Without effect if the text ends here. Since 0.2.2.
+    void (*hold_text)(LlmuxAnswerObject *object, size_t from);
+    // Holds the whole text until it ends: `on_text` is called again only then. Without effect if the text ends here. Since 0.2.2.
+    void (*hold_whole_text)(LlmuxAnswerObject *object);
 };
 
 // Parameters of `next`. The table is lent until `next` returns, its fields until `next` is ready or its future is dropped.
@@ -680,6 +687,30 @@ typedef struct LlmuxChunkCall {
     LlmuxMemory memory;
 } LlmuxChunkCall;
 
+#define LLMUX_TEXT_REQUEST 0 // A text of the request.
+#define LLMUX_TEXT_ANSWER 1  // A text of the answer.
+
+#define LLMUX_TEXT_CONTENT 0    // What a message or an input says.
+#define LLMUX_TEXT_REASONING 1  // The reasoning of a model, or its summary.
+#define LLMUX_TEXT_REFUSAL 2    // The words with which a model refuses.
+#define LLMUX_TEXT_ARGUMENTS 3  // The arguments of a tool call, which are JSON as a rule.
+#define LLMUX_TEXT_TRANSCRIPT 4 // The words of spoken audio.
+
+// Parameters of a hook for one text of a request or an answer. Since 0.2.2.
+typedef struct LlmuxTextCall {
+    LlmuxTableHead head;
+    LlmuxContext context;
+    LlmuxStr text;    // What the plugin held of the text, and what follows.
+    LlmuxStr role;    // The role of the message; `assistant` for an answer; empty for a text without a role.
+    LlmuxStr tool;    // The name of the tool that arguments are for; empty otherwise, and if it is unknown.
+    uint32_t side;    // `LLMUX_TEXT_REQUEST` or `LLMUX_TEXT_ANSWER`.
+    uint32_t channel; // `LLMUX_TEXT_CONTENT` to `LLMUX_TEXT_TRANSCRIPT`. A later version may add channels.
+    uint32_t choice;  // The index of the choice or of the output item; 0 for a text of the request.
+    bool is_end;      // True if the text ends here.
+    LlmuxAnswer answer;
+    LlmuxMemory memory;
+} LlmuxTextCall;
+
 // Parameters of a hook at the end of a stream or of a request.
 typedef struct LlmuxReportCall {
     LlmuxTableHead head;
@@ -727,6 +758,10 @@ typedef struct LlmuxPluginTable {
     LlmuxHookPoll (*on_complete)(const LlmuxInstanceObject *object, const LlmuxReportCall *call, LlmuxPollContext *waker);
     // Called once for every instance, after its last hook. Returns `LLMUX_HOOK_CONTINUE` or `LLMUX_HOOK_FAILED`.
     LlmuxHookPoll (*cleanup)(const LlmuxInstanceObject *object, const LlmuxCleanupCall *call, LlmuxPollContext *waker);
+    // Called for each text of a request, after the pre hooks of this instance, and for each text of an answer, before its hooks
+    // for a chunk or an outcome. In a stream, it is called for each piece of a text. May call `edit_text` and `hold_text`. Returns
+    // `LLMUX_HOOK_CONTINUE`, `LLMUX_HOOK_END` or `LLMUX_HOOK_FAILED`. Since 0.2.2.
+    LlmuxHookPoll (*on_text)(const LlmuxInstanceObject *object, const LlmuxTextCall *call, LlmuxPollContext *waker);
 } LlmuxPluginTable;
 
 // An instance: plugin memory. The host owns the handle and returns it once, through `drop`.

@@ -54,7 +54,7 @@ pinned!(plugin_module, plugin::PluginModule, size 24, align 8, {
     config_schema 8
     attach 16
 });
-pinned!(plugin_table, plugin::PluginTable, size 72, align 8, {
+pinned!(plugin_table, plugin::PluginTable, size 80, align 8, {
     drop_state 0
     drop 8
     pre_hook 16
@@ -64,6 +64,7 @@ pinned!(plugin_table, plugin::PluginTable, size 72, align 8, {
     post_stream_hook 48
     on_complete 56
     cleanup 64
+    on_text 72
 });
 pinned!(create_call, call::CreateCall, size 80, align 8, {
     name 0
@@ -90,6 +91,18 @@ pinned!(chunk_call, call::ChunkCall, size 80, align 8, {
     chunk 32
     answer 48
     memory 64
+});
+pinned!(text_call, call::TextCall, size 112, align 8, {
+    context 0
+    text 16
+    role 32
+    tool 48
+    side 64
+    channel 68
+    choice 72
+    is_end 76
+    answer 80
+    memory 96
 });
 pinned!(report_call, call::ReportCall, size 64, align 8, {
     context 0
@@ -235,7 +248,7 @@ pinned!(raw_answer, flow::RawAnswer, size 16, align 8, {
     table 8
     lent 16
 });
-pinned!(answer_table, flow::AnswerTable, size 64, align 8, {
+pinned!(answer_table, flow::AnswerTable, size 88, align 8, {
     respond 0
     respond_stream 8
     reject 16
@@ -244,6 +257,9 @@ pinned!(answer_table, flow::AnswerTable, size 64, align 8, {
     end_stream 40
     failed 48
     cached 56
+    edit_text 64
+    hold_text 72
+    hold_whole_text 80
 });
 pinned!(raw_value, value::RawValue, size 32, align 8, {
     kind 0
@@ -296,6 +312,13 @@ fn codes_keep_their_numbers() {
         ("flow::FAILURE_ERROR", flow::FAILURE_ERROR, 0),
         ("flow::FAILURE_PANIC", flow::FAILURE_PANIC, 1),
         ("flow::FAILURE_CRASHED", flow::FAILURE_CRASHED, 2),
+        ("call::TEXT_REQUEST", call::TEXT_REQUEST, 0),
+        ("call::TEXT_ANSWER", call::TEXT_ANSWER, 1),
+        ("call::TEXT_CONTENT", call::TEXT_CONTENT, 0),
+        ("call::TEXT_REASONING", call::TEXT_REASONING, 1),
+        ("call::TEXT_REFUSAL", call::TEXT_REFUSAL, 2),
+        ("call::TEXT_ARGUMENTS", call::TEXT_ARGUMENTS, 3),
+        ("call::TEXT_TRANSCRIPT", call::TEXT_TRANSCRIPT, 4),
         ("http::HTTP_FAILURE_NONE", http::HTTP_FAILURE_NONE, 0),
         ("http::HTTP_FAILURE_INVALID", http::HTTP_FAILURE_INVALID, 1),
         ("http::HTTP_FAILURE_CONNECT", http::HTTP_FAILURE_CONNECT, 2),

@@ -14,9 +14,9 @@ use crate::fixtures::{read, write};
 pub enum Contract {
     /// This ABI version before the last optional fields were appended to its tables.
     Older,
-    /// ABI 0.2.2, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
+    /// ABI 0.2.3, with a hook more and a function of the host more. A plugin that uses neither needs no newer host.
     Later,
-    /// ABI 0.2.2, with a plugin that writes the new hook.
+    /// ABI 0.2.3, with a plugin that writes the new hook.
     LaterHook,
     /// ABI 0.3.0, with a field more in the hook table.
     Newer,
@@ -79,7 +79,7 @@ impl Contract {
                 );
             }
             Contract::Later | Contract::LaterHook => {
-                sources.swap("ABI_VERSION: &str = \"0.2.1\"", "ABI_VERSION: &str = \"0.2.2\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.2\"", "ABI_VERSION: &str = \"0.2.3\"");
                 add_a_hook(sources);
                 let last = "    pub library_dir: unsafe extern \"C\" fn(object: *const HostObject) -> RSlice<'static, u8>,\n";
                 let field = "    /// Returns the time of day.\n    \
@@ -87,7 +87,7 @@ impl Contract {
                 sources.swap(last, &format!("{last}{field}"));
             }
             Contract::Newer => {
-                sources.swap("ABI_VERSION: &str = \"0.2.1\"", "ABI_VERSION: &str = \"0.3.0\"");
+                sources.swap("ABI_VERSION: &str = \"0.2.2\"", "ABI_VERSION: &str = \"0.3.0\"");
                 sources.swap("ABI_FIRST: &str = \"0.2.0\"", "ABI_FIRST: &str = \"0.3.0\"");
                 add_a_hook(sources);
             }
@@ -98,7 +98,7 @@ impl Contract {
 
 /// Adds the hook `on_idle` to the table, the trait and the shim, as a later version would.
 fn add_a_hook(sources: &mut Sources) {
-    let last = "            object: RRef<'a, InstanceObject>,\n            call: CleanupCallRef<'a>,\n            \
+    let last = "            object: RRef<'a, InstanceObject>,\n            call: TextCallRef<'a>,\n            \
                 waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
     let field = "\n    /// Once in a while.\n    \
                  pub on_idle: Option<unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32>,\n}";
@@ -110,10 +110,10 @@ fn add_a_hook(sources: &mut Sources) {
     let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) -> u32 {\n    \
                 0\n}\n\n";
     sources.swap(before, &format!("{idle}{before}"));
-    let first = "    ABI_FIRST\n}";
+    let first = "    if !is_absent(P::on_text)";
     sources.swap(
         first,
-        &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.2\";\n    }}\n{first}"),
+        &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.3\";\n    }}\n{first}"),
     );
     let last =
         "    fn cleanup(&self) -> impl Future<Output = Result<()>> + Send {\n        Absent::new()\n    }\n";

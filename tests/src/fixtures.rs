@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 26] = [
+const CRATES: [Crate; 27] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -60,6 +60,7 @@ const CRATES: [Crate; 26] = [
     plain("llmux-intruder", "intruder"),
     plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-tables", "tables"),
+    plain("llmux-texts", "texts"),
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
     of_tables("llmux-tables-unread", |source| (swap(source, "AbiHeader::VALUE", "unread()") + UNREAD, "")),
     of_tables("llmux-tables-format", |source| (swap(source, "format: ENTRY_FORMAT", "format: 2"), "")),
@@ -176,6 +177,11 @@ impl Fixtures {
     /// Returns the library of the guard.
     pub fn guard(&self) -> PathBuf {
         self.library("llmux-guard")
+    }
+
+    /// Returns the library of the plugin with a text hook.
+    pub fn texts(&self) -> PathBuf {
+        self.library("llmux-texts")
     }
 
     /// Returns the library of the plugin that misbehaves.

@@ -94,6 +94,13 @@ impl World {
         spec.with_config(config)
     }
 
+    /// Returns a plugin with a text hook, which records its calls.
+    pub fn texts(&self, name: &str, priority: i32, mut config: Value) -> PluginSpec {
+        config["log"] = json!(self.log());
+        let spec = self.kind.spec::<llmux_texts::Texts>(Fixtures::texts);
+        spec.with_name(name).with_priority(priority).with_config(config)
+    }
+
     fn log(&self) -> PathBuf {
         self.path("lines")
     }

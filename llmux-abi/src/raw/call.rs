@@ -98,6 +98,51 @@ pub struct ChunkCall<'a> {
     pub memory: RawMemory<'a>,
 }
 
+/// `side`: a text of the request.
+pub const TEXT_REQUEST: u32 = 0;
+/// `side`: a text of the answer.
+pub const TEXT_ANSWER: u32 = 1;
+
+/// `channel`: what a message or an input says.
+pub const TEXT_CONTENT: u32 = 0;
+/// `channel`: the reasoning of a model, or its summary.
+pub const TEXT_REASONING: u32 = 1;
+/// `channel`: the words with which a model refuses.
+pub const TEXT_REFUSAL: u32 = 2;
+/// `channel`: the arguments of a tool call, which are JSON as a rule.
+pub const TEXT_ARGUMENTS: u32 = 3;
+/// `channel`: the words of spoken audio.
+pub const TEXT_TRANSCRIPT: u32 = 4;
+
+/// Parameters of a hook for one text of a request or an answer.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = TextCallRef)))]
+#[sabi(missing_field(option))]
+pub struct TextCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The text: what the plugin held of it, and what follows.
+    pub text: RStr<'a>,
+    /// The role of the message; `assistant` for an answer; empty for a text without a role.
+    pub role: RStr<'a>,
+    /// The name of the tool that a text of the channel [`TEXT_ARGUMENTS`] calls; empty otherwise, and if it is unknown.
+    pub tool: RStr<'a>,
+    /// [`TEXT_REQUEST`] or [`TEXT_ANSWER`].
+    pub side: u32,
+    /// [`TEXT_CONTENT`] to [`TEXT_TRANSCRIPT`]. A later version may add channels.
+    pub channel: u32,
+    /// The index of the choice or of the output item; 0 for a text of the request.
+    pub choice: u32,
+    /// True if the text ends here.
+    pub is_end: bool,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
 /// Parameters of a hook at the end of a stream or of a request.
 #[repr(C)]
 #[derive(StableAbi)]

@@ -18,7 +18,7 @@ pub const HOOK_SHORT_CIRCUIT: u32 = 1;
 pub const HOOK_DROP: u32 = 2;
 /// Replace this chunk by the chunks in the answer. For a producer: the answer holds the next chunks.
 pub const HOOK_REPLACE: u32 = 3;
-/// End the stream with the error in the answer.
+/// End the stream, or the request of a text, with the error in the answer.
 pub const HOOK_END: u32 = 4;
 /// The hook itself failed; the answer holds the reason. The host treats every unknown code as this one.
 pub const HOOK_FAILED: u32 = 5;
@@ -98,4 +98,13 @@ pub struct AnswerTable {
     /// States that the response or the stream of a short circuit is a copy of an earlier answer.
     #[sabi(last_prefix_field)]
     pub cached: unsafe extern "C" fn(object: RMut<'_, AnswerObject>),
+    /// Puts another text in the place of the one that the hook received, without the end that it holds. Since 0.2.2.
+    pub edit_text: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, text: RStr<'_>),
+    /// Holds the end of the text that the hook received, from this byte on. The host presents it again, together with the text
+    /// that follows. The byte starts a character, or is the length of the text. Without effect if the text ends here. Since
+    /// 0.2.2.
+    pub hold_text: unsafe extern "C" fn(object: RMut<'_, AnswerObject>, from: usize),
+    /// Holds the whole text until it ends: the hook is called again only then. Without effect if the text ends here. Since
+    /// 0.2.2.
+    pub hold_whole_text: unsafe extern "C" fn(object: RMut<'_, AnswerObject>),
 }

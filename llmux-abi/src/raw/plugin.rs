@@ -6,7 +6,7 @@ use async_ffi::FfiContext;
 use super::{
     call::{
         ChunkCallRef, CleanupCallRef, CreateCallRef, InstanceObject, OutcomeCallRef, ReportCallRef,
-        RequestCallRef,
+        RequestCallRef, TextCallRef,
     },
     context::StateObject,
     flow::{HookPoll, RawAnswer},
@@ -116,6 +116,17 @@ pub struct PluginTable {
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
             call: CleanupCallRef<'a>,
+            waker: &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
+    /// Called for each text of a request, after the pre hooks of this instance, and for each text of an answer, before its hooks
+    /// for a chunk or an outcome. In a stream, it is called for each piece of a text. It may edit the text or hold its end
+    /// (`AnswerTable::edit_text`, `hold_text`). Returns `HOOK_CONTINUE`, `HOOK_END` with the error that ends the request, or
+    /// `HOOK_FAILED`. Since 0.2.2.
+    pub on_text: Option<
+        for<'a> unsafe extern "C" fn(
+            object: RRef<'a, InstanceObject>,
+            call: TextCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,

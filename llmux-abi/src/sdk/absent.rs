@@ -25,7 +25,7 @@ use std::{
 
 use super::{
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow},
 };
 
 /// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
@@ -74,6 +74,12 @@ impl Idle for Result<Flow> {
 impl Idle for Result<ChunkFlow> {
     fn idle() -> Self {
         Ok(ChunkFlow::Forward)
+    }
+}
+
+impl Idle for Result<TextFlow> {
+    fn idle() -> Self {
+        Ok(TextFlow::Continue)
     }
 }
 

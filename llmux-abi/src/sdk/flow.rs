@@ -153,6 +153,17 @@ impl ShortCircuit {
     }
 }
 
+/// Result of a text hook.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "a flow does something only when the hook returns it"]
+pub enum TextFlow {
+    /// The text goes on, with the edits made.
+    Continue,
+    /// The request ends here, with an error. A stream ends after the text that was sent before.
+    End(Error),
+}
+
 /// Result of a chunk hook: the treatment of the chunk.
 #[derive(Debug)]
 #[non_exhaustive]

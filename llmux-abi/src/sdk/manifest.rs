@@ -129,7 +129,7 @@ impl PluginManifest {
     }
 
     /// The names of the hooks.
-    pub const HOOKS: [&'static str; 7] = [
+    pub const HOOKS: [&'static str; 8] = [
         "pre_hook",
         "post_hook",
         "pre_stream_hook",
@@ -137,6 +137,7 @@ impl PluginManifest {
         "post_stream_hook",
         "on_complete",
         "cleanup",
+        "on_text",
     ];
 
     /// Priority of a plugin that does not set one.

@@ -10,10 +10,11 @@ use super::{
     chunk::Chunk,
     context::Context,
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow},
     host::Host,
     outcome::{Completion, Outcome, StreamEnd},
     request::Request,
+    text::Text,
 };
 
 /// A plugin: the constructor of its instances and their hooks.
@@ -173,6 +174,45 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         chunk: &mut Chunk<'_>,
     ) -> impl Future<Output = Result<ChunkFlow>> + Send {
         let _ = (ctx, chunk);
+        Absent::new()
+    }
+
+    /// Called for each text, in requests and answers, on every endpoint, plain and streamed: a guard or a mask is written
+    /// once. The texts of a request come after the `pre_hook` of this instance, those of an answer before its `post_hook` or
+    /// `on_stream_chunk`. A text of a stream comes in pieces, however the provider split it. The hook holds the end that it
+    /// cannot judge yet, and receives it again together with what follows:
+    ///
+    /// ```
+    /// # use llmux_abi::prelude::*;
+    /// # struct Guard;
+    /// # impl Plugin for Guard {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig, _: Host) -> Result<Self> {
+    /// #         Ok(Self)
+    /// #     }
+    /// async fn on_text(&self, _: &mut Context<'_>, text: &mut Text<'_>) -> Result<TextFlow> {
+    ///     if text.contains("forbidden") {
+    ///         return Ok(TextFlow::End(Error::forbidden("a forbidden word")));
+    ///     }
+    ///     text.hold_start_of(&["forbidden"]);
+    ///     Ok(TextFlow::Continue)
+    /// }
+    /// # }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// Default: the text goes on.
+    ///
+    /// # Errors
+    ///
+    /// An `Err` is a failure of the plugin: the host sends the text unchanged, unless the instance's `on_error` is `fail`. To
+    /// end the request, return [`TextFlow::End`].
+    fn on_text(
+        &self,
+        ctx: &mut Context<'_>,
+        text: &mut Text<'_>,
+    ) -> impl Future<Output = Result<TextFlow>> + Send {
+        let _ = (ctx, text);
         Absent::new()
     }
 

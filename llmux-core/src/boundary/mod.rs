@@ -39,5 +39,6 @@ mod outcome;
 pub(crate) mod process_state;
 mod reply;
 mod stream;
+mod text;
 
 pub(crate) use native_hooks::NativeHooks;

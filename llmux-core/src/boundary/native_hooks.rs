@@ -10,7 +10,7 @@ use llmux_abi::{
     raw::{
         call::{
             ChunkCall, ChunkCallRef, CleanupCall, CleanupCallRef, CreateCall, CreateCallRef, InstanceObject,
-            OutcomeCall, OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef,
+            OutcomeCall, OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef, TextCallRef,
         },
         context::StateObject,
         flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
@@ -29,6 +29,7 @@ use super::{
     library::Image,
     outcome, reply,
     stream::Calling,
+    text,
 };
 use crate::pipeline::{
     hook::{Answer, Decision, FirstPoll, HookCall, HookInput, HookReply, Hooks, StateSlot},
@@ -155,6 +156,10 @@ impl Hooks for NativeHooks {
                         let call = Parameters::new(ReportCall { context, report, answer, memory });
                         hook(object, ReportCallRef(call.lend()), waker)
                     }),
+                    HookInput::Text(text) => table.on_text().flatten().map(|hook| {
+                        let call = text::parameters(text, context, answer, memory);
+                        hook(object, TextCallRef(call.lend()), waker)
+                    }),
                     HookInput::Complete(report) => table.on_complete().flatten().map(|hook| {
                         let report = outcome::report_handle(report);
                         let call = Parameters::new(ReportCall { context, report, answer, memory });
@@ -192,6 +197,7 @@ impl Hooks for NativeHooks {
             HookKind::PostStream => table.post_stream_hook().flatten().is_some(),
             HookKind::Complete => table.on_complete().flatten().is_some(),
             HookKind::Cleanup => table.cleanup().flatten().is_some(),
+            HookKind::Text => table.on_text().flatten().is_some(),
         };
         HookKind::ALL.into_iter().filter(has).collect()
     }

@@ -20,6 +20,7 @@ use crate::{
     pipeline::{
         hook::{Answer, HookReply},
         kind::{Failure, FailureKind},
+        text::Hold,
     },
     provider::Event,
 };
@@ -37,6 +38,9 @@ impl Table {
             end_stream,
             failed,
             cached,
+            edit_text,
+            hold_text,
+            hold_whole_text,
         });
     }
 }
@@ -162,5 +166,34 @@ unsafe extern "C" fn cached(object: RMut<'_, AnswerObject>) {
         let reply = reply(object);
         reply.has_room(0);
         reply.cached = true;
+    })
+}
+
+unsafe extern "C" fn edit_text(object: RMut<'_, AnswerObject>, text: RStr<'_>) {
+    guarded((), || {
+        let reply = reply(object);
+        reply.written += text.len() as u64;
+        if reply.has_room(text.len()) {
+            match std::str::from_utf8(text.as_bytes()) {
+                Ok(text) => reply.text = Some(text.to_owned()),
+                Err(_) => reply.failure = Some(Failure::error("the edited text is not UTF-8")),
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn hold_text(object: RMut<'_, AnswerObject>, from: usize) {
+    guarded((), || {
+        let reply = reply(object);
+        reply.has_room(0);
+        reply.hold = Hold::From(from);
+    })
+}
+
+unsafe extern "C" fn hold_whole_text(object: RMut<'_, AnswerObject>) {
+    guarded((), || {
+        let reply = reply(object);
+        reply.has_room(0);
+        reply.hold = Hold::Whole;
     })
 }

@@ -17,6 +17,7 @@ use crate::{
         collected::{Collected, Refused, StoredValue},
         hook::{Answer, CallContext, Decision, HookInput, HookReply},
         kind::{Failure, FailureKind, HookKind},
+        text::Hold,
     },
     provider::Event,
 };
@@ -60,6 +61,18 @@ pub(super) fn apply(
     for event in &message.emitted {
         room(reply, event.data.len() + event.name.map_or(0, str::len))?;
         reply.emitted.push(self::event(event));
+    }
+    if let Some(text) = message.text {
+        room(reply, text.len())?;
+        reply.text = Some(text.to_owned());
+    }
+    reply.hold = match message.hold {
+        message::Hold::Nothing => Hold::Nothing,
+        message::Hold::From(at) => Hold::From(at.try_into().unwrap_or(usize::MAX)),
+        message::Hold::Whole => Hold::Whole,
+    };
+    if reply.hold != Hold::Nothing {
+        room(reply, 0)?;
     }
     match message.answer {
         message::Answer::None | message::Answer::Stream => {}
@@ -168,6 +181,8 @@ fn count(input: &mut HookInput<'_>, (read, written): (u64, u64)) {
         HookInput::Chunk(chunk) => &chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &report.request,
+        // The pipeline counts the bytes of a text.
+        HookInput::Text(_) => return,
     };
     body.count_read(read);
     body.count_written(written);
@@ -185,9 +200,9 @@ fn change(change: &message::Change<'_>, input: &mut HookInput<'_>) -> Result<(),
         HookInput::Pre(body) | HookInput::PreStream(body) => &mut **body,
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
-        HookInput::PostStream(_) | HookInput::Complete(_) => match change {
+        HookInput::PostStream(_) | HookInput::Complete(_) | HookInput::Text(_) => match change {
             message::Change::None => return Ok(()),
-            _ => return Err(Failure::error("edited a report, which can only be read")),
+            _ => return Err(Failure::error("edited a subject that can only be read")),
         },
     };
     match change {

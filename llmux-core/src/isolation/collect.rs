@@ -11,9 +11,10 @@ use super::{
 use crate::pipeline::{
     body::{Body, Edit},
     context::RequestContext,
-    hook::{Answer, Decision, HookReply},
+    hook::{Answer, Decision, HookReply, Subject as _},
     kind::{Failure, FailureKind},
     outcome::Outcome,
+    text::Hold,
 };
 
 /// A call that has ended, in the child.
@@ -60,6 +61,12 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Resu
             .iter()
             .map(|event| message::Event { name: event.name.as_deref(), data: text(&event.data) })
             .collect(),
+        text: reply.text.as_deref(),
+        hold: match reply.hold {
+            Hold::Nothing => message::Hold::Nothing,
+            Hold::From(at) => message::Hold::From(at as u64),
+            Hold::Whole => message::Hold::Whole,
+        },
         failure: reply.failure.as_ref().map(failure),
         written: reply.written,
         traffic,
@@ -89,6 +96,7 @@ fn traffic(subject: &mut Subject) -> (u64, u64) {
         Subject::Outcome(outcome) => outcome.take_traffic(),
         Subject::Chunk(chunk) => chunk.body.take_traffic(),
         Subject::Report(report) => report.take_traffic(),
+        Subject::Text(text) => text.take_traffic(),
     };
     (traffic.read, traffic.written)
 }
@@ -109,7 +117,7 @@ fn changed_document(subject: &mut Subject) -> Option<Bytes> {
         Subject::Outcome(outcome) => outcome.body(),
         Subject::Request(body) => body,
         Subject::Chunk(chunk) => &mut chunk.body,
-        Subject::Report(_) => return None,
+        Subject::Report(_) | Subject::Text(_) => return None,
     };
     let size = |edit: &Edit| match edit {
         Edit::Set(pointer, json) | Edit::Insert(pointer, json) => pointer.len() + json.len() + 8,
@@ -130,7 +138,7 @@ fn change<'m>(subject: &'m mut Subject, document: Option<&'m Bytes>) -> message:
         },
         Subject::Request(body) => body,
         Subject::Chunk(chunk) => &chunk.body,
-        Subject::Report(_) => return message::Change::None,
+        Subject::Report(_) | Subject::Text(_) => return message::Change::None,
     };
     match (document, body.journal()) {
         (_, []) => message::Change::None,

@@ -11,6 +11,7 @@ use crate::pipeline::{
     hook::{CallContext, HookInput},
     kind::HookKind,
     report::{AnsweredBy, AttemptReport, Ending, Report},
+    text::{Channel, Side},
 };
 
 /// The texts of a call's subject, from which the message borrows.
@@ -36,6 +37,7 @@ impl Texts {
             HookInput::Post(outcome) => {
                 Self { request: of(&outcome.request), body: of(outcome.body()), response: None, error: None }
             }
+            HookInput::Text(_) => Self { body: none(), request: none(), response: None, error: None },
             HookInput::PostStream(report) | HookInput::Complete(report) => Self {
                 body: none(),
                 request: of(&report.request),
@@ -137,6 +139,15 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             body: body(outcome.body_limit()),
             limit: outcome.limit() as u64,
             request: &texts.request,
+        }),
+        HookInput::Text(text) => message::Subject::Text(message::Text {
+            text: &text.text,
+            role: &text.role,
+            tool: &text.tool,
+            is_answer: text.side == Side::Answer,
+            channel: Channel::ALL.iter().position(|channel| *channel == text.channel).unwrap_or_default() as u8,
+            choice: text.choice,
+            is_end: text.is_end,
         }),
         HookInput::PostStream(it) | HookInput::Complete(it) => message::Subject::Report(report(it, texts)),
     }

@@ -51,7 +51,7 @@ pub(super) enum Loaded<'a> {
 }
 
 /// The reply to the configuration of an instance: its hooks, or why there is none.
-pub(super) type Created<'a> = Result<u8, &'a str>;
+pub(super) type Created<'a> = Result<u16, &'a str>;
 
 /// The reply to a cleanup.
 pub(super) type CleanedUp<'a> = Result<(), Failure<'a>>;
@@ -153,6 +153,29 @@ pub(super) enum Subject<'a> {
     },
     #[serde(borrow)]
     Report(Report<'a>),
+    #[serde(borrow)]
+    Text(Text<'a>),
+}
+
+/// A text of a request or an answer.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Text<'a> {
+    pub(super) text: &'a str,
+    pub(super) role: &'a str,
+    pub(super) tool: &'a str,
+    pub(super) is_answer: bool,
+    /// The channel, as its place in `Channel::ALL`.
+    pub(super) channel: u8,
+    pub(super) choice: u32,
+    pub(super) is_end: bool,
+}
+
+/// The part of a text that a hook holds.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Hold {
+    Nothing,
+    From(u64),
+    Whole,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +250,9 @@ pub(super) struct Reply<'a> {
     pub(super) metadata: Vec<(&'a str, Value<'a>)>,
     #[serde(borrow)]
     pub(super) emitted: Vec<Event<'a>>,
+    /// The text in the place of the one that the hook received.
+    pub(super) text: Option<&'a str>,
+    pub(super) hold: Hold,
     #[serde(borrow)]
     pub(super) failure: Option<Failure<'a>>,
     /// Bytes of JSON that the plugin has given in the reply.

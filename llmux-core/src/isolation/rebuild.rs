@@ -17,6 +17,7 @@ use crate::{
         kind::HookKind,
         outcome::Outcome,
         report::{AnsweredBy, AttemptReport, Ending, Report},
+        text::{Channel, Side, Text},
     },
     provider::Event,
     upstream::Deployment,
@@ -28,6 +29,7 @@ pub(super) enum Subject {
     Outcome(Box<Outcome>),
     Chunk(Chunk),
     Report(Box<Report>),
+    Text(Box<Text<'static>>),
 }
 
 impl Subject {
@@ -42,6 +44,17 @@ impl Subject {
                 Self::Chunk(chunk)
             }
             message::Subject::Outcome(message) => Self::Outcome(Box::new(outcome(message, frame)?)),
+            message::Subject::Text(message) => Self::Text(Box::new(Text {
+                text: message.text.to_owned().into(),
+                role: message.role.to_owned().into(),
+                tool: message.tool.to_owned().into(),
+                side: if message.is_answer { Side::Answer } else { Side::Request },
+                channel: *Channel::ALL.get(usize::from(message.channel))?,
+                choice: message.choice,
+                is_end: message.is_end,
+                // The host checks it.
+                room: usize::MAX,
+            })),
             message::Subject::Report(message) => Self::Report(Box::new(report(message, frame)?)),
         })
     }
@@ -53,6 +66,7 @@ impl Subject {
             (Subject::Request(body), _) => HookInput::Pre(body),
             (Subject::Outcome(outcome), _) => HookInput::Post(outcome),
             (Subject::Chunk(chunk), _) => HookInput::Chunk(chunk),
+            (Subject::Text(text), _) => HookInput::Text(text),
             (Subject::Report(report), HookKind::PostStream) => HookInput::PostStream(report),
             (Subject::Report(report), _) => HookInput::Complete(report),
         }

@@ -94,7 +94,7 @@ impl Calls {
         let (is_changed, traffic) = (subject.is_changed(), subject.take_traffic());
         // The usual case: the hook looked, and changed nothing.
         let result = match decision {
-            Ok(Decision::Continue) if reply.failure.is_none() && !is_changed => Ok(Decision::Continue),
+            Ok(Decision::Continue) if reply.is_empty() && !is_changed => Ok(Decision::Continue),
             decision => judge(decision, kind, reply, subject, *timeout),
         };
         let traffic = Traffic { read: traffic.read, written: traffic.written + reply.written };
@@ -134,6 +134,7 @@ fn judge(
             None => {
                 let checked = if subject.is_changed() { subject.check() } else { Ok(()) };
                 let checked = checked.and_then(|()| reply.check(kind, decision));
+                let checked = checked.and_then(|()| subject.check_reply(reply));
                 checked.map(|()| decision).map_err(Failure::error)
             }
         },

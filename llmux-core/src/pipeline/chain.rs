@@ -8,6 +8,7 @@ use super::{
     outcome::Outcome,
     report::AnsweredBy,
     snapshot::Snapshot,
+    text::{self, Stop, Turn},
 };
 use crate::{document::Document, error::Error};
 
@@ -34,11 +35,15 @@ pub(crate) enum ShortCircuit {
 pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookKind) -> PreChain {
     let mut calls = Calls::new(request.shared.config.pre_hook_timeout).until(&request.cancel);
     calls.restart().await;
-    for (at, entry) in snapshot.with(kind, snapshot.entries.len()) {
+    for (at, entry) in snapshot.turns(kind, snapshot.entries.len()) {
         request.ran = at + 1;
         let edits = request.body.edits();
         let InFlight { context, states, body, .. } = &mut *request;
-        match calls.call(kind, (at, entry), context, states, body).await {
+        let called = match entry.has(kind) {
+            true => calls.call(kind, (at, entry), context, states, body).await,
+            false => Ok(Decision::Continue),
+        };
+        match called {
             Ok(Decision::ShortCircuit) => {
                 for (key, value) in std::mem::take(&mut calls.reply.metadata) {
                     if request.context.collected.set_value(key.clone(), value).is_err() {
@@ -76,6 +81,19 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             Err(_) if entry.fails_request => return PreChain::Fail(Error::plugin_failure()),
             Err(_) => {}
         }
+        if entry.has(HookKind::Text) {
+            let InFlight { context, states, body, .. } = &mut *request;
+            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states };
+            match text::request(&mut turn, body).await {
+                Ok(()) => {}
+                Err(Stop::Ended(error)) => {
+                    request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                    return PreChain::ShortCircuit(ShortCircuit::Error(error, false));
+                }
+                Err(Stop::Failed) => return PreChain::Fail(Error::plugin_failure()),
+                Err(Stop::Cancelled) => return PreChain::Fail(request.cancel.error()),
+            }
+        }
     }
     request.ran = snapshot.entries.len();
     PreChain::Continue
@@ -87,7 +105,7 @@ pub(crate) async fn post(
     snapshot: &Snapshot,
     result: Result<Document, Error>,
 ) -> Result<Document, Error> {
-    let mut entries = snapshot.with(HookKind::Post, request.ran).rev().peekable();
+    let mut entries = snapshot.turns(HookKind::Post, request.ran).rev().peekable();
     if entries.peek().is_none() {
         return result;
     }
@@ -100,6 +118,24 @@ pub(crate) async fn post(
         outcome = outcome.of_binary();
     }
     for (at, entry) in entries {
+        let InFlight { context, states, .. } = &mut *request;
+        if entry.has(HookKind::Text) {
+            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states };
+            match text::answer(&mut turn, &mut outcome).await {
+                Ok(()) => {}
+                Err(Stop::Ended(error)) => {
+                    outcome.fail(error);
+                    request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                }
+                Err(Stop::Failed | Stop::Cancelled) => {
+                    outcome.fail(Error::plugin_failure());
+                    request.answered_by = AnsweredBy::Host;
+                }
+            }
+        }
+        if !entry.has(HookKind::Post) {
+            continue;
+        }
         let InFlight { context, states, .. } = &mut *request;
         match calls.call(HookKind::Post, (at, entry), context, states, &mut outcome).await {
             Ok(_) if outcome.take_replaced() => {

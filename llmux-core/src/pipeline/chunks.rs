@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::hook::{ChunkError, ChunkStream};
 use crate::{
@@ -62,7 +62,32 @@ impl Chunks {
     }
 }
 
+/// The time in which the reader has received no chunk of a plugin's own stream.
+pub(super) struct Idle {
+    limit: Duration,
+    chunks: u64,
+    since: Option<Instant>,
+}
+
+impl Idle {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, chunks: 0, since: None }
+    }
+
+    /// Returns the rest of the limit. `chunks` is the number of chunks that the reader has received.
+    pub(super) fn left(&mut self, source: &Chunks, chunks: u64) -> Result<Duration, Error> {
+        if !matches!(source, Chunks::Plugin { .. }) {
+            return Ok(self.limit);
+        }
+        if chunks != self.chunks || self.since.is_none() {
+            (self.chunks, self.since) = (chunks, Some(Instant::now()));
+        }
+        let idle = self.since.map(|since| since.elapsed()).unwrap_or_default();
+        self.limit.checked_sub(idle).filter(|left| !left.is_zero()).ok_or_else(too_slow)
+    }
+}
+
 /// The error of a plugin's own stream that leaves the reader without a chunk for too long.
-pub(super) fn too_slow() -> Error {
+fn too_slow() -> Error {
     Error::new(ErrorKind::Timeout, "the stream sent no chunk within its time limit")
 }

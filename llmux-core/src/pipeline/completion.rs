@@ -16,7 +16,7 @@ use super::{
 /// Calls `on_complete` of every instance of the snapshot, last one first, and then drops the request's states.
 pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut report: Report) {
     let all = snapshot.entries.len();
-    let calls = snapshot.with(HookKind::Complete, all).count();
+    let calls = snapshot.turns(HookKind::Complete, all).count();
     // Dropping a state runs the plugin's code, which the caller must not wait for.
     if calls == 0 && request.states.is_empty() {
         return;
@@ -46,7 +46,7 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
         report.usage = usages.reduce(|sum, usage| sum + usage);
         let mut calls = Calls::new(shared.config.post_hook_timeout);
         calls.restart().await;
-        for (at, entry) in snapshot.with(HookKind::Complete, all).rev() {
+        for (at, entry) in snapshot.turns(HookKind::Complete, all).rev() {
             let Some(_turn) = Turn::take(&entry.stats.completing, max) else {
                 shared.completions.drop_calls(1);
                 continue;

@@ -24,6 +24,7 @@ use super::{
     memory::HookMemory,
     outcome::Outcome,
     report::Report,
+    text::{Hold, Text},
     traffic::Traffic,
 };
 use crate::{document::Document, error::Error, provider::Event};
@@ -102,6 +103,7 @@ pub(crate) enum HookInput<'f> {
     Chunk(&'f mut Chunk),
     PostStream(&'f mut Report),
     Complete(&'f mut Report),
+    Text(&'f Text<'f>),
 }
 
 /// The subject of a hook, as the chains see it: it knows the edits of the current call.
@@ -119,6 +121,12 @@ pub(crate) trait Subject {
 
     /// Checks that the request can go on with the edits of the call.
     fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Checks that the host can follow what the reply says of the subject.
+    fn check_reply(&self, reply: &HookReply) -> Result<(), String> {
+        let _ = reply;
         Ok(())
     }
 
@@ -232,6 +240,9 @@ pub(crate) struct HookReply {
     pub(crate) cached: bool,
     pub(crate) metadata: Vec<(Arc<str>, StoredValue)>,
     pub(crate) emitted: Vec<Event>,
+    /// The text in the place of the one that the hook received, without the end that it holds.
+    pub(crate) text: Option<String>,
+    pub(crate) hold: Hold,
     pub(crate) failure: Option<Failure>,
     /// The bytes of JSON that the hook has given.
     pub(crate) written: u64,
@@ -246,7 +257,7 @@ impl HookReply {
     /// Empties the reply for the next call.
     #[inline]
     pub(crate) fn reset(&mut self) {
-        if self.size != 0 || self.failure.is_some() {
+        if !self.is_empty() {
             *self = Self::default();
         }
     }
@@ -261,12 +272,17 @@ impl HookReply {
         self.size <= MAX_REPLY
     }
 
+    /// Returns true if the hook gave nothing beyond its decision.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.size == 0 && self.failure.is_none()
+    }
+
     /// Checks that the decision, with the answer, is one that this hook may make.
     pub(crate) fn check(&self, kind: HookKind, decision: Decision) -> Result<(), String> {
         match (kind, decision, &self.answer) {
             (_, Decision::Continue, _) | (HookKind::Chunk, Decision::Drop | Decision::Replace, _) => Ok(()),
-            (HookKind::Chunk, Decision::End, Answer::End(_)) => Ok(()),
-            (HookKind::Chunk, Decision::End, _) => Err("ended the stream without an error".to_owned()),
+            (HookKind::Chunk | HookKind::Text, Decision::End, Answer::End(_)) => Ok(()),
+            (HookKind::Chunk | HookKind::Text, Decision::End, _) => Err("ended the stream without an error".to_owned()),
             (HookKind::PreStream, Decision::ShortCircuit, Answer::Stream(_)) => Ok(()),
             (HookKind::Pre, Decision::ShortCircuit, Answer::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())

@@ -18,11 +18,13 @@ pub enum HookKind {
     Complete,
     /// `cleanup`: at the end of the instance.
     Cleanup,
+    /// `on_text`: for each text of a request and of an answer.
+    Text,
 }
 
 impl HookKind {
     /// All hooks.
-    pub const ALL: [HookKind; 7] = [
+    pub const ALL: [HookKind; 8] = [
         HookKind::Pre,
         HookKind::Post,
         HookKind::PreStream,
@@ -30,6 +32,7 @@ impl HookKind {
         HookKind::PostStream,
         HookKind::Complete,
         HookKind::Cleanup,
+        HookKind::Text,
     ];
 
     /// Returns the hook's name, as in the plugin's trait.
@@ -42,13 +45,14 @@ impl HookKind {
             HookKind::PostStream => "post_stream_hook",
             HookKind::Complete => "on_complete",
             HookKind::Cleanup => "cleanup",
+            HookKind::Text => "on_text",
         }
     }
 }
 
 /// A set of hooks.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct HookSet(u8);
+pub(crate) struct HookSet(u16);
 
 impl HookSet {
     pub(crate) fn has(self, hook: HookKind) -> bool {
@@ -56,12 +60,12 @@ impl HookSet {
     }
 
     /// Returns the set as a number: the bit of each hook, by its place in [`HookKind::ALL`].
-    pub(crate) fn bits(self) -> u8 {
+    pub(crate) fn bits(self) -> u16 {
         self.0
     }
 
     /// Returns the set of a number. Bits that stand for no hook are ignored.
-    pub(crate) fn from_bits(bits: u8) -> Self {
+    pub(crate) fn from_bits(bits: u16) -> Self {
         HookKind::ALL.into_iter().filter(|hook| Self(bits).has(*hook)).collect()
     }
 }

@@ -12,6 +12,7 @@
 //! Deliberately absent: how an instance is called (the trait `hook::Hooks`), how a provider is reached (the trait
 //! `upstream::Upstream`), the codes of the contract, and HTTP.
 
+mod attempt;
 pub(crate) mod body;
 mod call;
 mod chain;
@@ -38,6 +39,7 @@ mod states;
 pub(crate) mod stats;
 mod stream;
 mod stream_item;
+pub(crate) mod text;
 mod traffic;
 mod usage;
 mod waiting;

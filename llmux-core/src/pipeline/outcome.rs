@@ -149,7 +149,8 @@ impl Outcome {
         self.state.body.roll_back();
     }
 
-    /// Sets the error of an instance whose failures fail the request. No later hook can change it (rule E3).
+    /// Sets the error in the place of the outcome: the failure of a plugin, which no later hook can change (rule E3), or the
+    /// error with which a text hook ended the request.
     pub(crate) fn fail(&mut self, error: Error) {
         self.state = State::of(Err(error), self.limit);
     }

@@ -20,6 +20,9 @@ pub(crate) struct Snapshot {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// The places of the entries that have a hook, for each kind of hook. An instance costs nothing where it has no hook.
     pub(crate) with_hook: [Box<[usize]>; HookKind::ALL.len()],
+    /// The places of the entries that have a turn at the point of a hook: those with the hook, and those with a text hook
+    /// where texts pass.
+    pub(crate) turns: [Box<[usize]>; HookKind::ALL.len()],
     /// Whether new requests may use this version.
     pub(crate) entrance: Entrance,
     /// Raised when the requests that still use this version must end (rule O2).
@@ -45,11 +48,15 @@ pub(crate) enum Entrance {
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
-        let with_hook = HookKind::ALL.map(|hook| {
-            let has = |at: &usize| entries[*at].lease.hooks.has(hook);
-            (0..entries.len()).filter(has).collect()
+        let places = |has: &dyn Fn(HookSet) -> bool| {
+            (0..entries.len()).filter(|at| has(entries[*at].lease.hooks)).collect()
+        };
+        let with_hook = HookKind::ALL.map(|hook| places(&|hooks| hooks.has(hook)));
+        let turns = HookKind::ALL.map(|hook| match hook {
+            HookKind::Complete | HookKind::Cleanup => places(&|hooks| hooks.has(hook)),
+            _ => places(&|hooks| hooks.has(hook) || hooks.has(HookKind::Text)),
         });
-        Self { entries, with_hook, ..Self::default() }
+        Self { entries, with_hook, turns, ..Self::default() }
     }
 
     /// Returns true if an entry of this version holds the lease.
@@ -62,13 +69,13 @@ impl Snapshot {
         !self.with_hook[hook as usize].is_empty()
     }
 
-    /// Returns those of the first `ran` instances that have a hook, with their places.
-    pub(crate) fn with(
+    /// Returns those of the first `ran` instances that have a turn at the point of a hook, with their places.
+    pub(crate) fn turns(
         &self,
         hook: HookKind,
         ran: usize,
     ) -> impl DoubleEndedIterator<Item = (usize, &Entry)> {
-        let places = &self.with_hook[hook as usize];
+        let places = &self.turns[hook as usize];
         let places = &places[..places.partition_point(|&at| at < ran)];
         places.iter().map(|&at| (at, &*self.entries[at]))
     }
@@ -96,6 +103,11 @@ impl Entry {
 
     pub(crate) fn instance(&self) -> &dyn Hooks {
         self.lease.instance()
+    }
+
+    /// Returns true if the instance has a hook.
+    pub(crate) fn has(&self, hook: HookKind) -> bool {
+        self.lease.hooks.has(hook)
     }
 }
 

@@ -3,16 +3,16 @@
 //! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
 
-use std::{pin::pin, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{pin::pin, sync::atomic::Ordering::Relaxed};
 
-use llmux_abi::Usage;
-use tokio::{sync::mpsc, task::consume_budget, time::Instant};
+use tokio::{sync::mpsc, task::consume_budget};
 
 use super::{
+    attempt::Attempt,
     body::Chunk,
     call::Calls,
     chain::{self, PreChain, ShortCircuit},
-    chunks::{Chunks, too_slow},
+    chunks::{Chunks, Idle},
     contain::{caught, settled},
     early_head::EarlyHead,
     hook::{Answer, Decision},
@@ -21,26 +21,13 @@ use super::{
     report::{AnsweredBy, Ending, Later, Report},
     snapshot::{Entry, Snapshot},
     stream_item::StreamItem,
+    text::{Numbers, Pieces, Stop, Turn},
     usage::{Meter, states_usage},
 };
 use crate::{
     error::Error,
-    provider::{Event, Events},
+    provider::Events,
 };
-
-/// The result of one attempt to stream.
-pub(crate) struct Attempt {
-    pub(crate) result: Result<(), Error>,
-    /// True once the client has received something of it.
-    pub(crate) begun: bool,
-    pub(crate) may_fall_back: bool,
-    pub(crate) first_chunk: Option<Duration>,
-    pub(crate) chunks: u64,
-    /// True if the provider ended its stream before every choice had a reason (rule S9).
-    pub(crate) is_unfinished: bool,
-    /// The usage that the provider reported until now, or an estimate.
-    pub(crate) usage: Option<Usage>,
-}
 
 /// One attempt to stream, while it runs.
 struct Streaming<'r> {
@@ -50,8 +37,10 @@ struct Streaming<'r> {
     early: &'r mut EarlyHead,
     /// The calls of the chunk hooks.
     calls: Calls,
-    /// Chunks that have not passed all hooks, each with the number of instances before it; the next chunk is the last.
+    /// Chunks that have not passed all hooks, each with the number of steps before it; the next chunk is the last.
     pending: Vec<(Chunk, usize)>,
+    /// The texts of the chunks; `None` if no instance has a text hook.
+    texts: Option<Box<(Pieces, Numbers)>>,
     /// True if the caller asked for the usage chunk.
     wants_usage: bool,
     /// The status of the provider's answer.
@@ -105,6 +94,7 @@ impl<'r> Streaming<'r> {
         let wants_usage = request.original.get("/stream_options/include_usage") == Some("true");
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
         let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
+        let texts = snapshot.has(HookKind::Text).then(Box::default);
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {
             request,
@@ -113,6 +103,7 @@ impl<'r> Streaming<'r> {
             early,
             calls,
             pending,
+            texts,
             wants_usage,
             status,
             meter,
@@ -187,7 +178,7 @@ impl<'r> Streaming<'r> {
                 meter.read(self.request.context.endpoint, &event.data);
             }
             let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
-            self.pass(chunk, self.request.ran).await?;
+            self.pass(chunk, 2 * self.request.ran).await?;
         }
     }
 
@@ -212,36 +203,69 @@ impl<'r> Streaming<'r> {
         self.request.report_attempt(self.status, self.attempt.usage, later);
     }
 
-    /// Passes a chunk through the chunk hooks of the instances before `from`, last one first, and sends the result.
+    /// Passes a chunk through the steps before `from`, last one first, and sends the result. The instance at a place has two
+    /// steps: first the text hook (`2 * place + 1`), then the chunk hook (`2 * place`).
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.pending.push((chunk, from));
         while let Some((mut chunk, from)) = self.pending.pop() {
             // The time before belongs to the provider, or to a slow reader.
             self.calls.restart().await;
             let mut instead = None;
-            for (at, entry) in self.snapshot.with(HookKind::Chunk, from).rev() {
-                match self.hook(&mut chunk, at, entry).await {
-                    Ok(Passed::Forwarded) => {}
-                    Ok(Passed::Replaced(chunks)) => {
-                        instead = Some((chunks, at));
-                        break;
-                    }
-                    Err(error) => {
-                        self.pending.clear();
-                        return Err(error);
-                    }
+            for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(2)).rev() {
+                let passed = self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
+                if let Passed::Replaced(chunks, step) = passed? {
+                    instead = Some((chunks, step));
+                    break;
                 }
             }
             match instead {
                 None => self.send(chunk).await?,
-                Some((chunks, at)) => {
-                    let limit = self.request.shared.config.max_body_bytes;
-                    let chunks = chunks.into_iter().rev().map(|event| (Chunk::new(event, limit), at));
-                    self.pending.extend(chunks);
+                // Texts that go on before the chunk: the chunk itself passes the rest of the steps after them.
+                Some((chunks, step)) => {
+                    self.pending.extend((step % 2 == 1).then_some((chunk, step)));
+                    self.pending.extend(chunks.into_iter().rev().map(|chunk| (chunk, step)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Passes a chunk through the steps of one instance.
+    async fn turn(
+        &mut self,
+        chunk: &mut Chunk,
+        (at, entry): (usize, &Entry),
+        from: usize,
+    ) -> Result<Passed, Error> {
+        let text_step = 2 * at + 1;
+        if from > text_step && entry.has(HookKind::Text) {
+            let InFlight { context, states, .. } = &mut *self.request;
+            let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
+            let released = match &mut self.texts {
+                Some(texts) => texts.0.pass(&mut turn, chunk).await,
+                None => Ok(Vec::new()),
+            };
+            let released = released.map_err(|stop| self.stopped(stop, entry))?;
+            if !released.is_empty() {
+                return Ok(Passed::Replaced(released, text_step));
+            }
+        }
+        match entry.has(HookKind::Chunk) {
+            true => self.hook(chunk, at, entry).await,
+            false => Ok(Passed::Forwarded),
+        }
+    }
+
+    /// Returns the error of a text hook that ended the stream.
+    fn stopped(&mut self, stop: Stop, entry: &Entry) -> Error {
+        match stop {
+            Stop::Ended(error) => {
+                self.request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                error
+            }
+            Stop::Failed => Error::plugin_failure(),
+            Stop::Cancelled => self.request.cancel.error(),
+        }
     }
 
     /// Calls one chunk hook.
@@ -250,8 +274,12 @@ impl<'r> Streaming<'r> {
         let called = self.calls.call(HookKind::Chunk, (at, entry), context, states, chunk).await;
         let reply = &mut self.calls.reply;
         match called {
-            Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new())),
-            Ok(Decision::Replace) => Ok(Passed::Replaced(std::mem::take(&mut reply.emitted))),
+            Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new(), 2 * at)),
+            Ok(Decision::Replace) => {
+                let limit = self.request.shared.config.max_body_bytes;
+                let emitted = std::mem::take(&mut reply.emitted).into_iter();
+                Ok(Passed::Replaced(emitted.map(|event| Chunk::new(event, limit)).collect(), 2 * at))
+            }
             Ok(Decision::End) => match std::mem::take(&mut reply.answer) {
                 Answer::End(error) => {
                     let name = entry.name.clone();
@@ -269,9 +297,12 @@ impl<'r> Streaming<'r> {
     }
 
     /// Sends a chunk to the reader, as fast as it reads.
-    async fn send(&mut self, chunk: Chunk) -> Result<(), Error> {
+    async fn send(&mut self, mut chunk: Chunk) -> Result<(), Error> {
         if !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(&chunk) {
             return Ok(());
+        }
+        if let Some(texts) = self.texts.as_mut().filter(|_| !self.request.context.endpoint.ends_with_done()) {
+            texts.1.number(&mut chunk);
         }
         self.begin().await?;
         if self.attempt.first_chunk.is_none() {
@@ -297,6 +328,19 @@ impl<'r> Streaming<'r> {
         given.map_err(|_| Error::cancelled())
     }
 
+    /// Ends the texts that an instance still holds, because the provider has not said that they end.
+    async fn end_texts(&mut self, at: usize, entry: &Entry) -> Result<(), Error> {
+        let Some(texts) = self.texts.as_mut().filter(|_| entry.has(HookKind::Text)) else { return Ok(()) };
+        self.calls.restart().await;
+        let InFlight { context, states, .. } = &mut *self.request;
+        let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
+        let released = texts.0.finish(&mut turn).await;
+        for chunk in released.map_err(|stop| self.stopped(stop, entry))? {
+            self.pass(chunk, 2 * at + 1).await?;
+        }
+        Ok(())
+    }
+
     /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other
     /// instances before those see the end (rule S4).
     async fn end(&mut self) -> Result<(), Error> {
@@ -305,7 +349,16 @@ impl<'r> Streaming<'r> {
         let mut report = self.report();
         let mut calls = Calls::new(self.request.shared.config.post_hook_timeout);
         let snapshot = self.snapshot;
-        for (at, entry) in snapshot.with(HookKind::PostStream, self.request.ran).rev() {
+        for (at, entry) in snapshot.turns(HookKind::PostStream, self.request.ran).rev() {
+            if report.ending == Ending::Completed
+                && let Err(error) = self.end_texts(at, entry).await
+            {
+                self.attempt.result = Err(error);
+                report = self.report();
+            }
+            if !entry.has(HookKind::PostStream) {
+                continue;
+            }
             // `pass` may have waited for the reader.
             calls.restart().await;
             let InFlight { context, states, .. } = &mut *self.request;
@@ -315,7 +368,7 @@ impl<'r> Streaming<'r> {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
                     for event in std::mem::take(&mut calls.reply.emitted) {
-                        result = self.pass(Chunk::new(event, limit), at).await;
+                        result = self.pass(Chunk::new(event, limit), 2 * at).await;
                         if result.is_err() {
                             break;
                         }
@@ -348,49 +401,11 @@ impl<'r> Streaming<'r> {
     }
 }
 
-impl Attempt {
-    /// Adds the numbers of a stream to a report.
-    pub(crate) fn describe(&self, report: Report) -> Report {
-        Report {
-            first_chunk: self.first_chunk,
-            chunks: Some(self.chunks),
-            is_unfinished: self.is_unfinished,
-            usage: self.usage,
-            ..report
-        }
-    }
-}
-
-/// The time in which the reader has received no chunk of a plugin's own stream.
-struct Idle {
-    limit: Duration,
-    chunks: u64,
-    since: Option<Instant>,
-}
-
-impl Idle {
-    fn new(limit: Duration) -> Self {
-        Self { limit, chunks: 0, since: None }
-    }
-
-    /// Returns the rest of the limit. `chunks` is the number of chunks that the reader has received.
-    fn left(&mut self, source: &Chunks, chunks: u64) -> Result<Duration, Error> {
-        if !matches!(source, Chunks::Plugin { .. }) {
-            return Ok(self.limit);
-        }
-        if chunks != self.chunks || self.since.is_none() {
-            (self.chunks, self.since) = (chunks, Some(Instant::now()));
-        }
-        let idle = self.since.map(|since| since.elapsed()).unwrap_or_default();
-        self.limit.checked_sub(idle).filter(|left| !left.is_zero()).ok_or_else(too_slow)
-    }
-}
-
 /// The result of a chunk's call of one hook.
 enum Passed {
     Forwarded,
-    /// These chunks take its place; none if the chunk was dropped.
-    Replaced(Vec<Event>),
+    /// These chunks go on before a step; none if the chunk was dropped.
+    Replaced(Vec<Chunk>, usize),
 }
 
 /// Returns true if the chunk only states the usage (rule S8).

@@ -132,7 +132,7 @@ async fn d2_a_library_that_any_check_refuses_is_not_run() {
     let error = refused(&trap, "no signature", unsigned, load(&trap.library)).await;
     assert!(matches!(error, PluginError::Library { error: LibraryError::Signature(_), .. }), "{error:?}");
     for (what, part, by) in [
-        ("another ABI", "\"abi\":\"0.2.1\",\"abi_min\":\"0.2.0\"", "\"abi\":\"0.9.0\",\"abi_min\":\"0.9.0\""),
+        ("another ABI", "\"abi\":\"0.2.2\",\"abi_min\":\"0.2.0\"", "\"abi\":\"0.9.0\",\"abi_min\":\"0.9.0\""),
         ("another target", "\"target\":\"", "\"tarjet\":\""),
         ("a library that aborts", "\"panic\":\"unwind\"", "\"panic\":\"abort\" "),
         ("a damaged manifest", "LLMUXPLG", "LLMUXPLX"),

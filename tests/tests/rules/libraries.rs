@@ -147,16 +147,16 @@ refuses! {
         Fixtures::get().library("llmux-aborting")
     } => LibraryError::PanicAborts,
     d2_another_abi_is_refused_and_both_versions_named: |world| {
-        patched(&world, "abi.so", b"\"abi\":\"0.2.1\",\"abi_min\":\"0.2.", b"\"abi\":\"0.9.0\",\"abi_min\":\"0.9.")
+        patched(&world, "abi.so", b"\"abi\":\"0.2.2\",\"abi_min\":\"0.2.", b"\"abi\":\"0.9.0\",\"abi_min\":\"0.9.")
     } => LibraryError::AbiMismatch { host, plugin } if (host.minor, plugin.minor) == (2, 9),
     d2_a_newer_contract_is_refused_by_its_version: |world| {
         let _ = &world;
         Fixtures::get().library("llmux-newer")
-    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.1" && plugin.to_string() == "0.3.0",
+    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.2" && plugin.to_string() == "0.3.0",
     d2_a_newer_plugin_is_refused_if_it_writes_a_hook_that_this_host_never_calls: |world| {
         let _ = &world;
         Fixtures::get().library("llmux-later-hook")
-    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.1" && plugin.to_string() == "0.2.2",
+    } => LibraryError::AbiMismatch { host, plugin } if host.to_string() == "0.2.2" && plugin.to_string() == "0.2.3",
     d2_a_manifest_that_needs_more_than_it_is_built_with_is_refused: |world| {
         patched(&world, "least.so", b"\"abi_min\":\"0.2.0\"", b"\"abi_min\":\"0.2.7\"")
     } => LibraryError::Manifest(why) if why.contains("`abi_min`"),

@@ -36,5 +36,6 @@ mod segments;
 mod services;
 mod stored_responses;
 mod streams;
+mod texts;
 mod trials;
 mod usage;

@@ -70,6 +70,30 @@ impl<'a> Answer<'a> {
         unsafe { end_stream(self.object(), error.into()) }
     }
 
+    /// Puts another text in the place of the one that the hook received. The host has this function if it calls the hook.
+    pub(crate) fn edit_text(&mut self, text: &str) {
+        if let Some(edit_text) = self.table.edit_text() {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { edit_text(self.object(), text.into()) }
+        }
+    }
+
+    /// Holds the end of a text.
+    pub(crate) fn hold_text(&mut self, from: usize) {
+        if let Some(hold_text) = self.table.hold_text() {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { hold_text(self.object(), from) }
+        }
+    }
+
+    /// Holds a text until it ends.
+    pub(crate) fn hold_whole_text(&mut self) {
+        if let Some(hold_whole_text) = self.table.hold_whole_text() {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { hold_whole_text(self.object()) }
+        }
+    }
+
     pub(crate) fn failed(&mut self, message: &str) {
         self.say_failed(FAILURE_ERROR, message);
     }

@@ -5,10 +5,11 @@ use crate::{
     raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_FAILED, HOOK_REPLACE, HOOK_SHORT_CIRCUIT},
     sdk::{
         error::Error,
-        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow},
+        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow, TextFlow},
         handle::Answer,
         host::Host,
         source::Streamed,
+        text::{Change, Hold},
     },
 };
 
@@ -54,6 +55,27 @@ pub(super) fn chunk_flow(flow: ChunkFlow, event: &str, answer: &mut Answer<'_>) 
             HOOK_REPLACE
         }
         ChunkFlow::End(error) => {
+            answer.end_stream(&error.to_document());
+            HOOK_END
+        }
+    }
+}
+
+/// Converts the treatment of a text.
+pub(super) fn text_flow(flow: TextFlow, change: Change, answer: &mut Answer<'_>) -> u32 {
+    match flow {
+        TextFlow::Continue => {
+            if let Some(text) = &change.text {
+                answer.edit_text(text);
+            }
+            match change.hold {
+                Hold::Nothing => {}
+                Hold::From(at) => answer.hold_text(at),
+                Hold::Whole => answer.hold_whole_text(),
+            }
+            HOOK_CONTINUE
+        }
+        TextFlow::End(error) => {
             answer.end_stream(&error.to_document());
             HOOK_END
         }

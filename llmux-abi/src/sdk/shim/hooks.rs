@@ -4,12 +4,12 @@ use abi_stable::sabi_types::RRef;
 use async_ffi::FfiContext;
 
 use super::{
-    answer::{chunk_flow, failure, flow, stream_flow},
+    answer::{chunk_flow, failure, flow, stream_flow, text_flow},
     start::start,
 };
 use crate::{
     raw::{
-        call::{ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef},
+        call::{ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef, TextCallRef},
         context::StateObject,
         flow::{HOOK_CONTINUE, HookPoll},
     },
@@ -22,6 +22,7 @@ use crate::{
         outcome::{Completion, Outcome, StreamEnd},
         plugin::Plugin,
         request::Request,
+        text::Text,
     },
 };
 
@@ -132,6 +133,27 @@ pub(super) unsafe extern "C" fn on_stream_chunk<'a, P: Plugin>(
     };
     start(host.handle(), call.answer(), call.memory(), waker, hook, |(event, result), answer| match result {
         Ok(reply) => chunk_flow(reply, event, answer),
+        Err(error) => failure(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn on_text<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    call: TextCallRef<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table is used with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = move || {
+        let (context, mut text) = (ContextHandle::new(call.context()), Text::new(call));
+        async move {
+            let mut context = Context::new(context);
+            let result = plugin.on_text(&mut context, &mut text).await;
+            (text.into_change(), result)
+        }
+    };
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(change, result), answer| match result {
+        Ok(reply) => text_flow(reply, change, answer),
         Err(error) => failure(&error, answer),
     })
 }

@@ -94,14 +94,16 @@ pub const fn hooks<P: Plugin>() -> [bool; PluginManifest::HOOKS.len()] {
         P::EVERY_HOOK || !is_absent(P::post_stream_hook),
         P::EVERY_HOOK || !is_absent(P::on_complete),
         P::EVERY_HOOK || !is_absent_alone(P::cleanup),
+        P::EVERY_HOOK || !is_absent(P::on_text),
     ]
 }
 
 /// Returns the least version of the contract that a plugin needs. An older host would load the plugin and never call a hook
 /// that came later, such as a guard.
 pub const fn abi_min<P: Plugin>() -> &'static str {
-    // A hook that a later version adds stands here with that version, the newest first.
-    ABI_FIRST
+    // A hook that a later version adds stands here with that version, the newest first. A plugin that wraps another one
+    // names every hook, and only its author knows which of them it needs.
+    if !is_absent(P::on_text) { "0.2.2" } else { ABI_FIRST }
 }
 
 struct Tables<P>(PhantomData<P>);
@@ -123,6 +125,7 @@ impl<P: Plugin> Tables<P> {
             post_stream_hook: if hooks::<P>()[4] { Some(hooks::post_stream_hook::<P>) } else { None },
             on_complete: if hooks::<P>()[5] { Some(hooks::on_complete::<P>) } else { None },
             cleanup: if hooks::<P>()[6] { Some(hooks::cleanup::<P>) } else { None },
+            on_text: if hooks::<P>()[7] { Some(hooks::on_text::<P>) } else { None },
         });
     }
 }
@@ -215,6 +218,10 @@ mod tests {
             poll_fn(|_| std::task::Poll::Ready(Ok(ChunkFlow::Drop)))
         }
 
+        async fn on_text(&self, _: &mut Context<'_>, _: &mut Text<'_>) -> Result<TextFlow> {
+            Ok(TextFlow::Continue)
+        }
+
         async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
             Bare.on_complete(ctx, completion).await;
         }
@@ -226,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
-        assert_eq!(hooks::<Bare>(), [false; 7]);
+        assert_eq!(hooks::<Bare>(), [false; 8]);
         // `Whole` has `pre_stream_hook` through its `pre_hook`, and lacks only `post_stream_hook`.
-        assert_eq!(hooks::<Whole>(), [true, true, true, true, false, true, true]);
+        assert_eq!(hooks::<Whole>(), [true, true, true, true, false, true, true, true]);
     }
 }

@@ -161,7 +161,7 @@ impl Child<'_> {
         LoadResult::Schema(NativeHooks::config_schema(module).map_err(|failure| failure.message))
     }
 
-    fn create(&mut self, config: &str) -> Result<u8, String> {
+    fn create(&mut self, config: &str) -> Result<u16, String> {
         let Some(Module { module, image, host }) = &self.module else {
             return Err("the library is not loaded".to_owned());
         };

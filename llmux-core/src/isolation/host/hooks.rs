@@ -41,7 +41,7 @@ pub(crate) struct IsolatedHooks {
 
 impl IsolatedHooks {
     /// The hooks of a supervised instance. `bits` are the hooks that it has.
-    pub(crate) fn new(supervisor: Arc<Supervisor>, bits: u8) -> Self {
+    pub(crate) fn new(supervisor: Arc<Supervisor>, bits: u16) -> Self {
         Self { hooks: HookSet::from_bits(bits), supervisor }
     }
 

@@ -97,7 +97,7 @@ impl Process {
     }
 
     /// Makes the instance. Returns its hooks, as bits.
-    pub(super) async fn create(&mut self, config: &str) -> Result<u8, StartError> {
+    pub(super) async fn create(&mut self, config: &str) -> Result<u16, StartError> {
         let reply = self.ask(Kind::Create, config, "the constructor ran").await?;
         let created: message::Created<'_> = decode(&reply).map_err(|_| malformed())?;
         created.map_err(|why| StartError::Refused(why.to_owned()))

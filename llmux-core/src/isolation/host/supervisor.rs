@@ -73,7 +73,7 @@ impl Supervisor {
         plan: Plan,
         config: String,
         check: impl FnOnce(&str) -> Result<(), E> + Send,
-    ) -> Result<(Arc<Self>, u8), E> {
+    ) -> Result<(Arc<Self>, u16), E> {
         let mut process = Process::start(&plan, 1).await?;
         check(&process.load(&plan).await?)?;
         let hooks = process.create(&config).await?;

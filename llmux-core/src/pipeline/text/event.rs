@@ -1,0 +1,278 @@
+//! The texts in the events of a streamed response object.
+//!
+//! The deltas of a text come first. Later events repeat the whole text: its own `done`, the part, the item, and the response. The
+//! repetitions get the text that was sent (rule T2). The rest of a text is sent as a delta of its own, before the first
+//! repetition. Such a delta has the sequence number `null` until [`Numbers`] gives it one.
+
+use serde_json::{Value, json};
+
+use super::{
+    Channel,
+    pieces::{Pieces, Released, chunk_of, set},
+    places::{self, Key, Place, item},
+    progress::Piece,
+    turn::{Stop, Turn},
+};
+use crate::{document::Document, pipeline::body::Chunk};
+
+/// A kind of text with deltas.
+struct Kind {
+    /// The type of its events, without `.delta` and `.done`.
+    name: &'static str,
+    channel: Channel,
+    /// The member of the `done` event that repeats the text.
+    whole: &'static str,
+    member: usize,
+}
+
+const KINDS: [Kind; 9] = [
+    kind("response.output_text", Channel::Content, "/text", item::OUTPUT_TEXT),
+    kind("response.refusal", Channel::Refusal, "/refusal", item::REFUSAL),
+    kind("response.reasoning_text", Channel::Reasoning, "/text", item::REASONING),
+    kind("response.reasoning_summary_text", Channel::Reasoning, "/text", item::SUMMARY),
+    kind("response.function_call_arguments", Channel::Arguments, "/arguments", item::ARGUMENTS),
+    kind("response.mcp_call_arguments", Channel::Arguments, "/arguments", item::ARGUMENTS),
+    kind("response.custom_tool_call_input", Channel::Arguments, "/input", item::INPUT),
+    kind("response.code_interpreter_call_code", Channel::Arguments, "/code", item::CODE),
+    kind("response.audio.transcript", Channel::Transcript, "/transcript", item::TRANSCRIPT),
+];
+
+const fn kind(name: &'static str, channel: Channel, whole: &'static str, member: usize) -> Kind {
+    Kind { name, channel, whole, member }
+}
+
+/// Passes the texts of an event to the instance whose turn it is.
+pub(super) async fn pass(
+    pieces: &mut Pieces,
+    turn: &mut Turn<'_>,
+    chunk: &mut Chunk,
+    document: &Document,
+) -> Result<Released, Stop> {
+    let kind = document.get_str("/type").unwrap_or_default();
+    let known = |suffix: &str| {
+        let name = kind.strip_suffix(suffix)?;
+        KINDS.iter().find(|kind| kind.name == name)
+    };
+    if let Some(kind) = known(".delta") {
+        let Some(text) = document.get_str("/delta") else { return Ok(Released::new()) };
+        let (key, item) = (key(document, kind), document.get_str("/item_id").unwrap_or_default());
+        let piece = Piece { item, ..piece(pieces, key, kind.channel, text) }.own();
+        let passed = pieces.held.pass(turn, piece.lend()).await?;
+        if passed != text {
+            set(turn, chunk, "/delta", &passed)?;
+            clear_probabilities(chunk, "");
+        }
+        return Ok(Released::new());
+    }
+    let places = match known(".done") {
+        Some(kind) => whole(document, kind),
+        None => repeated(document, kind),
+    };
+    if kind == "response.output_item.added"
+        && let Some(name) = document.get_str("/item/name")
+    {
+        pieces.names.push((number(document, "/output_index"), name.to_owned()));
+    }
+    let mut released = Released::new();
+    for place in places {
+        released.extend(settle(pieces, turn, chunk, place, kind.ends_with(".added")).await?);
+    }
+    Ok(released)
+}
+
+/// Ends the texts of an instance when its stream has ended without their repetitions.
+pub(super) async fn finish(pieces: &mut Pieces, turn: &mut Turn<'_>) -> Result<Released, Stop> {
+    let mut released = Released::new();
+    for open in pieces.held.open(turn.place.0, None) {
+        let text = rest(pieces, turn, open.key, open.channel).await?;
+        if !text.is_empty() {
+            released.push(delta(open.key, &open.item, &text));
+        }
+    }
+    Ok(released)
+}
+
+/// Ends a text, and gives its repetition the text that was sent.
+async fn settle(
+    pieces: &mut Pieces,
+    turn: &mut Turn<'_>,
+    chunk: &mut Chunk,
+    place: Place<'_>,
+    is_announced: bool,
+) -> Result<Option<Chunk>, Stop> {
+    let (at, key) = (turn.place.0, place.key);
+    let mut released = None;
+    let passed = match pieces.held.state(at, key) {
+        _ if is_announced && place.text.is_empty() => return Ok(None),
+        Some(true) => pieces.held.sent(at, key).to_owned(),
+        Some(false) if !is_announced => {
+            let open = pieces.held.open(at, Some(key.choice)).into_iter().find(|open| open.key == key);
+            let text = rest(pieces, turn, key, place.channel).await?;
+            if let Some(open) = open.filter(|_| !text.is_empty()) {
+                released = Some(delta(key, &open.item, &text));
+            }
+            pieces.held.sent(at, key).to_owned()
+        }
+        // The text comes whole.
+        _ => {
+            let piece = Piece { tool: place.tool, ..piece(pieces, key, place.channel, place.text) };
+            let piece = Piece { is_end: !is_announced, ..piece }.own();
+            pieces.held.pass(turn, piece.lend()).await?
+        }
+    };
+    if passed != place.text {
+        set(turn, chunk, &place.pointer, &passed)?;
+        clear_probabilities(chunk, place.pointer.rsplit_once('/').map_or("", |(base, _)| base));
+    }
+    Ok(released)
+}
+
+/// Passes the end of a text. Returns the rest of it.
+async fn rest(
+    pieces: &mut Pieces,
+    turn: &mut Turn<'_>,
+    key: Key,
+    channel: Channel,
+) -> Result<String, Stop> {
+    let piece = Piece { is_end: true, ..piece(pieces, key, channel, "") }.own();
+    pieces.held.pass(turn, piece.lend()).await
+}
+
+/// A piece that borrows nothing from the texts of the stream.
+struct Owned {
+    key: Key,
+    channel: Channel,
+    tool: String,
+    item: String,
+    text: String,
+    is_end: bool,
+}
+
+impl Piece<'_> {
+    fn own(self) -> Owned {
+        let Piece { key, channel, is_end, .. } = self;
+        let (tool, item, text) = (self.tool.to_owned(), self.item.to_owned(), self.text.to_owned());
+        Owned { key, channel, tool, item, text, is_end }
+    }
+}
+
+impl Owned {
+    fn lend(&self) -> Piece<'_> {
+        let Self { key, channel, tool, item, text, is_end } = self;
+        let (key, channel, is_end) = (*key, *channel, *is_end);
+        Piece { key, channel, tool, item, text, is_end, is_repeated: true }
+    }
+}
+
+fn piece<'p>(pieces: &'p Pieces, key: Key, channel: Channel, text: &'p str) -> Piece<'p> {
+    let name = pieces.names.iter().find(|(choice, _)| *choice == key.choice);
+    let tool = name.filter(|_| channel == Channel::Arguments).map_or("", |(_, name)| name);
+    Piece { key, channel, tool, item: "", text, is_end: false, is_repeated: true }
+}
+
+/// Returns the text of a `done` event.
+fn whole<'d>(document: &'d Document, kind: &Kind) -> Vec<Place<'d>> {
+    let place = document.get_str(kind.whole).map(|text| Place {
+        pointer: kind.whole.to_owned(),
+        text,
+        key: key(document, kind),
+        channel: kind.channel,
+        role: "assistant",
+        tool: "",
+        probabilities: None,
+    });
+    place.into_iter().collect()
+}
+
+/// Returns the texts of an event that repeats a part, an item or the response.
+fn repeated<'d>(document: &'d Document, kind: &str) -> Vec<Place<'d>> {
+    let choice = || number(document, "/output_index");
+    match kind {
+        "response.content_part.added" | "response.content_part.done" => {
+            let key = Key { choice: choice(), part: number(document, "/content_index"), member: 0 };
+            places::of_part(document, "/part", key, false)
+        }
+        "response.reasoning_summary_part.added" | "response.reasoning_summary_part.done" => {
+            let key = Key { choice: choice(), part: number(document, "/summary_index"), member: 0 };
+            places::of_part(document, "/part", key, true)
+        }
+        "response.output_item.added" | "response.output_item.done" => {
+            places::of_item(document, "/item", choice())
+        }
+        "response.completed" | "response.incomplete" | "response.failed" => {
+            places::of_output(document, "/response")
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn key(document: &Document, kind: &Kind) -> Key {
+    let part = match kind.member {
+        item::SUMMARY => number(document, "/summary_index"),
+        item::OUTPUT_TEXT | item::REFUSAL | item::REASONING => number(document, "/content_index"),
+        _ => 0,
+    };
+    Key { choice: number(document, "/output_index"), part, member: kind.member }
+}
+
+fn number(document: &Document, pointer: &str) -> u32 {
+    document.get(pointer).and_then(|json| json.parse().ok()).unwrap_or_default()
+}
+
+/// Makes a delta.
+fn delta(key: Key, item: &str, text: &str) -> Chunk {
+    let kind = KINDS.iter().find(|kind| kind.member == key.member).unwrap_or(&KINDS[0]);
+    let name = format!("{}.delta", kind.name);
+    let mut event = json!({"type": name, "item_id": item, "output_index": key.choice, "delta": text});
+    match key.member {
+        item::SUMMARY => event["summary_index"] = key.part.into(),
+        item::OUTPUT_TEXT | item::REFUSAL | item::REASONING => event["content_index"] = key.part.into(),
+        _ => {}
+    }
+    if key.member == item::OUTPUT_TEXT {
+        event["logprobs"] = json!([]);
+    }
+    event["sequence_number"] = Value::Null;
+    chunk_of(Some(&name), &Document::from_value(&event))
+}
+
+/// Removes the log probabilities of a text that was edited.
+fn clear_probabilities(chunk: &mut Chunk, base: &str) {
+    let probabilities = format!("{base}/logprobs");
+    if chunk.document().and_then(|document| document.get(&probabilities)).is_some_and(|json| json != "[]") {
+        let cleared = chunk.body.edit(0, |document| document.set(&probabilities, "[]"));
+        debug_assert!(cleared.is_ok(), "a member that was read can be set");
+        chunk.body.commit();
+    }
+}
+
+/// The sequence numbers of the events that are sent: new events make the numbers of the later ones greater.
+#[derive(Default)]
+pub(crate) struct Numbers {
+    new: u64,
+    next: u64,
+}
+
+impl Numbers {
+    /// Numbers the next event.
+    pub(crate) fn number(&mut self, chunk: &mut Chunk) {
+        let number = chunk.document().and_then(|document| document.get("/sequence_number"));
+        let (is_new, number) = match number {
+            None => return,
+            Some("null") => (true, self.next),
+            Some(number) => match number.parse::<u64>() {
+                Ok(number) => (false, number.saturating_add(self.new)),
+                Err(_) => return,
+            },
+        };
+        self.next = number.saturating_add(1);
+        if is_new {
+            self.new += 1;
+        }
+        if self.new > 0 {
+            let set = chunk.body.edit(0, |document| document.set("/sequence_number", &number.to_string()));
+            debug_assert!(set.is_ok(), "a member that was read can be set");
+            chunk.body.commit();
+        }
+    }
+}

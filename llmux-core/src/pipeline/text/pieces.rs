@@ -1,0 +1,165 @@
+//! The texts of a stream: finds the pieces in each chunk, and puts back what goes on.
+//!
+//! A chunk whose text is held goes on with an empty text: its other members stay where they were. The rest of a text is sent in
+//! a chunk of its own, before the chunk that ends the text.
+
+use serde_json::{Value, json};
+
+use super::{
+    event,
+    places::{self, COMPLETION, Key, MEMBERS, PARTS, TOOL_INPUT},
+    progress::{Held, Piece},
+    turn::{Stop, Turn},
+};
+use crate::{
+    document::Document,
+    pipeline::body::{Chunk, EditRefused},
+    provider::Event,
+};
+
+/// The texts of one stream.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    pub(super) held: Held,
+    /// The last chunk, as the pattern of a new one.
+    last: Option<Document>,
+    /// The names of the tools that output items call.
+    pub(super) names: Vec<(u32, String)>,
+}
+
+/// Chunks that go on before the one that was passed.
+pub(crate) type Released = Vec<Chunk>;
+
+impl Pieces {
+    /// Passes the texts of a chunk to the instance whose turn it is.
+    pub(crate) async fn pass(&mut self, turn: &mut Turn<'_>, chunk: &mut Chunk) -> Result<Released, Stop> {
+        let Some(document) = chunk.document().cloned() else { return Ok(Released::new()) };
+        match turn.context.endpoint.ends_with_done() {
+            true => self.pass_choices(turn, chunk, &document).await,
+            false => event::pass(self, turn, chunk, &document).await,
+        }
+    }
+
+    async fn pass_choices(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chunk: &mut Chunk,
+        document: &Document,
+    ) -> Result<Released, Stop> {
+        let finished = finished(document);
+        for place in places::of_chunk(document) {
+            let piece = Piece {
+                key: place.key,
+                channel: place.channel,
+                tool: place.tool,
+                item: "",
+                text: place.text,
+                is_end: finished.contains(&place.key.choice),
+                is_repeated: false,
+            };
+            let text = self.held.pass(turn, piece).await?;
+            if text != place.text {
+                set(turn, chunk, &place.pointer, &text)?;
+                clear_probabilities(chunk, &place.pointer);
+            }
+        }
+        let mut released = Released::new();
+        for choice in finished {
+            released.extend(self.end(turn, Some(choice), document).await?);
+        }
+        self.last = Some(document.clone());
+        Ok(released)
+    }
+
+    /// Ends the texts of an instance when its stream has ended. Returns the chunks with the rest of them.
+    pub(crate) async fn finish(&mut self, turn: &mut Turn<'_>) -> Result<Released, Stop> {
+        let Some(last) = self.last.clone() else { return event::finish(self, turn).await };
+        self.end(turn, None, &last).await
+    }
+
+    async fn end(
+        &mut self,
+        turn: &mut Turn<'_>,
+        choice: Option<u32>,
+        pattern: &Document,
+    ) -> Result<Released, Stop> {
+        let mut released = Released::new();
+        for open in self.held.open(turn.place.0, choice) {
+            let (tool, item, text) = ("", "", "");
+            let (is_end, is_repeated) = (true, false);
+            let piece =
+                Piece { key: open.key, channel: open.channel, tool, item, text, is_end, is_repeated };
+            let text = self.held.pass(turn, piece).await?;
+            if !text.is_empty() {
+                released.push(new_chunk(pattern, open.key, &text));
+            }
+        }
+        Ok(released)
+    }
+}
+
+/// Sets a text in a chunk.
+pub(super) fn set(turn: &Turn<'_>, chunk: &mut Chunk, pointer: &str, text: &str) -> Result<(), Stop> {
+    let json = Value::from(text).to_string();
+    match chunk.body.edit(json.len(), |document| document.set(pointer, &json)) {
+        Ok(()) => {
+            chunk.body.commit();
+            Ok(())
+        }
+        Err(EditRefused::TooLarge) => turn.refuse("the edited text makes the chunk too large"),
+        Err(_) => turn.refuse("the edited text has no place in the chunk"),
+    }
+}
+
+/// Removes the log probabilities of a choice whose text was edited.
+fn clear_probabilities(chunk: &mut Chunk, pointer: &str) {
+    let base = pointer.match_indices('/').nth(2).map_or("", |(at, _)| &pointer[..at]);
+    let probabilities = format!("{base}/logprobs");
+    if chunk.document().and_then(|document| document.get(&probabilities)).is_some_and(|json| json != "null") {
+        let cleared = chunk.body.edit(0, |document| document.set(&probabilities, "null"));
+        debug_assert!(cleared.is_ok(), "a member that was read can be set");
+        chunk.body.commit();
+    }
+}
+
+/// Returns the choices that have a reason why they ended.
+fn finished(document: &Document) -> Vec<u32> {
+    let reason = |at: &usize| document.get_str(&format!("/choices/{at}/finish_reason")).is_some();
+    let choice = |at: usize| places::index(document, &format!("/choices/{at}")).unwrap_or(at as u32);
+    (0..document.len("/choices").unwrap_or_default()).filter(reason).map(choice).collect()
+}
+
+/// Makes a chunk with one text. The other members of the chunk are those of the pattern.
+fn new_chunk(pattern: &Document, key: Key, text: &str) -> Chunk {
+    let Key { choice, part, member } = key;
+    let mut delta = json!({});
+    match member {
+        PARTS => delta["content"] = json!([{"type": "text", "text": text}]),
+        TOOL_INPUT => delta["tool_calls"] = json!([{"index": part, "custom": {"input": text}}]),
+        _ => match MEMBERS.get(member).and_then(|member| member.path.split_once('/')) {
+            Some((outer, inner)) => delta[outer] = json!({ inner: text }),
+            None => match MEMBERS.get(member) {
+                Some(member) => delta[member.path] = json!(text),
+                None => delta["tool_calls"] = json!([{"index": part, "function": {"arguments": text}}]),
+            },
+        },
+    }
+    let choice = match member {
+        COMPLETION => json!([{"index": choice, "text": text, "logprobs": null, "finish_reason": null}]),
+        _ => json!([{"index": choice, "delta": delta, "finish_reason": null}]),
+    };
+    let mut document = pattern.clone();
+    let set = document.set("/choices", &choice.to_string());
+    debug_assert!(set.is_ok(), "a chunk is an object");
+    if document.get("/usage").is_some_and(|usage| usage != "null") {
+        // The usage is that of the whole stream, and stands in one chunk.
+        let _ = document.set("/usage", "null");
+    }
+    chunk_of(None, &document)
+}
+
+/// Makes a chunk of a document.
+pub(super) fn chunk_of(name: Option<&str>, document: &Document) -> Chunk {
+    // A later edit of it is small, and the host made the chunk itself.
+    Chunk::new(Event { name: name.map(Into::into), data: document.to_bytes() }, usize::MAX)
+}
