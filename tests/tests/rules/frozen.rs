@@ -46,6 +46,16 @@ async fn a_plugin_on_the_tables_alone_runs_every_hook_of_a_stream() {
 }
 
 #[tokio::test]
+async fn a_plugin_on_the_tables_alone_edits_and_holds_texts() {
+    let harness = tables().await;
+    harness.stream_text(&["mark", " me"]);
+    let reply = harness.chat_stream(json!({"messages": [{"role": "user", "content": "mark me"}]})).await;
+    reply.assert_ok().assert_text("marked");
+    harness.assert_sent("/messages/0/content", "marked");
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_plugin_on_the_tables_alone_rejects_and_is_unloaded() {
     let harness = tables().await;
     let reply = harness.chat(json!({"model": "refuse", "messages": []})).await;

@@ -2,7 +2,7 @@
 
 use llmux_core::{Client, Endpoint, Error, ErrorKind, Request, StreamReply};
 use llmux_tests::{
-    Turn, World, both, isolated, scripted,
+    Turn, both, isolated, scripted,
     world::{all, builder, built, chat, header, said, told},
 };
 use serde_json::{Value as Json, json};
@@ -232,7 +232,7 @@ both! {
         let guard = world.texts("b", 1, json!({"hold": 1})).with_on_error(llmux_core::plugins::OnError::Fail);
         let client = world.client(&provider, [guard]).await;
         let (sent, end) = chunks(client.stream(chat("m")).await).await;
-        assert_eq!((joined(&sent, 0, "content").as_str(), end.as_deref()), ("", Some("!500 plugin_failure: a plugin failed")));
+        assert_eq!((joined(&sent, 0, "content").as_str(), end.as_deref()), ("", Some("!500 plugin_failure: a plugin failed while it handled this request")));
     }
 
     async fn t2_an_instance_that_holds_too_much_is_passed_by(world: World) {
@@ -243,7 +243,7 @@ both! {
         let guard = world.texts("b", 1, json!({"whole": true})).with_on_error(llmux_core::plugins::OnError::Fail);
         let client = world.client(&provider, [guard]).await;
         let (sent, end) = chunks(client.stream(chat("m")).await).await;
-        assert_eq!((joined(&sent, 0, "content").as_str(), end.as_deref()), ("", Some("!500 plugin_failure: a plugin failed")));
+        assert_eq!((joined(&sent, 0, "content").as_str(), end.as_deref()), ("", Some("!500 plugin_failure: a plugin failed while it handled this request")));
     }
 
     async fn t2_the_events_of_a_response_repeat_the_text_that_was_sent(world: World) {
@@ -320,7 +320,7 @@ both! {
         assert_eq!((said(&reply).as_str(), header(reply.headers(), "x-texts")), ("a word", None));
         let guard = world.texts("c", 1, json!({"fail": "word"})).with_on_error(llmux_core::plugins::OnError::Fail);
         let client = built(builder(&provider), [guard]).await;
-        assert_eq!(said(&client.send(chat("m")).await), "!500 plugin_failure: a plugin failed");
+        assert_eq!(said(&client.send(chat("m")).await), "!500 plugin_failure: a plugin failed while it handled this request");
         let (sent, end) = chunks(client.stream(chat("m")).await).await;
         assert_eq!((joined(&sent, 0, "content").as_str(), end), ("a word more", None), "no piece has the whole word");
     }
