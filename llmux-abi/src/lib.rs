@@ -34,7 +34,8 @@ pub use sdk::{
     AnsweredBy, Attempt, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Configuration, Context, Counter,
     Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpError, HttpFailure, HttpRequest, HttpResponse,
     HttpStream, Message, NoConfig, OnError, Outcome, Plugin, REDACTED_HEADERS, Reload, Request, Response,
-    Result, Service, ShortCircuit, Side, StreamEnd, StreamFlow, Streamed, Streams, Task, Text, TextFlow, Value,
+    Result, Service, ShortCircuit, Side, StreamEnd, StreamFlow, Streamed, Streams, Task, Text, TextFlow,
+    Value,
 };
 pub use types::Usage;
 
@@ -47,9 +48,9 @@ pub mod prelude {
     pub use serde::{Deserialize, Serialize};
 
     pub use crate::{
-        AnsweredBy, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error, Flow, Host,
-        HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit, Side,
-        StreamEnd, StreamFlow, Streamed, Text, TextFlow, Usage, Value, export_plugin,
+        AnsweredBy, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error,
+        Flow, Host, HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit,
+        Side, StreamEnd, StreamFlow, Streamed, Text, TextFlow, Usage, Value, export_plugin,
     };
     pub use tracing::{debug, error, info, trace, warn};
 }

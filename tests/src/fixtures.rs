@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 27] = [
+const CRATES: [Crate; 28] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -59,6 +59,7 @@ const CRATES: [Crate; 27] = [
     plain("llmux-initializer", "initializer"),
     plain("llmux-intruder", "intruder"),
     plain("llmux-misbehaving", "misbehaving"),
+    plain("llmux-reviewer", "reviewer"),
     plain("llmux-tables", "tables"),
     plain("llmux-texts", "texts"),
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
@@ -182,6 +183,11 @@ impl Fixtures {
     /// Returns the library of the plugin with a text hook.
     pub fn texts(&self) -> PathBuf {
         self.library("llmux-texts")
+    }
+
+    /// Returns the library of the plugin that receives streams as one answer.
+    pub fn reviewer(&self) -> PathBuf {
+        self.library("llmux-reviewer")
     }
 
     /// Returns the library of the plugin that misbehaves.

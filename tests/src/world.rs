@@ -101,6 +101,12 @@ impl World {
         spec.with_name(name).with_priority(priority).with_config(config)
     }
 
+    /// Returns a plugin that receives streams as one answer.
+    pub fn reviewer(&self, config: Value) -> PluginSpec {
+        let spec = self.kind.spec::<llmux_reviewer::Reviewer>(Fixtures::reviewer);
+        spec.with_config(config)
+    }
+
     fn log(&self) -> PathBuf {
         self.path("lines")
     }

@@ -65,13 +65,15 @@ pub enum Reload {
     Exclusive,
 }
 
-/// Relation of a plugin that has a `post_hook` to streamed answers, for which the host does not call that hook.
+/// Relation of a plugin that has a `post_hook` to streamed answers. If the plugin says nothing, the host does not call that hook
+/// for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Streams {
-    /// The host calls `post_hook` with the assembled answer of a stream. Hosts of 0.2 do not offer this yet, and refuse the
-    /// plugin.
+    /// The host calls `post_hook` with the assembled answer of a stream, when the stream has ended. The client receives the
+    /// answer as chunks after that. The default of `on_error` is then [`OnError::Fail`]. Hosts of a version before 0.2.2 refuse
+    /// the plugin.
     Whole,
     /// The plugin does not see streamed answers, on purpose.
     Unseen,

@@ -168,9 +168,8 @@ impl<'a> Text<'a> {
     pub fn hold_start_of(&mut self, words: &[&str]) -> Option<usize> {
         let longest = words.iter().map(|word| word.len().saturating_sub(1)).max().unwrap_or_default();
         let from = self.text.ceil_char_boundary(self.text.len().saturating_sub(longest));
-        let starts = |(at, _): &(usize, char)| {
-            words.iter().any(|word| word.starts_with(&self.text[from + at..]))
-        };
+        let starts =
+            |(at, _): &(usize, char)| words.iter().any(|word| word.starts_with(&self.text[from + at..]));
         let (at, _) = self.text[from..].char_indices().find(starts)?;
         self.hold_from(from + at);
         Some(from + at)

@@ -145,7 +145,8 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             role: &text.role,
             tool: &text.tool,
             is_answer: text.side == Side::Answer,
-            channel: Channel::ALL.iter().position(|channel| *channel == text.channel).unwrap_or_default() as u8,
+            channel: Channel::ALL.iter().position(|channel| *channel == text.channel).unwrap_or_default()
+                as u8,
             choice: text.choice,
             is_end: text.is_end,
         }),

@@ -28,11 +28,16 @@ pub(super) enum Chunks {
 impl Chunks {
     /// Makes the chunks of a response.
     pub(super) fn of(response: &Document) -> Self {
+        Chunks::Response(Self::events_of(response))
+    }
+
+    /// Returns the events of a response.
+    pub(super) fn events_of(response: &Document) -> std::vec::IntoIter<Event> {
         let text = response.get("").unwrap_or("null");
         // A document is JSON already. A text that is nested too deeply becomes an empty stream.
         let chunks = llmux_abi::convert::to_chunk_texts(text).unwrap_or_default();
         let events: Vec<Event> = chunks.into_iter().map(Event::named).collect();
-        Chunks::Response(events.into_iter())
+        events.into_iter()
     }
 
     /// Returns the next chunk; `None` at the end. `idle` bounds the wait for a plugin's own stream.

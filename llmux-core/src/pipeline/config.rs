@@ -25,6 +25,10 @@ pub struct PipelineConfig {
     pub max_waiting_completion_bytes: usize,
     /// Longest wait for a chunk of a plugin's own stream. Default 300 s.
     pub stream_idle_timeout: Duration,
+    /// Largest stream that an instance receives as one answer, in bytes of its chunks. Default 4 MiB.
+    pub max_whole_stream_bytes: usize,
+    /// Longest duration of such a stream. Default 300 s.
+    pub whole_stream_timeout: Duration,
 }
 
 impl Default for PipelineConfig {
@@ -38,6 +42,8 @@ impl Default for PipelineConfig {
             max_waiting_completions: 10_000,
             max_waiting_completion_bytes: 256 * 1024 * 1024,
             stream_idle_timeout: Duration::from_secs(300),
+            max_whole_stream_bytes: 4 * 1024 * 1024,
+            whole_stream_timeout: Duration::from_secs(300),
         }
     }
 }
@@ -59,4 +65,8 @@ setters! { PipelineConfig:
     with_max_waiting_completion_bytes: max_waiting_completion_bytes: usize;
     /// Sets the longest wait for a chunk of a plugin's own stream.
     with_stream_idle_timeout: stream_idle_timeout: Duration;
+    /// Sets the largest stream that an instance receives as one answer, in bytes of its chunks.
+    with_max_whole_stream_bytes: max_whole_stream_bytes: usize;
+    /// Sets the longest duration of such a stream.
+    with_whole_stream_timeout: whole_stream_timeout: Duration;
 }

@@ -282,7 +282,9 @@ impl HookReply {
         match (kind, decision, &self.answer) {
             (_, Decision::Continue, _) | (HookKind::Chunk, Decision::Drop | Decision::Replace, _) => Ok(()),
             (HookKind::Chunk | HookKind::Text, Decision::End, Answer::End(_)) => Ok(()),
-            (HookKind::Chunk | HookKind::Text, Decision::End, _) => Err("ended the stream without an error".to_owned()),
+            (HookKind::Chunk | HookKind::Text, Decision::End, _) => {
+                Err("ended the stream without an error".to_owned())
+            }
             (HookKind::PreStream, Decision::ShortCircuit, Answer::Stream(_)) => Ok(()),
             (HookKind::Pre, Decision::ShortCircuit, Answer::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())

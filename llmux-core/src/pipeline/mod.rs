@@ -43,6 +43,7 @@ pub(crate) mod text;
 mod traffic;
 mod usage;
 mod waiting;
+mod whole;
 
 pub use llmux_abi::Value;
 

@@ -20,8 +20,8 @@ pub(crate) struct Snapshot {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// The places of the entries that have a hook, for each kind of hook. An instance costs nothing where it has no hook.
     pub(crate) with_hook: [Box<[usize]>; HookKind::ALL.len()],
-    /// The places of the entries that have a turn at the point of a hook: those with the hook, and those with a text hook
-    /// where texts pass.
+    /// The places of the entries that have a turn at the point of a hook: those with the hook, those with a text hook where
+    /// texts pass, and those that receive streams as one answer.
     pub(crate) turns: [Box<[usize]>; HookKind::ALL.len()],
     /// Whether new requests may use this version.
     pub(crate) entrance: Entrance,
@@ -48,13 +48,15 @@ pub(crate) enum Entrance {
 impl Snapshot {
     pub(crate) fn new(mut entries: Vec<Arc<Entry>>) -> Self {
         entries.sort_by_key(|entry| (entry.priority, entry.order));
-        let places = |has: &dyn Fn(HookSet) -> bool| {
-            (0..entries.len()).filter(|at| has(entries[*at].lease.hooks)).collect()
-        };
-        let with_hook = HookKind::ALL.map(|hook| places(&|hooks| hooks.has(hook)));
+        let places =
+            |has: &dyn Fn(&Entry) -> bool| (0..entries.len()).filter(|at| has(&entries[*at])).collect();
+        let with_hook = HookKind::ALL.map(|hook| places(&|entry| entry.has(hook)));
         let turns = HookKind::ALL.map(|hook| match hook {
-            HookKind::Complete | HookKind::Cleanup => places(&|hooks| hooks.has(hook)),
-            _ => places(&|hooks| hooks.has(hook) || hooks.has(HookKind::Text)),
+            HookKind::Complete | HookKind::Cleanup => places(&|entry| entry.has(hook)),
+            HookKind::Chunk | HookKind::PostStream => {
+                places(&|entry| entry.has(hook) || entry.has(HookKind::Text) || entry.is_whole)
+            }
+            _ => places(&|entry| entry.has(hook) || entry.has(HookKind::Text)),
         });
         Self { entries, with_hook, turns, ..Self::default() }
     }
@@ -89,6 +91,8 @@ pub(crate) struct Entry {
     pub(crate) order: u64,
     /// True if a failed hook fails the request (rule E3).
     pub(crate) fails_request: bool,
+    /// True if the post hook receives streams as one answer (rule T6).
+    pub(crate) is_whole: bool,
     pub(crate) stats: Arc<Stats>,
     pub(crate) lease: Arc<Lease>,
 }
@@ -96,9 +100,9 @@ pub(crate) struct Entry {
 impl Entry {
     /// Returns this place with another instance.
     pub(crate) fn with_lease(&self, lease: Arc<Lease>) -> Self {
-        let Self { name, priority, order, fails_request, stats, lease: _ } = self;
-        let (priority, order, fails_request) = (*priority, *order, *fails_request);
-        Self { name: name.clone(), priority, order, fails_request, stats: stats.clone(), lease }
+        let Self { name, priority, order, fails_request, is_whole, stats, lease: _ } = self;
+        let (priority, order, fails_request, is_whole) = (*priority, *order, *fails_request, *is_whole);
+        Self { name: name.clone(), priority, order, fails_request, is_whole, stats: stats.clone(), lease }
     }
 
     pub(crate) fn instance(&self) -> &dyn Hooks {

@@ -125,6 +125,10 @@ fn pipeline(loaded: &Loaded) -> PipelineConfig {
             settings.max_waiting_completion_bytes.unwrap_or(default.max_waiting_completion_bytes),
         )
         .with_stream_idle_timeout(settings.stream_idle_timeout.unwrap_or(default.stream_idle_timeout))
+        .with_max_whole_stream_bytes(
+            settings.max_whole_stream_bytes.unwrap_or(default.max_whole_stream_bytes),
+        )
+        .with_whole_stream_timeout(settings.whole_stream_timeout.unwrap_or(default.whole_stream_timeout))
 }
 
 fn retry(loaded: &Loaded) -> RetryConfig {

@@ -100,6 +100,9 @@ pub(crate) struct Pipeline {
     pub(crate) max_waiting_completion_bytes: Option<usize>,
     #[serde(with = "humantime_serde")]
     pub(crate) stream_idle_timeout: Option<Duration>,
+    pub(crate) max_whole_stream_bytes: Option<usize>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) whole_stream_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -151,6 +151,8 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("pipeline", "max_waiting_completions"), pipeline.max_waiting_completions.to_string()),
         (("pipeline", "max_waiting_completion_bytes"), pipeline.max_waiting_completion_bytes.to_string()),
         (("pipeline", "stream_idle_timeout"), time(pipeline.stream_idle_timeout)),
+        (("pipeline", "max_whole_stream_bytes"), pipeline.max_whole_stream_bytes.to_string()),
+        (("pipeline", "whole_stream_timeout"), time(pipeline.whole_stream_timeout)),
         (("plugins", "dirs"), format!("{:?}", plugins.dirs)),
         (("plugins", "watch"), plugins.watch.to_string()),
         (("plugins", "autoload"), plugins.autoload.to_string()),

@@ -33,6 +33,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
         ("[pipeline] pre_hook_timeout", pipeline.pre_hook_timeout, false),
         ("[pipeline] post_hook_timeout", pipeline.post_hook_timeout, false),
         ("[pipeline] stream_idle_timeout", pipeline.stream_idle_timeout, false),
+        ("[pipeline] whole_stream_timeout", pipeline.whole_stream_timeout, false),
         ("[retry] initial_backoff", retry.initial_backoff, true),
         ("[retry] max_backoff", retry.max_backoff, true),
         ("[plugins] drain_timeout", config.plugins.drain_timeout, true),

@@ -39,3 +39,4 @@ mod streams;
 mod texts;
 mod trials;
 mod usage;
+mod wholes;

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     raw::{
-        call::{ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef, TextCallRef},
+        call::{
+            ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef,
+            TextCallRef,
+        },
         context::StateObject,
         flow::{HOOK_CONTINUE, HookPoll},
     },

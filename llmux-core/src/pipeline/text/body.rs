@@ -26,12 +26,7 @@ pub(crate) async fn answer(turn: &mut Turn<'_>, outcome: &mut Outcome) -> Result
     pass(turn, Side::Answer, places, outcome.body()).await
 }
 
-async fn pass(
-    turn: &mut Turn<'_>,
-    side: Side,
-    places: Vec<Place<'_>>,
-    body: &mut Body,
-) -> Result<(), Stop> {
+async fn pass(turn: &mut Turn<'_>, side: Side, places: Vec<Place<'_>>, body: &mut Body) -> Result<(), Stop> {
     for place in places {
         let mut text = Text {
             text: Cow::Borrowed(place.text),

@@ -128,12 +128,7 @@ async fn settle(
 }
 
 /// Passes the end of a text. Returns the rest of it.
-async fn rest(
-    pieces: &mut Pieces,
-    turn: &mut Turn<'_>,
-    key: Key,
-    channel: Channel,
-) -> Result<String, Stop> {
+async fn rest(pieces: &mut Pieces, turn: &mut Turn<'_>, key: Key, channel: Channel) -> Result<String, Stop> {
     let piece = Piece { is_end: true, ..piece(pieces, key, channel, "") }.own();
     pieces.held.pass(turn, piece.lend()).await
 }

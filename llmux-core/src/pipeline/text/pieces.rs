@@ -87,8 +87,7 @@ impl Pieces {
         for open in self.held.open(turn.place.0, choice) {
             let (tool, item, text) = ("", "", "");
             let (is_end, is_repeated) = (true, false);
-            let piece =
-                Piece { key: open.key, channel: open.channel, tool, item, text, is_end, is_repeated };
+            let piece = Piece { key: open.key, channel: open.channel, tool, item, text, is_end, is_repeated };
             let text = self.held.pass(turn, piece).await?;
             if !text.is_empty() {
                 released.push(new_chunk(pattern, open.key, &text));

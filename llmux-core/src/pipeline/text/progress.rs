@@ -115,11 +115,9 @@ impl Held {
     /// Returns the texts of an instance that have not ended; those of one choice if it is given.
     pub(super) fn open(&self, at: usize, choice: Option<u32>) -> Vec<Open> {
         let texts = self.instances.iter().find(|instance| instance.at == at).map(|instance| &instance.texts);
-        let is_open = |text: &&Progress| {
-            !text.is_ended && choice.is_none_or(|choice| text.key.choice == choice)
-        };
-        let open =
-            |text: &Progress| Open { key: text.key, channel: text.channel, item: text.item.clone() };
+        let is_open =
+            |text: &&Progress| !text.is_ended && choice.is_none_or(|choice| text.key.choice == choice);
+        let open = |text: &Progress| Open { key: text.key, channel: text.channel, item: text.item.clone() };
         texts.into_iter().flatten().filter(is_open).map(open).collect()
     }
 

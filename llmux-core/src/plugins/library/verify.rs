@@ -20,7 +20,7 @@ use super::{
     segments,
     signature::{self, SignatureState},
 };
-use llmux_abi::{Service, Streams};
+use llmux_abi::Service;
 
 /// A library that passed the checks.
 #[derive(Debug)]
@@ -150,12 +150,6 @@ pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), LibraryError> {
     let host = Version::parse(llmux_abi::raw::version::ABI_VERSION).expect("the ABI's version is semver");
     if !satisfies(&host, &manifest.abi_min) {
         return Err(LibraryError::AbiMismatch { host, plugin: manifest.abi_min.clone() });
-    }
-    // A later host does this. Until then, a plugin that relies on it is refused and not loaded without it.
-    if manifest.streams == Some(Streams::Whole) {
-        return Err(LibraryError::Needs {
-            service: "streams as one answer (`streams = \"whole\"`)".to_owned(),
-        });
     }
     if let Some(service) = manifest.needs.iter().find(|needed| !SERVICES.contains(&needed.as_str())) {
         return Err(LibraryError::Needs { service: service.clone() });

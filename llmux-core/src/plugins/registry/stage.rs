@@ -19,6 +19,7 @@ use crate::{
     boundary::{host::HostShared, library::Retired},
     isolation::ChildProgram,
     pipeline::{
+        HookKind,
         snapshot::{Entry, Lease},
         stats::Stats,
     },
@@ -27,7 +28,7 @@ use crate::{
             error::LibraryError,
             isolation::Isolation,
             load::{LoadRequest, LoadedLibrary, Loader},
-            manifest::{Manifest, OnError, is_name},
+            manifest::{Manifest, OnError, Streams, is_name},
             options::VerifyOptions,
         },
         report::error::PluginError,
@@ -153,6 +154,7 @@ impl Stage {
             priority: 0,
             order: self.order,
             fails_request: false,
+            is_whole: false,
             stats: Arc::new(Stats::default()),
             lease,
         };
@@ -279,13 +281,16 @@ impl Stage {
     fn entry(&self, instance: &Instance, lease: Arc<Lease>, stats: Arc<Stats>) -> Entry {
         let manifest = instance.manifest.as_deref();
         let priority = instance.priority.or(manifest.map(|manifest| manifest.priority));
-        let on_error = instance.on_error.or(manifest.and_then(|manifest| manifest.on_error));
+        let is_whole = manifest.is_some_and(|manifest| manifest.streams == Some(Streams::Whole));
+        let own = manifest.and_then(|manifest| manifest.on_error).or(is_whole.then_some(OnError::Fail));
+        let on_error = instance.on_error.or(own);
         Entry {
             name: instance.entry.name.clone(),
             priority: priority.unwrap_or(llmux_abi::host::PluginManifest::DEFAULT_PRIORITY),
             order: instance.entry.order,
             fails_request: on_error
                 .map_or(self.settings.pipeline.propagate_errors, |on_error| on_error == OnError::Fail),
+            is_whole: is_whole && lease.hooks().has(HookKind::Post),
             stats,
             lease,
         }

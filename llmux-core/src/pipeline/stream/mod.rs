@@ -1,7 +1,9 @@
 //! One attempt to stream: from the origin of the chunks, through the chunk hooks, to the reader.
 //!
-//! The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
+//! `steps` has the steps of one instance. The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
+
+mod steps;
 
 use std::{pin::pin, sync::atomic::Ordering::Relaxed};
 
@@ -15,19 +17,16 @@ use super::{
     chunks::{Chunks, Idle},
     contain::{caught, settled},
     early_head::EarlyHead,
-    hook::{Answer, Decision},
     in_flight::InFlight,
-    kind::{FailureKind, HookKind},
-    report::{AnsweredBy, Ending, Later, Report},
-    snapshot::{Entry, Snapshot},
+    kind::HookKind,
+    report::{Ending, Later, Report},
+    snapshot::Snapshot,
     stream_item::StreamItem,
-    text::{Numbers, Pieces, Stop, Turn},
+    text::{Numbers, Pieces},
     usage::{Meter, states_usage},
+    whole::Whole,
 };
-use crate::{
-    error::Error,
-    provider::Events,
-};
+use crate::{error::Error, provider::Events};
 
 /// One attempt to stream, while it runs.
 struct Streaming<'r> {
@@ -39,6 +38,8 @@ struct Streaming<'r> {
     calls: Calls,
     /// Chunks that have not passed all hooks, each with the number of steps before it; the next chunk is the last.
     pending: Vec<(Chunk, usize)>,
+    /// The chunks that instances receive as one answer; empty if there are no such instances.
+    wholes: Vec<Whole>,
     /// The texts of the chunks; `None` if no instance has a text hook.
     texts: Option<Box<(Pieces, Numbers)>>,
     /// True if the caller asked for the usage chunk.
@@ -103,6 +104,7 @@ impl<'r> Streaming<'r> {
             early,
             calls,
             pending,
+            wholes: Vec::new(),
             texts,
             wants_usage,
             status,
@@ -212,9 +214,10 @@ impl<'r> Streaming<'r> {
             self.calls.restart().await;
             let mut instead = None;
             for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(2)).rev() {
-                let passed = self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
-                if let Passed::Replaced(chunks, step) = passed? {
-                    instead = Some((chunks, step));
+                let passed =
+                    self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
+                instead = passed?;
+                if instead.is_some() {
                     break;
                 }
             }
@@ -228,72 +231,6 @@ impl<'r> Streaming<'r> {
             }
         }
         Ok(())
-    }
-
-    /// Passes a chunk through the steps of one instance.
-    async fn turn(
-        &mut self,
-        chunk: &mut Chunk,
-        (at, entry): (usize, &Entry),
-        from: usize,
-    ) -> Result<Passed, Error> {
-        let text_step = 2 * at + 1;
-        if from > text_step && entry.has(HookKind::Text) {
-            let InFlight { context, states, .. } = &mut *self.request;
-            let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
-            let released = match &mut self.texts {
-                Some(texts) => texts.0.pass(&mut turn, chunk).await,
-                None => Ok(Vec::new()),
-            };
-            let released = released.map_err(|stop| self.stopped(stop, entry))?;
-            if !released.is_empty() {
-                return Ok(Passed::Replaced(released, text_step));
-            }
-        }
-        match entry.has(HookKind::Chunk) {
-            true => self.hook(chunk, at, entry).await,
-            false => Ok(Passed::Forwarded),
-        }
-    }
-
-    /// Returns the error of a text hook that ended the stream.
-    fn stopped(&mut self, stop: Stop, entry: &Entry) -> Error {
-        match stop {
-            Stop::Ended(error) => {
-                self.request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
-                error
-            }
-            Stop::Failed => Error::plugin_failure(),
-            Stop::Cancelled => self.request.cancel.error(),
-        }
-    }
-
-    /// Calls one chunk hook.
-    async fn hook(&mut self, chunk: &mut Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
-        let InFlight { context, states, .. } = &mut *self.request;
-        let called = self.calls.call(HookKind::Chunk, (at, entry), context, states, chunk).await;
-        let reply = &mut self.calls.reply;
-        match called {
-            Ok(Decision::Drop) => Ok(Passed::Replaced(Vec::new(), 2 * at)),
-            Ok(Decision::Replace) => {
-                let limit = self.request.shared.config.max_body_bytes;
-                let emitted = std::mem::take(&mut reply.emitted).into_iter();
-                Ok(Passed::Replaced(emitted.map(|event| Chunk::new(event, limit)).collect(), 2 * at))
-            }
-            Ok(Decision::End) => match std::mem::take(&mut reply.answer) {
-                Answer::End(error) => {
-                    let name = entry.name.clone();
-                    self.request.answered_by = AnsweredBy::Instance { name, cached: false };
-                    Err(error)
-                }
-                // `HookReply::check` has refused it.
-                _ => Err(Error::plugin_failure()),
-            },
-            Ok(_) => Ok(Passed::Forwarded),
-            Err(failure) if failure.kind == FailureKind::Cancelled => Err(self.request.cancel.error()),
-            Err(_) if entry.fails_request => Err(Error::plugin_failure()),
-            Err(_) => Ok(Passed::Forwarded),
-        }
     }
 
     /// Sends a chunk to the reader, as fast as it reads.
@@ -328,19 +265,6 @@ impl<'r> Streaming<'r> {
         given.map_err(|_| Error::cancelled())
     }
 
-    /// Ends the texts that an instance still holds, because the provider has not said that they end.
-    async fn end_texts(&mut self, at: usize, entry: &Entry) -> Result<(), Error> {
-        let Some(texts) = self.texts.as_mut().filter(|_| entry.has(HookKind::Text)) else { return Ok(()) };
-        self.calls.restart().await;
-        let InFlight { context, states, .. } = &mut *self.request;
-        let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
-        let released = texts.0.finish(&mut turn).await;
-        for chunk in released.map_err(|stop| self.stopped(stop, entry))? {
-            self.pass(chunk, 2 * at + 1).await?;
-        }
-        Ok(())
-    }
-
     /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other
     /// instances before those see the end (rule S4).
     async fn end(&mut self) -> Result<(), Error> {
@@ -351,7 +275,7 @@ impl<'r> Streaming<'r> {
         let snapshot = self.snapshot;
         for (at, entry) in snapshot.turns(HookKind::PostStream, self.request.ran).rev() {
             if report.ending == Ending::Completed
-                && let Err(error) = self.end_texts(at, entry).await
+                && let Err(error) = self.finish(at, entry).await
             {
                 self.attempt.result = Err(error);
                 report = self.report();
@@ -399,13 +323,6 @@ impl<'r> Streaming<'r> {
         let report = Report::of(result, self.request.sent(), latency);
         self.attempt.describe(report)
     }
-}
-
-/// The result of a chunk's call of one hook.
-enum Passed {
-    Forwarded,
-    /// These chunks go on before a step; none if the chunk was dropped.
-    Replaced(Vec<Chunk>, usize),
 }
 
 /// Returns true if the chunk only states the usage (rule S8).
