@@ -50,7 +50,7 @@ pub mod prelude {
     pub use crate::{
         AnsweredBy, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error,
         Flow, Host, HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit,
-        Side, StreamEnd, StreamFlow, Streamed, Text, TextFlow, Usage, Value, export_plugin,
+        Side, StreamEnd, StreamFlow, Streamed, Streams, Text, TextFlow, Usage, Value, export_plugin,
     };
     pub use tracing::{debug, error, info, trace, warn};
 }

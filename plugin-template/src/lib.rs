@@ -5,7 +5,7 @@ use llmux_abi::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Text that is added to the end of every response.
+    /// Text that is added to the end of every answer.
     #[serde(default = "signature")]
     signature: String,
 }
@@ -25,15 +25,12 @@ impl Plugin for {{crate_name | upper_camel_case}} {
         Ok(Self { config })
     }
 
-    async fn post_hook(&self, _ctx: &mut Context<'_>, outcome: &mut Outcome<'_>) -> Result<()> {
-        // Embeddings and tool calls have no text.
-        if let Some(mut response) = outcome.response()
-            && let Some(content) = response.content()
-        {
-            let signed = format!("{content} {}", self.config.signature);
-            response.set_content(&signed)?;
+    // Called for each text of a request and of an answer. The text of a stream comes in pieces.
+    async fn on_text(&self, _ctx: &mut Context<'_>, text: &mut Text<'_>) -> Result<TextFlow> {
+        if text.side() == Side::Answer && text.channel() == Channel::Content && text.is_end() {
+            text.set(format!("{text} {}", self.config.signature));
         }
-        Ok(())
+        Ok(TextFlow::Continue)
     }
 }
 

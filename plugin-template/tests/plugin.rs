@@ -22,4 +22,6 @@ async fn the_built_library_signs_an_answer() {
 async fn signs(harness: Harness) {
     harness.respond_text("Hello!");
     harness.chat("Hi").await.assert_text("Hello! (me)");
+    harness.stream_text(&["Hel", "lo!"]);
+    harness.chat_stream("Hi").await.assert_text("Hello! (me)");
 }

@@ -14,5 +14,7 @@ mod request;
 mod streams;
 #[path = "../../../docs/guide/testing.rs"]
 pub mod testing;
+#[path = "../../../docs/guide/texts.rs"]
+mod texts;
 #[path = "../../../docs/guide/waiting.rs"]
 mod waiting;

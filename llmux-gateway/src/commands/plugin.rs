@@ -205,6 +205,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
     let sum = |member: &str| hooks.iter().filter_map(|hook| hook[member].as_u64()).sum::<u64>();
     let (missing, failures) = (plugin["file_missing"] == json!(true), sum("failures"));
     let in_memory = plugin["copy_in_memory"] == json!(true);
+    let unseen = if plugin["misses_streams"] == json!(true) { " (streams not seen)" } else { "" };
     let process = &plugin["process"];
     let child = match process["state"].as_str() {
         None => String::new(),
@@ -226,7 +227,7 @@ fn row(plugin: &Value) -> Vec<(String, Tone)> {
         (text("plugin"), Tone::Plain),
         (text("version"), Tone::Plain),
         (text("kind"), Tone::Muted),
-        (text("state") + if missing { " (file missing)" } else { "" } + &child, state),
+        (text("state") + if missing { " (file missing)" } else { "" } + unseen + &child, state),
         (text("priority"), Tone::Plain),
         (text("on_error"), Tone::Plain),
         (text("generation"), Tone::Plain),

@@ -122,6 +122,11 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
     };
     let on_error = manifest.on_error.map(|on_error| json!(on_error)).unwrap_or_default();
     let panic = json!(manifest.panic);
+    let streams = match manifest.streams {
+        _ if manifest.misses_streams() => "streamed answers are not seen by this plugin".to_owned(),
+        Some(streams) => json!(streams).as_str().unwrap_or_default().to_owned(),
+        None => "by its hooks".to_owned(),
+    };
     let mut rows = [
         ("file", file.display().to_string()),
         ("name", manifest.name),
@@ -136,6 +141,7 @@ pub(crate) fn inspect(file: &Path, keys: &Keys, json: bool) -> Result<()> {
         ("panic", panic.as_str().unwrap_or_default().to_owned()),
         ("priority", manifest.priority.to_string()),
         ("on error", on_error.as_str().unwrap_or("the pipeline's").to_owned()),
+        ("streams", streams),
         ("size", format!("{} bytes", size.unwrap_or_default())),
         ("sha256", sha256.unwrap_or_default()),
         ("signature", signature.to_owned()),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{error::LibraryError, object_file};
+use crate::pipeline::HookKind;
 
 /// Description of a plugin, which its library holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,6 +65,18 @@ pub enum PanicStrategy {
 }
 
 impl Manifest {
+    /// Returns true if streamed answers are not seen by this plugin, and its manifest does not say that this is intended
+    /// (rule S5): it has a `post_hook`, none of the hooks that see a streamed answer, and no `streams`. False if the manifest
+    /// does not name the hooks.
+    pub fn misses_streams(&self) -> bool {
+        let has = |hook: HookKind| {
+            self.hooks.as_ref().is_some_and(|hooks| hooks.iter().any(|name| name == hook.as_str()))
+        };
+        self.streams.is_none()
+            && has(HookKind::Post)
+            && ![HookKind::Chunk, HookKind::PostStream, HookKind::Text].into_iter().any(has)
+    }
+
     /// Reads the manifest of a library.
     ///
     /// # Errors

@@ -136,6 +136,18 @@ impl Instance {
         instances.into_iter().filter(|instance| !kept(instance)).collect()
     }
 
+    /// Tells the operator that the plugin does not see streamed answers (rule S5).
+    pub(super) fn warn_of_missed_streams(&self) {
+        if self.manifest.as_ref().is_some_and(|manifest| manifest.misses_streams()) {
+            tracing::warn!(
+                instance = self.name(),
+                plugin = &*self.plugin,
+                "streamed answers are not seen by this plugin: it has a post_hook, and no hook for chunks or texts. Its author \
+                 can write `on_text`, or say in the manifest that this is intended (`streams`)"
+            );
+        }
+    }
+
     /// Returns the row of the list of plugins.
     pub(super) fn info(&self) -> PluginInfo {
         let library = self.library.as_ref();
@@ -158,6 +170,7 @@ impl Instance {
             loaded_at: info::seconds(self.loaded_at),
             file_missing: library.is_some_and(|library| info::is_gone(&library.path)),
             origin: self.origin,
+            misses_streams: self.manifest.as_ref().is_some_and(|manifest| manifest.misses_streams()),
             error: self.failed.as_deref().map(str::to_owned),
             isolation: self.isolation,
             process: self.process.as_ref().map(|process| ProcessInfo::of(process.facts())),

@@ -110,6 +110,7 @@ impl Refusal {
             copy_in_memory: false,
             file_missing: info::is_gone(path),
             origin: Origin::Folder,
+            misses_streams: manifest.is_some_and(|manifest| manifest.misses_streams()),
             error: Some(self.why.clone()),
             isolation: Isolation::None,
             process: None,

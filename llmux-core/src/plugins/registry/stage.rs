@@ -181,6 +181,7 @@ impl Stage {
         };
         let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
         instance.entry = Arc::new(entry);
+        instance.warn_of_missed_streams();
         instances.push(instance);
         Ok(())
     }

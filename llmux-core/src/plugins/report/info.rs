@@ -51,6 +51,8 @@ pub struct PluginInfo {
     pub file_missing: bool,
     /// Origin of the instance.
     pub origin: Origin,
+    /// True if streamed answers are not seen by this plugin, and its manifest does not say that this is intended (rule S5).
+    pub misses_streams: bool,
     /// Reason of the failure, or of the refusal of the last reload of its library.
     pub error: Option<String>,
     /// The place where its code runs.
