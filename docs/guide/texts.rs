@@ -1,9 +1,14 @@
 //! Code of `texts.md`: a guard and a mask for texts. Compiled and run by `llmux-abi/example-tests`.
 
-use llmux_abi::prelude::*;
+use llmux_abi::{
+    host::{Exported, PluginManifest},
+    prelude::*,
+};
 use llmux_core::PluginSpec;
 use llmux_testing::Harness;
 use serde_json::json;
+
+use crate::testing::budget::Budget;
 
 /// Refuses a word in anything that is said, in either direction.
 struct NoSecrets;
@@ -67,7 +72,11 @@ impl Plugin for Reviewer {
     }
 }
 
-export_plugin!(Reviewer, name: "reviewer", priority: 30, streams: Some(Streams::Whole));
+/// What `export_plugin!` writes, of which a crate has only one.
+impl Exported for Reviewer {
+    const MANIFEST: PluginManifest =
+        PluginManifest { name: "reviewer", streams: Some(Streams::Whole), ..<Budget as Exported>::MANIFEST };
+}
 
 #[tokio::test]
 async fn a_word_is_refused_in_requests_and_at_every_split_of_an_answer() {

@@ -103,6 +103,7 @@ fn the_names_of_hooks_are_those_of_the_table() {
         "post_stream_hook",
         "on_complete",
         "cleanup",
+        "on_text",
     ];
     assert_eq!(PluginManifest::HOOKS, names);
 }

@@ -364,7 +364,7 @@ mod tests {
         reload: Reload::Exclusive,
         streams: Some(Streams::Unseen),
         needs: &[Service::Http, Service::SpawnBlocking],
-        hooks: [true, false, true, false, false, false, true],
+        hooks: [true, false, true, false, false, false, true, false],
         abi_min: "0.2.0",
         entry: "llmux_plugin_a",
         panic_aborts: false,
