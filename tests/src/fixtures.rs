@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 28] = [
+const CRATES: [Crate; 29] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -60,6 +60,10 @@ const CRATES: [Crate; 28] = [
     plain("llmux-intruder", "intruder"),
     plain("llmux-misbehaving", "misbehaving"),
     plain("llmux-reviewer", "reviewer"),
+    Crate {
+        twist: Some(|source| (swap(source, ", streams: Some(Streams::Whole)", ""), "")),
+        ..plain("llmux-unseeing", "reviewer")
+    },
     plain("llmux-tables", "tables"),
     plain("llmux-texts", "texts"),
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),

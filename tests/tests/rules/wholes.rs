@@ -1,10 +1,10 @@
-//! Rule T6: a plugin that receives a stream as one answer.
+//! Rules T6 and S5: a plugin that receives a stream as one answer, and a plugin that sees no stream.
 
 use std::time::Duration;
 
-use llmux_core::{Error, ErrorKind, pipeline::PipelineConfig, plugins::OnError};
+use llmux_core::{Error, ErrorKind, PluginSpec, pipeline::PipelineConfig, plugins::OnError};
 use llmux_tests::{
-    Turn, both, isolated, scripted,
+    Capture, Fixtures, Turn, both, isolated, scripted,
     world::{all, builder, built, chat, said},
 };
 use serde_json::json;
@@ -91,4 +91,21 @@ isolated! {
     t6_the_post_hook_edits_the_whole_of_a_stream,
     t6_a_refusal_is_the_only_answer_and_chunks_before_it_are_not_sent,
     t6_a_failure_fails_the_stream_unless_the_instance_says_otherwise,
+}
+
+#[tokio::test]
+async fn s5_a_plugin_that_sees_no_streamed_answer_is_named() {
+    let fixtures = Fixtures::get();
+    let provider = scripted([]);
+    for (library, misses) in
+        [(fixtures.library("llmux-unseeing"), true), (fixtures.reviewer(), false), (fixtures.texts(), false)]
+    {
+        let logs = Capture::llmux();
+        let client = logs.within(built(builder(&provider), [PluginSpec::path(library.clone())])).await;
+        let listed = client.plugins().list();
+        assert_eq!(listed[0].misses_streams, misses, "{}", library.display());
+        let told =
+            logs.lines().iter().any(|line| line.contains("streamed answers are not seen by this plugin"));
+        assert_eq!(told, misses, "{}", library.display());
+    }
 }
