@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-use crate::{case::Case, peer::Peer};
+use crate::{case::Case, peer::Peer, per_plugin};
 
 const EXAMPLES: &str = "\
 Build the programs first: cargo build --release
@@ -18,6 +18,8 @@ Examples:
     cargo run --release -p llmux-bench -- --cases c64 --peers nginx,llmux,llmux-4 --rounds 3
   The results for docs/performance.md, with an Envoy that is not on PATH:
     cargo run --release -p llmux-bench -- --envoy ~/bin/envoy --write
+  The cost of one plugin, beside that of one module of Envoy, for docs/performance.md, in about three minutes:
+    cargo run --release -p llmux-bench -- --per-plugin --envoy ~/bin/envoy --write
 
 Linux only. Compare the ratios of one run; absolute times differ between machines.";
 
@@ -31,6 +33,10 @@ pub(crate) struct Arguments {
     /// Gateways to measure, separated by commas; without `direct`, no figure is compared with a direct connection
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::ALL)]
     pub(crate) peers: Vec<Peer>,
+    /// Measure 1, 4, 16 and 64 plugins with empty hooks, beside Envoy with as many modules, in place of these gateways and
+    /// cases
+    #[arg(long, conflicts_with_all = ["cases", "peers"])]
+    pub(crate) per_plugin: bool,
     /// Rounds of each gateway in each case; the figures are medians of them
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) rounds: u16,
@@ -40,7 +46,7 @@ pub(crate) struct Arguments {
     /// Program of Envoy, if it is not on PATH
     #[arg(long, value_name = "PATH")]
     pub(crate) envoy: Option<PathBuf>,
-    /// Write the tables into docs/performance.md and the plot into docs/performance.svg
+    /// Write the tables into docs/performance.md, and without --per-plugin the plot into docs/performance.svg
     #[arg(long)]
     pub(crate) write: bool,
     /// Write every round as JSON into this file
@@ -71,12 +77,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 impl Arguments {
     /// The cases, each once and in the order in which they run.
     pub(crate) fn cases(&self) -> Vec<Case> {
-        sorted(&self.cases)
+        if self.per_plugin { per_plugin::CASES.into() } else { sorted(&self.cases) }
     }
 
     /// The peers, each once and in the order of tables.
     pub(crate) fn peers(&self) -> Vec<Peer> {
-        sorted(&self.peers)
+        if self.per_plugin { per_plugin::peers() } else { sorted(&self.peers) }
     }
 }
 
@@ -107,6 +113,17 @@ mod tests {
         let arguments = arguments.expect("arguments");
         assert_eq!(arguments.cases(), [Case::C1, Case::Burst]);
         assert_eq!(arguments.peers(), [Peer::Direct, Peer::LlmuxFour]);
+    }
+
+    #[test]
+    fn the_cost_per_plugin_has_cases_and_peers_of_its_own() {
+        let arguments = Arguments::try_parse_from(["llmux-bench", "--per-plugin"]).expect("arguments");
+        assert_eq!(arguments.cases(), [Case::C64, Case::Stream]);
+        assert_eq!(arguments.peers().len(), 8);
+        for other in [["--cases", "c1"], ["--peers", "nginx"]] {
+            let both = ["llmux-bench", "--per-plugin"].into_iter().chain(other);
+            assert!(Arguments::try_parse_from(both).is_err(), "{other:?}");
+        }
     }
 
     #[test]

@@ -45,7 +45,11 @@ pub(crate) fn run() -> Result<(), CliError> {
         pages::write_file(&file, &(json + "\n")).map_err(CliError::new)?;
     }
     if arguments.write {
-        pages::write(&report::markdown(&results), &plot::svg(&results)).map_err(CliError::new)?;
+        let part = if arguments.per_plugin { pages::PER_PLUGIN } else { pages::GATEWAYS };
+        pages::write(&part, &report::markdown(&results)).map_err(CliError::new)?;
+        if !arguments.per_plugin {
+            pages::write_plot(&plot::svg(&results)).map_err(CliError::new)?;
+        }
     }
     Ok(())
 }

@@ -59,6 +59,25 @@ fn version_in(text: &[u8]) -> String {
     words.find(|word| word.split('.').count() == 3).unwrap_or_default().to_owned()
 }
 
+/// Builds a package with cargo, always as a release. Returns the folder of the builds.
+///
+/// # Errors
+///
+/// If cargo does not start, or cannot build the package.
+pub(crate) fn build(places: &Places, package: &[&str]) -> Result<PathBuf, Absent> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--release", "--locked"]).args(package);
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).stdin(Stdio::null());
+    let package = package.join(" ");
+    match command.status() {
+        Ok(status) if status.success() => {
+            Ok(places.programs.parent().unwrap_or(&places.programs).join("release"))
+        }
+        Ok(status) => Err(Absent::Failed(format!("`cargo build {package}` failed ({status})"))),
+        Err(error) => Err(Absent::Failed(format!("cannot start cargo for `{package}`: {error}"))),
+    }
+}
+
 /// Writes a configuration. Returns its path.
 ///
 /// # Errors

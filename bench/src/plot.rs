@@ -26,8 +26,8 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#1f2328}.t{font-size:16px;fo
 fn color(peer: Peer) -> &'static str {
     match peer {
         Peer::Direct | Peer::Nginx => "#8c959f",
-        Peer::Envoy => "#b07be0",
-        Peer::Llmux => "#2f81f7",
+        Peer::Envoy | Peer::EnvoyModules(_) => "#b07be0",
+        Peer::Llmux | Peer::LlmuxPlugins(_) => "#2f81f7",
         Peer::LlmuxFour => "#db8b0b",
         Peer::LlmuxHit => "#3fa34d",
     }

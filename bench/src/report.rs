@@ -7,6 +7,7 @@ use llmux_terminal::{Tone, print, print_table};
 use crate::{
     case::Case,
     peer::Peer,
+    per_plugin,
     results::{Figure, Results},
     targets::TARGETS,
 };
@@ -63,6 +64,10 @@ fn circumstances(results: &Results) -> String {
 }
 
 fn tables(results: &Results) -> Vec<Table> {
+    let per_plugin = per_plugin::rows(results);
+    if !per_plugin.is_empty() {
+        return vec![per_plugin_table(per_plugin)];
+    }
     let costed: Vec<Case> = results.cases().into_iter().filter(|case| case.is_costed()).collect();
     let by_case = |caption, cell: &dyn Fn(Case, Peer) -> String| {
         let header = std::iter::once("gateway").chain(costed.iter().map(|case| case.name()));
@@ -123,6 +128,23 @@ fn bodies_and_events(results: &Results) -> Table {
         caption: "Resident memory, and the delay that the gateway adds to an event of `slow-stream`",
         header: header.map(str::to_owned).into(),
         rows: rows.collect(),
+    }
+}
+
+/// The table of the cost per plugin.
+fn per_plugin_table(rows: Vec<per_plugin::Row>) -> Table {
+    let counts = per_plugin::COUNTS.map(|count| count.to_string());
+    let header = ["case", "gateway"].map(str::to_owned).into_iter().chain(counts);
+    let row = |row: per_plugin::Row| {
+        let name = [row.case.name(), row.title].map(str::to_owned);
+        let figures = row.processor_us.map(number).into_iter().chain([precise(row.slope_us)]);
+        name.into_iter().chain(figures).map(plain).collect()
+    };
+    Table {
+        caption: "Processor time of the gateway per request, in µs, with 1, 4, 16 and 64 empty plugins or modules, and the \
+                  cost of one of them",
+        header: header.chain(["one more".to_owned()]).collect(),
+        rows: rows.into_iter().map(row).collect(),
     }
 }
 
@@ -188,6 +210,18 @@ mod tests {
         assert!(text.contains("\n| llmux, four built-ins (`llmux-4`) | 61.0 | – |\n"), "{text}");
         assert!(text.contains("\n| (the load generator itself) | 7.00 | – |\n"), "{text}");
         assert_eq!(text.matches("no gateway (`direct`)").count(), 2, "throughput and latency");
+    }
+
+    #[test]
+    fn the_cost_per_plugin_is_one_table_with_the_slope() {
+        let times = [[12.0], [18.0], [42.0], [138.0]];
+        let peers: Vec<_> = per_plugin::COUNTS.map(Peer::LlmuxPlugins).into_iter().zip(&times).collect();
+        let peers: Vec<_> = peers.iter().map(|(peer, times)| (*peer, &times[..])).collect();
+        let text = markdown(&sample(Case::Stream, &peers));
+        assert!(text.contains("\n| case | gateway | 1 | 4 | 16 | 64 | one more |\n"), "{text}");
+        let row = "\n| sse20-c16 | llmux, empty plugins | 12.0 | 18.0 | 42.0 | 138 | 2.000 |\n";
+        assert!(text.contains(row), "{text}");
+        assert!(!text.contains("Targets") && !text.contains("Envoy"), "{text}");
     }
 
     #[test]

@@ -96,6 +96,19 @@ impl Results {
         self.compared(case, peer, base, figure, |one, other| one - other)
     }
 
+    /// Returns the median of the slopes of a figure over several peers, each slope within one round, by least squares over
+    /// the numbers beside the peers; `None` if a peer was not measured.
+    pub(crate) fn slope(&self, case: Case, peers: &[(f64, Peer)], figure: Figure) -> Option<f64> {
+        let rounds: Vec<_> =
+            peers.iter().map(|&(_, peer)| self.rounds_of(case, peer)).collect::<Option<_>>()?;
+        let count = rounds.iter().map(|rounds| rounds.len()).min()?;
+        let slope = |round: usize| {
+            let point = |(&(x, _), rounds): (&(f64, Peer), &&[Round])| Some((x, figure(&rounds[round])?));
+            least_squares(&peers.iter().zip(&rounds).map(point).collect::<Option<Vec<_>>>()?)
+        };
+        median((0..count).map(slope).collect::<Option<_>>()?)
+    }
+
     fn compared(
         &self,
         case: Case,
@@ -121,6 +134,15 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
     Some(if values.len() % 2 == 1 { upper } else { (values[middle - 1] + upper) / 2.0 })
+}
+
+/// Returns the slope of the straight line through points, by least squares; `None` for points that all have one `x`.
+fn least_squares(points: &[(f64, f64)]) -> Option<f64> {
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let common: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    (spread > 0.0).then(|| common / spread)
 }
 
 /// Results for tests: each peer with the processor times of its rounds in one case.
@@ -163,6 +185,20 @@ mod tests {
         assert_eq!(results.difference(Case::C64, Peer::Llmux, Peer::Nginx, figure), Some(2.0));
         assert_eq!(results.ratio(Case::C64, Peer::Llmux, Peer::Envoy, figure), None);
         assert_eq!(results.ratio(Case::C1, Peer::Llmux, Peer::Nginx, figure), None);
+    }
+
+    #[test]
+    fn a_slope_is_formed_within_each_round() {
+        // 3 µs for each plugin beyond 10 µs. The machine is ten times slower in the second round.
+        let peers = [1, 4, 64].map(|count| (f64::from(count), Peer::LlmuxPlugins(count as usize)));
+        let times = [[13.0, 130.0, 13.0], [22.0, 220.0, 22.0], [202.0, 2_020.0, 202.0]];
+        let times: Vec<_> = peers.iter().zip(&times).map(|(&(_, peer), times)| (peer, &times[..])).collect();
+        let results = sample(Case::C64, &times);
+        let slope = |case, peers| results.slope(case, peers, |round| round.processor_us);
+        assert!((slope(Case::C64, &peers).expect("a slope") - 3.0).abs() < 1e-9);
+        assert_eq!(slope(Case::C1, &peers), None);
+        assert_eq!(slope(Case::C64, &peers[..1]), None, "one point has no slope");
+        assert_eq!(slope(Case::C64, &[peers[0], (4.0, Peer::EnvoyModules(4))]), None);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Results, String> {
         let process = match program {
             Some(program) => {
                 results.versions.insert(peer.title().split(',').next().unwrap_or_default(), program.version);
-                let process = Process::start(program.command, peer.name(), &places.folder);
+                let process = Process::start(program.command, &peer.name(), &places.folder);
                 Some(process.map_err(|error| format!("{}: {error}", peer.name()))?)
             }
             None => None,

@@ -14,6 +14,10 @@
 //! # fn main() {}
 //! ```
 //!
+#![cfg_attr(
+    feature = "patterns",
+    doc = "Guards and masks find regular expressions in texts that arrive in pieces with [`patterns`].\n"
+)]
 //! The guide (`docs/guide` of the sources) covers the life of a request, documents, streams, waiting, testing,
 //! shipping, and the limits of what a host can do for a plugin.
 //!
@@ -23,6 +27,8 @@
 
 pub mod convert;
 pub mod host;
+#[cfg(feature = "patterns")]
+pub mod patterns;
 pub mod raw;
 mod sdk;
 pub mod types;

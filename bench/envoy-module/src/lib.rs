@@ -1,6 +1,6 @@
 //! A dynamic module for Envoy, an HTTP filter whose functions are empty: the peer of a plugin with empty hooks.
 //!
-//! `llmux-bench` builds it and loads it four times into the peer `envoy`. The functions are those of Envoy's
+//! `llmux-bench` builds it and loads copies of it into Envoy. The functions are those of Envoy's
 //! `abi.h`, version 0.1.0. Deliberately absent: `on_http_filter_local_reply`, which a module may lack.
 //!
 //! The exported names are the only unsafe part. They are sound because no other code of the library has such names, no

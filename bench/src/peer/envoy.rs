@@ -1,26 +1,23 @@
-//! Envoy with four dynamic modules whose functions are empty: native code behind a C interface, as plugins are.
+//! Envoy with dynamic modules whose functions are empty: native code behind a C interface, as plugins are.
 //!
 //! The module is the package `llmux-bench-envoy-module`, which cargo builds here.
 
-use std::{
-    env,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{net::SocketAddr, process::Command};
 
-use crate::launch::{Absent, Places, Program, on_path, processors, version, write};
+use crate::launch::{Absent, Places, Program, build, on_path, processors, version, write};
 
-/// Number of modules, as many as there are built-in plugins.
-const MODULES: usize = 4;
-
-/// Writes Envoy's configuration and builds the module. Returns its program.
+/// Writes Envoy's configuration with `modules` copies of the module, and builds the module. Returns Envoy's program.
 ///
 /// # Errors
 ///
 /// If Envoy is not installed, the named program is not a file, the module cannot be built, or the configuration cannot be
 /// written.
-pub(super) fn prepare(places: &Places, address: SocketAddr) -> Result<Program, Absent> {
+pub(super) fn prepare(
+    places: &Places,
+    address: SocketAddr,
+    name: &str,
+    modules: usize,
+) -> Result<Program, Absent> {
     let program = match &places.envoy {
         Some(file) if file.is_file() => file.clone(),
         Some(file) => {
@@ -33,31 +30,17 @@ pub(super) fn prepare(places: &Places, address: SocketAddr) -> Result<Program, A
             )
         })?,
     };
-    let modules = places.programs.parent().unwrap_or(&places.programs).join("release");
-    build_module()?;
-    let file = write(places, "envoy.yaml", &configuration(places.upstream, address))?;
+    let folder = build(places, &["-p", "llmux-bench-envoy-module"])?;
+    let file = write(places, &format!("{name}.yaml"), &configuration(places.upstream, address, modules))?;
     let mut command = Command::new(&program);
     command.arg("-c").arg(file).args(["--concurrency", &processors().to_string()]);
     command.args(["--disable-hot-restart", "-l", "warn"]);
-    command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", modules);
+    command.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", folder);
     Ok(Program { command, version: version(&program, "--version") })
 }
 
-/// Builds the module with cargo, always as a release.
-fn build_module() -> Result<(), Absent> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--locked", "-p", "llmux-bench-envoy-module"]);
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR"))).stdin(Stdio::null());
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Absent::Failed(format!("cargo cannot build the module for Envoy ({status})"))),
-        Err(error) => Err(Absent::Failed(format!("cannot start cargo for the module for Envoy: {error}"))),
-    }
-}
-
-fn configuration(upstream: SocketAddr, address: SocketAddr) -> String {
-    let filters: String = (0..MODULES)
+fn configuration(upstream: SocketAddr, address: SocketAddr, modules: usize) -> String {
+    let filters: String = (0..modules)
         .map(|at| {
             format!(
                 r#"

@@ -1,24 +1,59 @@
-//! `llmux`, as `cargo build --release` makes it: without a plugin, or with the four built-in plugins as libraries.
+//! `llmux`, as `cargo build --release` makes it: without a plugin, with the four built-in plugins as libraries, or with a
+//! number of instances of the example `noop`, a library whose hooks of a request, an answer and a chunk are empty.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{
     exchange::MODEL,
-    launch::{Absent, Places, Program, write},
+    launch::{Absent, Places, Program, build, write},
 };
 
+/// An instance of a library.
+pub(super) struct Plugin {
+    name: String,
+    library: PathBuf,
+    /// Configuration of the instance, as a table of TOML.
+    config: &'static str,
+}
+
 /// The built-in plugins: name, library, and a configuration with which no request is refused.
-const PLUGINS: [(&str, &str, &str); 4] = [
+const BUILT_INS: [(&str, &str, &str); 4] = [
     ("rate-limit", "llmux_plugin_rate_limit", "{ requests_per_second = 1000000.0, burst = 1000000 }"),
     ("cache", "llmux_plugin_cache", "{}"),
     ("metrics", "llmux_plugin_metrics", "{}"),
     ("logging", "llmux_plugin_logging", "{}"),
 ];
+
+/// Returns the built-in plugins.
+pub(super) fn built_ins(places: &Places) -> Vec<Plugin> {
+    let plugin = |(name, library, config): (&str, _, _)| Plugin {
+        name: name.to_owned(),
+        library: library_in(&places.programs, library),
+        config,
+    };
+    BUILT_INS.map(plugin).into()
+}
+
+/// Builds the library with empty hooks. Returns `count` instances of it.
+///
+/// # Errors
+///
+/// If the library cannot be built.
+pub(super) fn empty(places: &Places, count: usize) -> Result<Vec<Plugin>, Absent> {
+    let folder = build(places, &["-p", "llmux-abi", "--example", "noop"])?.join("examples");
+    let library = library_in(&folder, "noop");
+    let plugin = |at| Plugin { name: format!("empty-{at}"), library: library.clone(), config: "{}" };
+    Ok((1..=count).map(plugin).collect())
+}
+
+fn library_in(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+}
 
 /// Writes the configuration of `llmux`. Returns its program.
 ///
@@ -29,7 +64,7 @@ pub(super) fn prepare(
     places: &Places,
     address: SocketAddr,
     name: &str,
-    has_plugins: bool,
+    plugins: &[Plugin],
 ) -> Result<Program, Absent> {
     let program = places.programs.join("llmux");
     require(&program)?;
@@ -46,9 +81,8 @@ base_url = "http://{upstream}/v1"
 models = ["{MODEL}"]
 "#
     );
-    for (name, library, config) in PLUGINS.iter().filter(|_| has_plugins) {
-        let library = places.programs.join(format!("{DLL_PREFIX}{library}{DLL_SUFFIX}"));
-        require(&library)?;
+    for Plugin { name, library, config } in plugins {
+        require(library)?;
         // Every JSON string is a string of TOML.
         let path = serde_json::Value::from(library.to_string_lossy());
         configuration += &format!("\n[[plugin]]\nname = \"{name}\"\npath = {path}\nconfig = {config}\n");

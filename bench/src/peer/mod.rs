@@ -7,7 +7,7 @@ mod envoy;
 mod llmux;
 mod nginx;
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::launch::{Absent, Places, Program};
 
 /// A program under test, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "String")]
 pub(crate) enum Peer {
     /// No gateway: the load calls the mock provider
     Direct,
@@ -28,27 +28,34 @@ pub(crate) enum Peer {
     Llmux,
     /// llmux with the four built-in plugins as libraries; every request is a miss
     #[value(name = "llmux-4")]
-    #[serde(rename = "llmux-4")]
     LlmuxFour,
     /// llmux with the four built-in plugins as libraries; every request is a hit
     LlmuxHit,
+    /// Envoy with this number of copies of its module, for the cost of one; not named on the command line
+    #[value(skip)]
+    EnvoyModules(usize),
+    /// llmux with this number of instances of one library with empty hooks, for the cost of one; not named either
+    #[value(skip)]
+    LlmuxPlugins(usize),
 }
 
 impl Peer {
-    /// Every peer, in the order of tables.
+    /// Every peer that the command line names, in the order of tables.
     pub(crate) const ALL: [Self; 6] =
         [Self::Direct, Self::Nginx, Self::Envoy, Self::Llmux, Self::LlmuxFour, Self::LlmuxHit];
 
-    /// Name on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+    /// Name on the command line, in files and in JSON.
+    pub(crate) fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
             Self::Llmux => "llmux",
             Self::LlmuxFour => "llmux-4",
             Self::LlmuxHit => "llmux-hit",
-        }
+            Self::EnvoyModules(count) => return format!("envoy-{count}-empty").into(),
+            Self::LlmuxPlugins(count) => return format!("llmux-{count}-empty").into(),
+        })
     }
 
     /// Name in tables for readers.
@@ -60,6 +67,8 @@ impl Peer {
             Self::Llmux => "llmux, no plugin",
             Self::LlmuxFour => "llmux, four built-ins",
             Self::LlmuxHit => "llmux, cache hits",
+            Self::EnvoyModules(_) => "Envoy, empty modules",
+            Self::LlmuxPlugins(_) => "llmux, empty plugins",
         }
     }
 
@@ -85,10 +94,23 @@ impl Peer {
         match self {
             Self::Direct => Ok(None),
             Self::Nginx => nginx::prepare(places, address).map(Some),
-            Self::Envoy => envoy::prepare(places, address).map(Some),
-            Self::Llmux => llmux::prepare(places, address, self.name(), false).map(Some),
-            Self::LlmuxFour | Self::LlmuxHit => llmux::prepare(places, address, self.name(), true).map(Some),
+            // As many modules as there are built-in plugins.
+            Self::Envoy => envoy::prepare(places, address, &self.name(), 4).map(Some),
+            Self::EnvoyModules(count) => envoy::prepare(places, address, &self.name(), count).map(Some),
+            Self::Llmux => llmux::prepare(places, address, &self.name(), &[]).map(Some),
+            Self::LlmuxFour | Self::LlmuxHit => {
+                llmux::prepare(places, address, &self.name(), &llmux::built_ins(places)).map(Some)
+            }
+            Self::LlmuxPlugins(count) => {
+                llmux::prepare(places, address, &self.name(), &llmux::empty(places, count)?).map(Some)
+            }
         }
+    }
+}
+
+impl From<Peer> for String {
+    fn from(peer: Peer) -> Self {
+        peer.name().into_owned()
     }
 }
 
@@ -101,7 +123,7 @@ mod tests {
         assert_eq!(Peer::value_variants(), Peer::ALL);
         for peer in Peer::ALL {
             assert_eq!(peer.to_possible_value().expect("a value").get_name(), peer.name());
-            assert_eq!(serde_json::to_value(peer).expect("JSON"), peer.name());
+            assert_eq!(serde_json::to_value(peer).expect("JSON"), *peer.name());
         }
     }
 }
