@@ -706,6 +706,7 @@ typedef struct LlmuxTextCall {
     uint32_t side;    // `LLMUX_TEXT_REQUEST` or `LLMUX_TEXT_ANSWER`.
     uint32_t channel; // `LLMUX_TEXT_CONTENT` to `LLMUX_TEXT_TRANSCRIPT`. A later version may add channels.
     uint32_t choice;  // The index of the choice or of the output item; 0 for a text of the request.
+    uint32_t number;  // Distinguishes the texts of an answer: the pieces of one text have the same number.
     bool is_end;      // True if the text ends here.
     LlmuxAnswer answer;
     LlmuxMemory memory;

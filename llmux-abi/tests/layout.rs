@@ -92,7 +92,7 @@ pinned!(chunk_call, call::ChunkCall, size 80, align 8, {
     answer 48
     memory 64
 });
-pinned!(text_call, call::TextCall, size 112, align 8, {
+pinned!(text_call, call::TextCall, size 120, align 8, {
     context 0
     text 16
     role 32
@@ -100,9 +100,10 @@ pinned!(text_call, call::TextCall, size 112, align 8, {
     side 64
     channel 68
     choice 72
-    is_end 76
-    answer 80
-    memory 96
+    number 76
+    is_end 80
+    answer 88
+    memory 104
 });
 pinned!(report_call, call::ReportCall, size 64, align 8, {
     context 0

@@ -111,10 +111,10 @@ impl Build {
         Self { command, target: target() }
     }
 
-    /// Builds an example instead of the packages' libraries and programs.
+    /// Builds an example, with all features, instead of the packages' libraries and programs.
     #[must_use]
     pub fn example(mut self, name: &str) -> Self {
-        self.command.args(["--example", name]);
+        self.command.args(["--all-features", "--example", name]);
         self
     }
 

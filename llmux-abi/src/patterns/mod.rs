@@ -33,6 +33,8 @@
 //! # Ok::<_, Error>(())
 //! ```
 //!
+//! A text hook calls [`Text::replace`](crate::Text::replace), which keeps a [`Matching`] for each text.
+//!
 //! The syntax and the choice of a match are those of the crate `regex`, for all patterns as one alternation: the match that
 //! begins first wins, then the pattern that stands first. `\b`, `^` and `$` see the whole text, also the released part.
 //!
@@ -49,10 +51,12 @@ mod pieces;
 mod replacement;
 mod set;
 mod table;
+mod texts;
 
 pub use self::{
     matching::{Edited, Matching},
     pieces::Pieces,
     replacement::{Match, Replacement},
     set::Patterns,
+    texts::Matchings,
 };

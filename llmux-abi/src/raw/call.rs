@@ -134,6 +134,8 @@ pub struct TextCall<'a> {
     pub channel: u32,
     /// The index of the choice or of the output item; 0 for a text of the request.
     pub choice: u32,
+    /// Distinguishes the texts of an answer: the pieces of one text have the same number.
+    pub number: u32,
     /// True if the text ends here.
     pub is_end: bool,
     /// The answer of this call.

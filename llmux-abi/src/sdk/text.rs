@@ -17,6 +17,7 @@ pub struct Text<'a> {
     side: Side,
     channel: Channel,
     choice: u32,
+    number: u32,
     is_end: bool,
     change: Change,
 }
@@ -99,6 +100,7 @@ impl<'a> Text<'a> {
                 other => Channel::Other(other),
             },
             choice: call.choice(),
+            number: call.number(),
             is_end: call.is_end(),
             change: Change::default(),
         }
@@ -139,6 +141,12 @@ impl<'a> Text<'a> {
         self.choice
     }
 
+    /// Returns the number of the text: the pieces of one text of an answer have the same number, and no other text of the answer
+    /// has it.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Returns true if the text ends here. Holding has no effect then.
     pub fn is_end(&self) -> bool {
         self.is_end
@@ -162,15 +170,17 @@ impl<'a> Text<'a> {
         self.change.hold = Hold::Whole;
     }
 
-    /// Holds the longest end of the text that one of these words starts with, if there is one. A text that ends with `for` is
-    /// held from there for the word `forbidden`. Compares bytes: upper and lower case are different. Returns the byte from which
-    /// on the text is held.
+    /// Holds the longest end of the text that one of these words starts with and continues. A text that ends with `for` is held
+    /// from there for the word `forbidden`. Compares bytes: upper and lower case are different. Returns the byte from which
+    /// on the text is held; `None` if nothing is held, as at the end of the text.
     pub fn hold_start_of(&mut self, words: &[&str]) -> Option<usize> {
         let longest = words.iter().map(|word| word.len().saturating_sub(1)).max().unwrap_or_default();
         let from = self.text.ceil_char_boundary(self.text.len().saturating_sub(longest));
-        let starts =
-            |(at, _): &(usize, char)| words.iter().any(|word| word.starts_with(&self.text[from + at..]));
-        let (at, _) = self.text[from..].char_indices().find(starts)?;
+        let starts = |(at, _): &(usize, char)| {
+            let end = &self.text[from + at..];
+            words.iter().any(|word| word.len() > end.len() && word.starts_with(end))
+        };
+        let (at, _) = self.text[from..].char_indices().find(starts).filter(|_| !self.is_end)?;
         self.hold_from(from + at);
         Some(from + at)
     }

@@ -39,6 +39,7 @@ pub(super) fn parameters<'f>(
             Channel::Transcript => TEXT_TRANSCRIPT,
         },
         choice: text.choice,
+        number: text.number,
         is_end: text.is_end,
         answer,
         memory,

@@ -148,6 +148,7 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             channel: Channel::ALL.iter().position(|channel| *channel == text.channel).unwrap_or_default()
                 as u8,
             choice: text.choice,
+            number: text.number,
             is_end: text.is_end,
         }),
         HookInput::PostStream(it) | HookInput::Complete(it) => message::Subject::Report(report(it, texts)),

@@ -167,6 +167,7 @@ pub(super) struct Text<'a> {
     /// The channel, as its place in `Channel::ALL`.
     pub(super) channel: u8,
     pub(super) choice: u32,
+    pub(super) number: u32,
     pub(super) is_end: bool,
 }
 

@@ -51,6 +51,7 @@ impl Subject {
                 side: if message.is_answer { Side::Answer } else { Side::Request },
                 channel: *Channel::ALL.get(usize::from(message.channel))?,
                 choice: message.choice,
+                number: message.number,
                 is_end: message.is_end,
                 // The host checks it.
                 room: usize::MAX,

@@ -27,7 +27,7 @@ pub(crate) async fn answer(turn: &mut Turn<'_>, outcome: &mut Outcome) -> Result
 }
 
 async fn pass(turn: &mut Turn<'_>, side: Side, places: Vec<Place<'_>>, body: &mut Body) -> Result<(), Stop> {
-    for place in places {
+    for (number, place) in (0..).zip(places) {
         let mut text = Text {
             text: Cow::Borrowed(place.text),
             role: Cow::Borrowed(place.role),
@@ -35,6 +35,7 @@ async fn pass(turn: &mut Turn<'_>, side: Side, places: Vec<Place<'_>>, body: &mu
             side,
             channel: place.channel,
             choice: place.key.choice,
+            number,
             is_end: true,
             room: 0,
         };

@@ -45,6 +45,8 @@ pub(crate) struct Text<'t> {
     pub(crate) channel: Channel,
     /// The index of the choice, or of the output item.
     pub(crate) choice: u32,
+    /// Distinguishes the texts of one side.
+    pub(crate) number: u32,
     pub(crate) is_end: bool,
     /// The number of bytes that the instance may hold.
     pub(crate) room: usize,

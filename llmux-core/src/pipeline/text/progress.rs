@@ -70,7 +70,7 @@ impl Held {
         let room = MAX_HELD.saturating_sub(self.bytes);
         let Self { instances, bytes } = self;
         let instance = Instance::of(instances, turn.place.0);
-        let progress = Progress::of(&mut instance.texts, &piece);
+        let (number, progress) = Progress::of(&mut instance.texts, &piece);
         if !progress.holds_whole && piece.text.is_empty() && !piece.is_end {
             return Ok(String::new());
         }
@@ -93,6 +93,7 @@ impl Held {
                     side: Side::Answer,
                     channel: piece.channel,
                     choice: piece.key.choice,
+                    number,
                     is_end: piece.is_end,
                     room,
                 };
@@ -148,8 +149,8 @@ impl Instance {
 }
 
 impl Progress {
-    /// Returns the progress of the text of a piece. A piece after the end begins the text again.
-    fn of<'a>(texts: &'a mut Vec<Self>, piece: &Piece<'_>) -> &'a mut Self {
+    /// Returns the progress of the text of a piece, and the number of the text. A piece after the end begins the text again.
+    fn of<'a>(texts: &'a mut Vec<Self>, piece: &Piece<'_>) -> (u32, &'a mut Self) {
         let place = texts.iter().position(|text| text.key == piece.key).unwrap_or_else(|| {
             texts.push(Self {
                 key: piece.key,
@@ -171,6 +172,6 @@ impl Progress {
         if std::mem::take(&mut progress.is_ended) {
             progress.holds_whole = false;
         }
-        progress
+        (place as u32, progress)
     }
 }
