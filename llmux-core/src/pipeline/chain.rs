@@ -60,6 +60,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
                     request.follow_model();
                 }
                 let cached = calls.reply.cached;
+                entry.stats.record_short_circuit(cached);
                 request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached };
                 return match std::mem::take(&mut calls.reply.answer) {
                     Answer::Response(response) => PreChain::ShortCircuit(ShortCircuit::Response(response)),

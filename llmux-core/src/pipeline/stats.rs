@@ -20,6 +20,8 @@ const BUCKETS: usize = 42 * 4;
 #[derive(Default)]
 pub(crate) struct Stats {
     hooks: [HookStats; HookKind::ALL.len()],
+    short_circuits: AtomicU64,
+    cached: AtomicU64,
     /// Number of requests whose `on_complete` hook runs now.
     pub(super) completing: AtomicUsize,
     pub(super) warnings: Warnings,
@@ -129,6 +131,19 @@ impl Stats {
             Some(FailureKind::Crashed) => hook.crashes.fetch_add(1, Relaxed),
             Some(FailureKind::Cancelled) | None => 0,
         };
+    }
+
+    /// Counts a request that the instance answered or refused in the provider's place (rule P2).
+    pub(crate) fn record_short_circuit(&self, is_cached: bool) {
+        self.short_circuits.fetch_add(1, Relaxed);
+        if is_cached {
+            self.cached.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Returns the number of short circuits, and the number of those that were answers from a cache.
+    pub(crate) fn short_circuits(&self) -> (u64, u64) {
+        (self.short_circuits.load(Relaxed), self.cached.load(Relaxed))
     }
 
     pub(crate) fn counts(&self, hook: HookKind) -> HookCounts {

@@ -211,6 +211,7 @@ pub(crate) enum PluginCommand {
     #[command(after_help = "Examples:
   llmux plugin list
   llmux plugin list --json
+  llmux plugin list --path                     the way of a request through the instances, and back
   llmux plugin list --dir target/release       no server, and no code in the files runs
   llmux plugin list --dir target/release -l    every member of the manifests")]
     List {
@@ -220,6 +221,9 @@ pub(crate) enum PluginCommand {
         /// Show all columns of libraries: also authors, license, SDK, compiler, panic strategy, and the whole checksum
         #[arg(long, short, requires = "dir")]
         long: bool,
+        /// Show the way of a request through the instances and back: what each sees, and where requests went back early
+        #[arg(long, conflicts_with_all = ["dir", "json"])]
+        path: bool,
         #[command(flatten)]
         keys: Keys,
         /// Print JSON

@@ -9,6 +9,7 @@ mod instance_args;
 mod plugin;
 mod plugin_files;
 pub(crate) mod plugin_host;
+mod plugin_path;
 mod provider;
 mod reload;
 mod serve;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{
     admin_client::AdminClient,
     cli::{Plugin, PluginCommand},
-    plugin_files,
+    plugin_files, plugin_path,
 };
 
 /// Runs the command.
@@ -26,9 +26,10 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         )
     };
     match options.command {
-        PluginCommand::List { dir, long, keys, json } if !dir.is_empty() => {
+        PluginCommand::List { dir, long, keys, json, .. } if !dir.is_empty() => {
             plugin_files::list(&dir, &keys, long, json)
         }
+        PluginCommand::List { path: true, .. } => plugin_path::show(&admin()?).await,
         PluginCommand::List { json, .. } => list(&admin()?, json).await,
         PluginCommand::Inspect { file, keys, json } => plugin_files::inspect(&file, &keys, json),
         PluginCommand::Verify { file, sha256, keys, trial, json } => {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Server, llmux, system_prompt, text};
+use crate::support::{Server, example, llmux, system_prompt, text};
 
 async fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -47,6 +47,34 @@ async fn a_plugin_is_loaded_shown_and_unloaded_with_nothing_to_set_up() {
     let again = server.llmux(&["plugin", "unload", "mine"]).await;
     assert_eq!(again.status.code(), Some(1));
     assert_eq!(text(&again.stderr), "llmux: there is no instance named `mine`\n");
+}
+
+#[tokio::test]
+async fn the_path_of_a_request_shows_what_each_instance_sees_and_where_requests_went_back() {
+    let server = Server::start().await;
+    let rules = server.folder.path().join("rules.json");
+    std::fs::write(&rules, r#"[{"contains": "", "text": "from the file"}]"#).expect("written");
+    let config = serde_json::json!({"file": rules}).to_string();
+    let mock = example("llmux-abi", "mock");
+    for arguments in [
+        &["plugin", "load", &mock, "--name", "answers", "--priority", "10", "--config", &config][..],
+        &["plugin", "load", &example("llmux-abi", "noop"), "--name", "guard", "--on-error", "fail"],
+    ] {
+        let loaded = server.llmux(arguments).await;
+        assert!(loaded.status.success(), "{}", text(&loaded.stderr));
+    }
+    server.ask("echo").await;
+    let path = text(&server.llmux(&["plugin", "list", "--path"]).await.stdout);
+    let lines: Vec<Vec<_>> = path.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["request", "10", "answers", "request", "request", "1", "-"], "{path}");
+    assert_eq!(lines[2], ["request", "100", "guard", "request", "request", "-", "1"], "{path}");
+    assert_eq!(lines[3], ["provider"], "{path}");
+    assert_eq!(lines[4], ["answer", "100", "guard", "answer", "chunks", "-", "1"], "{path}");
+    assert_eq!(lines.len(), 6, "{path}");
+    let guard = server.plugin("guard").await;
+    let hooks = serde_json::json!(["pre_hook", "post_hook", "pre_stream_hook", "on_stream_chunk"]);
+    assert_eq!((&guard["implements"], &guard["short_circuits"]), (&hooks, &Value::from(0)), "{guard}");
+    assert_eq!(server.plugin("answers").await["short_circuits"], 1);
 }
 
 #[tokio::test]

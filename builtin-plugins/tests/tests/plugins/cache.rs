@@ -38,6 +38,10 @@ async fn a_repeated_request_is_a_hit_of_the_same_bytes(way: Way) {
     assert_eq!(first.bodies, second.bodies);
     assert_eq!(first.text(), "answer 1!");
     assert_eq!(world.upstream.calls(), 1);
+    if second.inside.is_some() {
+        let cache = &world.client().plugins().list()[0];
+        assert_eq!((cache.short_circuits, cache.cached), (1, 1));
+    }
 }
 
 async fn a_stored_answer_serves_the_other_kind_of_request(way: Way) {

@@ -14,6 +14,7 @@ use super::desired::{Running, RunningLibrary};
 use crate::{
     isolation::plan::Supervised,
     pipeline::{
+        HookKind,
         failed::FailedHooks,
         hook::Hooks,
         snapshot::{Entry, Lease},
@@ -151,6 +152,8 @@ impl Instance {
     /// Returns the row of the list of plugins.
     pub(super) fn info(&self) -> PluginInfo {
         let library = self.library.as_ref();
+        let has = |hook: &HookKind| self.lease().hooks().has(*hook);
+        let (short_circuits, cached) = self.entry.stats.short_circuits();
         PluginInfo {
             name: self.entry.name.to_string(),
             plugin: self.plugin.to_string(),
@@ -174,6 +177,10 @@ impl Instance {
             error: self.failed.as_deref().map(str::to_owned),
             isolation: self.isolation,
             process: self.process.as_ref().map(|process| ProcessInfo::of(process.facts())),
+            streams: self.manifest.as_ref().and_then(|manifest| manifest.streams),
+            implements: HookKind::ALL.iter().filter(|hook| has(hook)).map(|hook| hook.as_str()).collect(),
+            short_circuits,
+            cached,
             hooks: info::hooks(&self.entry.stats),
         }
     }

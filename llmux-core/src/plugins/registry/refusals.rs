@@ -114,6 +114,10 @@ impl Refusal {
             error: Some(self.why.clone()),
             isolation: Isolation::None,
             process: None,
+            streams: manifest.and_then(|manifest| manifest.streams),
+            implements: Vec::new(),
+            short_circuits: 0,
+            cached: 0,
             hooks: Vec::new(),
         }
     }

@@ -16,7 +16,10 @@ use crate::{
         HookKind,
         stats::{HookCounts, Stats},
     },
-    plugins::library::{isolation::Isolation, manifest::OnError},
+    plugins::library::{
+        isolation::Isolation,
+        manifest::{OnError, Streams},
+    },
 };
 
 /// State of an instance.
@@ -59,6 +62,15 @@ pub struct PluginInfo {
     pub isolation: Isolation,
     /// The child process of an isolated instance.
     pub process: Option<ProcessInfo>,
+    /// Relation to streamed answers. `None` if the manifest does not say.
+    pub streams: Option<Streams>,
+    /// Names of the hooks that the plugin has; none for a library that was refused.
+    pub implements: Vec<&'static str>,
+    /// Number of requests that the instance answered or refused in the provider's place (rule P2). They went back from there,
+    /// so that the instances after it did not see them.
+    pub short_circuits: u64,
+    /// Number of those short circuits that were answers from a cache.
+    pub cached: u64,
     /// Counts of the hooks, without hooks that were never called.
     pub hooks: Vec<HookInfo>,
 }
