@@ -16,7 +16,9 @@ pub(super) const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    // To the child. Each of the first five has one reply of the same number.
+    // To the child. Each of the first six has one reply of the same number.
+    /// Comes first, before the child starts a thread.
+    Restrict = 0,
     Load = 1,
     /// The configuration of the instance, as JSON text.
     Create = 2,
@@ -43,10 +45,11 @@ impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::{
             Call, Cancel, CleanUp, Create, DropStream, Load, Log, Metric, Next, Record, Release, Reply,
+            Restrict,
         };
-        [Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Reply, Log, Metric, Record]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        let to_child = [Restrict, Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream];
+        let to_host = [Reply, Log, Metric, Record];
+        to_child.into_iter().chain(to_host).find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -4,7 +4,10 @@
 use std::{any::Any, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::program::ChildProgram;
-use crate::boundary::{host::HostShared, library::OpenError};
+use crate::{
+    boundary::{host::HostShared, library::OpenError},
+    sandbox::Policy,
+};
 
 /// All that a child is started from.
 pub(crate) struct Plan {
@@ -21,6 +24,10 @@ pub(crate) struct Plan {
     pub(crate) entry: String,
     /// Version of the contract that the manifest states.
     pub(crate) abi: String,
+    /// Rights and limits of the child.
+    pub(crate) policy: Policy,
+    /// Refuses to run without every part of the sandbox.
+    pub(crate) needs_sandbox: bool,
     pub(crate) shared: Arc<HostShared>,
 }
 
@@ -35,6 +42,8 @@ pub(crate) enum StartError {
     Open(OpenError),
     /// The plugin gave no schema, or no instance.
     Refused(String),
+    /// The system lacks these parts of the sandbox, and every part is required.
+    Sandbox(Vec<String>),
 }
 
 /// The state of a child, as an operator sees it.
@@ -48,6 +57,8 @@ pub(crate) struct Facts {
     pub(crate) deaths: BTreeMap<&'static str, u64>,
     /// The last death.
     pub(crate) last_death: Option<String>,
+    /// Parts of the sandbox that this system lacks, one sentence for each.
+    pub(crate) missing_sandbox: Vec<String>,
 }
 
 /// An instance whose child is supervised.

@@ -9,7 +9,7 @@ use llmux_core::{
     client::{BuildError, RetryConfig},
     isolation::ChildProgram,
     pipeline::PipelineConfig,
-    plugins::{Origin, PluginError, PluginsConfig, TrialProgram, TrustedKey, acting_as},
+    plugins::{Origin, PluginError, PluginsConfig, SandboxSettings, TrialProgram, TrustedKey, acting_as},
     provider::Echo,
 };
 use llmux_terminal::{CliError, Result};
@@ -75,6 +75,7 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
         PluginError::Config { name, .. }
         | PluginError::Construction { name, .. }
         | PluginError::Isolation { name, .. }
+        | PluginError::Sandbox { name, .. }
         | PluginError::InstanceInUse { name, .. }
         | PluginError::InvalidName { name }
         | PluginError::DuplicatePlugin { name } => Some(name),
@@ -153,10 +154,16 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     let default = PluginsConfig::default();
     let copy_dir = settings.copy_dir.as_deref().map(|dir| loaded.resolve(dir)).transpose()?;
     let trial = settings.trial.unwrap_or(true).then(trial_program).transpose()?;
+    let sandbox = SandboxSettings::default()
+        .with_sandbox(settings.sandbox)
+        .with_memory(settings.memory)
+        .with_files(settings.files)
+        .with_cpu(settings.cpu);
     Ok(PluginsConfig::default()
         .with_dirs(dirs)
         .with_trial(trial)
         .with_isolation(settings.isolation.unwrap_or(default.isolation))
+        .with_sandbox(sandbox)
         .with_child(Some(ChildProgram::new(this_program()?, ["plugin-host"])))
         .with_autoload(settings.autoload)
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
@@ -216,6 +223,7 @@ fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
     if let Some(isolation) = instance.isolation {
         spec = spec.with_isolation(isolation);
     }
+    spec = spec.with_sandbox(instance.sandbox(|path| loaded.resolve(path))?);
     Ok(spec.with_config(instance_config(loaded, instance)?))
 }
 

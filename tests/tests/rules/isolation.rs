@@ -4,7 +4,10 @@ use llmux_core::{
     Client, PluginSpec,
     isolation::ChildProgram,
     pipeline::PipelineConfig,
-    plugins::{Change, HookInfo, Isolation, OnError, PluginError, PluginInfo, PluginsConfig, ProcessInfo},
+    plugins::{
+        Change, HookInfo, Isolation, OnError, PluginError, PluginInfo, PluginsConfig, ProcessInfo,
+        SandboxParts,
+    },
 };
 use llmux_tests::{
     Capture, Fixtures, Kind, Turn, World, scripted,
@@ -273,6 +276,79 @@ async fn i1_the_default_of_the_registry_isolates_libraries_and_leaves_compiled_i
     let has_process = |name| info(&client, name).process.is_some();
     assert_eq!(["library", "asked", "compiled"].map(has_process), [true, false, false]);
     assert_eq!(ask(&client, "m", false).await, ["again"]);
+    world.finish(&client).await;
+}
+
+#[tokio::test]
+async fn i5_a_child_has_the_rights_of_its_settings_and_no_others() {
+    let world = World::new(Kind::Isolated);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::fs::write(world.path("secret"), "text").expect("written");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let file = elsewhere.path().join("file");
+    std::fs::write(&file, "text").expect("written");
+    // Cargo sets the variable for each test.
+    let reach =
+        json!({"pre": [{"do": "reach", "variable": "CARGO_MANIFEST_DIR", "file": file, "port": port}]});
+    let all = world
+        .sandbox()
+        .with_read(Some(vec![elsewhere.path().into(), "/usr/bin".into(), "/bin".into()]))
+        .with_env(Some(vec!["CARGO_MANIFEST_DIR".into()]))
+        .with_network(Some(true))
+        .with_processes(Some(true));
+    let specs = [world.probe("none", 1, reach.clone()), world.probe("all", 2, reach).with_sandbox(all)];
+    let client = world.client(&scripted([]), specs).await;
+    assert_eq!(ask(&client, "m", false).await, ["again"]);
+    // The numbers are those of EACCES and EPERM.
+    assert_eq!(
+        world.of("pre"),
+        ["none", "none reach = false 13 1 1", "all", "all reach = true done done done"]
+    );
+    let missing = |name| process(&client, name).missing_sandbox;
+    assert!(!missing("none").iter().any(|part| part.contains("programs")), "{:?}", missing("none"));
+    let programs =
+        "programs that this plugin starts can run on if the host is killed (the host uses no cgroup)";
+    assert!(missing("all").iter().any(|part| part == programs), "{:?}", missing("all"));
+    world.finish(&client).await;
+}
+
+#[tokio::test]
+async fn i5_missing_parts_are_logged_once_and_refuse_an_instance_that_needs_every_part() {
+    let logs = Capture::llmux();
+    let world = World::new(Kind::Isolated);
+    let client = world.client(&scripted([]), []).await;
+    let lacks = world.sandbox().with_processes(Some(true));
+    let needs = lacks.clone().with_sandbox(Some(SandboxParts::Required));
+    let refused = client.plugins().load(world.probe("a", 1, json!({})).with_sandbox(needs)).await;
+    let refused = refused.expect_err("refused").to_string();
+    let expected = "sandbox of `a`: `sandbox = \"required\"` needs every part of the sandbox, and this system lacks some: ";
+    assert!(refused.starts_with(expected) && refused.contains("the host uses no cgroup"), "{refused}");
+    assert_eq!(world.count("a.new"), 0, "no code of the library has run");
+    client.plugins().load(world.probe("a", 1, json!({})).with_sandbox(lacks)).await.expect("loaded");
+    let before = process(&client, "a").pid;
+    kill(before.expect("a child"));
+    wait_for(&client, "a", "active", before).await;
+    let said = logs.with(&["the sandbox of a plugin is incomplete", "the host uses no cgroup"]);
+    assert_eq!(said.len(), 1, "{:#?}", logs.lines());
+    world.finish(&client).await;
+}
+
+#[tokio::test]
+async fn i5_rights_and_limits_are_refused_outside_of_a_child_and_if_they_are_wrong() {
+    let world = World::new(Kind::Loaded);
+    let client = world.client(&scripted([]), []).await;
+    let settings = world.sandbox().with_memory(Some(1));
+    let spec = || world.probe("a", 1, json!({})).with_sandbox(settings.clone());
+    let refused = client.plugins().load(spec()).await.expect_err("refused").to_string();
+    assert_eq!(
+        refused,
+        "sandbox of `a`: `write`, `memory`: the instance runs in the host, and only a child process has a sandbox; set \
+         `isolation = \"process\"`, or remove these members"
+    );
+    let spec = spec().with_isolation(Isolation::Process);
+    let refused = client.plugins().load(spec).await.expect_err("refused").to_string();
+    assert_eq!(refused, "sandbox of `a`: `memory` is at least 33554432; it is 1");
     world.finish(&client).await;
 }
 

@@ -4,8 +4,8 @@
 //! one piece. A host that does not read stops the writers; beyond a bound, log records and metrics are dropped instead.
 
 use std::{
+    fs::File,
     io::Write,
-    os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -30,7 +30,7 @@ const MAX_TEXT: usize = 64 * 1024;
 
 /// The writing half of the socket.
 pub(super) struct ToHost {
-    socket: UnixStream,
+    socket: File,
     waiting: Mutex<Waiting>,
 }
 
@@ -41,7 +41,7 @@ struct Waiting {
 }
 
 impl ToHost {
-    pub(super) fn new(socket: UnixStream) -> Self {
+    pub(super) fn new(socket: File) -> Self {
         Self { socket, waiting: Mutex::default() }
     }
 

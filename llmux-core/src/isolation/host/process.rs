@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Read},
-    os::unix::process::ExitStatusExt,
+    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
+    path::PathBuf,
     process::ExitStatus,
     sync::Arc,
     time::Duration,
@@ -30,6 +31,7 @@ use crate::{
         plan::{Plan, StartError},
         protocol::{self as message, decode},
     },
+    sandbox::{Policy, Report},
 };
 
 /// Time limit of the initializers, and of the constructor (rule E4).
@@ -60,7 +62,9 @@ impl Process {
     /// Starts a process.
     pub(super) async fn start(plan: &Plan, generation: u32) -> Result<Self, StartError> {
         let no_child = |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.display()));
-        let Spawned { process, socket, output } = spawn(plan.program.clone()).await.map_err(no_child)?;
+        let variables = plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect();
+        let Spawned { process, socket, output } =
+            spawn(plan.program.clone(), variables).await.map_err(no_child)?;
         let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
         let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
         let connection =
@@ -75,12 +79,33 @@ impl Process {
         Ok(Self { connection, child: process, reader, output: tail })
     }
 
+    /// Restricts the process. Returns the parts of the sandbox that this system lacks.
+    pub(super) async fn restrict(&mut self, plan: &Plan) -> Result<Vec<String>, StartError> {
+        let Policy { read, write, network, processes, memory, files, env: _ } = &plan.policy;
+        let restrict = message::Restrict {
+            copy: plan.copy.as_os_str().as_bytes(),
+            read: read.iter().map(as_bytes).collect(),
+            write: write.iter().map(as_bytes).collect(),
+            network: *network,
+            processes: *processes,
+            memory: *memory,
+            files: *files,
+        };
+        let reply = self.ask(Kind::Restrict, &restrict, "its sandbox ran").await?;
+        // It has run no code of the library yet.
+        let report: Report = decode(&reply).map_err(|_| malformed())?;
+        let missing: Vec<_> = report.missing.iter().map(ToString::to_string).collect();
+        match plan.needs_sandbox && !missing.is_empty() {
+            true => Err(StartError::Sandbox(missing)),
+            false => Ok(missing),
+        }
+    }
+
     /// Loads the library. Returns the schema of the configuration.
     pub(super) async fn load(&mut self, plan: &Plan) -> Result<String, StartError> {
-        let (copy, library) = (plan.copy.to_string_lossy(), plan.library.to_string_lossy());
+        let library = plan.library.to_string_lossy();
         let load = message::Load {
             name: &plan.name,
-            copy: &copy,
             library: &library,
             entry: &plan.entry,
             abi: &plan.abi,
@@ -165,6 +190,10 @@ impl Drop for Process {
         self.reader.abort();
         self.connection.end("the child process was not needed any more".into());
     }
+}
+
+fn as_bytes(path: &PathBuf) -> &serde_bytes::Bytes {
+    serde_bytes::Bytes::new(path.as_os_str().as_bytes())
 }
 
 fn malformed() -> StartError {

@@ -75,10 +75,18 @@ impl Supervisor {
         check: impl FnOnce(&str) -> Result<(), E> + Send,
     ) -> Result<(Arc<Self>, u8), E> {
         let mut process = Process::start(&plan, 1).await?;
+        let missing_sandbox = process.restrict(&plan).await?;
         check(&process.load(&plan).await?)?;
         let hooks = process.create(&config).await?;
         let (status, _) = watch::channel(Status::Active(process.connection.clone()));
-        let facts = Facts { pid: process.id(), ..Facts::default() };
+        if !missing_sandbox.is_empty() {
+            let missing = missing_sandbox.join("; ");
+            tracing::warn!(
+                instance = plan.name,
+                "the sandbox of a plugin is incomplete on this system: {missing}"
+            );
+        }
+        let facts = Facts { pid: process.id(), missing_sandbox, ..Facts::default() };
         let supervisor = Arc::new(Self {
             plan,
             config,
@@ -100,6 +108,7 @@ impl Supervisor {
     /// Loads the library in a child that then ends, and returns the schema of the configuration.
     pub(crate) async fn schema(plan: &Plan) -> Result<String, StartError> {
         let mut process = Process::start(plan, 0).await?;
+        process.restrict(plan).await?;
         let schema = process.load(plan).await;
         process.connection.close();
         process.ended().await;
@@ -238,6 +247,7 @@ impl Supervisor {
         let generation = self.generation.fetch_add(1, Relaxed) + 1;
         let started = async {
             let mut process = Process::start(&self.plan, generation).await?;
+            process.restrict(&self.plan).await?;
             process.load(&self.plan).await?;
             process.create(&self.config).await?;
             Ok(process)
@@ -247,6 +257,9 @@ impl Supervisor {
             message: match error {
                 StartError::NoChild(why) => format!("no child process can be started: {why}"),
                 StartError::Died(why) | StartError::Refused(why) => why,
+                StartError::Sandbox(missing) => {
+                    format!("parts of the sandbox are missing: {}", missing.join("; "))
+                }
                 StartError::Open(error) => format!("the library was refused: {error:?}"),
             },
         })

@@ -106,7 +106,7 @@ pub fn trial_load(copy: &Path) {
     });
     let (sandbox, outcome) = match opened {
         Ok((file, bytes)) => {
-            let sandbox = policy(copy, &bytes).apply();
+            let sandbox = Policy { read: readable(copy, &bytes), ..Policy::default() }.apply();
             let outcome = match Manifest::read(&bytes) {
                 Ok(manifest) => load(&reachable(copy, &file), &manifest),
                 // The host has read it.
@@ -122,8 +122,8 @@ pub fn trial_load(copy: &Path) {
     let _ = writeln!(out, "\n{line}").and_then(|()| out.flush());
 }
 
-/// Returns the policy of a trial: the copy, the libraries beside it, and those that it needs elsewhere.
-fn policy(copy: &Path, bytes: &[u8]) -> Policy {
+/// Returns the paths that a child reads to map a copy: the copy, the libraries beside it, and those that it needs elsewhere.
+pub(super) fn readable(copy: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     // A copy in memory has no place in a folder, and is always readable.
     let mut read: Vec<_> = (!is_in_memory(copy)).then(|| copy.to_owned()).into_iter().collect();
     let options = VerifyOptions::default().with_allow_insecure_permissions(true);
@@ -135,7 +135,7 @@ fn policy(copy: &Path, bytes: &[u8]) -> Policy {
         read.extend(copy.parent().map(Path::to_owned));
     }
     read.extend(needed.elsewhere);
-    Policy { read, ..Policy::default() }
+    read
 }
 
 fn is_in_memory(copy: &Path) -> bool {

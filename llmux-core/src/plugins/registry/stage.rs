@@ -112,7 +112,8 @@ impl Stage {
         spec: PluginSpec,
     ) -> Result<(), PluginError> {
         let checksum = spec.checksum();
-        let PluginSpec { name, source, priority, on_error, config, origin, id, isolation, .. } = spec;
+        let PluginSpec { name, source, priority, on_error, config, origin, id, isolation, sandbox, .. } =
+            spec;
         if let Some(name) = &name {
             self.check_place(instances, name)?;
         }
@@ -121,10 +122,7 @@ impl Stage {
         let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref(), wanted).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
-        if isolation == Some(Isolation::Process) && plugin.library.is_none() {
-            let why = "the plugin is compiled into the host; only a library can run in a child process";
-            return Err(PluginError::Isolation { name, why: why.to_owned() });
-        }
+        let sandbox = Arc::new(plugin.sandbox(&name, isolation, &sandbox, &self.settings.plugins)?);
         let config = Arc::new(config.unwrap_or_else(no_config));
         let construction = Construction {
             name: &name,
@@ -133,6 +131,7 @@ impl Stage {
             config: &config,
             library: plugin.library.as_ref(),
             child: self.settings.plugins.child.as_ref(),
+            sandbox: &sandbox,
             by_hand: plugin.by_hand,
             old: None,
         };
@@ -163,6 +162,7 @@ impl Stage {
             module: plugin.module,
             library: plugin.library,
             isolation: plugin.isolation,
+            sandbox,
             process,
             priority,
             on_error,
@@ -379,6 +379,7 @@ fn construction<'i>(
         config: &instance.config,
         library: instance.library.as_ref(),
         child,
+        sandbox: &instance.sandbox,
         by_hand: None,
         old,
     })

@@ -73,11 +73,13 @@ pub struct ProcessInfo {
     pub deaths: BTreeMap<&'static str, u64>,
     /// The last death, with the signal or the exit code and the last lines of the output.
     pub last_death: Option<String>,
+    /// Parts of the sandbox that this system lacks, one sentence for each (rule I5). Empty if it has every part.
+    pub missing_sandbox: Vec<String>,
 }
 
 impl ProcessInfo {
-    pub(in crate::plugins) fn of(Facts { state, pid, deaths, last_death }: Facts) -> Self {
-        Self { state, pid, deaths, last_death }
+    pub(in crate::plugins) fn of(Facts { state, pid, deaths, last_death, missing_sandbox }: Facts) -> Self {
+        Self { state, pid, deaths, last_death, missing_sandbox }
     }
 }
 
