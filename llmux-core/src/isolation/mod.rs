@@ -22,6 +22,7 @@ mod frame;
 pub(crate) mod host;
 #[cfg(target_os = "linux")]
 mod lend;
+pub(crate) mod output;
 pub(crate) mod plan;
 mod program;
 #[cfg(target_os = "linux")]

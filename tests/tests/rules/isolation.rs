@@ -160,6 +160,14 @@ async fn i3_the_fifth_death_within_a_minute_fails_the_instance_and_it_is_never_s
     said.push(ask(&client, "m", false).await.concat());
     assert!(said.iter().all(|it| it.starts_with("!500")), "{said:?}");
     assert_eq!(crashes(&client, "guard", "pre_hook"), 6);
+    // `/readyz` asks for these.
+    assert_eq!(**client.plugins().inactive(), ["guard"]);
+    let metrics = client.render_metrics();
+    for line in
+        ["deaths_total{plugin=\"guard\",reason=\"signal\"} 5", "info{plugin=\"guard\",state=\"failed\"} 1"]
+    {
+        assert!(metrics.contains(&format!("llmux_plugin_child_{line}")), "{metrics}");
+    }
     world.finish(&client).await;
 }
 
@@ -349,6 +357,47 @@ async fn i5_rights_and_limits_are_refused_outside_of_a_child_and_if_they_are_wro
     let spec = spec().with_isolation(Isolation::Process);
     let refused = client.plugins().load(spec).await.expect_err("refused").to_string();
     assert_eq!(refused, "sandbox of `a`: `memory` is at least 33554432; it is 1");
+    world.finish(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_an_allocation_above_the_limit_ends_the_child_and_nothing_else() {
+    let world = World::new(Kind::Isolated);
+    let limited = world.sandbox().with_memory(Some(1 << 30)).with_files(Some(64));
+    let plugin = world.probe("a", 1, json!({"pre": dies("memory")})).with_sandbox(limited);
+    let client = world.client(&scripted([]), [plugin]).await;
+    let before = process(&client, "a").pid;
+    assert_eq!(ask(&client, "n", false).await, ["again"], "the request continues (rule E2)");
+    let after = wait_for(&client, "a", "active", before).await;
+    assert_eq!(crashes(&client, "a", "pre_hook"), 1);
+    assert!(after.last_death.as_ref().is_some_and(|it| it.contains("memory allocation of")), "{after:?}");
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", after.pid.expect("a child"))).expect("limits");
+    let limit = |name| {
+        limits.lines().find(|line| line.starts_with(name)).map(|line| line.split_whitespace().rev().nth(1))
+    };
+    assert_eq!(
+        [limit("Max data size"), limit("Max open files")],
+        [Some(Some("1073741824")), Some(Some("64"))]
+    );
+    world.finish(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_the_memory_and_the_time_of_a_child_are_in_the_list_and_in_the_metrics() {
+    let world = World::new(Kind::Isolated);
+    let client = world.client(&scripted([]), [world.probe("a", 1, json!({}))]).await;
+    while process(&client, "a").memory == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let metrics = client.render_metrics();
+    for name in [
+        "memory_bytes{plugin=\"a\"}",
+        "cpu_seconds_total{plugin=\"a\"}",
+        "info{plugin=\"a\",state=\"active\"} 1",
+    ] {
+        assert!(metrics.contains(&format!("llmux_plugin_child_{name}")), "{metrics}");
+    }
     world.finish(&client).await;
 }
 

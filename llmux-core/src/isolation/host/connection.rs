@@ -29,6 +29,9 @@ use crate::{
 /// Bytes that may wait to be written. A child that is behind by more than that reads nothing.
 const MAX_WAITING: usize = 512 * 1024 * 1024;
 
+/// Reason of a death by the host, at no limit.
+pub(super) const KILLED: &str = "killed";
+
 /// A connection to one child.
 pub(super) struct Connection {
     /// Number of the child among those of its instance. It is the upper part of the numbers of its calls.
@@ -38,8 +41,8 @@ pub(super) struct Connection {
     outgoing: Mutex<Outgoing>,
     /// Notified when there is something to write.
     written: Notify,
-    /// The reason for which the child must be killed.
-    condemned: OnceLock<String>,
+    /// The reason for which the child must be killed: a word, and a sentence.
+    condemned: OnceLock<(&'static str, String)>,
     pub(super) kill: Notify,
     /// The reason of the end, once the process is over.
     death: OnceLock<Arc<str>>,
@@ -158,15 +161,15 @@ impl Connection {
         self.written.notify_one();
     }
 
-    /// Has the child killed, for this reason.
-    pub(super) fn condemn(&self, why: impl Into<String>) {
-        let _ = self.condemned.set(why.into());
+    /// Has the child killed, for this reason: `killed`, or the limit that it is above.
+    pub(super) fn condemn(&self, reason: &'static str, why: impl Into<String>) {
+        let _ = self.condemned.set((reason, why.into()));
         self.kill.notify_one();
     }
 
     /// The reason for which the child was condemned.
-    pub(super) fn condemned(&self) -> Option<&str> {
-        self.condemned.get().map(String::as_str)
+    pub(super) fn condemned(&self) -> Option<&(&'static str, String)> {
+        self.condemned.get()
     }
 
     /// Ends all calls: the child is dead, for this reason. Returns the hooks that were under way.
@@ -223,11 +226,11 @@ impl Connection {
                 match frame::take(&mut buffer) {
                     Ok(Some(frame)) => {
                         if let Err(why) = self.received(frame) {
-                            return self.condemn(why);
+                            return self.condemn(KILLED, why);
                         }
                     }
                     Ok(None) => break,
-                    Err(why) => return self.condemn(why),
+                    Err(why) => return self.condemn(KILLED, why),
                 }
             }
             buffer.reserve(16 * 1024);

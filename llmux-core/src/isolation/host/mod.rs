@@ -1,10 +1,11 @@
 //! The host's side of isolated instances: children are started, supervised, called and ended.
 //!
 //! `hooks` calls; `supervisor` replaces a dead child; `process` is one child; `connection` its socket; `spawner` starts
-//! processes; `services` receives what a plugin logs and measures.
+//! processes; `meter` measures them; `services` receives what a plugin logs and measures.
 
 mod connection;
 pub(crate) mod hooks;
+mod meter;
 pub(crate) mod process;
 mod services;
 mod spawner;

@@ -1,7 +1,7 @@
 //! One child process: started, asked to load the library and to make the instance, and waited for.
 
 use std::{
-    io::{self, Read},
+    io,
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::PathBuf,
     process::ExitStatus,
@@ -13,21 +13,23 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tokio::{
+    net::unix::pipe,
     process::Child,
-    sync::oneshot,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
-    connection::{Connection, Unsent},
+    connection::{Connection, KILLED, Unsent},
+    meter::Meter,
     services::Services,
-    spawner::{Spawned, spawn},
+    spawner::{Spawned, measure, spawn},
 };
 use crate::{
-    boundary::{host::HostServices, library::OpenError, log, process_state::signal_name},
+    boundary::{host::HostServices, library::OpenError, log},
     isolation::{
         frame::Kind,
+        output::{ended, last_lines, read_last},
         plan::{Plan, StartError},
         protocol::{self as message, decode},
     },
@@ -38,13 +40,11 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a child has to end by itself, and its last output to arrive.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// Kept bytes of a child's output: the last ones.
-const MAX_OUTPUT: usize = 4 * 1024;
 
 /// The end of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
-    /// `signal`, `exit` or `killed`: killed by the host.
+    /// `signal`, `exit`, `killed` (by the host), `memory` or `cpu` (killed at a limit), or `start`.
     pub(crate) reason: &'static str,
     /// One sentence, with the last lines of the output.
     pub(crate) message: String,
@@ -55,7 +55,8 @@ pub(super) struct Process {
     pub(super) connection: Arc<Connection>,
     child: Child,
     reader: JoinHandle<()>,
-    output: oneshot::Receiver<String>,
+    output: JoinHandle<Vec<u8>>,
+    _meter: Arc<Meter>,
 }
 
 impl Process {
@@ -72,11 +73,13 @@ impl Process {
         let (reads, writes) = (connection.clone(), connection.clone());
         let reader = tokio::spawn(async move { reads.read(read).await });
         tokio::spawn(async move { writes.write(write).await });
-        let (ended, tail) = oneshot::channel();
-        // A pipe has no asynchronous reader here, and the thread sleeps until the child writes.
-        let read = move || drop(ended.send(last_lines(output)));
-        std::thread::Builder::new().name("llmux-child-output".to_owned()).spawn(read).map_err(no_child)?;
-        Ok(Self { connection, child: process, reader, output: tail })
+        let output = pipe::Receiver::from_owned_fd(output.into()).map_err(no_child)?;
+        let output = tokio::spawn(read_last(output));
+        let pid = process.id().unwrap_or_default();
+        let meter = Meter::new(pid, plan.limits, plan.used.clone(), connection.clone());
+        let meter = Arc::new(meter);
+        measure(&meter).map_err(no_child)?;
+        Ok(Self { connection, child: process, reader, output, _meter: meter })
     }
 
     /// Restricts the process. Returns the parts of the sandbox that this system lacks.
@@ -144,7 +147,7 @@ impl Process {
             Ok(reply) = reply => Ok(reply),
             death = self.ended() => Err(StartError::Died(death.message)),
             () = sleep(START_TIMEOUT) => {
-                connection.condemn(format!("{what} past the timeout of {START_TIMEOUT:?}"));
+                connection.condemn(KILLED, format!("{what} past the timeout of {START_TIMEOUT:?}"));
                 Err(StartError::Died(self.ended().await.message))
             }
         }
@@ -166,7 +169,8 @@ impl Process {
         let status = match timeout(END_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                self.connection.condemn("it did not end within a second after its connection was closed");
+                self.connection
+                    .condemn(KILLED, "it did not end within a second after its connection was closed");
                 kill(id);
                 self.child.wait().await
             }
@@ -180,7 +184,7 @@ impl Process {
         }
         let output =
             timeout(END_TIMEOUT, &mut self.output).await.ok().and_then(Result::ok).unwrap_or_default();
-        death(status, self.connection.condemned(), &output)
+        death(status, self.connection.condemned(), &last_lines(&output))
     }
 }
 
@@ -208,33 +212,13 @@ fn kill(id: Option<u32>) {
     }
 }
 
-/// Reads an output to its end, and returns its last lines.
-fn last_lines(mut output: io::PipeReader) -> String {
-    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(length @ 1..) = output.read(&mut piece) {
-        kept.extend_from_slice(&piece[..length]);
-        kept.drain(..kept.len().saturating_sub(MAX_OUTPUT));
-    }
-    let text = String::from_utf8_lossy(&kept).into_owned();
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
-}
-
-fn death(status: io::Result<ExitStatus>, condemned: Option<&str>, output: &str) -> Death {
+fn death(status: io::Result<ExitStatus>, condemned: Option<&(&'static str, String)>, output: &str) -> Death {
     let (reason, why) = match (condemned, status) {
-        (Some(why), _) => ("killed", format!("was killed: {why}")),
-        (None, Ok(status)) => match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                ("signal", format!("was ended by the signal {signal}{}", signal_name(signal)))
-            }
-            (None, code) => ("exit", format!("ended with the exit code {}", code.unwrap_or_default())),
-        },
+        (Some((reason, why)), _) => (*reason, format!("was killed: {why}")),
+        (None, Ok(status)) if status.signal().is_some() => ("signal", ended(status)),
+        (None, Ok(status)) => ("exit", ended(status)),
         (None, Err(error)) => ("exit", format!("ended, and its status is unknown: {error}")),
     };
-    let output: String = output.chars().filter(|character| !character.is_control()).collect();
-    let output = match output.is_empty() {
-        true => String::new(),
-        false => format!("; its last output: {}", &output[..output.floor_char_boundary(1000)]),
-    };
+    let output = if output.is_empty() { String::new() } else { format!("; its last output: {output}") };
     Death { reason, message: format!("the child process {why}{output}") }
 }

@@ -1,4 +1,4 @@
-//! Starts the child processes of this program, on one thread that lives as long as the program.
+//! Starts the child processes of this program, and measures them, on one thread that lives as long as the program.
 //!
 //! A child is ended by the system when the thread that started it ends, so that a thread of a runtime cannot start one.
 //! The child has a process group of its own, a socket as its standard input, and only the environment that its caller
@@ -10,10 +10,11 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::Stdio,
     sync::{
-        OnceLock,
-        mpsc::{Sender, channel},
+        Arc, OnceLock, Weak,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -22,6 +23,7 @@ use tokio::{
     sync::oneshot,
 };
 
+use super::meter::Meter;
 use crate::isolation::program::ChildProgram;
 
 /// A process that was started.
@@ -33,7 +35,14 @@ pub(super) struct Spawned {
 }
 
 type Answer = oneshot::Sender<io::Result<Spawned>>;
-type Job = (ChildProgram, Vec<(String, OsString)>, Handle, Answer);
+enum Job {
+    Start(ChildProgram, Vec<(String, OsString)>, Handle, Answer),
+    /// Measures a child once a second, for as long as its meter is held.
+    Measure(Weak<Meter>),
+}
+
+/// Time between two measurements.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Starts a child with these environment variables.
 ///
@@ -41,22 +50,52 @@ type Job = (ChildProgram, Vec<(String, OsString)>, Handle, Answer);
 ///
 /// If the program cannot be started, or the thread of this module cannot.
 pub(super) async fn spawn(program: ChildProgram, variables: Vec<(String, OsString)>) -> io::Result<Spawned> {
+    let (answer, started) = oneshot::channel();
+    send(Job::Start(program, variables, Handle::current(), answer))?;
+    started.await.map_err(|_| no_thread())?
+}
+
+/// Has a child measured once a second, for as long as its meter is held.
+pub(super) fn measure(meter: &Arc<Meter>) -> io::Result<()> {
+    send(Job::Measure(Arc::downgrade(meter)))
+}
+
+fn no_thread() -> io::Error {
+    io::Error::other("the thread that starts child processes cannot run")
+}
+
+/// Sends a job to the thread, which the first one starts.
+fn send(job: Job) -> io::Result<()> {
     static THREAD: OnceLock<Option<Sender<Job>>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
-        let (sender, jobs) = channel::<Job>();
-        let run = move || {
-            for (program, variables, runtime, answer) in jobs {
-                // If nobody waits any more, the child is ended here.
-                let _ = answer.send(start(&program, variables, &runtime));
-            }
-        };
-        thread::Builder::new().name("llmux-children".to_owned()).spawn(run).ok().map(|_| sender)
+        let (sender, jobs) = channel();
+        let named = thread::Builder::new().name("llmux-children".to_owned());
+        named.spawn(move || run(&jobs)).ok().map(|_| sender)
     });
-    let no_thread = || io::Error::other("the thread that starts child processes cannot run");
-    let (answer, started) = oneshot::channel();
-    let job = (program, variables, Handle::current(), answer);
-    thread.as_ref().ok_or_else(no_thread)?.send(job).map_err(|_| no_thread())?;
-    started.await.map_err(|_| no_thread())?
+    thread.as_ref().ok_or_else(no_thread)?.send(job).map_err(|_| no_thread())
+}
+
+fn run(jobs: &Receiver<Job>) {
+    let (mut meters, mut next) = (Vec::<Weak<Meter>>::new(), Instant::now());
+    loop {
+        // Without children, the thread sleeps.
+        let job = match meters.is_empty() {
+            true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => jobs.recv_timeout(next.saturating_duration_since(Instant::now())),
+        };
+        match job {
+            // If nobody waits any more, the child is ended here.
+            Ok(Job::Start(program, variables, runtime, answer)) => {
+                drop(answer.send(start(&program, variables, &runtime)));
+            }
+            Ok(Job::Measure(meter)) => meters.push(meter),
+            Err(RecvTimeoutError::Timeout) => {
+                meters.retain(|meter| meter.upgrade().inspect(|meter| meter.measure()).is_some());
+                next = Instant::now() + SECOND;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 fn start(

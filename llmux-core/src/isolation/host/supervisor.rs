@@ -21,7 +21,7 @@ use super::{
     process::{Death, Process},
 };
 use crate::{
-    isolation::plan::{Facts, Plan, StartError, Supervised},
+    isolation::plan::{Facts, Plan, StartError, Supervised, Used},
     pipeline::{HookKind, kind::Failure},
 };
 
@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 enum Status {
     Active(Arc<Connection>),
     Restarting,
+    /// As [`Restarting`](Self::Restarting), and the next child exists.
+    Starting,
     /// Each call fails, for this reason.
     Failed(Arc<str>),
     /// The instance has been unloaded.
@@ -121,7 +123,7 @@ impl Supervisor {
             Status::Active(connection) => Some(Ok(connection.clone())),
             Status::Failed(why) => Some(Err(Failure::crashed(&**why))),
             Status::Ended => Some(Err(Failure::crashed("the instance has ended"))),
-            Status::Restarting => None,
+            Status::Restarting | Status::Starting => None,
         };
         if let Some(result) = now(&self.status.borrow()) {
             return result;
@@ -176,6 +178,13 @@ impl Supervisor {
                     () = sleep(delay) => {}
                     () = self.ending.notified() => return,
                 }
+                self.status.send_if_modified(|status| {
+                    let is_waited_for = matches!(status, Status::Restarting);
+                    if is_waited_for {
+                        *status = Status::Starting;
+                    }
+                    is_waited_for
+                });
                 match self.restart().await {
                     Ok(process) => break process,
                     Err(death) => {
@@ -271,10 +280,15 @@ impl Supervised for Supervisor {
         let state = match &*self.status.borrow() {
             Status::Active(_) => "active",
             Status::Restarting => "restarting",
+            Status::Starting => "starting",
             Status::Failed(_) => "failed",
             Status::Ended => "ended",
         };
-        Facts { state, ..self.lock().clone() }
+        let Used { memory, cpu_micros } = &*self.plan.used;
+        let cpu = Duration::from_micros(cpu_micros.load(Relaxed));
+        let facts = self.lock().clone();
+        let memory = if facts.pid.is_some() { memory.load(Relaxed) } else { 0 };
+        Facts { state, memory, cpu, ..facts }
     }
 }
 

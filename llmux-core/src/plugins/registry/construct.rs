@@ -20,7 +20,7 @@ use crate::{
     },
     isolation::{
         ChildProgram,
-        plan::{Plan, StartError, Supervised},
+        plan::{ChildLimits, Plan, StartError, Supervised},
         start::{schema, start},
     },
     pipeline::{kind::Failure, snapshot::Lease},
@@ -135,6 +135,8 @@ impl Construction<'_> {
             entry: manifest.entry.clone(),
             abi: manifest.abi.to_string(),
             policy: self.policy(readable, path),
+            limits: ChildLimits { memory: self.sandbox.memory, cpu: self.sandbox.cpu },
+            used: Arc::default(),
             needs_sandbox: self.sandbox.sandbox == Some(SandboxParts::Required),
             shared: shared.clone(),
         }))
