@@ -361,3 +361,40 @@ pub(super) struct Record<'a> {
     pub(super) labels: Vec<&'a str>,
     pub(super) value: f64,
 }
+
+/// An HTTP request of the plugin.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Fetch<'a> {
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    #[serde(borrow)]
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+    #[serde(with = "serde_bytes")]
+    pub(super) body: &'a [u8],
+    /// Milliseconds.
+    pub(super) timeout: u64,
+    pub(super) max_body: u64,
+    /// True if the plugin takes the body in pieces.
+    pub(super) streams: bool,
+}
+
+/// A part of the response to a [`Fetch`].
+#[derive(Serialize, Deserialize)]
+pub(super) enum Fetched<'a> {
+    /// The head, with the whole body, or `None` if pieces follow.
+    Head {
+        status: u16,
+        #[serde(borrow)]
+        headers: Vec<(&'a str, &'a str)>,
+        #[serde(with = "serde_bytes")]
+        body: Option<&'a [u8]>,
+    },
+    #[serde(with = "serde_bytes")]
+    Piece(&'a [u8]),
+    End,
+    /// Codes of the contract, and the reason.
+    Failed {
+        kind: u32,
+        reason: &'a str,
+    },
+}

@@ -15,6 +15,7 @@ use super::{
     cli::{Plugin, PluginCommand},
     plugin_files,
 };
+use crate::config::client::child_program;
 
 /// Runs the command.
 pub(crate) async fn run(options: Plugin) -> Result<()> {
@@ -35,8 +36,8 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
             plugin_files::verify(&file, sha256, &keys, trial, json).await
         }
         PluginCommand::New(options) => new_plugin(&options),
-        PluginCommand::Try(options) => try_plugin(options).await,
-        PluginCommand::Bench(options) => bench_plugin(options).await,
+        PluginCommand::Try(options) => try_plugin(options, child_program()?).await,
+        PluginCommand::Bench(options) => bench_plugin(options, child_program()?).await,
         PluginCommand::Load { what, name, priority, on_error, config, sha256, isolation, child } => {
             let mut body = Map::new();
             match is_file(&what) {

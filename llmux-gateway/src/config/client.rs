@@ -164,7 +164,7 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
         .with_trial(trial)
         .with_isolation(settings.isolation.unwrap_or(default.isolation))
         .with_sandbox(sandbox)
-        .with_child(Some(ChildProgram::new(this_program()?, ["plugin-host"])))
+        .with_child(Some(child_program()?))
         .with_autoload(settings.autoload)
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
         .with_trusted_keys(trusted_keys)
@@ -181,6 +181,11 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
 /// The program itself, as the child process of a trial load.
 pub(crate) fn trial_program() -> Result<TrialProgram> {
     Ok(TrialProgram::new(this_program()?, ["trial-load"]))
+}
+
+/// The program itself, as the child process of an isolated plugin.
+pub(crate) fn child_program() -> Result<ChildProgram> {
+    Ok(ChildProgram::new(this_program()?, ["plugin-host"]))
 }
 
 /// The path of the running program.

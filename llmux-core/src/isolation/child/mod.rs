@@ -5,6 +5,8 @@
 //! which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
 
 mod calls;
+mod fetches;
+mod forward;
 mod to_host;
 
 use std::{
@@ -23,10 +25,7 @@ use std::{
 use bytes::BytesMut;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::{
-    calls::Calls,
-    to_host::{Forward, ToHost},
-};
+use self::{calls::Calls, fetches::Fetches, forward::Forward, to_host::ToHost};
 use super::{
     frame::{self, Frame, Kind},
     protocol::{self as message, decode},
@@ -35,7 +34,6 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
-        http,
         library::{self, Image, OpenError},
     },
     metrics::Metrics,
@@ -62,11 +60,11 @@ pub fn run_child() -> io::Result<()> {
     // Before the first thread, and before any code of a library.
     let Some((number, copy, report)) = restrict(&mut frames)? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    crate::provider::install_tls();
     crate::boundary::crash::report_crashes();
     let to_host = Arc::new(ToHost::new(frames.socket.try_clone()?));
     to_host.reply(number, &report);
-    let mut child = Child { to_host, runtime: &runtime, copy, module: None, calls: None };
+    let fetches = Arc::new(Fetches::new(to_host.clone(), runtime.handle().clone()));
+    let mut child = Child { to_host, fetches, runtime: &runtime, copy, module: None, calls: None };
     let read = child.read(&mut frames);
     child.end();
     runtime.shutdown_background();
@@ -153,6 +151,7 @@ impl Frames {
 
 struct Child<'r> {
     to_host: Arc<ToHost>,
+    fetches: Arc<Fetches>,
     runtime: &'r Runtime,
     copy: LibraryCopy,
     module: Option<Module>,
@@ -188,6 +187,7 @@ impl Child<'_> {
                 let created: message::Created<'_> = created.as_ref().copied().map_err(String::as_str);
                 self.to_host.reply(frame.number, &created);
             }
+            (Kind::Fetched, _) => self.fetches.received(frame.number, frame.message),
             (Kind::Call, Some(calls)) => calls.call(frame),
             (Kind::Next, Some(calls)) => {
                 calls.next(frame.number, decode(&frame.message).map_err(malformed)?);
@@ -205,16 +205,13 @@ impl Child<'_> {
     }
 
     fn load(&mut self, load: &message::Load<'_>) -> LoadResult {
-        let http = match http::client() {
-            Ok(http) => http,
-            Err(error) => return LoadResult::Dlopen(format!("no HTTP client can be made: {error}")),
-        };
+        let forward = Forward::new(self.to_host.clone(), self.fetches.clone(), load.log_level);
         let shared = Arc::new(HostShared {
             runtime: self.runtime.handle().clone(),
-            http,
+            http: None,
             metrics: Arc::new(Metrics::default()),
             epoch: Instant::now(),
-            mirror: Some(Arc::new(Forward::new(self.to_host.clone(), load.log_level))),
+            mirror: Some(Arc::new(forward)),
         });
         let _runtime = self.runtime.enter();
         let opened = library::open(&self.copy.path, (load.entry, load.abi), 0, &Arc::default());

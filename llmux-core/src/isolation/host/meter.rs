@@ -141,7 +141,7 @@ mod tests {
     async fn i5_a_child_above_a_limit_is_killed_and_one_below_is_not() {
         let shared = Arc::new(HostShared {
             runtime: tokio::runtime::Handle::current(),
-            http: crate::boundary::http::client().expect("a client"),
+            http: None,
             metrics: Arc::default(),
             epoch: Instant::now(),
             mirror: None,
@@ -150,7 +150,7 @@ mod tests {
         let measured = |memory, cpu_after_ten_seconds| {
             let services =
                 Services::new(HostServices::new("a", None, shared.clone()), shared.runtime.clone());
-            let connection = Arc::new(Connection::new(1, services));
+            let connection = Arc::new(Connection::new(1, services, shared.clone()));
             let limits = ChildLimits { memory: Some(1000), cpu: Some(0.5) };
             let meter = Meter::new(0, limits, Arc::default(), connection.clone());
             meter.take(start, memory, Duration::from_secs(1));

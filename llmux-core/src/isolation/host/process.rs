@@ -68,8 +68,11 @@ impl Process {
             spawn(plan.program.clone(), variables).await.map_err(no_child)?;
         let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
         let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
-        let connection =
-            Arc::new(Connection::new(generation, Services::new(host, plan.shared.runtime.clone())));
+        let connection = Arc::new(Connection::new(
+            generation,
+            Services::new(host, plan.shared.runtime.clone()),
+            plan.shared.clone(),
+        ));
         let (reads, writes) = (connection.clone(), connection.clone());
         let reader = tokio::spawn(async move { reads.read(read).await });
         tokio::spawn(async move { writes.write(write).await });
