@@ -44,9 +44,9 @@ pub(crate) struct ChildArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum SandboxArg {
-    /// Those that the system has
+    /// The parts that the system has
     Available,
-    /// All of them
+    /// Every part
     Required,
 }
 

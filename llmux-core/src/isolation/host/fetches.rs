@@ -152,3 +152,51 @@ fn request(fetch: &message::Fetch<'_>) -> Request {
         streams: fetch.streams,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::Handle, time::Instant};
+
+    use super::*;
+    use crate::isolation::frame;
+
+    #[tokio::test]
+    async fn i7_the_requests_of_a_child_are_bounded_and_have_different_numbers() {
+        let shared = HostShared {
+            runtime: Handle::current(),
+            http: None,
+            metrics: Arc::default(),
+            epoch: Instant::now(),
+            mirror: None,
+        };
+        let outgoing = Arc::<Outgoing>::default();
+        let fetches = Arc::new(Fetches::new(Arc::new(shared), outgoing.clone()));
+        let fetch = message::Fetch {
+            method: "GET",
+            url: "http://127.0.0.1/",
+            headers: Vec::new(),
+            body: b"",
+            timeout: 1,
+            max_body: 1,
+            streams: false,
+        };
+        let mut frame = Vec::new();
+        frame::write(&mut frame, Kind::Fetch, 1, &fetch).expect("small");
+        let message = frame::take(&mut frame[..].into()).expect("a frame").expect("as a whole").message;
+        // The tasks of this runtime run when this one waits.
+        for number in 0..MAX_FETCHES as u64 {
+            assert_eq!(fetches.start(number, &message), Ok(()));
+        }
+        assert_eq!(fetches.start(0, &message), Err("used the number of a request twice"));
+        assert!(outgoing.is_empty(), "none is refused");
+        assert_eq!(fetches.start(1000, &message), Ok(()));
+        assert!(!outgoing.is_empty(), "one more is refused");
+        assert_eq!(fetches.running().len(), MAX_FETCHES);
+        assert_eq!(fetches.start(1001, b"\xff"), Err("sent a malformed message"));
+        fetches.end(0);
+        assert_eq!(fetches.start(1002, &message), Ok(()));
+        assert_eq!(fetches.running().len(), MAX_FETCHES);
+        fetches.close();
+        assert_eq!(fetches.running().len(), 0);
+    }
+}

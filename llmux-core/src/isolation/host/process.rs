@@ -3,7 +3,7 @@
 use std::{
     io,
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
-    path::PathBuf,
+    path::Path,
     process::ExitStatus,
     sync::Arc,
     time::Duration,
@@ -90,8 +90,8 @@ impl Process {
         let Policy { read, write, network, processes, memory, files, env: _ } = &plan.policy;
         let restrict = message::Restrict {
             copy: plan.copy.as_os_str().as_bytes(),
-            read: read.iter().map(as_bytes).collect(),
-            write: write.iter().map(as_bytes).collect(),
+            read: read.iter().map(|path| as_bytes(path)).collect(),
+            write: write.iter().map(|path| as_bytes(path)).collect(),
             network: *network,
             processes: *processes,
             memory: *memory,
@@ -199,7 +199,7 @@ impl Drop for Process {
     }
 }
 
-fn as_bytes(path: &PathBuf) -> &serde_bytes::Bytes {
+fn as_bytes(path: &Path) -> &serde_bytes::Bytes {
     serde_bytes::Bytes::new(path.as_os_str().as_bytes())
 }
 
