@@ -67,6 +67,7 @@ pub struct TryArgs {
   llmux plugin bench target/release/libmine.so
   llmux plugin bench ./libmine.so -n 100000 --config '{\"prompt\": \"Be brief.\"}'
   llmux plugin bench ./libmine.so --stream --json
+  llmux plugin bench ./libmine.so --isolated
 
 The two plugins take turns, request by request, each in a pipeline of its own, with logging off. Bytes are what a hook
 read from requests, responses and chunks, and what it wrote. Measure a release build, on an idle machine.")]
@@ -95,6 +96,9 @@ pub(crate) struct LibraryArgs {
     /// Timeout of a hook, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
     pub(crate) timeout: Duration,
+    /// Run it in a child process: alone for `try`, beside the library in this process for `bench` (Linux)
+    #[arg(long)]
+    pub(crate) isolated: bool,
 }
 
 /// The requests to send.

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, io::IsTerminal, sync::Arc};
 use llmux_abi::prelude::*;
 use llmux_core::{
     Client, ClientBuilder, PluginSpec,
-    plugins::{HookInfo, PluginsConfig},
+    isolation::ChildProgram,
+    plugins::{HookInfo, Isolation, PluginsConfig},
     provider::Echo,
 };
 use llmux_terminal::{
@@ -136,32 +137,48 @@ struct Row {
     hook: &'static str,
     /// p50 and p99 of the plugin, then of the plugin that does nothing, in nanoseconds.
     times: [f64; 4],
+    /// p50 and p99 of the plugin in a child process, in nanoseconds.
+    isolated: Option<[f64; 2]>,
     /// Bytes read and bytes written, in a request on average.
     bytes: [f64; 2],
 }
 
-/// Measures a library's hooks, and prints a table.
+/// Measures a library's hooks, and prints a table. `child` is the program of child processes.
 ///
 /// # Errors
 ///
 /// If an argument is wrong, the library is refused, or one of its hooks failed.
-pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
+pub async fn bench_plugin(options: BenchArgs, child: ChildProgram) -> CliResult<()> {
     let stream = options.request.stream;
     let sample = samples(&options.request)?.into_iter().next();
     let sample = sample.ok_or_else(|| CliError::new("there is no request to measure"))?;
     let builder = || {
         Ok(Client::builder()
             .pipeline(pipeline(&options.plugin))
-            .plugins(PluginsConfig::default().with_allow_insecure_permissions(true))
+            .plugins(
+                PluginsConfig::default()
+                    .with_allow_insecure_permissions(true)
+                    .with_child(Some(child.clone())),
+            )
             .provider("echo", Arc::new(Echo::new()), models(&options.plugin, &options.request)?))
     };
-    let spec = PluginSpec::path(&options.plugin.file).with_config(options.plugin.config.clone());
-    let mut plugin = Measured::new(builder()?.plugin(spec)).await?;
+    let spec = || PluginSpec::path(&options.plugin.file).with_config(options.plugin.config.clone());
+    let mut plugin = Measured::new(builder()?.plugin(spec())).await?;
+    let mut isolated = match options.plugin.isolated {
+        true => {
+            let spec = spec().with_isolation(Isolation::Process);
+            Some(Measured::new(builder()?.plugin(spec)).await?)
+        }
+        false => None,
+    };
     let mut noop = Measured::new(builder()?.plugin(PluginSpec::of::<Noop>("noop"))).await?;
     let progress = Progress::new(options.requests);
     for _ in 0..(options.requests / 10).clamp(1, 1000) {
         plugin.send(&sample, stream, false).await;
         noop.send(&sample, stream, false).await;
+        if let Some(isolated) = &mut isolated {
+            isolated.send(&sample, stream, false).await;
+        }
     }
     for at in 0..options.requests {
         progress.show(at);
@@ -169,14 +186,20 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
         let [first, second] = if at % 2 == 0 { [&mut plugin, &mut noop] } else { [&mut noop, &mut plugin] };
         first.send(&sample, stream, true).await;
         second.send(&sample, stream, true).await;
+        if let Some(isolated) = &mut isolated {
+            isolated.send(&sample, stream, true).await;
+        }
     }
     progress.end();
     plugin.sort();
     noop.sort();
-    let failures = plugin.failures();
+    if let Some(isolated) = &mut isolated {
+        isolated.sort();
+    }
+    let failures = plugin.failures() + isolated.as_ref().map_or(0, Measured::failures);
     let info = plugin.client.plugins().list().into_iter().next();
     let (name, version) = info.map(|it| (it.plugin, it.version)).unwrap_or_default();
-    let rows = rows(&plugin, &noop, options.requests);
+    let rows = rows(&plugin, &noop, isolated.as_ref(), options.requests);
     if options.json {
         print_json(&json!({
             "plugin": {"name": name, "version": version, "path": options.plugin.file.to_string_lossy()},
@@ -188,19 +211,22 @@ pub async fn bench_plugin(options: BenchArgs) -> CliResult<()> {
     } else {
         show(&options, &sample, &plugin, rows)?;
     }
-    let cleanup = plugin.client.shutdown(options.plugin.timeout).await;
+    let mut errors = plugin.client.shutdown(options.plugin.timeout).await.errors;
+    if let Some(isolated) = isolated {
+        errors.extend(isolated.client.shutdown(options.plugin.timeout).await.errors);
+    }
     if failures > 0 {
         return Err(CliError::new(format!(
             "{failures} hook calls of `{name}` failed; `llmux plugin try` shows why"
         )));
     }
-    match cleanup.errors.first() {
+    match errors.first() {
         Some((name, why)) => Err(CliError::new(format!("a hook failed: `{name}` in cleanup: {why}"))),
         None => Ok(()),
     }
 }
 
-fn rows(plugin: &Measured, noop: &Measured, requests: u32) -> Vec<Row> {
+fn rows(plugin: &Measured, noop: &Measured, isolated: Option<&Measured>, requests: u32) -> Vec<Row> {
     let mean = |bytes: u64| bytes as f64 / f64::from(requests);
     // In the order of the list, which is the order in a request.
     let row = |hook: &HookInfo| {
@@ -210,6 +236,7 @@ fn rows(plugin: &Measured, noop: &Measured, requests: u32) -> Vec<Row> {
         Some(Row {
             hook,
             times: [time(plugin, 0.5), time(plugin, 0.99), time(noop, 0.5), time(noop, 0.99)],
+            isolated: isolated.map(|isolated| [time(isolated, 0.5), time(isolated, 0.99)]),
             bytes: [mean(costs.bytes_read), mean(costs.bytes_written)],
         })
     };
@@ -228,6 +255,7 @@ impl Row {
         let [read, written] = self.bytes;
         json!({
             "hook": self.hook, "p50_ns": p50, "p99_ns": p99, "noop_p50_ns": noop_p50, "noop_p99_ns": noop_p99,
+            "isolated_p50_ns": self.isolated.map(|[p50, _]| p50), "isolated_p99_ns": self.isolated.map(|[_, p99]| p99),
             "ratio": self.ratio(), "bytes_read": read, "bytes_written": written,
         })
     }
@@ -235,24 +263,24 @@ impl Row {
 
 fn show(options: &BenchArgs, sample: &Sample, plugin: &Measured, rows: Vec<Row>) -> CliResult<()> {
     let rows = rows.into_iter().map(|row| {
-        let [p50, p99, noop_p50, noop_p99] = row.times.map(|time| match time {
-            0.0 => "-".to_owned(),
-            time => duration(time),
-        });
+        let shown = |time: f64| if time == 0.0 { "-".to_owned() } else { duration(time) };
+        let [p50, p99, noop_p50, noop_p99] = row.times.map(shown);
+        let isolated = row.isolated.into_iter().flatten().map(|time| (shown(time), Tone::Good));
         let [read, written] = row.bytes;
-        vec![
-            (row.hook.to_owned(), Tone::Plain),
-            (p50, Tone::Good),
-            (p99, Tone::Good),
+        let mut cells = vec![(row.hook.to_owned(), Tone::Plain), (p50, Tone::Good), (p99, Tone::Good)];
+        cells.extend(isolated);
+        cells.extend([
             (noop_p50, Tone::Muted),
             (noop_p99, Tone::Muted),
             (row.ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.1}x")), Tone::Plain),
             (format!("{read:.0}"), Tone::Plain),
             (format!("{written:.0}"), Tone::Plain),
-        ]
+        ]);
+        cells
     });
-    let header = ["HOOK", "P50", "P99", "NO-OP P50", "NO-OP P99", "RATIO", "BYTES READ", "BYTES WRITTEN"];
-    print_table(&header, rows.collect())?;
+    let isolated: &[&str] = if options.plugin.isolated { &["ISOLATED P50", "ISOLATED P99"] } else { &[] };
+    let rest = ["NO-OP P50", "NO-OP P99", "RATIO", "BYTES READ", "BYTES WRITTEN"];
+    print_table(&[&["HOOK", "P50", "P99"], isolated, &rest].concat(), rows.collect())?;
     let statuses = plugin.statuses.iter().map(|(status, count)| format!("{count} answered {status}"));
     let statuses = statuses.collect::<Vec<_>>().join(", ");
     let kind = if options.request.stream { "streams" } else { "requests" };

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use llmux_core::{
     client::BuildError,
+    isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::{HookInfo, LibraryError, PluginError, PluginInfo, VerifyOptions, inspect},
 };
@@ -57,17 +58,21 @@ impl Trial {
         library: &LibraryArgs,
         args: &RequestArgs,
         response: Option<&Path>,
+        child: ChildProgram,
     ) -> Result<Self> {
         let recorded = response.map(recorded).transpose()?;
         let observations = Observations::default();
         let [outer, inner] = observations.observers();
-        let harness: HarnessBuilder = Harness::builder()
+        let mut harness: HarnessBuilder = Harness::builder()
             .logs_of_every_thread()
             .pipeline(pipeline(library))
             .models(models(library, args)?)
             .spec(outer)
             .library(&library.file, &library.config)
             .spec(inner);
+        if library.isolated {
+            harness = harness.isolated(child);
+        }
         let harness = harness.try_build().await.map_err(|error| refused(&error))?;
         let plugins = harness.client().plugins().list();
         let plugin = plugins.into_iter().find(|plugin| plugin.library.is_some());
@@ -136,7 +141,7 @@ impl Trial {
         let label = format!("plugin={:?}", self.plugin.name);
         let text = self.harness.metrics();
         let own = text.lines().filter(|line| {
-            let host = ["llmux_hook_failures_total", "llmux_hook_duration_seconds", "llmux_plugin_info"];
+            let host = ["llmux_hook_failures_total", "llmux_hook_duration_seconds", "llmux_plugin_"];
             line.contains(&label) && !line.starts_with('#') && !host.iter().any(|name| line.starts_with(name))
         });
         own.map(str::to_owned).collect()

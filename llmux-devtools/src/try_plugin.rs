@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use llmux_core::isolation::ChildProgram;
 use llmux_terminal::{CliError, Result, Tone, colors, duration, paint, print, print_json};
 use serde_json::{Value, json};
 
@@ -15,14 +16,15 @@ use crate::{
     trial::{Trial, writable_by_others},
 };
 
-/// Runs a library on sample requests, and prints what it did to each.
+/// Runs a library on sample requests, and prints what it did to each. `child` is the program of child processes.
 ///
 /// # Errors
 ///
 /// If an argument is wrong, the library is refused, or one of its hooks failed.
-pub async fn try_plugin(options: TryArgs) -> Result<()> {
+pub async fn try_plugin(options: TryArgs, child: ChildProgram) -> Result<()> {
     let samples = samples(&options.request)?;
-    let mut trial = Trial::start(&options.plugin, &options.request, options.response.as_deref()).await?;
+    let mut trial =
+        Trial::start(&options.plugin, &options.request, options.response.as_deref(), child).await?;
     let note = writable_by_others(&options.plugin.file);
     let page = Page { colors: colors(&std::io::stdout()) };
     let start_logs = trial.new_logs();

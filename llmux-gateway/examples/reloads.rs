@@ -1,5 +1,5 @@
 //! A thousand reloads under constant load: `cargo build --release -p llmux-gateway --bins --examples`, then
-//! `target/release/examples/reloads [RELOADS]`.
+//! `target/release/examples/reloads [RELOADS [process]]`. With `process`, the plugin runs in a child process.
 //!
 //! Starts `llmux`, loads the example `edition`, and replaces it by another version and back while clients send plain
 //! and streaming requests over kept connections. Every request must be answered, by one version from its first hook
@@ -44,6 +44,7 @@ struct Tally {
 #[tokio::main]
 async fn main() -> Result<()> {
     let reloads: usize = std::env::args().nth(1).map_or(Ok(1000), |text| text.parse())?;
+    let isolation = std::env::args().nth(2).unwrap_or_else(|| "none".to_owned());
     let here = std::env::current_exe()?;
     let examples = here.parent().ok_or("no folder")?;
     let program = examples.parent().ok_or("no folder")?.join("llmux");
@@ -77,7 +78,12 @@ async fn main() -> Result<()> {
     let file = folder.path().join(&library);
     fs::write(&file, &editions[1])?;
     let plugins = format!("{admin}/admin/plugins");
-    let loaded = http.post(&plugins).bearer_auth(&token).json(&json!({"path": file})).send().await?;
+    let loaded = http
+        .post(&plugins)
+        .bearer_auth(&token)
+        .json(&json!({"path": file, "isolation": isolation}))
+        .send()
+        .await?;
     loaded.error_for_status()?;
 
     let resting = rest(id).await?;

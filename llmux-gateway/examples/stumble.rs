@@ -8,6 +8,7 @@ enum How {
     Panic,
     Error,
     Wait,
+    Abort,
     Refuse,
 }
 
@@ -46,6 +47,7 @@ impl Plugin for Stumble {
         }
         match self.how {
             Some(How::Panic) => panic!("tripped over a wire"),
+            Some(How::Abort) => std::process::abort(),
             Some(How::Error) => Err(Error::new("stubbed a toe")),
             Some(How::Wait) => {
                 self.host.sleep(std::time::Duration::from_secs(3600)).await;

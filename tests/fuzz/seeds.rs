@@ -41,6 +41,7 @@ fn main() {
     texts(&corpus.join("document"), &documents);
     texts(&corpus.join("sse"), &STREAMS);
     texts(&corpus.join("admin"), &REQUESTS);
+    // The example is built without `cfg(fuzzing)`, so the target itself writes the seeds of the frames.
 }
 
 fn texts(folder: &Path, seeds: &[impl AsRef<[u8]>]) {

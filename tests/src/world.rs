@@ -11,7 +11,7 @@ use llmux_core::{
     Client, ClientBuilder, Endpoint, PluginSpec, Reply, ReplyStream, Request, StreamReply,
     client::RetryConfig,
     isolation::ChildProgram,
-    plugins::{Isolation, PluginsConfig, ShutdownReport},
+    plugins::{Isolation, PluginsConfig, SandboxSettings, ShutdownReport},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -79,7 +79,20 @@ impl World {
     /// Returns a probe with this name, this priority and these scripts.
     pub fn probe(&self, name: &str, priority: i32, scripts: Value) -> PluginSpec {
         let spec = self.kind.spec::<llmux_probe::Probe>(Fixtures::probe);
-        spec.with_name(name).with_priority(priority).with_config(self.scripts(scripts))
+        self.writable(spec).with_name(name).with_priority(priority).with_config(self.scripts(scripts))
+    }
+
+    /// Lets an isolated instance write into the world's folder.
+    fn writable(&self, spec: PluginSpec) -> PluginSpec {
+        match self.kind {
+            Kind::Isolated => spec.with_sandbox(self.sandbox()),
+            Kind::Compiled | Kind::Loaded => spec,
+        }
+    }
+
+    /// Returns the rights of an isolated probe: to write into the world's folder.
+    pub fn sandbox(&self) -> SandboxSettings {
+        SandboxSettings::default().with_write(Some(vec![self.folder.path().to_owned()]))
     }
 
     /// Returns the configuration of a probe: its scripts, and the file for its record.
@@ -91,7 +104,7 @@ impl World {
     /// Returns a guard: a plugin with a pre hook only, whose manifest says `on_error: fail`.
     pub fn guard(&self, config: Value) -> PluginSpec {
         let spec = self.kind.spec::<llmux_guard::Guard>(Fixtures::guard);
-        spec.with_config(config)
+        self.writable(spec).with_config(config)
     }
 
     /// Returns a plugin with a text hook, which records its calls.

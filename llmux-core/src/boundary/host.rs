@@ -30,17 +30,23 @@ use llmux_abi::{
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
-use super::{crash::Running, log, mirror::Mirror};
+use super::{
+    crash::Running,
+    http::{Request, raw, start},
+    log,
+    mirror::Mirror,
+};
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
 /// The services that all instances of a host share.
 pub(crate) struct HostShared {
     pub(crate) runtime: Handle,
-    pub(crate) http: reqwest::Client,
+    /// Sends the HTTP requests of plugins; `None` in a child process.
+    pub(crate) http: Option<reqwest::Client>,
     pub(crate) metrics: Arc<Metrics>,
     /// The zero of `now`.
     pub(crate) epoch: Instant,
-    /// In a child process: the way of records and metrics to the host.
+    /// In a child process: the way of records, metrics and HTTP requests to the host.
     pub(crate) mirror: Option<Arc<dyn Mirror>>,
 }
 
@@ -306,7 +312,11 @@ unsafe extern "C" fn spawn_blocking(object: *const HostObject, work: RawWork) ->
 unsafe extern "C" fn http(object: *const HostObject, call: HttpCallRef<'_>) -> FfiFuture<RawHttpResponse> {
     guarded_or(super::http::failed, || {
         let shared = &host(object).shared;
-        super::http::send(&shared.runtime, shared.http.clone(), call)
+        match (&shared.http, &shared.mirror) {
+            (Some(client), _) => raw(start(&shared.runtime, client.clone(), Request::of(call))),
+            (None, Some(mirror)) => raw(mirror.http(Request::of(call))),
+            (None, None) => super::http::failed(),
+        }
     })
 }
 

@@ -50,49 +50,69 @@ pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// A request of a plugin.
-struct Request {
-    client: reqwest::Client,
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    timeout: Duration,
-    max_body: u64,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_body: u64,
+    /// True if the plugin takes the body in pieces.
+    pub(crate) streams: bool,
 }
 
 /// The reason for which no whole response came.
-struct Failed {
-    kind: u32,
-    reason: String,
+pub(crate) struct Failed {
+    /// Code of the contract.
+    pub(crate) kind: u32,
+    pub(crate) reason: String,
 }
 
+type Pieces = mpsc::Receiver<Result<Bytes, Failed>>;
+
 /// The result of a request.
-struct HttpResponse {
+pub(crate) struct HttpResponse {
     /// 0 if no response came.
-    status: u16,
-    headers: HeaderMap,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     /// The body, the last piece of it, or the reason of a failure.
-    body: Bytes,
+    pub(crate) body: Bytes,
     failure: u32,
     /// The pieces that follow. `None` if the body is whole.
-    pieces: Option<mpsc::Receiver<Result<Bytes, Failed>>>,
+    pieces: Option<Pieces>,
     /// The task that reads the response.
-    task: Option<AbortOnDrop>,
+    _task: Option<AbortOnDrop>,
 }
 
 impl HttpResponse {
-    fn failed(Failed { kind, reason }: Failed) -> Self {
+    pub(crate) fn failed(Failed { kind, reason }: Failed) -> Self {
         let failed = Self::new(0, HeaderMap::new(), reason.into(), None);
         Self { failure: kind, ..failed }
     }
 
-    fn new(
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-        pieces: Option<mpsc::Receiver<Result<Bytes, Failed>>>,
-    ) -> Self {
-        Self { status, headers, body, failure: HTTP_FAILURE_NONE, pieces, task: None }
+    pub(crate) fn new(status: u16, headers: HeaderMap, body: Bytes, pieces: Option<Pieces>) -> Self {
+        Self { status, headers, body, failure: HTTP_FAILURE_NONE, pieces, _task: None }
+    }
+
+    /// Sets the task that reads the response. It is aborted when the response is dropped.
+    pub(crate) fn with_task(self, task: JoinHandle<()>) -> Self {
+        Self { _task: Some(AbortOnDrop(task)), ..self }
+    }
+
+    /// Returns the failure, if no response came.
+    pub(crate) fn failure(&self) -> Option<Failed> {
+        let reason = || String::from_utf8_lossy(&self.body).into_owned();
+        (self.failure != HTTP_FAILURE_NONE).then(|| Failed { kind: self.failure, reason: reason() })
+    }
+
+    /// Returns true if the body comes in pieces.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    /// Waits for the next piece of the body; `None` at its end.
+    pub(crate) async fn take_piece(&mut self) -> Option<Result<Bytes, Failed>> {
+        self.pieces.as_mut()?.recv().await
     }
 
     fn into_raw(self) -> RawHttpResponse {
@@ -102,13 +122,13 @@ impl HttpResponse {
 
     /// Waits for the next piece of the body, and returns its code.
     async fn next(&mut self) -> u32 {
-        let Some(pieces) = &mut self.pieces else { return HTTP_END };
-        let (code, body) = match pieces.recv().await {
+        let (code, body) = match self.take_piece().await {
             Some(Ok(piece)) => (HTTP_MORE, piece),
             Some(Err(Failed { kind, reason })) => {
                 self.failure = kind;
                 (HTTP_FAILED, reason.into())
             }
+            None if self.pieces.is_none() => return HTTP_END,
             None => (HTTP_END, Bytes::new()),
         };
         self.body = body;
@@ -116,70 +136,78 @@ impl HttpResponse {
     }
 }
 
+/// Returns the future of a response as the contract has it.
+pub(super) fn raw(
+    response: impl Future<Output = HttpResponse> + Send + 'static,
+) -> FfiFuture<RawHttpResponse> {
+    async move { response.await.into_raw() }.into_ffi()
+}
+
 /// Sends a request in a task of the runtime, because the plugin may poll the future on a thread of its own. Dropping the
 /// future, or a response whose body is not yet whole, aborts the task.
-pub(super) fn send(
+pub(crate) fn start(
     runtime: &Handle,
     client: reqwest::Client,
-    call: HttpCallRef<'_>,
-) -> FfiFuture<RawHttpResponse> {
-    let headers =
-        call.headers().into_iter().map(|header| (header.name.to_string(), header.value.to_string()));
-    let request = Request {
-        client,
-        method: call.method().to_string(),
-        url: call.url().to_string(),
-        headers: headers.collect(),
-        body: call.body().to_vec(),
-        timeout: Duration::from_millis(call.timeout()),
-        max_body: call.max_body(),
-    };
+    request: Request,
+) -> impl Future<Output = HttpResponse> + Send + 'static {
     let (answer, answered) = oneshot::channel();
-    let task = match call.streams() {
-        0 => runtime.spawn(async move { drop(answer.send(request.whole().await)) }),
-        _ => runtime.spawn(request.in_pieces(answer)),
+    let task = match request.streams {
+        false => runtime.spawn(async move { drop(answer.send(request.whole(&client).await)) }),
+        true => runtime.spawn(request.in_pieces(client, answer)),
     };
     let task = AbortOnDrop(task);
     async move {
-        let response = match answered.await {
-            Ok(Ok(mut response)) => {
-                response.task = Some(task);
-                response
-            }
+        match answered.await {
+            Ok(Ok(response)) => HttpResponse { _task: Some(task), ..response },
             Ok(Err(failed)) => HttpResponse::failed(failed),
-            Err(_) => HttpResponse::failed(unsent()),
-        };
-        response.into_raw()
+            Err(_) => HttpResponse::failed(broken(UNSENT)),
+        }
     }
-    .into_ffi()
 }
 
 /// Returns the response of a request that the host could not begin.
 pub(super) fn failed() -> FfiFuture<RawHttpResponse> {
-    async { HttpResponse::failed(unsent()).into_raw() }.into_ffi()
+    async { HttpResponse::failed(broken(UNSENT)).into_raw() }.into_ffi()
 }
 
-fn unsent() -> Failed {
-    Failed { kind: HTTP_FAILURE_BROKEN, reason: "the host cannot send requests now".to_owned() }
+const UNSENT: &str = "the host cannot send requests now";
+
+/// A failure of no other kind.
+pub(crate) fn broken(reason: impl Into<String>) -> Failed {
+    Failed { kind: HTTP_FAILURE_BROKEN, reason: reason.into() }
 }
 
 impl Request {
+    pub(super) fn of(call: HttpCallRef<'_>) -> Self {
+        let headers =
+            call.headers().into_iter().map(|header| (header.name.to_string(), header.value.to_string()));
+        Self {
+            method: call.method().to_string(),
+            url: call.url().to_string(),
+            headers: headers.collect(),
+            body: call.body().to_vec(),
+            timeout: Duration::from_millis(call.timeout()),
+            max_body: call.max_body(),
+            streams: call.streams() != 0,
+        }
+    }
+
     /// Sends the request, and waits for the head of the response.
-    async fn head(&mut self) -> Result<reqwest::Response, Failed> {
+    async fn head(&mut self, client: &reqwest::Client) -> Result<reqwest::Response, Failed> {
         let method = self.method.parse::<http::Method>();
         let method =
             method.map_err(|error| Failed { kind: HTTP_FAILURE_INVALID, reason: error.to_string() })?;
         let body = std::mem::take(&mut self.body);
-        let mut request = self.client.request(method, &self.url).timeout(self.timeout).body(body);
+        let mut request = client.request(method, &self.url).timeout(self.timeout).body(body);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         request.send().await.map_err(failure)
     }
 
-    async fn whole(mut self) -> Result<HttpResponse, Failed> {
+    async fn whole(mut self, client: &reqwest::Client) -> Result<HttpResponse, Failed> {
         let limit = self.max_body.min(MAX_BODY);
-        let response = self.head().await?;
+        let response = self.head(client).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut collected = Vec::new();
         let mut pieces = response.bytes_stream();
@@ -193,8 +221,12 @@ impl Request {
         Ok(HttpResponse::new(status, headers, collected.into(), None))
     }
 
-    async fn in_pieces(mut self, answer: oneshot::Sender<Result<HttpResponse, Failed>>) {
-        let response = match self.head().await {
+    async fn in_pieces(
+        mut self,
+        client: reqwest::Client,
+        answer: oneshot::Sender<Result<HttpResponse, Failed>>,
+    ) {
+        let response = match self.head(&client).await {
             Ok(response) => response,
             Err(failed) => return drop(answer.send(Err(failed))),
         };

@@ -1,8 +1,11 @@
-//! The way of a plugin's log records and metrics out of a child process.
+//! The way of a plugin's log records, metrics and HTTP requests out of a child process.
 //!
 //! `host` calls it beside its own services, and `isolation` implements it in the child. Deliberately absent: the services
 //! that run in the child (`spawn`, `sleep`).
 
+use futures_util::future::BoxFuture;
+
+use super::http::{HttpResponse, Request};
 use crate::metrics::MetricKind;
 
 /// The parts of the host's services that leave the child process.
@@ -18,4 +21,7 @@ pub(crate) trait Mirror: Send + Sync {
 
     /// Sends a value of a metric.
     fn record(&self, id: u64, labels: &[&str], value: f64);
+
+    /// Sends an HTTP request through the host. Dropping the future, or the response, ends it.
+    fn http(&self, request: Request) -> BoxFuture<'static, HttpResponse>;
 }

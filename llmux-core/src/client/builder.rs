@@ -160,7 +160,7 @@ impl ClientBuilder {
         Clock::start();
         let host = HostShared {
             runtime,
-            http: http::client().map_err(BuildError::Http)?,
+            http: Some(http::client().map_err(BuildError::Http)?),
             metrics: metrics.clone(),
             epoch: Instant::now(),
             mirror: None,

@@ -16,7 +16,9 @@ pub(super) const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    // To the child. Each of the first five has one reply of the same number.
+    // To the child. Each of the first six has one reply of the same number.
+    /// Comes first, before the child starts a thread.
+    Restrict = 0,
     Load = 1,
     /// The configuration of the instance, as JSON text.
     Create = 2,
@@ -31,22 +33,31 @@ pub(super) enum Kind {
     Release = 7,
     /// Releases the stream of this number.
     DropStream = 8,
+    /// A part of the response to an HTTP request of the plugin.
+    Fetched = 9,
 
     // To the host.
     Reply = 16,
     Log = 17,
     Metric = 18,
     Record = 19,
+    /// An HTTP request of the plugin. The child chooses its number.
+    Fetch = 20,
+    /// Permits one more piece of the response to the request of this number.
+    More = 21,
+    /// Ends the request of this number.
+    DropFetch = 22,
 }
 
 impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::{
-            Call, Cancel, CleanUp, Create, DropStream, Load, Log, Metric, Next, Record, Release, Reply,
+            Call, Cancel, CleanUp, Create, DropFetch, DropStream, Fetch, Fetched, Load, Log, Metric, More,
+            Next, Record, Release, Reply, Restrict,
         };
-        [Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Reply, Log, Metric, Record]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        let to_child = [Restrict, Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Fetched];
+        let to_host = [Reply, Log, Metric, Record, Fetch, More, DropFetch];
+        to_child.into_iter().chain(to_host).find(|kind| *kind as u8 == byte)
     }
 }
 

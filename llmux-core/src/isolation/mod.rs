@@ -22,6 +22,7 @@ mod frame;
 pub(crate) mod host;
 #[cfg(target_os = "linux")]
 mod lend;
+pub(crate) mod output;
 pub(crate) mod plan;
 mod program;
 #[cfg(target_os = "linux")]
@@ -32,4 +33,6 @@ pub(crate) mod start;
 
 #[cfg(target_os = "linux")]
 pub use child::run_child;
+#[cfg(all(target_os = "linux", fuzzing))]
+pub use host::fuzzing;
 pub use program::ChildProgram;

@@ -23,13 +23,27 @@ pub(super) fn decode<'m, T: Deserialize<'m>>(payload: &'m [u8]) -> Result<T, Mal
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// The first message to a child: the private copy that it will map, and its rights. The reply is a `sandbox::Report`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Restrict<'a> {
+    #[serde(with = "serde_bytes")]
+    pub(super) copy: &'a [u8],
+    /// Paths, as the system writes them.
+    #[serde(borrow)]
+    pub(super) read: Vec<&'a serde_bytes::Bytes>,
+    #[serde(borrow)]
+    pub(super) write: Vec<&'a serde_bytes::Bytes>,
+    pub(super) network: bool,
+    pub(super) processes: bool,
+    pub(super) memory: Option<u64>,
+    pub(super) files: Option<u64>,
+}
+
 /// The library to load, and the levels of the log that the host takes.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Load<'a> {
     /// Name of the instance.
     pub(super) name: &'a str,
-    /// The private copy to map.
-    pub(super) copy: &'a str,
     /// The file that the copy was made of, for `library_dir`.
     pub(super) library: &'a str,
     /// Name of the library's entry.
@@ -373,4 +387,41 @@ pub(super) struct Record<'a> {
     #[serde(borrow)]
     pub(super) labels: Vec<&'a str>,
     pub(super) value: f64,
+}
+
+/// An HTTP request of the plugin.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Fetch<'a> {
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    #[serde(borrow)]
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+    #[serde(with = "serde_bytes")]
+    pub(super) body: &'a [u8],
+    /// Milliseconds.
+    pub(super) timeout: u64,
+    pub(super) max_body: u64,
+    /// True if the plugin takes the body in pieces.
+    pub(super) streams: bool,
+}
+
+/// A part of the response to a [`Fetch`].
+#[derive(Serialize, Deserialize)]
+pub(super) enum Fetched<'a> {
+    /// The head, with the whole body, or `None` if pieces follow.
+    Head {
+        status: u16,
+        #[serde(borrow)]
+        headers: Vec<(&'a str, &'a str)>,
+        #[serde(with = "serde_bytes")]
+        body: Option<&'a [u8]>,
+    },
+    #[serde(with = "serde_bytes")]
+    Piece(&'a [u8]),
+    End,
+    /// Codes of the contract, and the reason.
+    Failed {
+        kind: u32,
+        reason: &'a str,
+    },
 }

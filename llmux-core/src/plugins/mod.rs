@@ -21,6 +21,7 @@ pub use library::{
     manifest::{Manifest, OnError, PanicStrategy, Reload, Streams},
     needs::LibraryNeeds,
     options::VerifyOptions,
+    sandbox::{SandboxParts, SandboxSettings},
     signature::{SignatureState, TrustedKey},
     trial::{TrialProgram, TriedLibrary, trial_load},
     verify::{VerifiedLibrary, verify},

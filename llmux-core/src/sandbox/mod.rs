@@ -45,6 +45,9 @@ impl Policy {
         report.add(Part::Limits, process::limit(self));
         // The last one: it refuses calls that the others make.
         report.add(Part::SystemCalls, calls::restrict(self));
+        if self.processes {
+            report.add(Part::Programs, Err("the host uses no cgroup"));
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     Limits,
     /// The filter of system calls (seccomp).
     SystemCalls,
+    /// The end of the programs that it starts, also if the host is killed.
+    Programs,
 }
 
 /// A part that could not be applied.
@@ -50,6 +52,7 @@ impl fmt::Display for Missing {
             Part::Scopes => "signals to other processes are refused by the filter of system calls only",
             Part::Limits => "the limits of memory and open files do not hold",
             Part::SystemCalls => "this plugin can start processes, open sockets and send signals",
+            Part::Programs => "programs that this plugin starts can run on if the host is killed",
         };
         write!(f, "{effect} ({})", self.why)
     }

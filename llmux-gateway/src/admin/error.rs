@@ -28,6 +28,7 @@ pub(crate) fn refused(error: &PluginError) -> Response {
         PluginError::Config { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
         PluginError::Construction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "construction_failed"),
         PluginError::Isolation { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "isolation"),
+        PluginError::Sandbox { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "sandbox"),
         PluginError::TooManyRetired { .. } => (StatusCode::CONFLICT, "too_many_retired_images"),
         PluginError::Weakens { .. } => (StatusCode::CONFLICT, NEEDS_FORCE),
         PluginError::LoaderBusy { .. } => (StatusCode::CONFLICT, "loader_busy"),

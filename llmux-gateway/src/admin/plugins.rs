@@ -14,7 +14,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use llmux_core::{
     Error, PluginSpec,
-    plugins::{Change, Guards, Isolation, OnError, Origin, PluginError, Setting, Unloaded, acting_as},
+    plugins::{
+        Change, Guards, Isolation, OnError, Origin, PluginError, SandboxParts, SandboxSettings, Setting,
+        Unloaded, acting_as,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -65,6 +68,16 @@ struct Load {
     config: Option<Value>,
     sha256: Option<String>,
     isolation: Option<Isolation>,
+    // The rights and limits of an isolated instance.
+    sandbox: Option<SandboxParts>,
+    read: Option<Vec<PathBuf>>,
+    write: Option<Vec<PathBuf>>,
+    env: Option<Vec<String>>,
+    network: Option<bool>,
+    processes: Option<bool>,
+    memory: Option<u64>,
+    files: Option<u64>,
+    cpu: Option<f64>,
 }
 
 pub(crate) async fn load(
@@ -107,6 +120,18 @@ pub(crate) async fn load(
     if let Some(isolation) = load.isolation {
         spec = spec.with_isolation(isolation);
     }
+    spec = spec.with_sandbox(
+        SandboxSettings::default()
+            .with_sandbox(load.sandbox)
+            .with_read(load.read)
+            .with_write(load.write)
+            .with_env(load.env)
+            .with_network(load.network)
+            .with_processes(load.processes)
+            .with_memory(load.memory)
+            .with_files(load.files)
+            .with_cpu(load.cpu),
+    );
     let client = admin.client.clone();
     match to_the_end(who, async move { client.plugins().load(spec).await }).await {
         Ok(info) => reply::json_value(StatusCode::CREATED, &info),

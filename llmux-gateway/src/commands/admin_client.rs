@@ -3,6 +3,7 @@
 //! `plugin` and `reload` call it.
 
 use std::{
+    fmt::Display,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     time::Duration,
@@ -177,4 +178,12 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// Returns the absolute path of a file on this machine, for a server that may run in another folder.
+pub(super) fn absolute(file: &Path) -> Result<String> {
+    let named = |why: &dyn Display| CliError::new(format!("{}: {why}", file.display()));
+    let path = std::path::absolute(file).map_err(|error| named(&error))?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| named(&"the path is not UTF-8, so it cannot be sent to the server"))
 }

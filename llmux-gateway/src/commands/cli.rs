@@ -10,7 +10,10 @@ use llmux_devtools::{BenchArgs, NewArgs, TryArgs};
 use llmux_terminal::json_object;
 use serde_json::Value;
 
-use super::instance_args::{Force, IsolationArg, OnErrorArg, SettingArg};
+use super::{
+    child_args::ChildArgs,
+    instance_args::{Force, IsolationArg, OnErrorArg, SettingArg},
+};
 use crate::terminal::logging::LogFormat;
 
 /// Longest wait for a server, in seconds: more than the time limits of a load, or of an unload, together.
@@ -273,6 +276,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
     #[command(after_help = "Examples:
   llmux plugin load ./libmine.so
   llmux plugin load ./libmine.so --name mine --priority 20 --on-error fail --config '{\"limit\": 10}'
+  llmux plugin load ./libmine.so --isolation process --memory 268435456
   llmux plugin load system-prompt      a plugin that the server finds by its name")]
     Load {
         /// The library's file (with a `/` in it or the extension of a library), or a plugin's name
@@ -296,6 +300,8 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// The place where the library's code runs [default: as `[plugins]` says]
         #[arg(long, value_enum)]
         isolation: Option<IsolationArg>,
+        #[command(flatten)]
+        child: ChildArgs,
     },
     /// Load an instance's library again, for all instances of the library
     #[command(after_help = "Examples:

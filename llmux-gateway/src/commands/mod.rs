@@ -4,6 +4,7 @@
 
 mod admin_client;
 mod chat;
+mod child_args;
 pub(crate) mod cli;
 mod instance_args;
 mod plugin;

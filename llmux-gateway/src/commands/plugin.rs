@@ -11,10 +11,11 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    admin_client::AdminClient,
+    admin_client::{AdminClient, absolute},
     cli::{Plugin, PluginCommand},
     plugin_files, plugin_path,
 };
+use crate::config::client::child_program;
 
 /// Runs the command.
 pub(crate) async fn run(options: Plugin) -> Result<()> {
@@ -36,13 +37,13 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
             plugin_files::verify(&file, sha256, &keys, trial, json).await
         }
         PluginCommand::New(options) => new_plugin(&options),
-        PluginCommand::Try(options) => try_plugin(options).await,
-        PluginCommand::Bench(options) => bench_plugin(options).await,
-        PluginCommand::Load { what, name, priority, on_error, config, sha256, isolation } => {
+        PluginCommand::Try(options) => try_plugin(options, child_program()?).await,
+        PluginCommand::Bench(options) => bench_plugin(options, child_program()?).await,
+        PluginCommand::Load { what, name, priority, on_error, config, sha256, isolation, child } => {
             let mut body = Map::new();
             match is_file(&what) {
                 // An absolute path, because the server may run in another folder.
-                true => body.insert("path".into(), absolute(&what)?.into()),
+                true => body.insert("path".into(), absolute(Path::new(&what))?.into()),
                 false => body.insert("plugin".into(), what.into()),
             };
             let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
@@ -54,8 +55,8 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
                 ("sha256", sha256.map(Value::from)),
                 ("isolation", isolation.map(|isolation| Value::from(isolation.as_str()))),
             ];
-            let given = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-            body.extend(given);
+            let members = members.into_iter().chain(child.members()?);
+            body.extend(members.filter_map(|(name, value)| Some((name.to_owned(), value?))));
             let (_, info) = admin()?.send(Method::POST, &[], Some(&body.into())).await?;
             print_change("loaded", &info)
         }
@@ -103,14 +104,6 @@ fn is_file(what: &str) -> bool {
     let extension = Path::new(what).extension();
     what.contains(std::path::is_separator)
         || extension.is_some_and(|it| it == std::env::consts::DLL_EXTENSION)
-}
-
-fn absolute(file: &str) -> Result<String> {
-    let path = std::path::absolute(file).map_err(|error| CliError::new(format!("{file}: {error}")))?;
-    let path = path.into_os_string().into_string();
-    path.map_err(|_| {
-        CliError::new(format!("{file}: the path is not UTF-8, so it cannot be sent to the server"))
-    })
 }
 
 /// Returns the body of a change that is forced.
@@ -162,6 +155,14 @@ async fn list(admin: &AdminClient, json: bool) -> Result<()> {
         "ERROR",
     ];
     llmux_terminal::print_table(&header, rows)?;
+    for plugin in plugins {
+        let missing = plugin["process"]["missing_sandbox"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let missing: Vec<_> = missing.iter().filter_map(Value::as_str).collect();
+        if let (Some(name), false) = (plugin["name"].as_str(), missing.is_empty()) {
+            let missing = missing.join("; ");
+            llmux_terminal::print(&format!("incomplete sandbox of {name}: {missing}\n"))?;
+        }
+    }
     let retired = &value["retired"];
     if retired["count"] != json!(0) {
         llmux_terminal::print(&format!(

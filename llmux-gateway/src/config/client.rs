@@ -9,7 +9,7 @@ use llmux_core::{
     client::{BuildError, RetryConfig},
     isolation::ChildProgram,
     pipeline::PipelineConfig,
-    plugins::{Origin, PluginError, PluginsConfig, TrialProgram, TrustedKey, acting_as},
+    plugins::{Origin, PluginError, PluginsConfig, SandboxSettings, TrialProgram, TrustedKey, acting_as},
     provider::Echo,
 };
 use llmux_terminal::{CliError, Result};
@@ -75,6 +75,7 @@ pub(crate) fn plugin_problem(loaded: &Loaded, error: &PluginError) -> CliError {
         PluginError::Config { name, .. }
         | PluginError::Construction { name, .. }
         | PluginError::Isolation { name, .. }
+        | PluginError::Sandbox { name, .. }
         | PluginError::InstanceInUse { name, .. }
         | PluginError::InvalidName { name }
         | PluginError::DuplicatePlugin { name } => Some(name),
@@ -157,11 +158,17 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
     let default = PluginsConfig::default();
     let copy_dir = settings.copy_dir.as_deref().map(|dir| loaded.resolve(dir)).transpose()?;
     let trial = settings.trial.unwrap_or(true).then(trial_program).transpose()?;
+    let sandbox = SandboxSettings::default()
+        .with_sandbox(settings.sandbox)
+        .with_memory(settings.memory)
+        .with_files(settings.files)
+        .with_cpu(settings.cpu);
     Ok(PluginsConfig::default()
         .with_dirs(dirs)
         .with_trial(trial)
         .with_isolation(settings.isolation.unwrap_or(default.isolation))
-        .with_child(Some(ChildProgram::new(this_program()?, ["plugin-host"])))
+        .with_sandbox(sandbox)
+        .with_child(Some(child_program()?))
         .with_autoload(settings.autoload)
         .with_allow_insecure_permissions(settings.allow_insecure_permissions)
         .with_trusted_keys(trusted_keys)
@@ -178,6 +185,11 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
 /// The program itself, as the child process of a trial load.
 pub(crate) fn trial_program() -> Result<TrialProgram> {
     Ok(TrialProgram::new(this_program()?, ["trial-load"]))
+}
+
+/// The program itself, as the child process of an isolated plugin.
+pub(crate) fn child_program() -> Result<ChildProgram> {
+    Ok(ChildProgram::new(this_program()?, ["plugin-host"]))
 }
 
 /// The path of the running program.
@@ -220,6 +232,7 @@ fn spec(loaded: &Loaded, instance: &Instance) -> Result<PluginSpec> {
     if let Some(isolation) = instance.isolation {
         spec = spec.with_isolation(isolation);
     }
+    spec = spec.with_sandbox(instance.sandbox(|path| loaded.resolve(path))?);
     Ok(spec.with_config(instance_config(loaded, instance)?))
 }
 

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use llmux_core::plugins::{Isolation, OnError};
+use llmux_core::plugins::{Isolation, SandboxParts};
 use llmux_terminal::{CliError, Result};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::server::Server;
 pub(crate) use super::{
+    instance_table::Instance,
     provider_table::Provider,
     retry_table::{Retry, Routing},
 };
@@ -125,27 +126,17 @@ pub(crate) struct Plugins {
     pub(crate) trial: Option<bool>,
     /// The place where the code of a library runs if its instance does not say. Default: in the host.
     pub(crate) isolation: Option<Isolation>,
+    /// Limits of child processes, for instances that do not have their own.
+    pub(crate) sandbox: Option<SandboxParts>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) files: Option<u64>,
+    pub(crate) cpu: Option<f64>,
     #[serde(with = "humantime_serde")]
     pub(crate) drain_timeout: Option<Duration>,
     #[serde(with = "humantime_serde")]
     pub(crate) max_drain: Option<Duration>,
     #[serde(with = "humantime_serde")]
     pub(crate) exclusive_wait: Option<Duration>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Instance {
-    pub(crate) name: Spanned<String>,
-    /// The plugin's name in its manifest. Default: the instance's name.
-    pub(crate) plugin: Option<Spanned<String>>,
-    pub(crate) path: Option<PathBuf>,
-    pub(crate) priority: Option<i32>,
-    pub(crate) on_error: Option<OnError>,
-    pub(crate) sha256: Option<Spanned<String>>,
-    pub(crate) isolation: Option<Isolation>,
-    pub(crate) enabled: Option<bool>,
-    pub(crate) config: Option<Spanned<toml::Table>>,
 }
 
 #[derive(Debug, Deserialize)]

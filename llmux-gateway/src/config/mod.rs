@@ -8,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod file;
 pub(crate) mod folder_watcher;
 pub(crate) mod hash;
+mod instance_table;
 pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod overrides;

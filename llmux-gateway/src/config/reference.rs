@@ -5,7 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use llmux_core::{client::RetryConfig, pipeline::PipelineConfig, plugins::PluginsConfig};
+use llmux_core::{
+    client::RetryConfig,
+    pipeline::PipelineConfig,
+    plugins::{PluginsConfig, SandboxParts},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{Visitor, value},
@@ -164,6 +168,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("plugins", "max_library_bytes"), folders.max_library_bytes.to_string()),
         (("plugins", "trial"), "true".to_owned()),
         (("plugins", "isolation"), format!("{:?}", folders.isolation.as_str())),
+        (("plugins", "sandbox"), format!("{:?}", SandboxParts::default().as_str())),
         (("plugins", "drain_timeout"), time(folders.drain_timeout)),
         (("plugins", "max_drain"), time(folders.max_drain)),
         (("plugins", "exclusive_wait"), time(folders.exclusive_wait)),

@@ -346,6 +346,29 @@ async fn bench_measures_each_hook_beside_one_that_does_nothing() {
     assert_eq!(lines[2], "10 streams (chat): 10 answered 200; bytes are per request");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn try_and_bench_run_a_library_in_a_child_process() {
+    let config = r#"{"prompt": "Be brief."}"#;
+    let arguments = ["--config", config, "--sample", "chat"];
+    let here = plugin("try", system_prompt(), &arguments).await;
+    let isolated = plugin("try", system_prompt(), &[&arguments[..], &["--isolated"]].concat()).await;
+    assert_eq!(here, isolated);
+    let (code, out, _) =
+        plugin("try", stumble(), &["--isolated", "--sample", "chat", "--config", r#"{"how": "abort"}"#])
+            .await;
+    assert!(code == Some(1) && out.contains("SIGABRT"), "{code:?} {out}");
+
+    let arguments = ["-n", "10", "--config", config, "--isolated"];
+    let (code, out, error) = plugin("bench", system_prompt(), &arguments).await;
+    assert_eq!((code, &*error), (Some(0), ""), "{out}");
+    assert!(out.starts_with("HOOK ") && out.contains("ISOLATED P50  ISOLATED P99  NO-OP P50"), "{out}");
+    let (_, out, _) = plugin("bench", system_prompt(), &[&arguments[..], &["--json"]].concat()).await;
+    let all: Value = serde_json::from_str(&out).expect("JSON");
+    let time = |name: &str| all["hooks"][0][name].as_f64().expect("a time");
+    assert!(0.0 < time("isolated_p50_ns") && time("isolated_p50_ns") <= time("isolated_p99_ns"), "{out}");
+}
+
 #[tokio::test]
 async fn bench_says_how_many_hook_calls_failed() {
     let (code, out, error) =

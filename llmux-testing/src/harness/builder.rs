@@ -6,8 +6,9 @@ use llmux_abi::{Plugin, host::Exported};
 use llmux_core::{
     PluginSpec,
     client::{BuildError, ClientBuilder, RetryConfig},
+    isolation::ChildProgram,
     pipeline::PipelineConfig,
-    plugins::PluginsConfig,
+    plugins::{Isolation, PluginsConfig},
 };
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ pub struct HarnessBuilder {
     pub(super) provider: ScriptedProvider,
     insecure: bool,
     every_thread: bool,
+    child: Option<ChildProgram>,
 }
 
 impl HarnessBuilder {
@@ -72,6 +74,12 @@ impl HarnessBuilder {
         self
     }
 
+    /// Runs libraries in child processes of this program.
+    pub fn isolated(mut self, program: ChildProgram) -> Self {
+        self.child = Some(program);
+        self
+    }
+
     /// Builds the harness.
     ///
     /// # Panics
@@ -87,13 +95,17 @@ impl HarnessBuilder {
     ///
     /// Error of the first plugin that was refused.
     pub async fn try_build(self) -> Result<Harness, BuildError> {
-        let Self { client, models, provider, insecure, every_thread } = self;
+        let Self { client, models, provider, insecure, every_thread, child } = self;
         let mut capture = logs::capture();
         if every_thread {
             capture = capture.of_every_thread();
         }
         let models = models.into_iter().chain([MODEL.to_owned()]);
-        let plugins = PluginsConfig::default().with_allow_insecure_permissions(insecure);
+        let isolation = if child.is_some() { Isolation::Process } else { Isolation::None };
+        let plugins = PluginsConfig::default()
+            .with_allow_insecure_permissions(insecure)
+            .with_isolation(isolation)
+            .with_child(child);
         let client = client
             .provider("scripted", Arc::new(provider.clone()), models)
             .retry(RetryConfig::default().with_max_retries(0))

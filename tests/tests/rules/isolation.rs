@@ -1,4 +1,4 @@
-//! Rules I1 to I6: an instance in a child process, whose death is a failure of its calls and of nothing else.
+//! Rules I1 to I4 and I6: an instance in a child process, whose death is a failure of its calls and of nothing else.
 
 use llmux_core::{
     Client, PluginSpec,
@@ -7,7 +7,7 @@ use llmux_core::{
     plugins::{Change, HookInfo, Isolation, OnError, PluginError, PluginInfo, PluginsConfig, ProcessInfo},
 };
 use llmux_tests::{
-    Capture, Fixtures, Kind, Turn, World, scripted,
+    Fixtures, Kind, Turn, World, scripted,
     world::{all, builder, built, chat, child_program, said},
 };
 use serde_json::{Value, json};
@@ -23,21 +23,21 @@ const HOOKS: [(&str, &str, bool); 6] = [
     ("post_stream_hook", "post_stream", true),
 ];
 
-fn info(client: &Client, name: &str) -> PluginInfo {
+pub(crate) fn info(client: &Client, name: &str) -> PluginInfo {
     client.plugins().list().into_iter().find(|info| info.name == name).expect("listed")
 }
 
-fn process(client: &Client, name: &str) -> ProcessInfo {
+pub(crate) fn process(client: &Client, name: &str) -> ProcessInfo {
     info(client, name).process.expect("a process")
 }
 
-fn crashes(client: &Client, name: &str, hook: &str) -> u64 {
+pub(crate) fn crashes(client: &Client, name: &str, hook: &str) -> u64 {
     let of_hook = |it: &HookInfo| (it.hook == hook).then_some(it.crashes);
     info(client, name).hooks.iter().find_map(of_hook).unwrap_or_default()
 }
 
 /// Waits until the child of an instance is in this state, and is another one than `not`.
-async fn wait_for(client: &Client, name: &str, state: &str, not: Option<u32>) -> ProcessInfo {
+pub(crate) async fn wait_for(client: &Client, name: &str, state: &str, not: Option<u32>) -> ProcessInfo {
     loop {
         let process = process(client, name);
         if process.state == state && (not.is_none() || process.pid != not) {
@@ -48,11 +48,11 @@ async fn wait_for(client: &Client, name: &str, state: &str, not: Option<u32>) ->
 }
 
 /// A script that dies if the model is `n`.
-fn dies(how: &str) -> Value {
+pub(crate) fn dies(how: &str) -> Value {
     json!([{"do": "only", "what": "model", "is": "n"}, {"do": "die", "how": how}])
 }
 
-async fn ask(client: &Client, model: &str, streams: bool) -> Vec<String> {
+pub(crate) async fn ask(client: &Client, model: &str, streams: bool) -> Vec<String> {
     match streams {
         true => all(client.stream(chat(model)).await).await,
         false => vec![said(&client.send(chat(model)).await)],
@@ -60,7 +60,7 @@ async fn ask(client: &Client, model: &str, streams: bool) -> Vec<String> {
 }
 
 /// Kills a process.
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
     assert!(killed.expect("kill").success());
 }
@@ -127,6 +127,20 @@ async fn i4_an_endless_loop_in_a_hook_is_a_timeout_and_the_child_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i4_a_child_that_is_stopped_is_killed_after_the_timeout_of_its_hook() {
+    let world = World::new(Kind::Isolated);
+    let pipeline = PipelineConfig::default().with_pre_hook_timeout(Duration::from_millis(200));
+    let stops = world.probe("a", 1, json!({"pre": dies("stop")}));
+    let client = built(builder(&scripted([])).pipeline(pipeline), [stops]).await;
+    let before = process(&client, "a").pid;
+    assert_eq!(ask(&client, "n", true).await, ["again"]);
+    let after = wait_for(&client, "a", "active", before).await;
+    assert_eq!(after.deaths.get("killed"), Some(&1), "{after:?}");
+    assert_eq!(ask(&client, "m", true).await, ["again"]);
+    world.finish(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i4_a_hook_that_waits_past_its_timeout_is_cancelled_and_its_child_lives_on() {
     let world = World::new(Kind::Isolated);
     let pipeline = PipelineConfig::default().with_pre_hook_timeout(Duration::from_millis(200));
@@ -157,6 +171,14 @@ async fn i3_the_fifth_death_within_a_minute_fails_the_instance_and_it_is_never_s
     said.push(ask(&client, "m", false).await.concat());
     assert!(said.iter().all(|it| it.starts_with("!500")), "{said:?}");
     assert_eq!(crashes(&client, "guard", "pre_hook"), 6);
+    // `/readyz` asks for these.
+    assert_eq!(**client.plugins().inactive(), ["guard"]);
+    let metrics = client.render_metrics();
+    for line in
+        ["deaths_total{plugin=\"guard\",reason=\"signal\"} 5", "info{plugin=\"guard\",state=\"failed\"} 1"]
+    {
+        assert!(metrics.contains(&format!("llmux_plugin_child_{line}")), "{metrics}");
+    }
     world.finish(&client).await;
 }
 
@@ -273,29 +295,5 @@ async fn i1_the_default_of_the_registry_isolates_libraries_and_leaves_compiled_i
     let has_process = |name| info(&client, name).process.is_some();
     assert_eq!(["library", "asked", "compiled"].map(has_process), [true, false, false]);
     assert_eq!(ask(&client, "m", false).await, ["again"]);
-    world.finish(&client).await;
-}
-
-#[tokio::test]
-async fn i7_log_records_and_metrics_of_a_child_are_the_hosts() {
-    let logs = Capture::llmux();
-    let world = World::new(Kind::Isolated);
-    let pre = json!([{"do": "event", "message": "from the child"}, {"do": "count", "label": "x"}]);
-    let plugin = world.probe("a", 1, json!({"counter": "isolated_total", "pre": pre}));
-    let client = world.client(&scripted([]), [plugin]).await;
-    for _ in 0..2 {
-        assert_eq!(ask(&client, "m", false).await, ["again"]);
-    }
-    let metric = "isolated_total{label=\"x\",plugin=\"a\"} 2";
-    assert!(client.render_metrics().contains(metric), "{}", client.render_metrics());
-    let records = logs.with(&["from the child"]);
-    assert_eq!(records.len(), 2, "{:#?}", logs.lines());
-    assert!(records[0].starts_with("WARN llmux::plugin") && records[0].contains("answer"), "{records:?}");
-    // The metrics of a child end with it.
-    let before = process(&client, "a").pid;
-    kill(before.expect("a child"));
-    wait_for(&client, "a", "active", before).await;
-    assert!(!client.render_metrics().contains(metric), "{}", client.render_metrics());
-    assert_eq!(logs.with(&["a plugin's child process died", "signal 9 (SIGKILL)"]).len(), 1);
     world.finish(&client).await;
 }

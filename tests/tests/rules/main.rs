@@ -31,6 +31,7 @@ mod passed_headers;
 mod pipeline;
 mod post_hooks;
 mod pre_hooks;
+mod sandboxes;
 mod seen;
 mod segments;
 mod services;

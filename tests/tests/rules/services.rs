@@ -185,3 +185,25 @@ async fn a_plugin_fetches_in_pieces_compiled() {
 async fn a_plugin_fetches_in_pieces_loaded() {
     fetches_in_pieces(Kind::Loaded).await;
 }
+
+/// The child has no network of its own.
+#[tokio::test]
+async fn i7_an_isolated_plugin_fetches_through_its_host() {
+    fetches(Kind::Isolated).await;
+    fetch_fails_by_kind(Kind::Isolated).await;
+    fetches_in_pieces(Kind::Isolated).await;
+}
+
+#[tokio::test]
+async fn i7_a_long_body_reaches_an_isolated_plugin_piece_by_piece() {
+    let world = World::new(Kind::Isolated);
+    let pause = Duration::from_millis(20);
+    let body = (1..9)
+        .fold(ScriptedResponse::sse(["0"]), |body, piece| body.then_pause(pause).then(piece.to_string()));
+    let upstream = ScriptedServer::start([body]).await;
+    let fetch = json!([{"do": "fetch_pieces", "url": format!("http://{}/", upstream.address())}]);
+    let client = world.client(&scripted([]), [world.probe("a", 1, json!({"pre": fetch}))]).await;
+    assert_eq!(said(&client.send(chat("m")).await), "again");
+    let pieces: Vec<_> = (0..9).map(|piece| format!("a piece {piece}")).collect();
+    assert_eq!(world.of("pre")[2..11], pieces[..], "{:?}", world.of("pre"));
+}

@@ -4,6 +4,8 @@
 mod ends;
 mod hangs;
 mod initializers;
+#[cfg(target_os = "linux")]
+mod isolation;
 mod native;
 mod process_state;
 #[cfg(target_os = "linux")]

@@ -1,17 +1,23 @@
 //! The child process of an instance: it loads the library, makes the instance, and runs the calls that the host sends.
 //!
-//! [`run_child`] is the whole life of the process. The main thread reads frames; hooks run on the workers of a runtime, many
+//! [`run_child`] is the whole life of the process. It restricts itself first. The main thread reads frames; hooks run on the workers of a runtime, many
 //! at once. `calls` runs hooks, `to_host` sends what leaves the process. The child ends when the host closes the socket,
 //! which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
 
 mod calls;
+mod fetches;
+mod forward;
 mod to_host;
 
 use std::{
-    fs::File,
+    ffi::OsStr,
+    fs::{self, File},
     io::{self, Read},
-    os::{fd::OwnedFd, unix::net::UnixStream},
-    path::Path,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -19,10 +25,7 @@ use std::{
 use bytes::BytesMut;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::{
-    calls::Calls,
-    to_host::{Forward, ToHost},
-};
+use self::{calls::Calls, fetches::Fetches, forward::Forward, to_host::ToHost};
 use super::{
     frame::{self, Frame, Kind},
     protocol::{self as message, decode},
@@ -31,11 +34,11 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
-        http,
         library::{self, Image, OpenError},
     },
     metrics::Metrics,
     pipeline::hook::Hooks,
+    sandbox::{Policy, Report},
 };
 use llmux_abi::raw::plugin::PluginModuleRef;
 
@@ -51,30 +54,106 @@ const WORKERS: usize = 4;
 pub fn run_child() -> io::Result<()> {
     // A host that is killed leaves no child behind. If it died before this call, the socket is at its end.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let socket = take_socket()?;
-    // The place of the sandbox of rule I5: before the first thread, and before any code of a library.
+    // If the system lacks memory, it ends this process before the host. Without `/proc`, it chooses by size.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let mut frames = Frames::new(take_socket()?);
+    // Before the first thread, and before any code of a library.
+    let Some((number, copy, report)) = restrict(&mut frames)? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    crate::provider::install_tls();
     crate::boundary::crash::report_crashes();
-    let to_host = Arc::new(ToHost::new(socket.try_clone()?));
-    let mut child = Child { to_host, runtime: &runtime, module: None, calls: None };
-    let read = child.read(socket);
+    let to_host = Arc::new(ToHost::new(frames.socket.try_clone()?));
+    to_host.reply(number, &report);
+    let fetches = Arc::new(Fetches::new(to_host.clone(), runtime.handle().clone()));
+    let mut child = Child { to_host, fetches, runtime: &runtime, copy, module: None, calls: None };
+    let read = child.read(&mut frames);
     child.end();
     runtime.shutdown_background();
     read
 }
 
 /// Takes the socket from the standard input, and leaves an empty input in its place.
-fn take_socket() -> io::Result<UnixStream> {
+fn take_socket() -> io::Result<File> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let (empty, _) = io::pipe()?;
     rustix::stdio::dup2_stdin(OwnedFd::from(empty))?;
-    Ok(UnixStream::from(socket))
+    Ok(File::from(socket))
+}
+
+/// Restricts this process, as the first frame says. Returns the number of the frame, the copy to map, and the parts of the
+/// sandbox that hold; `None` if the host has closed the socket.
+fn restrict(frames: &mut Frames) -> io::Result<Option<(u64, LibraryCopy, Report)>> {
+    let Some(frame) = frames.next()? else { return Ok(None) };
+    let malformed = |_| io::Error::other("the host sent a malformed message");
+    let restrict: message::Restrict<'_> = match frame.kind {
+        Kind::Restrict => decode(&frame.message).map_err(malformed)?,
+        kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} before the sandbox"))),
+    };
+    let paths =
+        |paths: &[&serde_bytes::Bytes]| paths.iter().map(|path| OsStr::from_bytes(path).into()).collect();
+    let copy = LibraryCopy::new(Path::new(OsStr::from_bytes(restrict.copy)))?;
+    let policy = Policy {
+        read: paths(&restrict.read),
+        write: paths(&restrict.write),
+        env: Vec::new(),
+        network: restrict.network,
+        processes: restrict.processes,
+        memory: restrict.memory,
+        files: restrict.files,
+    };
+    Ok(Some((frame.number, copy, policy.apply())))
+}
+
+/// The copy of the library.
+struct LibraryCopy {
+    path: PathBuf,
+    /// The descriptor of a copy in memory.
+    _file: Option<File>,
+}
+
+impl LibraryCopy {
+    /// Opens a copy in memory, which is a descriptor of the host. The sandbox denies its path.
+    fn new(path: &Path) -> io::Result<Self> {
+        if !path.starts_with("/proc") {
+            return Ok(Self { path: path.to_owned(), _file: None });
+        }
+        let file = File::open(path)?;
+        Ok(Self { path: format!("/proc/self/fd/{}", file.as_raw_fd()).into(), _file: Some(file) })
+    }
+}
+
+/// The frames that the host sends.
+struct Frames {
+    socket: File,
+    buffer: BytesMut,
+    piece: Vec<u8>,
+}
+
+impl Frames {
+    fn new(socket: File) -> Self {
+        Self { socket, buffer: BytesMut::new(), piece: vec![0; 64 * 1024] }
+    }
+
+    /// Waits for the next frame; `None` if the host has closed the socket.
+    fn next(&mut self) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = frame::take(&mut self.buffer).map_err(io::Error::other)? {
+                return Ok(Some(frame));
+            }
+            match self.socket.read(&mut self.piece) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.buffer.extend_from_slice(&self.piece[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 struct Child<'r> {
     to_host: Arc<ToHost>,
+    fetches: Arc<Fetches>,
     runtime: &'r Runtime,
+    copy: LibraryCopy,
     module: Option<Module>,
     /// Set once the instance is made.
     calls: Option<Arc<Calls>>,
@@ -89,22 +168,11 @@ struct Module {
 
 impl Child<'_> {
     /// Reads and handles frames until the host closes the socket.
-    fn read(&mut self, socket: UnixStream) -> io::Result<()> {
-        let mut socket = File::from(OwnedFd::from(socket));
-        let mut buffer = BytesMut::new();
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let length = match socket.read(&mut piece) {
-                Ok(0) => return Ok(()),
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            buffer.extend_from_slice(&piece[..length]);
-            while let Some(frame) = frame::take(&mut buffer).map_err(io::Error::other)? {
-                self.handle(frame)?;
-            }
+    fn read(&mut self, frames: &mut Frames) -> io::Result<()> {
+        while let Some(frame) = frames.next()? {
+            self.handle(frame)?;
         }
+        Ok(())
     }
 
     fn handle(&mut self, frame: Frame) -> io::Result<()> {
@@ -119,6 +187,7 @@ impl Child<'_> {
                 let created: message::Created<'_> = created.as_ref().copied().map_err(String::as_str);
                 self.to_host.reply(frame.number, &created);
             }
+            (Kind::Fetched, _) => self.fetches.received(frame.number, frame.message),
             (Kind::Call, Some(calls)) => calls.call(frame),
             (Kind::Next, Some(calls)) => {
                 calls.next(frame.number, decode(&frame.message).map_err(malformed)?);
@@ -136,19 +205,16 @@ impl Child<'_> {
     }
 
     fn load(&mut self, load: &message::Load<'_>) -> LoadResult {
-        let http = match http::client() {
-            Ok(http) => http,
-            Err(error) => return LoadResult::Dlopen(format!("no HTTP client can be made: {error}")),
-        };
+        let forward = Forward::new(self.to_host.clone(), self.fetches.clone(), load.log_level);
         let shared = Arc::new(HostShared {
             runtime: self.runtime.handle().clone(),
-            http,
+            http: None,
             metrics: Arc::new(Metrics::default()),
             epoch: Instant::now(),
-            mirror: Some(Arc::new(Forward::new(self.to_host.clone(), load.log_level))),
+            mirror: Some(Arc::new(forward)),
         });
         let _runtime = self.runtime.enter();
-        let opened = library::open(Path::new(load.copy), (load.entry, load.abi), 0, &Arc::default());
+        let opened = library::open(&self.copy.path, (load.entry, load.abi), 0, &Arc::default());
         let (module, image) = match opened {
             Ok(opened) => opened,
             Err(OpenError::Dlopen(message)) => return LoadResult::Dlopen(message),

@@ -4,33 +4,21 @@
 //! one piece. A host that does not read stops the writers; beyond a bound, log records and metrics are dropped instead.
 
 use std::{
+    fs::File,
     io::Write,
-    os::unix::net::UnixStream,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
 
-use crate::{
-    boundary::mirror::Mirror,
-    isolation::{
-        frame::{self, Kind},
-        protocol as message,
-    },
-    metrics::MetricKind,
-};
+use crate::isolation::frame::{self, Kind};
 
 /// Bytes that may wait before log records and metrics are dropped.
 const MAX_WAITING: usize = 1024 * 1024;
-/// Longest text of a log record, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
 
 /// The writing half of the socket.
 pub(super) struct ToHost {
-    socket: UnixStream,
+    socket: File,
     waiting: Mutex<Waiting>,
 }
 
@@ -41,7 +29,7 @@ struct Waiting {
 }
 
 impl ToHost {
-    pub(super) fn new(socket: UnixStream) -> Self {
+    pub(super) fn new(socket: File) -> Self {
         Self { socket, waiting: Mutex::default() }
     }
 
@@ -56,9 +44,22 @@ impl ToHost {
 
     /// Sends the confirmation of a cancelled call.
     pub(super) fn confirm(&self, number: u64) {
+        self.tell(Kind::Reply, number);
+    }
+
+    /// Sends a frame without a message.
+    pub(super) fn tell(&self, kind: Kind, number: u64) {
         let mut waiting = self.waiting();
-        frame::write_empty(&mut waiting.bytes, Kind::Reply, number);
+        frame::write_empty(&mut waiting.bytes, kind, number);
         self.flush(waiting);
+    }
+
+    /// Sends a frame. Returns false if it is too large.
+    pub(super) fn request(&self, kind: Kind, number: u64, message: &impl Serialize) -> bool {
+        let mut waiting = self.waiting();
+        let is_written = frame::write(&mut waiting.bytes, kind, number, message).is_ok();
+        self.flush(waiting);
+        is_written
     }
 
     /// Sends frames that are written already.
@@ -69,7 +70,7 @@ impl ToHost {
     }
 
     /// Sends a message, unless the host reads too slowly. Returns false if it was dropped.
-    fn offer(&self, kind: Kind, message: &impl Serialize) -> bool {
+    pub(super) fn offer(&self, kind: Kind, message: &impl Serialize) -> bool {
         let mut waiting = self.waiting();
         if waiting.bytes.len() > MAX_WAITING || frame::write(&mut waiting.bytes, kind, 0, message).is_err() {
             return false;
@@ -94,58 +95,5 @@ impl ToHost {
             waiting = self.waiting();
         }
         waiting.is_writing = false;
-    }
-}
-
-/// The log records and metrics of the plugin, on their way to the host.
-pub(super) struct Forward {
-    to_host: Arc<ToHost>,
-    /// The highest level that the host takes.
-    level: u32,
-    /// Number of records that were dropped since the last one that was sent.
-    dropped: AtomicU64,
-}
-
-impl Forward {
-    pub(super) fn new(to_host: Arc<ToHost>, level: u32) -> Self {
-        Self { to_host, level, dropped: AtomicU64::new(0) }
-    }
-}
-
-fn short(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT)]
-}
-
-impl Mirror for Forward {
-    fn takes(&self, level: u32) -> bool {
-        level <= self.level
-    }
-
-    fn log(&self, level: u32, source: &str, message: &str, fields: Option<&str>) {
-        if !self.takes(level) {
-            return;
-        }
-        let fields = fields.filter(|fields| fields.len() <= MAX_TEXT);
-        let (source, message) = (short(source), short(message));
-        let dropped = self.dropped.swap(0, Relaxed);
-        let noted = (dropped > 0).then(|| format!("{message} ({dropped} records before it were dropped)"));
-        let message = noted.as_deref().unwrap_or(message);
-        if !self.to_host.offer(Kind::Log, &message::Log { level, source, message, fields }) {
-            self.dropped.fetch_add(dropped + 1, Relaxed);
-        }
-    }
-
-    fn register(&self, id: u64, kind: &MetricKind<'_>, name: &str, help: &str, labels: &[&str]) {
-        let kind = match kind {
-            MetricKind::Counter => message::MetricKind::Counter,
-            MetricKind::Gauge => message::MetricKind::Gauge,
-            MetricKind::Histogram(buckets) => message::MetricKind::Histogram(buckets.to_vec()),
-        };
-        let (name, help, labels) = (short(name), short(help), labels.to_vec());
-        self.to_host.offer(Kind::Metric, &message::Metric { id, kind, name, help, labels });
-    }
-
-    fn record(&self, id: u64, labels: &[&str], value: f64) {
-        self.to_host.offer(Kind::Record, &message::Record { id, labels: labels.to_vec(), value });
     }
 }

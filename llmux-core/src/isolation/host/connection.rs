@@ -1,6 +1,6 @@
-//! The host's end of the socket to a child: the calls that wait for a reply, and the frames that wait to be written.
+//! The host's end of the socket to a child: the calls that wait for a reply.
 //!
-//! `process` runs its two tasks. Frames of calls that come together are written in one piece. A reply goes to the call of
+//! `process` runs its two tasks. A reply goes to the call of
 //! its number; a frame that no child of this program would send condemns the child, which is then killed.
 
 use std::{
@@ -15,19 +15,20 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::{Notify, oneshot},
 };
 
-use super::services::Services;
+use super::{fetches::Fetches, outgoing::Outgoing, services::Services};
 use crate::{
+    boundary::host::HostShared,
     isolation::frame::{self, Frame, Kind},
     pipeline::kind::{Failure, HookKind},
 };
 
-/// Bytes that may wait to be written. A child that is behind by more than that reads nothing.
-const MAX_WAITING: usize = 512 * 1024 * 1024;
+/// Reason of a death by the host, at no limit.
+pub(super) const KILLED: &str = "killed";
 
 /// A connection to one child.
 pub(super) struct Connection {
@@ -35,15 +36,14 @@ pub(super) struct Connection {
     generation: u32,
     next: AtomicU64,
     calls: Mutex<Calls>,
-    outgoing: Mutex<Outgoing>,
-    /// Notified when there is something to write.
-    written: Notify,
-    /// The reason for which the child must be killed.
-    condemned: OnceLock<String>,
+    outgoing: Arc<Outgoing>,
+    /// The reason for which the child must be killed: a word, and a sentence.
+    condemned: OnceLock<(&'static str, String)>,
     pub(super) kill: Notify,
     /// The reason of the end, once the process is over.
     death: OnceLock<Arc<str>>,
     pub(super) services: Services,
+    fetches: Arc<Fetches>,
 }
 
 struct Calls {
@@ -57,23 +57,19 @@ struct Waiting {
     hook: Option<HookKind>,
 }
 
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    is_closed: bool,
-}
-
 /// Bits of a call's number below the generation of the child.
 const BITS: u32 = 40;
 
 impl Connection {
-    pub(super) fn new(generation: u32, services: Services) -> Self {
+    pub(super) fn new(generation: u32, services: Services, shared: Arc<HostShared>) -> Self {
+        let outgoing = Arc::<Outgoing>::default();
+        let fetches = Arc::new(Fetches::new(shared, outgoing.clone()));
         Self {
+            fetches,
             generation,
             next: AtomicU64::new(1),
             calls: Mutex::new(Calls { waiting: HashMap::new(), is_open: true }),
-            outgoing: Mutex::default(),
-            written: Notify::new(),
+            outgoing,
             condemned: OnceLock::new(),
             kill: Notify::new(),
             death: OnceLock::new(),
@@ -110,31 +106,16 @@ impl Connection {
             }
             calls.waiting.insert(number, Waiting { reply: Some(reply), hook });
         }
-        let mut outgoing = self.outgoing();
-        let refused = match outgoing.bytes.len() > MAX_WAITING {
-            true => Some("the child process does not read"),
-            false => frame::write(&mut outgoing.bytes, kind, number, message)
-                .err()
-                .map(|_| "the call is larger than a message may be"),
-        };
-        drop(outgoing);
-        if let Some(why) = refused {
+        if let Err(why) = self.outgoing.send(kind, number, message) {
             self.calls().waiting.remove(&number);
             return Err(Unsent::Refused(why));
         }
-        self.written.notify_one();
         Ok(receiver)
     }
 
     /// Sends a frame that has neither a message nor a reply.
     pub(super) fn tell(&self, kind: Kind, number: u64) {
-        let mut outgoing = self.outgoing();
-        if outgoing.is_closed {
-            return;
-        }
-        frame::write_empty(&mut outgoing.bytes, kind, number);
-        drop(outgoing);
-        self.written.notify_one();
+        self.outgoing.tell(kind, number);
     }
 
     /// Cancels a call. Returns false if it is over.
@@ -154,19 +135,18 @@ impl Connection {
 
     /// Closes the socket when all is written: the child ends.
     pub(super) fn close(&self) {
-        self.outgoing().is_closed = true;
-        self.written.notify_one();
+        self.outgoing.close();
     }
 
-    /// Has the child killed, for this reason.
-    pub(super) fn condemn(&self, why: impl Into<String>) {
-        let _ = self.condemned.set(why.into());
+    /// Has the child killed, for this reason: `killed`, or the limit that it is above.
+    pub(super) fn condemn(&self, reason: &'static str, why: impl Into<String>) {
+        let _ = self.condemned.set((reason, why.into()));
         self.kill.notify_one();
     }
 
     /// The reason for which the child was condemned.
-    pub(super) fn condemned(&self) -> Option<&str> {
-        self.condemned.get().map(String::as_str)
+    pub(super) fn condemned(&self) -> Option<&(&'static str, String)> {
+        self.condemned.get()
     }
 
     /// Ends all calls: the child is dead, for this reason. Returns the hooks that were under way.
@@ -179,6 +159,7 @@ impl Connection {
         };
         self.close();
         self.services.close();
+        self.fetches.close();
         waiting.values().filter_map(|waiting| waiting.hook).collect()
     }
 
@@ -189,30 +170,8 @@ impl Connection {
     }
 
     /// Writes what waits until the connection is closed.
-    pub(super) async fn write(&self, mut socket: OwnedWriteHalf) {
-        let mut bytes = Vec::new();
-        loop {
-            let is_closed = {
-                let mut outgoing = self.outgoing();
-                mem::swap(&mut bytes, &mut outgoing.bytes);
-                outgoing.is_closed
-            };
-            // If the child is gone, the reader says so.
-            if !bytes.is_empty() && socket.write_all(&bytes).await.is_err() {
-                return;
-            }
-            if bytes.is_empty() {
-                if is_closed {
-                    return;
-                }
-                self.written.notified().await;
-            }
-            // A large body does not keep its memory.
-            if bytes.capacity() > 1024 * 1024 {
-                bytes = Vec::new();
-            }
-            bytes.clear();
-        }
+    pub(super) async fn write(&self, socket: OwnedWriteHalf) {
+        self.outgoing.write(socket).await;
     }
 
     /// Reads frames until the child closes the socket, or sends a frame that is not allowed.
@@ -223,11 +182,11 @@ impl Connection {
                 match frame::take(&mut buffer) {
                     Ok(Some(frame)) => {
                         if let Err(why) = self.received(frame) {
-                            return self.condemn(why);
+                            return self.condemn(KILLED, why);
                         }
                     }
                     Ok(None) => break,
-                    Err(why) => return self.condemn(why),
+                    Err(why) => return self.condemn(KILLED, why),
                 }
             }
             buffer.reserve(16 * 1024);
@@ -238,7 +197,7 @@ impl Connection {
         }
     }
 
-    fn received(&self, frame: Frame) -> Result<(), &'static str> {
+    pub(super) fn received(&self, frame: Frame) -> Result<(), &'static str> {
         let Frame { kind, number, message } = frame;
         match kind {
             Kind::Reply => {
@@ -256,16 +215,21 @@ impl Connection {
             Kind::Log => self.services.log(&message),
             Kind::Metric => self.services.register(&message),
             Kind::Record => self.services.record(&message),
+            Kind::Fetch => self.fetches.start(number, &message),
+            Kind::More => {
+                self.fetches.more(number);
+                Ok(())
+            }
+            Kind::DropFetch => {
+                self.fetches.end(number);
+                Ok(())
+            }
             _ => Err("sent a frame that only the host sends"),
         }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

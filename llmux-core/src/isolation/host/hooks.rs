@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    connection::{Connection, Unsent},
+    connection::{Connection, KILLED, Unsent},
     supervisor::Supervisor,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl IsolatedHooks {
         std::mem::forget(guard);
         let bytes = received.map_err(|_| connection.crashed())?;
         let Ok(message) = decode::<message::Reply<'_>>(&bytes) else {
-            connection.condemn("it sent a malformed reply");
+            connection.condemn(KILLED, "it sent a malformed reply");
             return Err(Failure::crashed("the child process sent a malformed reply"));
         };
         if !message.keeps_state {
@@ -196,7 +196,7 @@ impl Drop for CancelOnDrop<'_> {
         connection.clone().services.spawn(async move {
             sleep(limit).await;
             if connection.is_under_way(number) {
-                connection.condemn("a hook did not end within a second after it was cancelled");
+                connection.condemn(KILLED, "a hook did not end within a second after it was cancelled");
             }
         });
     }
@@ -227,7 +227,7 @@ impl IsolatedStream {
             }
             Ok(message::Next::Failed(reported)) => Err(failed(apply::failure(&reported))),
             Err(_) => {
-                self.connection.condemn("it sent a malformed reply");
+                self.connection.condemn(KILLED, "it sent a malformed reply");
                 Err(failed(Failure::crashed("the child process sent a malformed reply")))
             }
         }

@@ -1,10 +1,16 @@
 //! The host's side of isolated instances: children are started, supervised, called and ended.
 //!
 //! `hooks` calls; `supervisor` replaces a dead child; `process` is one child; `connection` its socket; `spawner` starts
-//! processes; `services` receives what a plugin logs and measures.
+//! processes; `meter` measures them; `services` receives what a plugin logs and
+//! measures; `fetches` sends its HTTP requests; `outgoing` holds the frames to a child.
 
 mod connection;
+mod fetches;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod hooks;
+mod meter;
+mod outgoing;
 pub(crate) mod process;
 mod services;
 mod spawner;

@@ -1,8 +1,9 @@
 //! One child process: started, asked to load the library and to make the instance, and waited for.
 
 use std::{
-    io::{self, Read},
-    os::unix::process::ExitStatusExt,
+    io,
+    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
+    path::Path,
     process::ExitStatus,
     sync::Arc,
     time::Duration,
@@ -12,37 +13,38 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tokio::{
+    net::unix::pipe,
     process::Child,
-    sync::oneshot,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
-    connection::{Connection, Unsent},
+    connection::{Connection, KILLED, Unsent},
+    meter::Meter,
     services::Services,
-    spawner::{Spawned, spawn},
+    spawner::{Spawned, measure, spawn},
 };
 use crate::{
-    boundary::{host::HostServices, library::OpenError, log, process_state::signal_name},
+    boundary::{host::HostServices, library::OpenError, log},
     isolation::{
         frame::Kind,
+        output::{ended, last_lines, read_last},
         plan::{Plan, StartError},
         protocol::{self as message, decode},
     },
+    sandbox::{Policy, Report},
 };
 
 /// Time limit of the initializers, and of the constructor (rule E4).
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a child has to end by itself, and its last output to arrive.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// Kept bytes of a child's output: the last ones.
-const MAX_OUTPUT: usize = 4 * 1024;
 
 /// The end of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Death {
-    /// `signal`, `exit` or `killed`: killed by the host.
+    /// `signal`, `exit`, `killed` (by the host), `memory` or `cpu` (killed at a limit), or `start`.
     pub(crate) reason: &'static str,
     /// One sentence, with the last lines of the output.
     pub(crate) message: String,
@@ -53,34 +55,63 @@ pub(super) struct Process {
     pub(super) connection: Arc<Connection>,
     child: Child,
     reader: JoinHandle<()>,
-    output: oneshot::Receiver<String>,
+    output: JoinHandle<Vec<u8>>,
+    _meter: Arc<Meter>,
 }
 
 impl Process {
     /// Starts a process.
     pub(super) async fn start(plan: &Plan, generation: u32) -> Result<Self, StartError> {
         let no_child = |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.display()));
-        let Spawned { process, socket, output } = spawn(plan.program.clone()).await.map_err(no_child)?;
+        let variables = plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect();
+        let Spawned { process, socket, output } =
+            spawn(plan.program.clone(), variables).await.map_err(no_child)?;
         let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
         let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
-        let connection =
-            Arc::new(Connection::new(generation, Services::new(host, plan.shared.runtime.clone())));
+        let connection = Arc::new(Connection::new(
+            generation,
+            Services::new(host, plan.shared.runtime.clone()),
+            plan.shared.clone(),
+        ));
         let (reads, writes) = (connection.clone(), connection.clone());
         let reader = tokio::spawn(async move { reads.read(read).await });
         tokio::spawn(async move { writes.write(write).await });
-        let (ended, tail) = oneshot::channel();
-        // A pipe has no asynchronous reader here, and the thread sleeps until the child writes.
-        let read = move || drop(ended.send(last_lines(output)));
-        std::thread::Builder::new().name("llmux-child-output".to_owned()).spawn(read).map_err(no_child)?;
-        Ok(Self { connection, child: process, reader, output: tail })
+        let output = pipe::Receiver::from_owned_fd(output.into()).map_err(no_child)?;
+        let output = tokio::spawn(read_last(output));
+        let pid = process.id().unwrap_or_default();
+        let meter = Meter::new(pid, plan.limits, plan.used.clone(), connection.clone());
+        let meter = Arc::new(meter);
+        measure(&meter).map_err(no_child)?;
+        Ok(Self { connection, child: process, reader, output, _meter: meter })
+    }
+
+    /// Restricts the process. Returns the parts of the sandbox that this system lacks.
+    pub(super) async fn restrict(&mut self, plan: &Plan) -> Result<Vec<String>, StartError> {
+        let Policy { read, write, network, processes, memory, files, env: _ } = &plan.policy;
+        let restrict = message::Restrict {
+            copy: plan.copy.as_os_str().as_bytes(),
+            read: read.iter().map(|path| as_bytes(path)).collect(),
+            write: write.iter().map(|path| as_bytes(path)).collect(),
+            network: *network,
+            processes: *processes,
+            memory: *memory,
+            files: *files,
+        };
+        let reply = self.ask(Kind::Restrict, &restrict, "its sandbox ran").await?;
+        // It has run no code of the library yet.
+        let report: Report = decode(&reply).map_err(|_| malformed())?;
+        let missing: Vec<_> = report.missing.iter().map(ToString::to_string).collect();
+        match plan.needs_sandbox && !missing.is_empty() {
+            true => Err(StartError::Sandbox(missing)),
+            false => Ok(missing),
+        }
     }
 
     /// Loads the library. Returns the schema of the configuration.
     pub(super) async fn load(&mut self, plan: &Plan) -> Result<String, StartError> {
-        let (copy, library) = (plan.copy.to_string_lossy(), plan.library.to_string_lossy());
+        let library = plan.library.to_string_lossy();
         let load = message::Load {
             name: &plan.name,
-            copy: &copy,
             library: &library,
             entry: &plan.entry,
             abi: &plan.abi,
@@ -119,7 +150,7 @@ impl Process {
             Ok(reply) = reply => Ok(reply),
             death = self.ended() => Err(StartError::Died(death.message)),
             () = sleep(START_TIMEOUT) => {
-                connection.condemn(format!("{what} past the timeout of {START_TIMEOUT:?}"));
+                connection.condemn(KILLED, format!("{what} past the timeout of {START_TIMEOUT:?}"));
                 Err(StartError::Died(self.ended().await.message))
             }
         }
@@ -141,7 +172,8 @@ impl Process {
         let status = match timeout(END_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                self.connection.condemn("it did not end within a second after its connection was closed");
+                self.connection
+                    .condemn(KILLED, "it did not end within a second after its connection was closed");
                 kill(id);
                 self.child.wait().await
             }
@@ -155,7 +187,7 @@ impl Process {
         }
         let output =
             timeout(END_TIMEOUT, &mut self.output).await.ok().and_then(Result::ok).unwrap_or_default();
-        death(status, self.connection.condemned(), &output)
+        death(status, self.connection.condemned(), &last_lines(&output))
     }
 }
 
@@ -165,6 +197,10 @@ impl Drop for Process {
         self.reader.abort();
         self.connection.end("the child process was not needed any more".into());
     }
+}
+
+fn as_bytes(path: &Path) -> &serde_bytes::Bytes {
+    serde_bytes::Bytes::new(path.as_os_str().as_bytes())
 }
 
 fn malformed() -> StartError {
@@ -179,33 +215,13 @@ fn kill(id: Option<u32>) {
     }
 }
 
-/// Reads an output to its end, and returns its last lines.
-fn last_lines(mut output: io::PipeReader) -> String {
-    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(length @ 1..) = output.read(&mut piece) {
-        kept.extend_from_slice(&piece[..length]);
-        kept.drain(..kept.len().saturating_sub(MAX_OUTPUT));
-    }
-    let text = String::from_utf8_lossy(&kept).into_owned();
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
-}
-
-fn death(status: io::Result<ExitStatus>, condemned: Option<&str>, output: &str) -> Death {
+fn death(status: io::Result<ExitStatus>, condemned: Option<&(&'static str, String)>, output: &str) -> Death {
     let (reason, why) = match (condemned, status) {
-        (Some(why), _) => ("killed", format!("was killed: {why}")),
-        (None, Ok(status)) => match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                ("signal", format!("was ended by the signal {signal}{}", signal_name(signal)))
-            }
-            (None, code) => ("exit", format!("ended with the exit code {}", code.unwrap_or_default())),
-        },
+        (Some((reason, why)), _) => (*reason, format!("was killed: {why}")),
+        (None, Ok(status)) if status.signal().is_some() => ("signal", ended(status)),
+        (None, Ok(status)) => ("exit", ended(status)),
         (None, Err(error)) => ("exit", format!("ended, and its status is unknown: {error}")),
     };
-    let output: String = output.chars().filter(|character| !character.is_control()).collect();
-    let output = match output.is_empty() {
-        true => String::new(),
-        false => format!("; its last output: {}", &output[..output.floor_char_boundary(1000)]),
-    };
+    let output = if output.is_empty() { String::new() } else { format!("; its last output: {output}") };
     Death { reason, message: format!("the child process {why}{output}") }
 }

@@ -1,18 +1,20 @@
-//! Starts the child processes of this program, on one thread that lives as long as the program.
+//! Starts the child processes of this program, and measures them, on one thread that lives as long as the program.
 //!
 //! A child is ended by the system when the thread that started it ends, so that a thread of a runtime cannot start one.
-//! The child has a process group of its own, a socket as its standard input, and only the environment that the system's
-//! loader reads. Its outputs are one pipe. All other descriptors of the host are closed in it (close-on-exec).
+//! The child has a process group of its own, a socket as its standard input, and only the environment that its caller
+//! passes. Its outputs are one pipe. All other descriptors of the host are closed in it (close-on-exec).
 
 use std::{
+    ffi::OsString,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::Stdio,
     sync::{
-        OnceLock,
-        mpsc::{Sender, channel},
+        Arc, OnceLock, Weak,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,7 +23,8 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{isolation::program::ChildProgram, sandbox::Policy};
+use super::meter::Meter;
+use crate::isolation::program::ChildProgram;
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -32,40 +35,80 @@ pub(super) struct Spawned {
 }
 
 type Answer = oneshot::Sender<io::Result<Spawned>>;
-type Job = (ChildProgram, Handle, Answer);
+enum Job {
+    Start(ChildProgram, Vec<(String, OsString)>, Handle, Answer),
+    /// Measures a child once a second, for as long as its meter is held.
+    Measure(Weak<Meter>),
+}
 
-/// Starts a child.
+/// Time between two measurements.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Starts a child with these environment variables.
 ///
 /// # Errors
 ///
 /// If the program cannot be started, or the thread of this module cannot.
-pub(super) async fn spawn(program: ChildProgram) -> io::Result<Spawned> {
-    static THREAD: OnceLock<Option<Sender<Job>>> = OnceLock::new();
-    let thread = THREAD.get_or_init(|| {
-        let (sender, jobs) = channel::<Job>();
-        let run = move || {
-            for (program, runtime, answer) in jobs {
-                // If nobody waits any more, the child is ended here.
-                let _ = answer.send(start(&program, &runtime));
-            }
-        };
-        thread::Builder::new().name("llmux-children".to_owned()).spawn(run).ok().map(|_| sender)
-    });
-    let no_thread = || io::Error::other("the thread that starts child processes cannot run");
+pub(super) async fn spawn(program: ChildProgram, variables: Vec<(String, OsString)>) -> io::Result<Spawned> {
     let (answer, started) = oneshot::channel();
-    let job = (program, Handle::current(), answer);
-    thread.as_ref().ok_or_else(no_thread)?.send(job).map_err(|_| no_thread())?;
+    send(Job::Start(program, variables, Handle::current(), answer))?;
     started.await.map_err(|_| no_thread())?
 }
 
-fn start(ChildProgram { program, arguments }: &ChildProgram, runtime: &Handle) -> io::Result<Spawned> {
+/// Has a child measured once a second, for as long as its meter is held.
+pub(super) fn measure(meter: &Arc<Meter>) -> io::Result<()> {
+    send(Job::Measure(Arc::downgrade(meter)))
+}
+
+fn no_thread() -> io::Error {
+    io::Error::other("the thread that starts child processes cannot run")
+}
+
+/// Sends a job to the thread, which the first one starts.
+fn send(job: Job) -> io::Result<()> {
+    static THREAD: OnceLock<Option<Sender<Job>>> = OnceLock::new();
+    let thread = THREAD.get_or_init(|| {
+        let (sender, jobs) = channel();
+        let named = thread::Builder::new().name("llmux-children".to_owned());
+        named.spawn(move || run(&jobs)).ok().map(|_| sender)
+    });
+    thread.as_ref().ok_or_else(no_thread)?.send(job).map_err(|_| no_thread())
+}
+
+fn run(jobs: &Receiver<Job>) {
+    let (mut meters, mut next) = (Vec::<Weak<Meter>>::new(), Instant::now());
+    loop {
+        // Without children, the thread sleeps.
+        let job = match meters.is_empty() {
+            true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => jobs.recv_timeout(next.saturating_duration_since(Instant::now())),
+        };
+        match job {
+            // If nobody waits any more, the child is ended here.
+            Ok(Job::Start(program, variables, runtime, answer)) => {
+                drop(answer.send(start(&program, variables, &runtime)));
+            }
+            Ok(Job::Measure(meter)) => meters.push(meter),
+            Err(RecvTimeoutError::Timeout) => {
+                meters.retain(|meter| meter.upgrade().inspect(|meter| meter.measure()).is_some());
+                next = Instant::now() + SECOND;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn start(
+    ChildProgram { program, arguments }: &ChildProgram,
+    variables: Vec<(String, OsString)>,
+    runtime: &Handle,
+) -> io::Result<Spawned> {
     // The runtime waits for the process.
     let _runtime = runtime.enter();
     let (socket, of_child) = UnixStream::pair()?;
     let (output, to_output) = io::pipe()?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear();
-    command.envs(Policy::default().variables());
+    command.args(arguments).env_clear().envs(variables);
     command.stdin(Stdio::from(OwnedFd::from(of_child)));
     command.stdout(Stdio::from(to_output.try_clone()?)).stderr(Stdio::from(to_output));
     command.process_group(0).kill_on_drop(true);

@@ -21,7 +21,7 @@ use super::{
     process::{Death, Process},
 };
 use crate::{
-    isolation::plan::{Facts, Plan, StartError, Supervised},
+    isolation::plan::{Facts, Plan, StartError, Supervised, Used},
     pipeline::{HookKind, kind::Failure},
 };
 
@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 enum Status {
     Active(Arc<Connection>),
     Restarting,
+    /// As [`Restarting`](Self::Restarting), and the next child exists.
+    Starting,
     /// Each call fails, for this reason.
     Failed(Arc<str>),
     /// The instance has been unloaded.
@@ -75,10 +77,18 @@ impl Supervisor {
         check: impl FnOnce(&str) -> Result<(), E> + Send,
     ) -> Result<(Arc<Self>, u16), E> {
         let mut process = Process::start(&plan, 1).await?;
+        let missing_sandbox = process.restrict(&plan).await?;
         check(&process.load(&plan).await?)?;
         let hooks = process.create(&config).await?;
         let (status, _) = watch::channel(Status::Active(process.connection.clone()));
-        let facts = Facts { pid: process.id(), ..Facts::default() };
+        if !missing_sandbox.is_empty() {
+            let missing = missing_sandbox.join("; ");
+            tracing::warn!(
+                instance = plan.name,
+                "the sandbox of a plugin is incomplete on this system: {missing}"
+            );
+        }
+        let facts = Facts { pid: process.id(), missing_sandbox, ..Facts::default() };
         let supervisor = Arc::new(Self {
             plan,
             config,
@@ -100,6 +110,7 @@ impl Supervisor {
     /// Loads the library in a child that then ends, and returns the schema of the configuration.
     pub(crate) async fn schema(plan: &Plan) -> Result<String, StartError> {
         let mut process = Process::start(plan, 0).await?;
+        process.restrict(plan).await?;
         let schema = process.load(plan).await;
         process.connection.close();
         process.ended().await;
@@ -112,7 +123,7 @@ impl Supervisor {
             Status::Active(connection) => Some(Ok(connection.clone())),
             Status::Failed(why) => Some(Err(Failure::crashed(&**why))),
             Status::Ended => Some(Err(Failure::crashed("the instance has ended"))),
-            Status::Restarting => None,
+            Status::Restarting | Status::Starting => None,
         };
         if let Some(result) = now(&self.status.borrow()) {
             return result;
@@ -167,6 +178,13 @@ impl Supervisor {
                     () = sleep(delay) => {}
                     () = self.ending.notified() => return,
                 }
+                self.status.send_if_modified(|status| {
+                    let is_waited_for = matches!(status, Status::Restarting);
+                    if is_waited_for {
+                        *status = Status::Starting;
+                    }
+                    is_waited_for
+                });
                 match self.restart().await {
                     Ok(process) => break process,
                     Err(death) => {
@@ -238,6 +256,7 @@ impl Supervisor {
         let generation = self.generation.fetch_add(1, Relaxed) + 1;
         let started = async {
             let mut process = Process::start(&self.plan, generation).await?;
+            process.restrict(&self.plan).await?;
             process.load(&self.plan).await?;
             process.create(&self.config).await?;
             Ok(process)
@@ -247,6 +266,9 @@ impl Supervisor {
             message: match error {
                 StartError::NoChild(why) => format!("no child process can be started: {why}"),
                 StartError::Died(why) | StartError::Refused(why) => why,
+                StartError::Sandbox(missing) => {
+                    format!("parts of the sandbox are missing: {}", missing.join("; "))
+                }
                 StartError::Open(error) => format!("the library was refused: {error:?}"),
             },
         })
@@ -258,10 +280,15 @@ impl Supervised for Supervisor {
         let state = match &*self.status.borrow() {
             Status::Active(_) => "active",
             Status::Restarting => "restarting",
+            Status::Starting => "starting",
             Status::Failed(_) => "failed",
             Status::Ended => "ended",
         };
-        Facts { state, ..self.lock().clone() }
+        let Used { memory, cpu_micros } = &*self.plan.used;
+        let cpu = Duration::from_micros(cpu_micros.load(Relaxed));
+        let facts = self.lock().clone();
+        let memory = if facts.pid.is_some() { memory.load(Relaxed) } else { 0 };
+        Facts { state, memory, cpu, ..facts }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     manifest::Manifest,
     options::VerifyOptions,
     private_copy::{Copies, PrivateCopy},
-    trial::{INITIALIZERS_TIMEOUT, TrialProgram},
+    trial::{INITIALIZERS_TIMEOUT, TrialProgram, readable},
     verify::{VerifiedLibrary, examine},
 };
 use crate::boundary::{
@@ -52,8 +52,8 @@ pub(in crate::plugins) struct LoadedLibrary {
 pub(in crate::plugins) enum Code {
     /// In this process, which has mapped it.
     Mapped { module: PluginModuleRef, image: Arc<Image> },
-    /// In child processes, which map this copy. It is removed with the last clone.
-    Isolated(Arc<PrivateCopy>),
+    /// In child processes, which map this copy, and read these paths for it. The copy is removed with the last clone.
+    Isolated { copy: Arc<PrivateCopy>, readable: Arc<[PathBuf]> },
 }
 
 impl LoadedLibrary {
@@ -61,7 +61,7 @@ impl LoadedLibrary {
     pub(in crate::plugins) fn module(&self) -> Option<PluginModuleRef> {
         match &self.code {
             Code::Mapped { module, .. } => Some(*module),
-            Code::Isolated(_) => None,
+            Code::Isolated { .. } => None,
         }
     }
 
@@ -69,7 +69,7 @@ impl LoadedLibrary {
     pub(in crate::plugins) fn is_same_code(&self, other: &Self) -> bool {
         match (&self.code, &other.code) {
             (Code::Mapped { image: one, .. }, Code::Mapped { image: other, .. }) => Arc::ptr_eq(one, other),
-            (Code::Isolated(one), Code::Isolated(other)) => Arc::ptr_eq(one, other),
+            (Code::Isolated { copy: one, .. }, Code::Isolated { copy: other, .. }) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -182,17 +182,18 @@ impl Loader {
         let (copies, copy_dir) = (self.copies.clone(), copy_dir.map(Path::to_owned));
         let copied = spawn_blocking(move || {
             let mut copies = copies.lock().unwrap_or_else(PoisonError::into_inner);
-            let copy = copies.write(&library, copy_dir.as_deref());
-            (library, copy)
+            let copy = copies.write(&library, copy_dir.as_deref())?;
+            let readable = if is_isolated { readable(copy.path(), &library.bytes) } else { Vec::new() };
+            Ok((library, copy, readable))
         });
-        let (library, copy) = copied.await.map_err(|_| panicked())?;
-        let copy = copy.map_err(|error| refused(LibraryError::Copy(error)))?;
+        let copied = copied.await.map_err(|_| panicked())?;
+        let (library, copy, readable) = copied.map_err(|error| refused(LibraryError::Copy(error)))?;
         if is_isolated {
             // A child that maps it is its own trial.
             self.generations.insert(path, generation);
             return Ok(LoadedLibrary {
                 in_memory: copy.is_in_memory(),
-                code: Code::Isolated(Arc::new(copy)),
+                code: Code::Isolated { copy: Arc::new(copy), readable: readable.into() },
                 path: library.path,
                 sha256: library.sha256.into(),
                 manifest: Arc::new(library.manifest),

@@ -19,6 +19,7 @@ pub(super) mod needs;
 mod object_file;
 pub(super) mod options;
 mod private_copy;
+pub(super) mod sandbox;
 mod search_folder;
 mod segments;
 pub(super) mod signature;

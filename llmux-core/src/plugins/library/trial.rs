@@ -10,7 +10,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +19,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{process::Command, task::spawn_blocking, time::timeout};
 
 use super::{
     error::{LibraryError, escaped},
@@ -41,6 +36,7 @@ use crate::{
         NativeHooks,
         library::{self, OpenError},
     },
+    isolation::output::{ended, last_lines, read_last},
     sandbox::{self, Policy},
 };
 
@@ -48,8 +44,6 @@ use crate::{
 pub(super) const INITIALIZERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of the rest of a child's output after its end. A process that it started may hold the pipes.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
-/// Kept output of a child, in bytes.
-const MAX_OUTPUT: usize = 8 * 1024;
 
 /// Program that loads a library on trial, before the host loads it.
 ///
@@ -106,7 +100,7 @@ pub fn trial_load(copy: &Path) {
     });
     let (sandbox, outcome) = match opened {
         Ok((file, bytes)) => {
-            let sandbox = policy(copy, &bytes).apply();
+            let sandbox = Policy { read: readable(copy, &bytes), ..Policy::default() }.apply();
             let outcome = match Manifest::read(&bytes) {
                 Ok(manifest) => load(&reachable(copy, &file), &manifest),
                 // The host has read it.
@@ -122,8 +116,8 @@ pub fn trial_load(copy: &Path) {
     let _ = writeln!(out, "\n{line}").and_then(|()| out.flush());
 }
 
-/// Returns the policy of a trial: the copy, the libraries beside it, and those that it needs elsewhere.
-fn policy(copy: &Path, bytes: &[u8]) -> Policy {
+/// Returns the paths that a child reads to map a copy: the copy, the libraries beside it, and those that it needs elsewhere.
+pub(super) fn readable(copy: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     // A copy in memory has no place in a folder, and is always readable.
     let mut read: Vec<_> = (!is_in_memory(copy)).then(|| copy.to_owned()).into_iter().collect();
     let options = VerifyOptions::default().with_allow_insecure_permissions(true);
@@ -135,7 +129,7 @@ fn policy(copy: &Path, bytes: &[u8]) -> Policy {
         read.extend(copy.parent().map(Path::to_owned));
     }
     read.extend(needed.elsewhere);
-    Policy { read, ..Policy::default() }
+    read
 }
 
 fn is_in_memory(copy: &Path) -> bool {
@@ -223,20 +217,19 @@ impl TrialProgram {
         let mut child = command.spawn().map_err(no_child)?;
         drop(child.stdin.take());
         let id = child.id();
-        let out = tokio::spawn(read(child.stdout.take(), |kept| {
-            let from = kept.len().saturating_sub(MAX_OUTPUT);
-            kept.drain(..from);
-        }));
-        let error = tokio::spawn(read(child.stderr.take(), |kept| kept.truncate(MAX_OUTPUT)));
-        let ended = timeout(INITIALIZERS_TIMEOUT, child.wait()).await;
+        let (Some(out), Some(error)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(failed("the child process has no output"));
+        };
+        let (out, error) = (tokio::spawn(read_last(out)), tokio::spawn(read_last(error)));
+        let waited = timeout(INITIALIZERS_TIMEOUT, child.wait()).await;
         // Also the processes that the library started.
         kill(id);
-        let text = async |output| {
+        let last = async |output| {
             let read = timeout(LAST_OUTPUT, output).await;
-            read.ok().and_then(Result::ok).map(|bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned())
+            read.ok().and_then(Result::ok).unwrap_or_default()
         };
-        let (out, error) = (text(out).await.unwrap_or_default(), text(error).await.unwrap_or_default());
-        let status = match ended {
+        let (out, error): (Vec<u8>, Vec<u8>) = (last(out).await, last(error).await);
+        let status = match waited {
             Ok(status) => status.map_err(no_child)?,
             Err(_) => {
                 return Err(failed(&format!(
@@ -244,7 +237,8 @@ impl TrialProgram {
                 )));
             }
         };
-        let report = out.lines().rfind(|line| !line.is_empty()).map(serde_json::from_str::<Report>);
+        let report = out.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+        let report = report.map(serde_json::from_slice::<Report>);
         match report {
             Some(Ok(Report { outcome: Outcome::Passed, sandbox })) if status.success() => {
                 // The library may have written the line.
@@ -255,24 +249,21 @@ impl TrialProgram {
                 Err(LibraryError::NoEntry { entry: entry.to_owned(), message })
             }
             Some(Ok(Report { outcome: Outcome::Layout(message), .. })) => Err(LibraryError::Layout(message)),
-            _ => Err(failed(&format!("the child process {}{}", end(status), first_lines(&error)))),
+            _ => {
+                let (end, lines) = (ended(status), last_lines(&error));
+                let before = if status.code().is_some() { " before the library was loaded" } else { "" };
+                let lines = match lines.is_empty() {
+                    true => String::new(),
+                    false => format!("; its standard error ends with: {lines}"),
+                };
+                Err(failed(&format!("the child process {end}{before}{lines}")))
+            }
         }
     }
 }
 
 fn failed(why: &str) -> LibraryError {
     LibraryError::Trial(why.to_owned())
-}
-
-/// Reads to the end, and keeps a part.
-async fn read(from: Option<impl AsyncRead + Unpin>, keep: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-    let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
-    let Some(mut from) = from else { return kept };
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        kept.extend_from_slice(&buffer[..length]);
-        keep(&mut kept);
-    }
-    kept
 }
 
 /// Kills the process group of a child.
@@ -288,25 +279,3 @@ fn kill(id: Option<u32>) {
 
 #[cfg(not(unix))]
 fn kill(_: Option<u32>) {}
-
-/// Returns the end of a child in words.
-fn end(status: ExitStatus) -> String {
-    #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        let name = crate::boundary::process_state::signal_name(signal);
-        return format!("was ended by the signal {signal}{name}");
-    }
-    match status.code() {
-        Some(code) => format!("ended with the exit code {code} before the library was loaded"),
-        None => "ended before the library was loaded".to_owned(),
-    }
-}
-
-/// Returns the first lines of a child's standard error as one.
-fn first_lines(error: &str) -> String {
-    let lines: Vec<_> = error.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
-    match lines.is_empty() {
-        true => String::new(),
-        false => format!("; its standard error begins with: {}", escaped(&lines.join(" | "), 400)),
-    }
-}

@@ -1,6 +1,10 @@
 //! The construction of an instance: its host services, the check of its configuration, and the plugin's constructor.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use llmux_abi::raw::plugin::PluginModuleRef;
 use serde_json::Value;
@@ -16,7 +20,7 @@ use crate::{
     },
     isolation::{
         ChildProgram,
-        plan::{Plan, StartError, Supervised},
+        plan::{ChildLimits, Plan, StartError, Supervised},
         start::{schema, start},
     },
     pipeline::{kind::Failure, snapshot::Lease},
@@ -24,9 +28,11 @@ use crate::{
         library::{
             error::LibraryError,
             load::{Code, LoadedLibrary},
+            sandbox::{SandboxParts, SandboxSettings},
         },
         report::error::PluginError,
     },
+    sandbox::Policy,
 };
 
 /// Time limit of a construction (rule E4).
@@ -41,6 +47,8 @@ pub(super) struct Construction<'a> {
     pub(super) library: Option<&'a LoadedLibrary>,
     /// Program of the child processes.
     pub(super) child: Option<&'a ChildProgram>,
+    /// Rights and limits of a child process.
+    pub(super) sandbox: &'a SandboxSettings,
     pub(super) by_hand: Option<ByHand>,
     /// The instance of the same module that it takes the place of.
     pub(super) old: Option<Arc<Lease>>,
@@ -72,13 +80,13 @@ impl Construction<'_> {
             let (lease, home) = Lease::new(instance);
             return Ok(Constructed { lease, home: Home::new(home), process: Some(process) });
         }
-        let Self { name, plugin, module, config, library, by_hand, old, child: _ } = self;
+        let Self { name, plugin, module, config, library, by_hand, old, child: _, sandbox: _ } = self;
         let (name, plugin) = (name.to_owned(), plugin.to_owned());
         let host = HostServices::new(&name, library.map(|library| &*library.path), shared.clone());
         let half_made = HalfMade(Some(host.clone()));
         let image = library.and_then(|library| match &library.code {
             Code::Mapped { image, .. } => Some(image.clone()),
-            Code::Isolated(_) => None,
+            Code::Isolated { .. } => None,
         });
         let config = config.clone();
         let runtime = shared.runtime.clone();
@@ -109,7 +117,9 @@ impl Construction<'_> {
 
     /// Returns what a child process is started from; `None` if the instance is not isolated.
     fn plan(&self, shared: &Arc<HostShared>) -> Result<Option<Plan>, PluginError> {
-        let Some(LoadedLibrary { code: Code::Isolated(copy), path, manifest, .. }) = self.library else {
+        let Some(LoadedLibrary { code: Code::Isolated { copy, readable }, path, manifest, .. }) =
+            self.library
+        else {
             return Ok(None);
         };
         let Some(program) = self.child else {
@@ -124,8 +134,27 @@ impl Construction<'_> {
             library: path.clone(),
             entry: manifest.entry.clone(),
             abi: manifest.abi.to_string(),
+            policy: self.policy(readable, path),
+            limits: ChildLimits { memory: self.sandbox.memory, cpu: self.sandbox.cpu },
+            used: Arc::default(),
+            needs_sandbox: self.sandbox.sandbox == Some(SandboxParts::Required),
             shared: shared.clone(),
         }))
+    }
+
+    /// Returns the rights and limits of the child. It reads what the copy needs, and the folder of the library.
+    fn policy(&self, readable: &[PathBuf], library: &Path) -> Policy {
+        let SandboxSettings { read, write, env, network, processes, memory, files, .. } = self.sandbox;
+        let library_dir = std::path::absolute(library).ok().and_then(|path| Some(path.parent()?.to_owned()));
+        Policy {
+            read: readable.iter().cloned().chain(library_dir).chain(read.iter().flatten().cloned()).collect(),
+            write: write.clone().unwrap_or_default(),
+            env: env.clone().unwrap_or_default(),
+            network: network.unwrap_or_default(),
+            processes: processes.unwrap_or_default(),
+            memory: *memory,
+            files: *files,
+        }
     }
 
     /// Returns the error of a child that did not start.
@@ -138,6 +167,14 @@ impl Construction<'_> {
             StartError::NoChild(why) => {
                 let why = format!("no child process can be started: {why}");
                 PluginError::Isolation { name: self.name.to_owned(), why }
+            }
+            StartError::Sandbox(missing) => {
+                let why = format!(
+                    "`sandbox = \"required\"` needs every part of the sandbox, and this system lacks some: {}; use a newer \
+                     kernel, or set `sandbox = \"available\"`",
+                    missing.join("; ")
+                );
+                PluginError::Sandbox { name: self.name.to_owned(), why }
             }
             StartError::Died(why) | StartError::Refused(why) => {
                 Refusal::Construction(why).error(self.name, self.plugin)

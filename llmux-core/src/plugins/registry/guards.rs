@@ -4,9 +4,12 @@
 //! `apply` asks both before and after it publishes what `plan` leads to. Pure functions over lists; nothing is changed
 //! here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::desired::{Desired, InstanceSettings, Running};
+use super::{
+    desired::{Desired, InstanceSettings, Running},
+    instance::Instance,
+};
 use crate::plugins::{library::manifest::OnError, report::info::PluginInfo};
 
 /// Effect that a change may have on instances that fail closed.
@@ -64,4 +67,24 @@ pub(super) fn inactive(
     let failed = running.iter().filter(|it| it.failed && it.enabled && it.fails_closed).map(|it| &it.name);
     let instances = named.iter().chain(&desired.guards).filter(is_inactive).chain(failed);
     instances.chain(files.map(|file| &file.plugin)).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Adds the instances whose child process is failed, and that fail closed or are required (rule I3).
+pub(super) fn with_failed(
+    inactive: Arc<Vec<String>>,
+    instances: &[Instance],
+    required: &[String],
+) -> Arc<Vec<String>> {
+    let is_failed = |instance: &&Instance| {
+        let child = instance.process.as_ref().filter(|_| instance.enabled);
+        child.is_some_and(|child| child.facts().state == "failed")
+            && (instance.entry.fails_request || required.iter().any(|name| name == instance.name()))
+    };
+    let failed: BTreeSet<_> = instances.iter().filter(is_failed).map(|it| it.name().to_owned()).collect();
+    match failed.is_empty() {
+        true => inactive,
+        false => Arc::new(
+            failed.into_iter().chain(inactive.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect(),
+        ),
+    }
 }

@@ -25,6 +25,7 @@ use crate::{
             isolation::Isolation,
             load::LoadedLibrary,
             manifest::{Manifest, OnError, Reload},
+            sandbox::SandboxSettings,
         },
         report::{
             events::{Edition, PluginEvent, PluginEventKind, actor},
@@ -42,6 +43,8 @@ pub(super) struct Instance {
     pub(super) module: Option<PluginModuleRef>,
     pub(super) library: Option<LoadedLibrary>,
     pub(super) isolation: Isolation,
+    /// Rights and limits of its child process.
+    pub(super) sandbox: Arc<SandboxSettings>,
     /// The child process of an isolated instance.
     pub(super) process: Option<Arc<dyn Supervised>>,
     /// The operator's settings; `None` is the manifest's or the pipeline's.

@@ -44,7 +44,7 @@ use self::{
     desired::{Bytes, Desired, Look},
     edit::Edit,
     find::{discover_blocking, discover_in},
-    guards::Guards,
+    guards::{Guards, with_failed},
     instance::Instance,
     refusals::Refusals,
     retire::{Retirement, ShutdownReport, Unloaded},
@@ -280,7 +280,9 @@ impl Registry {
     /// configuration that fail closed, and the refused files of the folders whose manifest says `fail`. A failed instance
     /// is not active. An instance that the operator disabled is not required.
     pub fn inactive(&self) -> Arc<Vec<String>> {
-        self.inactive.load_full()
+        let inactive = self.inactive.load_full();
+        let required = &self.settings.load().plugins.required;
+        with_failed(inactive, &self.instances(), required)
     }
 
     /// Reports an event to the audit log and the subscribers.

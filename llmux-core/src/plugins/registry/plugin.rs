@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
 
-use super::spec::ByHand;
+use super::{settings::PluginsConfig, spec::ByHand};
 use crate::plugins::{
-    library::{isolation::Isolation, load::LoadedLibrary, manifest::Manifest},
+    library::{isolation::Isolation, load::LoadedLibrary, manifest::Manifest, sandbox::SandboxSettings},
     report::error::PluginError,
 };
 
@@ -18,6 +18,40 @@ pub(super) struct Plugin {
     pub(super) library: Option<LoadedLibrary>,
     pub(super) isolation: Isolation,
     pub(super) by_hand: Option<ByHand>,
+}
+
+impl Plugin {
+    /// Checks that an instance can run where its spec wants, with the rights and limits of its child process. Returns those,
+    /// with the registry's for each member that the spec does not have.
+    ///
+    /// # Errors
+    ///
+    /// If a compiled-in plugin should run in a child process, if an instance in the host has rights or limits, or if one of
+    /// them is wrong.
+    pub(super) fn sandbox(
+        &self,
+        name: &str,
+        isolation: Option<Isolation>,
+        own: &SandboxSettings,
+        config: &PluginsConfig,
+    ) -> Result<SandboxSettings, PluginError> {
+        let name = name.to_owned();
+        if isolation == Some(Isolation::Process) && self.library.is_none() {
+            let why = "the plugin is compiled into the host; only a library can run in a child process";
+            return Err(PluginError::Isolation { name, why: why.to_owned() });
+        }
+        let given = own.given();
+        if self.isolation == Isolation::None && !given.is_empty() {
+            let given: Vec<_> = given.iter().map(|member| format!("`{member}`")).collect();
+            let (given, why) =
+                (given.join(", "), "the instance runs in the host, and only a child process has a sandbox");
+            let why = format!("{given}: {why}; set `isolation = \"process\"`, or remove these members");
+            return Err(PluginError::Sandbox { name, why });
+        }
+        let sandbox = own.or(&config.sandbox);
+        sandbox.check().map_err(|why| PluginError::Sandbox { name, why })?;
+        Ok(sandbox)
+    }
 }
 
 /// Reads the manifest of a compiled-in plugin.

@@ -6,8 +6,8 @@ use crate::{
     isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::library::{
-        discover::distinct, isolation::Isolation, options::VerifyOptions, signature::TrustedKey,
-        trial::TrialProgram,
+        discover::distinct, isolation::Isolation, options::VerifyOptions, sandbox::SandboxSettings,
+        signature::TrustedKey, trial::TrialProgram,
     },
     setters::setters,
 };
@@ -48,6 +48,9 @@ pub struct PluginsConfig {
     /// The place where the code of a library runs if its instance does not say. Applied when an instance is made. Default
     /// [`Isolation::None`].
     pub isolation: Isolation,
+    /// Rights and limits of the child processes, for members that an instance does not have. Applied when an instance is
+    /// made.
+    pub sandbox: SandboxSettings,
     /// Program of the child processes of isolated instances. Default `None`: no instance can be isolated.
     pub child: Option<ChildProgram>,
 }
@@ -69,6 +72,7 @@ impl Default for PluginsConfig {
             exclusive_wait: Duration::from_secs(5),
             trial: None,
             isolation: Isolation::None,
+            sandbox: SandboxSettings::default(),
             child: None,
         }
     }
@@ -103,6 +107,8 @@ setters! { PluginsConfig:
     with_trial: trial: Option<TrialProgram>;
     /// Sets where the code of a library runs if its instance does not say.
     with_isolation: isolation: Isolation;
+    /// Sets the rights and limits of the child processes, for members that an instance does not have.
+    with_sandbox: sandbox: SandboxSettings;
     /// Sets the program of the child processes of isolated instances.
     with_child: child: Option<ChildProgram>;
 }

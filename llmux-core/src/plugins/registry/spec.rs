@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::{
     boundary::native_hooks::Make,
     plugins::{
-        library::{isolation::Isolation, manifest::OnError},
+        library::{isolation::Isolation, manifest::OnError, sandbox::SandboxSettings},
         report::info::Origin,
     },
 };
@@ -33,6 +33,7 @@ pub struct PluginSpec {
     pub(super) sha256: Option<String>,
     /// `None` is the registry's setting.
     pub(super) isolation: Option<Isolation>,
+    pub(super) sandbox: SandboxSettings,
     pub(super) enabled: bool,
     pub(super) origin: Origin,
     /// Number among the specs of a registry; 0 outside of it.
@@ -83,6 +84,7 @@ impl PluginSpec {
             config: None,
             sha256: None,
             isolation: None,
+            sandbox: SandboxSettings::default(),
             enabled: true,
             origin: Origin::Embedder,
             id: 0,
@@ -143,7 +145,8 @@ impl PluginSpec {
             (PluginSource::Plugin(own), PluginSource::Plugin(other)) => own == other,
             _ => false,
         };
-        source && self.checksum() == other.checksum() && self.isolation == other.isolation
+        let child = self.isolation == other.isolation && self.sandbox == other.sandbox;
+        source && child && self.checksum() == other.checksum()
     }
 
     /// Sets the origin. Default: [`Origin::Embedder`].
@@ -188,6 +191,13 @@ impl PluginSpec {
     /// plugin cannot be isolated.
     pub fn with_isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = Some(isolation);
+        self
+    }
+
+    /// Sets the rights and limits of the child process. Default: [`PluginsConfig::sandbox`](super::PluginsConfig). An instance
+    /// that runs in the host has none, and any of them is refused.
+    pub fn with_sandbox(mut self, sandbox: SandboxSettings) -> Self {
+        self.sandbox = sandbox;
         self
     }
 

@@ -113,7 +113,8 @@ impl Stage {
         spec: PluginSpec,
     ) -> Result<(), PluginError> {
         let checksum = spec.checksum();
-        let PluginSpec { name, source, priority, on_error, config, origin, id, isolation, .. } = spec;
+        let PluginSpec { name, source, priority, on_error, config, origin, id, isolation, sandbox, .. } =
+            spec;
         if let Some(name) = &name {
             self.check_place(instances, name)?;
         }
@@ -122,10 +123,7 @@ impl Stage {
         let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref(), wanted).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
-        if isolation == Some(Isolation::Process) && plugin.library.is_none() {
-            let why = "the plugin is compiled into the host; only a library can run in a child process";
-            return Err(PluginError::Isolation { name, why: why.to_owned() });
-        }
+        let sandbox = Arc::new(plugin.sandbox(&name, isolation, &sandbox, &self.settings.plugins)?);
         let config = Arc::new(config.unwrap_or_else(no_config));
         let construction = Construction {
             name: &name,
@@ -134,6 +132,7 @@ impl Stage {
             config: &config,
             library: plugin.library.as_ref(),
             child: self.settings.plugins.child.as_ref(),
+            sandbox: &sandbox,
             by_hand: plugin.by_hand,
             old: None,
         };
@@ -165,6 +164,7 @@ impl Stage {
             module: plugin.module,
             library: plugin.library,
             isolation: plugin.isolation,
+            sandbox,
             process,
             priority,
             on_error,
@@ -385,6 +385,7 @@ fn construction<'i>(
         config: &instance.config,
         library: instance.library.as_ref(),
         child,
+        sandbox: &instance.sandbox,
         by_hand: None,
         old,
     })

@@ -148,6 +148,14 @@ pub enum PluginError {
         /// The reason, and the remedy.
         why: String,
     },
+    /// The rights or limits of the instance's child process are wrong, or the system lacks a part that is required.
+    #[error("sandbox of `{name}`: {why}")]
+    Sandbox {
+        /// The instance.
+        name: String,
+        /// The reason, and the remedy.
+        why: String,
+    },
     /// Requests held an exclusive instance for longer than a change of it waits.
     #[error(
         "requests still use `{name}` after {wait:?} (`exclusive_wait`), and its plugin cannot run twice (`reload = \"exclusive\"`); repeat the change when they have ended, or unload the instance first"

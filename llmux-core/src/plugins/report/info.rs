@@ -79,19 +79,27 @@ pub struct PluginInfo {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ProcessInfo {
-    /// `active`; `restarting` after a death; `failed` after five deaths within a minute; `ended` after the unload.
+    /// `active`; `restarting` after a death; `starting` while the next child loads the library; `failed` after five deaths within a minute; `ended` after the unload.
     pub state: &'static str,
     /// Id of the process; `None` while there is none.
     pub pid: Option<u32>,
-    /// Number of deaths, by their reason: `signal`, `exit`, `killed` (by the host) or `start` (before the instance ran).
+    /// Number of deaths, by their reason: `signal`, `exit`, `memory` or `cpu` (killed at a limit), `killed` (by
+    /// the host) or `start` (before the instance ran).
     pub deaths: BTreeMap<&'static str, u64>,
     /// The last death, with the signal or the exit code and the last lines of the output.
     pub last_death: Option<String>,
+    /// Memory of the child in bytes, without pages of files; 0 while there is none. The host reads it each second.
+    pub memory: u64,
+    /// Time of the processor of all children of the instance, in seconds.
+    pub cpu_seconds: f64,
+    /// Parts of the sandbox that this system lacks, one sentence for each (rule I5). Empty if it has every part.
+    pub missing_sandbox: Vec<String>,
 }
 
 impl ProcessInfo {
-    pub(in crate::plugins) fn of(Facts { state, pid, deaths, last_death }: Facts) -> Self {
-        Self { state, pid, deaths, last_death }
+    pub(in crate::plugins) fn of(facts: Facts) -> Self {
+        let Facts { state, pid, deaths, last_death, memory, cpu, missing_sandbox } = facts;
+        Self { state, pid, deaths, last_death, memory, cpu_seconds: cpu.as_secs_f64(), missing_sandbox }
     }
 }
 

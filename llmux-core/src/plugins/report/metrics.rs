@@ -91,6 +91,42 @@ pub(crate) fn families(
     let labels: BTreeSet<_> = labels.collect();
     let instances = labels.iter().map(|labels| gauge(labels, 1.0));
     add(MetricType::GAUGE, "llmux_plugin_info", "The instances there are", instances.collect());
+    let children: Vec<_> =
+        counted.iter().filter_map(|plugin| Some((&*plugin.name, plugin.process.as_ref()?))).collect();
+    let states =
+        children.iter().map(|(plugin, child)| gauge(&[("plugin", plugin), ("state", child.state)], 1.0));
+    add(
+        MetricType::GAUGE,
+        "llmux_plugin_child_info",
+        "The states of the child processes of isolated plugins",
+        states.collect(),
+    );
+    let deaths = children.iter().flat_map(|(plugin, child)| {
+        child
+            .deaths
+            .iter()
+            .map(move |(reason, count)| counter(&[("plugin", plugin), ("reason", reason)], *count as f64))
+    });
+    add(
+        MetricType::COUNTER,
+        "llmux_plugin_child_deaths_total",
+        "Deaths of the child processes of isolated plugins",
+        deaths.collect(),
+    );
+    let memory = children.iter().map(|(plugin, child)| gauge(&[("plugin", plugin)], child.memory as f64));
+    add(
+        MetricType::GAUGE,
+        "llmux_plugin_child_memory_bytes",
+        "Memory of the child processes of isolated plugins, without pages of files",
+        memory.collect(),
+    );
+    let cpu = children.iter().map(|(plugin, child)| counter(&[("plugin", plugin)], child.cpu_seconds));
+    add(
+        MetricType::COUNTER,
+        "llmux_plugin_child_cpu_seconds_total",
+        "Time of the processor of the child processes of isolated plugins",
+        cpu.collect(),
+    );
     add(
         MetricType::GAUGE,
         "llmux_retired_images",

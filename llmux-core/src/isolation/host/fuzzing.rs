@@ -1,0 +1,226 @@
+//! Entry of the fuzz targets to the frames of a child. It exists only under `cfg(fuzzing)`, which `cargo fuzz` sets.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
+
+use super::{connection::Connection, services::Services};
+use crate::{
+    Endpoint,
+    boundary::host::{HostServices, HostShared},
+    document::Document,
+    isolation::{
+        apply::apply,
+        frame::{self, Frame, Kind},
+        protocol::{self as message, decode},
+        rebuild::Subject,
+    },
+    pipeline::{
+        Clock, Limit,
+        context::RequestContext,
+        hook::{CallContext, HookInput, HookReply, StateSlot},
+        kind::HookKind,
+    },
+};
+
+/// Hooks with a call under way, in the order of the calls' numbers, from [`FIRST`].
+const HOOKS: [HookKind; 6] = [
+    HookKind::Pre,
+    HookKind::PreStream,
+    HookKind::Post,
+    HookKind::Chunk,
+    HookKind::PostStream,
+    HookKind::Complete,
+];
+/// Number of the first call.
+const FIRST: u64 = 1 << 40 | 1;
+/// Body of each call, and the size up to which it may be edited.
+const TEXT: &str = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"n":1}"#;
+const LIMIT: usize = 1000;
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+
+/// Passes bytes to the host as a child would, in parts of this size, while each hook has a call under way. Applies the
+/// replies.
+///
+/// # Panics
+///
+/// If a reply harms the host: a body that is no JSON any more, or is too large.
+pub fn receive(bytes: &[u8], size: usize) {
+    let shared = Arc::new(HostShared {
+        runtime: RUNTIME.handle().clone(),
+        http: None,
+        metrics: Arc::default(),
+        epoch: Instant::now(),
+        mirror: None,
+    });
+    let _runtime = RUNTIME.enter();
+    let services = Services::new(HostServices::new("fuzzed", None, shared.clone()), shared.runtime.clone());
+    let connection = Connection::new(1, services, shared);
+    let call = |kind| {
+        let call = (connection.number(), Kind::Call);
+        (kind, connection.call(call, Some(kind), &()).expect("it is sent"))
+    };
+    let calls = HOOKS.map(call);
+    let mut buffer = BytesMut::new();
+    'all: for part in bytes.chunks(size.max(1)) {
+        buffer.extend_from_slice(part);
+        loop {
+            match frame::take(&mut buffer) {
+                Ok(Some(frame)) if connection.received(frame).is_ok() => {}
+                Ok(None) => break,
+                // The child is killed.
+                Ok(Some(_)) | Err(_) => break 'all,
+            }
+        }
+    }
+    for (kind, mut reply) in calls {
+        if let Ok(reply) = reply.try_recv()
+            && let Ok(reply) = decode::<message::Reply<'_>>(&reply)
+        {
+            applied(kind, reply);
+        }
+    }
+    connection.end("the input is over".into());
+}
+
+fn applied(kind: HookKind, message: message::Reply<'_>) {
+    let text = Bytes::from_static(TEXT.as_bytes());
+    let frame = Frame { kind: Kind::Call, number: FIRST, message: text.clone() };
+    let subject = subject(kind, &frame.message);
+    let mut subject = Subject::of(&subject, &frame).expect("a subject");
+    let mut request = RequestContext::new(
+        Endpoint::ChatCompletions,
+        false,
+        "m".into(),
+        "r".into(),
+        None,
+        Arc::new(HeaderMap::new()),
+        None,
+    );
+    let mut state = StateSlot::default();
+    let limit = Limit { started: Clock::start(), timeout: Duration::from_secs(1) };
+    let mut context = CallContext { request: &mut request, state: &mut state, limit, kind };
+    let (mut input, mut reply) = (subject.lend(kind), HookReply::default());
+    let _ = apply(message, &mut context, &mut input, &mut reply);
+    let body = match &mut input {
+        HookInput::Pre(body) | HookInput::PreStream(body) => &mut **body,
+        HookInput::Chunk(chunk) => &mut chunk.body,
+        HookInput::Post(outcome) => outcome.body(),
+        HookInput::PostStream(report) | HookInput::Complete(report) => &mut report.request,
+    };
+    let bytes = body.bytes();
+    assert!(bytes.len() <= LIMIT, "{} bytes", bytes.len());
+    assert!(Document::parse_lenient(bytes.clone()).is_ok(), "{bytes:?}");
+    if matches!(kind, HookKind::PostStream | HookKind::Complete) {
+        assert_eq!(bytes, text, "a report cannot be edited");
+    }
+}
+
+fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
+    let body = || message::Body { bytes: text, limit: Some(LIMIT as u64) };
+    match kind {
+        HookKind::Post => message::Subject::Outcome(message::Outcome {
+            is_error: false,
+            is_plugin_failure: false,
+            is_binary: false,
+            body: body(),
+            limit: LIMIT as u64,
+            request: text,
+        }),
+        HookKind::Chunk => message::Subject::Chunk { event: None, body: body() },
+        HookKind::PostStream | HookKind::Complete => message::Subject::Report(message::Report {
+            ending: 0,
+            status: 200,
+            latency: 1,
+            first_chunk: None,
+            chunks: None,
+            is_unfinished: false,
+            usage: None,
+            answered_by: message::AnsweredBy::Provider,
+            attempts: Vec::new(),
+            request: text,
+            response: None,
+            error: None,
+        }),
+        _ => message::Subject::Request(body()),
+    }
+}
+
+/// Returns frames that a child of this program sends, to begin with.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let reply = |change, answer| message::Reply {
+        decision: message::Decision::Continue,
+        keeps_state: true,
+        answer,
+        cached: false,
+        metadata: vec![("key", message::Value::Integer(1)), ("other", message::Value::Json("[1]"))],
+        emitted: vec![message::Event { name: Some("event"), data: "{}" }],
+        failure: None,
+        written: 1,
+        traffic: (2, 3),
+        collected: message::Collected {
+            values: vec![("key", message::Value::String("text"))],
+            response_headers: vec![("x-name", "value")],
+            provider_headers: vec![("x-name", "value")],
+        },
+        change,
+    };
+    let edits = || {
+        use message::Edit::{Insert, Remove, Set};
+        message::Change::Edits(vec![
+            Set("/model", "\"n\""),
+            Insert("/messages/0", "{\"role\":\"system\"}"),
+            Remove("/n"),
+        ])
+    };
+    let mut seeds = Vec::new();
+    let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut seed = vec![7];
+        write(&mut seed);
+        seeds.push(seed);
+    };
+    for at in 0..HOOKS.len() as u64 {
+        let send = |buffer: &mut Vec<u8>, reply: &message::Reply<'_>| {
+            frame::write(buffer, Kind::Reply, FIRST + at, reply).expect("small");
+        };
+        add(&|buffer| send(buffer, &reply(edits(), message::Answer::None)));
+        add(&|buffer| send(buffer, &reply(message::Change::Whole("[{}]"), message::Answer::Stream)));
+        let replaced =
+            || message::Change::Replaced { is_error: true, json: "{\"error\":{\"message\":\"m\"}}" };
+        add(&|buffer| send(buffer, &reply(replaced(), message::Answer::Response("{}"))));
+    }
+    add(&|buffer| {
+        let labels = vec!["label"];
+        let kind = message::MetricKind::Histogram(vec![0.1, 1.0]);
+        let metric =
+            message::Metric { id: 1, kind, name: "name_total", help: "help", labels: labels.clone() };
+        frame::write(buffer, Kind::Metric, 0, &metric).expect("small");
+        let record = message::Record { id: 1, labels, value: 0.5 };
+        frame::write(buffer, Kind::Record, 0, &record).expect("small");
+        let log = message::Log { level: 3, source: "source", message: "message", fields: Some("{\"a\":1}") };
+        frame::write(buffer, Kind::Log, 0, &log).expect("small");
+        let fetch = message::Fetch {
+            method: "GET",
+            url: "http://127.0.0.1/",
+            headers: vec![("name", "value")],
+            body: b"body",
+            timeout: 1000,
+            max_body: 10,
+            streams: true,
+        };
+        frame::write(buffer, Kind::Fetch, 1, &fetch).expect("small");
+        frame::write_empty(buffer, Kind::More, 1);
+        frame::write_empty(buffer, Kind::DropFetch, 1);
+    });
+    seeds
+}
