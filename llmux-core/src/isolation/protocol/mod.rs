@@ -5,7 +5,11 @@
 //! frame. Both ends are one program, so that the format has no versions. Deliberately absent: any trust in the content.
 //! `apply` checks all that a child sends.
 
+mod services;
+
 use serde::{Deserialize, Serialize};
+
+pub(super) use self::services::{Fetch, Fetched, Log, Metric, MetricKind, Record};
 
 /// Reads a message.
 ///
@@ -349,79 +353,4 @@ pub(super) enum Next<'a> {
     Ended(&'a str),
     #[serde(borrow)]
     Failed(Failure<'a>),
-}
-
-/// A log record of the plugin.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Log<'a> {
-    pub(super) level: u32,
-    pub(super) source: &'a str,
-    pub(super) message: &'a str,
-    /// The fields, as the text of a JSON object.
-    pub(super) fields: Option<&'a str>,
-}
-
-/// A metric that the plugin registers.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Metric<'a> {
-    /// Number of the metric in the child.
-    pub(super) id: u64,
-    pub(super) kind: MetricKind,
-    pub(super) name: &'a str,
-    pub(super) help: &'a str,
-    #[serde(borrow)]
-    pub(super) labels: Vec<&'a str>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) enum MetricKind {
-    Counter,
-    Gauge,
-    Histogram(Vec<f64>),
-}
-
-/// A value of a metric.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Record<'a> {
-    pub(super) id: u64,
-    #[serde(borrow)]
-    pub(super) labels: Vec<&'a str>,
-    pub(super) value: f64,
-}
-
-/// An HTTP request of the plugin.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Fetch<'a> {
-    pub(super) method: &'a str,
-    pub(super) url: &'a str,
-    #[serde(borrow)]
-    pub(super) headers: Vec<(&'a str, &'a str)>,
-    #[serde(with = "serde_bytes")]
-    pub(super) body: &'a [u8],
-    /// Milliseconds.
-    pub(super) timeout: u64,
-    pub(super) max_body: u64,
-    /// True if the plugin takes the body in pieces.
-    pub(super) streams: bool,
-}
-
-/// A part of the response to a [`Fetch`].
-#[derive(Serialize, Deserialize)]
-pub(super) enum Fetched<'a> {
-    /// The head, with the whole body, or `None` if pieces follow.
-    Head {
-        status: u16,
-        #[serde(borrow)]
-        headers: Vec<(&'a str, &'a str)>,
-        #[serde(with = "serde_bytes")]
-        body: Option<&'a [u8]>,
-    },
-    #[serde(with = "serde_bytes")]
-    Piece(&'a [u8]),
-    End,
-    /// Codes of the contract, and the reason.
-    Failed {
-        kind: u32,
-        reason: &'a str,
-    },
 }
