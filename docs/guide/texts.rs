@@ -72,7 +72,7 @@ impl Plugin for Reviewer {
     }
 }
 
-/// What `export_plugin!` writes, of which a crate has only one.
+/// The same as `export_plugin!` writes. A crate has only one of these.
 impl Exported for Reviewer {
     const MANIFEST: PluginManifest =
         PluginManifest { name: "reviewer", streams: Some(Streams::Whole), ..<Budget as Exported>::MANIFEST };

@@ -690,7 +690,7 @@ typedef struct LlmuxChunkCall {
 #define LLMUX_TEXT_REQUEST 0 // A text of the request.
 #define LLMUX_TEXT_ANSWER 1  // A text of the answer.
 
-#define LLMUX_TEXT_CONTENT 0    // What a message or an input says.
+#define LLMUX_TEXT_CONTENT 0    // The words of a message or of an input.
 #define LLMUX_TEXT_REASONING 1  // The reasoning of a model, or its summary.
 #define LLMUX_TEXT_REFUSAL 2    // The words with which a model refuses.
 #define LLMUX_TEXT_ARGUMENTS 3  // The arguments of a tool call, which are JSON as a rule.
@@ -700,7 +700,7 @@ typedef struct LlmuxChunkCall {
 typedef struct LlmuxTextCall {
     LlmuxTableHead head;
     LlmuxContext context;
-    LlmuxStr text;    // What the plugin held of the text, and what follows.
+    LlmuxStr text;    // The part that the plugin held of the text, and the text that follows.
     LlmuxStr role;    // The role of the message; `assistant` for an answer; empty for a text without a role.
     LlmuxStr tool;    // The name of the tool that arguments are for; empty otherwise, and if it is unknown.
     uint32_t side;    // `LLMUX_TEXT_REQUEST` or `LLMUX_TEXT_ANSWER`.

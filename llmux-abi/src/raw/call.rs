@@ -103,7 +103,7 @@ pub const TEXT_REQUEST: u32 = 0;
 /// `side`: a text of the answer.
 pub const TEXT_ANSWER: u32 = 1;
 
-/// `channel`: what a message or an input says.
+/// `channel`: the words of a message or of an input.
 pub const TEXT_CONTENT: u32 = 0;
 /// `channel`: the reasoning of a model, or its summary.
 pub const TEXT_REASONING: u32 = 1;

@@ -54,7 +54,7 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Channel {
-    /// What a message or an input says.
+    /// The words of a message or of an input.
     Content,
     /// The reasoning of a model, or its summary.
     Reasoning,

@@ -218,6 +218,21 @@ impl Subject for Chunk {
     }
 }
 
+/// The edit of a text is part of the reply: nothing has to be undone.
+impl Subject for Text<'_> {
+    fn lend(&mut self, _: HookKind) -> HookInput<'_> {
+        HookInput::Text(self)
+    }
+
+    fn take_traffic(&mut self) -> Traffic {
+        Traffic { read: self.text.len() as u64, written: 0 }
+    }
+
+    fn check_reply(&self, reply: &HookReply) -> Result<(), String> {
+        self.check(reply.hold)
+    }
+}
+
 /// A report can only be read.
 impl Subject for Report {
     fn lend(&mut self, kind: HookKind) -> HookInput<'_> {

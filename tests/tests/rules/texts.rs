@@ -312,6 +312,31 @@ both! {
         assert_eq!(streamed(&client, chat("m")).await, "a secre!");
     }
 
+    async fn t7_several_instances_read_a_chunk_and_it_keeps_its_bytes(world: World) {
+        let events = vec![r#"{ "choices" : [ { "index":0, "delta":{ "content":"\u0061 b" , "x": 1.50 } } ] }"#];
+        let provider = scripted([Turn::raw(events.clone())]);
+        let instances = ["a", "b"].map(|name| world.texts(name, 1, json!({"replace": ["secret", "***"]})));
+        let client = world.client(&provider, instances).await;
+        let mut stream = client.stream(chat("m")).await.result.expect("a stream");
+        let chunk = stream.next().await.expect("a chunk").expect("a chunk");
+        assert_eq!(chunk.data(), events[0], "what nobody edits is not written again");
+        while stream.next().await.is_some() {}
+        let read: Vec<String> = world.of("text").into_iter().filter(|line| line.contains("Answer")).collect();
+        let told = |name: &str, text: &str| format!("{name} Answer assistant Content 0: {text}");
+        assert_eq!(read, [told("b", "a b"), told("a", "a b"), told("b", "."), told("a", ".")]);
+    }
+
+    async fn t2_a_stream_of_too_many_texts_is_refused(world: World) {
+        let events: Vec<String> = (0..5000)
+            .map(|at| json!({"choices": [{"index": at, "delta": {"content": "x"}}]}).to_string())
+            .collect();
+        let provider = scripted([Turn::bytes(String::new(), events, None)]);
+        let client = world.client(&provider, [world.texts("a", 1, json!({}))]).await;
+        let (sent, end) = chunks(client.stream(chat("m")).await).await;
+        assert_eq!(sent.len(), 4096);
+        assert!(end.is_some_and(|error| error.contains("more than 4096 texts")));
+    }
+
     async fn t8_a_failed_text_hook_is_rolled_back(world: World) {
         let provider = scripted([Turn::text("a word"), Turn::text("a word"), pieces(&["a w", "ord", " more"])]);
         let instances = [world.texts("a", 1, json!({"fail": "word"})), world.texts("b", 2, json!({"panic": "word"}))];

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Side, Text,
     places::{self, Place},
+    subject::{Side, Text},
     turn::{Stop, Turn},
 };
 use crate::pipeline::{body::Body, outcome::Outcome};

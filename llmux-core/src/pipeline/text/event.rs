@@ -7,10 +7,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Channel,
-    pieces::{Pieces, Released, chunk_of, set},
     places::{self, Key, Place, item},
-    progress::Piece,
+    progress::{Held, Piece},
+    put::{Released, chunk_of, clear_probabilities, set},
+    subject::Channel,
     turn::{Stop, Turn},
 };
 use crate::{document::Document, pipeline::body::Chunk};
@@ -41,128 +41,126 @@ const fn kind(name: &'static str, channel: Channel, whole: &'static str, member:
     Kind { name, channel, whole, member }
 }
 
-/// Passes the texts of an event to the instance whose turn it is.
-pub(super) async fn pass(
-    pieces: &mut Pieces,
-    turn: &mut Turn<'_>,
-    chunk: &mut Chunk,
-    document: &Document,
-) -> Result<Released, Stop> {
-    let kind = document.get_str("/type").unwrap_or_default();
-    let known = |suffix: &str| {
-        let name = kind.strip_suffix(suffix)?;
-        KINDS.iter().find(|kind| kind.name == name)
-    };
-    if let Some(kind) = known(".delta") {
-        let Some(text) = document.get_str("/delta") else { return Ok(Released::new()) };
-        let (key, item) = (key(document, kind), document.get_str("/item_id").unwrap_or_default());
-        let piece = Piece { item, ..piece(pieces, key, kind.channel, text) }.own();
-        let passed = pieces.held.pass(turn, piece.lend()).await?;
-        if passed != text {
-            set(turn, chunk, "/delta", &passed)?;
-            clear_probabilities(chunk, "");
-        }
-        return Ok(Released::new());
-    }
-    let places = match known(".done") {
-        Some(kind) => whole(document, kind),
-        None => repeated(document, kind),
-    };
-    if kind == "response.output_item.added"
-        && let Some(name) = document.get_str("/item/name")
-    {
-        pieces.names.push((number(document, "/output_index"), name.to_owned()));
-    }
-    let mut released = Released::new();
-    for place in places {
-        released.extend(settle(pieces, turn, chunk, place, kind.ends_with(".added")).await?);
-    }
-    Ok(released)
+/// The most names of tools that are kept of one stream.
+const MAX_NAMES: usize = 1024;
+
+/// The events of one stream.
+#[derive(Default)]
+pub(super) struct Events {
+    /// The names of the tools that output items call.
+    names: Vec<(u32, String)>,
 }
 
-/// Ends the texts of an instance when its stream has ended without their repetitions.
-pub(super) async fn finish(pieces: &mut Pieces, turn: &mut Turn<'_>) -> Result<Released, Stop> {
-    let mut released = Released::new();
-    for open in pieces.held.open(turn.place.0, None) {
-        let text = rest(pieces, turn, open.key, open.channel).await?;
-        if !text.is_empty() {
-            released.push(delta(open.key, &open.item, &text));
-        }
-    }
-    Ok(released)
-}
-
-/// Ends a text, and gives its repetition the text that was sent.
-async fn settle(
-    pieces: &mut Pieces,
-    turn: &mut Turn<'_>,
-    chunk: &mut Chunk,
-    place: Place<'_>,
-    is_announced: bool,
-) -> Result<Option<Chunk>, Stop> {
-    let (at, key) = (turn.place.0, place.key);
-    let mut released = None;
-    let passed = match pieces.held.state(at, key) {
-        _ if is_announced && place.text.is_empty() => return Ok(None),
-        Some(true) => pieces.held.sent(at, key).to_owned(),
-        Some(false) if !is_announced => {
-            let open = pieces.held.open(at, Some(key.choice)).into_iter().find(|open| open.key == key);
-            let text = rest(pieces, turn, key, place.channel).await?;
-            if let Some(open) = open.filter(|_| !text.is_empty()) {
-                released = Some(delta(key, &open.item, &text));
+impl Events {
+    /// Passes the texts of an event to the instance whose turn it is.
+    pub(super) async fn pass(
+        &mut self,
+        held: &mut Held,
+        turn: &mut Turn<'_>,
+        chunk: &mut Chunk,
+        document: &Document,
+    ) -> Result<Released, Stop> {
+        let kind = document.get_str("/type").unwrap_or_default();
+        let known = |suffix: &str| {
+            let name = kind.strip_suffix(suffix)?;
+            KINDS.iter().find(|kind| kind.name == name)
+        };
+        if let Some(kind) = known(".delta") {
+            let Some(text) = document.get_str("/delta") else { return Ok(Released::new()) };
+            let (key, item) = (key(document, kind), document.get_str("/item_id").unwrap_or_default());
+            let piece = Piece { item, ..self.piece(key, kind.channel, text) };
+            let passed = held.pass(turn, piece).await?;
+            if passed != text {
+                set(turn, chunk, "/delta", &passed)?;
+                clear_probabilities(chunk, "", "[]");
             }
-            pieces.held.sent(at, key).to_owned()
+            return Ok(Released::new());
         }
-        // The text comes whole.
-        _ => {
-            let piece = Piece { tool: place.tool, ..piece(pieces, key, place.channel, place.text) };
-            let piece = Piece { is_end: !is_announced, ..piece }.own();
-            pieces.held.pass(turn, piece.lend()).await?
+        let places = match known(".done") {
+            Some(kind) => whole(document, kind),
+            None => repeated(document, kind),
+        };
+        if kind == "response.output_item.added"
+            && let Some(name) = document.get_str("/item/name")
+            && let item = number(document, "/output_index")
+            && self.names.len() < MAX_NAMES
+            && !self.names.iter().any(|(named, _)| *named == item)
+        {
+            self.names.push((item, name.to_owned()));
         }
-    };
-    if passed != place.text {
-        set(turn, chunk, &place.pointer, &passed)?;
-        clear_probabilities(chunk, place.pointer.rsplit_once('/').map_or("", |(base, _)| base));
+        let mut released = Released::new();
+        for place in places {
+            released.extend(self.settle(held, turn, chunk, place, kind.ends_with(".added")).await?);
+        }
+        Ok(released)
     }
-    Ok(released)
-}
 
-/// Passes the end of a text. Returns the rest of it.
-async fn rest(pieces: &mut Pieces, turn: &mut Turn<'_>, key: Key, channel: Channel) -> Result<String, Stop> {
-    let piece = Piece { is_end: true, ..piece(pieces, key, channel, "") }.own();
-    pieces.held.pass(turn, piece.lend()).await
-}
-
-/// A piece that borrows nothing from the texts of the stream.
-struct Owned {
-    key: Key,
-    channel: Channel,
-    tool: String,
-    item: String,
-    text: String,
-    is_end: bool,
-}
-
-impl Piece<'_> {
-    fn own(self) -> Owned {
-        let Piece { key, channel, is_end, .. } = self;
-        let (tool, item, text) = (self.tool.to_owned(), self.item.to_owned(), self.text.to_owned());
-        Owned { key, channel, tool, item, text, is_end }
+    /// Ends the texts of an instance when its stream has ended without their repetitions.
+    pub(super) async fn finish(&self, held: &mut Held, turn: &mut Turn<'_>) -> Result<Released, Stop> {
+        let mut released = Released::new();
+        for open in held.open(turn.place.0, None) {
+            let text = self.rest(held, turn, open.key, open.channel).await?;
+            if !text.is_empty() {
+                released.push(delta(open.key, &open.item, &text));
+            }
+        }
+        Ok(released)
     }
-}
 
-impl Owned {
-    fn lend(&self) -> Piece<'_> {
-        let Self { key, channel, tool, item, text, is_end } = self;
-        let (key, channel, is_end) = (*key, *channel, *is_end);
-        Piece { key, channel, tool, item, text, is_end, is_repeated: true }
+    /// Ends a text, and gives its repetition the text that was sent.
+    async fn settle(
+        &self,
+        held: &mut Held,
+        turn: &mut Turn<'_>,
+        chunk: &mut Chunk,
+        place: Place<'_>,
+        is_announced: bool,
+    ) -> Result<Option<Chunk>, Stop> {
+        let (at, key) = (turn.place.0, place.key);
+        let mut released = None;
+        let passed = match held.state(at, key) {
+            _ if is_announced && place.text.is_empty() => return Ok(None),
+            Some(true) => held.sent(at, key).to_owned(),
+            Some(false) if !is_announced => {
+                let open = held.open(at, Some(key.choice)).into_iter().find(|open| open.key == key);
+                let text = self.rest(held, turn, key, place.channel).await?;
+                if let Some(open) = open.filter(|_| !text.is_empty()) {
+                    released = Some(delta(key, &open.item, &text));
+                }
+                held.sent(at, key).to_owned()
+            }
+            // The text comes whole.
+            _ => {
+                let piece = Piece { tool: place.tool, ..self.piece(key, place.channel, place.text) };
+                let piece = Piece { is_end: !is_announced, ..piece };
+                held.pass(turn, piece).await?
+            }
+        };
+        if passed != place.text {
+            set(turn, chunk, &place.pointer, &passed)?;
+            let base = place.pointer.rsplit_once('/').map_or("", |(base, _)| base);
+            clear_probabilities(chunk, base, "[]");
+        }
+        Ok(released)
     }
-}
 
-fn piece<'p>(pieces: &'p Pieces, key: Key, channel: Channel, text: &'p str) -> Piece<'p> {
-    let name = pieces.names.iter().find(|(choice, _)| *choice == key.choice);
-    let tool = name.filter(|_| channel == Channel::Arguments).map_or("", |(_, name)| name);
-    Piece { key, channel, tool, item: "", text, is_end: false, is_repeated: true }
+    /// Passes the end of a text. Returns the rest of it.
+    async fn rest(
+        &self,
+        held: &mut Held,
+        turn: &mut Turn<'_>,
+        key: Key,
+        channel: Channel,
+    ) -> Result<String, Stop> {
+        let piece = Piece { is_end: true, ..self.piece(key, channel, "") };
+        held.pass(turn, piece).await
+    }
+
+    fn piece<'p>(&'p self, key: Key, channel: Channel, text: &'p str) -> Piece<'p> {
+        let name = self.names.iter().find(|(choice, _)| *choice == key.choice);
+        let tool = name.filter(|_| channel == Channel::Arguments).map_or("", |(_, name)| name);
+        Piece { key, channel, tool, item: "", text, is_end: false, is_repeated: true }
+    }
 }
 
 /// Returns the text of a `done` event.
@@ -229,16 +227,6 @@ fn delta(key: Key, item: &str, text: &str) -> Chunk {
     }
     event["sequence_number"] = Value::Null;
     chunk_of(Some(&name), &Document::from_value(&event))
-}
-
-/// Removes the log probabilities of a text that was edited.
-fn clear_probabilities(chunk: &mut Chunk, base: &str) {
-    let probabilities = format!("{base}/logprobs");
-    if chunk.document().and_then(|document| document.get(&probabilities)).is_some_and(|json| json != "[]") {
-        let cleared = chunk.body.edit(0, |document| document.set(&probabilities, "[]"));
-        debug_assert!(cleared.is_ok(), "a member that was read can be set");
-        chunk.body.commit();
-    }
 }
 
 /// The sequence numbers of the events that are sent: new events make the numbers of the later ones greater.

@@ -3,32 +3,25 @@
 //! A chunk whose text is held goes on with an empty text: its other members stay where they were. The rest of a text is sent in
 //! a chunk of its own, before the chunk that ends the text.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
-    event,
+    event::Events,
     places::{self, COMPLETION, Key, MEMBERS, PARTS, TOOL_INPUT},
     progress::{Held, Piece},
+    put::{Released, chunk_of, clear_probabilities, set},
     turn::{Stop, Turn},
 };
-use crate::{
-    document::Document,
-    pipeline::body::{Chunk, EditRefused},
-    provider::Event,
-};
+use crate::{document::Document, pipeline::body::Chunk};
 
 /// The texts of one stream.
 #[derive(Default)]
 pub(crate) struct Pieces {
-    pub(super) held: Held,
+    held: Held,
     /// The last chunk, as the pattern of a new one.
     last: Option<Document>,
-    /// The names of the tools that output items call.
-    pub(super) names: Vec<(u32, String)>,
+    events: Events,
 }
-
-/// Chunks that go on before the one that was passed.
-pub(crate) type Released = Vec<Chunk>;
 
 impl Pieces {
     /// Passes the texts of a chunk to the instance whose turn it is.
@@ -36,7 +29,7 @@ impl Pieces {
         let Some(document) = chunk.document().cloned() else { return Ok(Released::new()) };
         match turn.context.endpoint.ends_with_done() {
             true => self.pass_choices(turn, chunk, &document).await,
-            false => event::pass(self, turn, chunk, &document).await,
+            false => self.events.pass(&mut self.held, turn, chunk, &document).await,
         }
     }
 
@@ -60,7 +53,9 @@ impl Pieces {
             let text = self.held.pass(turn, piece).await?;
             if text != place.text {
                 set(turn, chunk, &place.pointer, &text)?;
-                clear_probabilities(chunk, &place.pointer);
+                let choice =
+                    place.pointer.match_indices('/').nth(2).map_or("", |(at, _)| &place.pointer[..at]);
+                clear_probabilities(chunk, choice, "null");
             }
         }
         let mut released = Released::new();
@@ -73,7 +68,7 @@ impl Pieces {
 
     /// Ends the texts of an instance when its stream has ended. Returns the chunks with the rest of them.
     pub(crate) async fn finish(&mut self, turn: &mut Turn<'_>) -> Result<Released, Stop> {
-        let Some(last) = self.last.clone() else { return event::finish(self, turn).await };
+        let Some(last) = self.last.clone() else { return self.events.finish(&mut self.held, turn).await };
         self.end(turn, None, &last).await
     }
 
@@ -94,30 +89,6 @@ impl Pieces {
             }
         }
         Ok(released)
-    }
-}
-
-/// Sets a text in a chunk.
-pub(super) fn set(turn: &Turn<'_>, chunk: &mut Chunk, pointer: &str, text: &str) -> Result<(), Stop> {
-    let json = Value::from(text).to_string();
-    match chunk.body.edit(json.len(), |document| document.set(pointer, &json)) {
-        Ok(()) => {
-            chunk.body.commit();
-            Ok(())
-        }
-        Err(EditRefused::TooLarge) => turn.refuse("the edited text makes the chunk too large"),
-        Err(_) => turn.refuse("the edited text has no place in the chunk"),
-    }
-}
-
-/// Removes the log probabilities of a choice whose text was edited.
-fn clear_probabilities(chunk: &mut Chunk, pointer: &str) {
-    let base = pointer.match_indices('/').nth(2).map_or("", |(at, _)| &pointer[..at]);
-    let probabilities = format!("{base}/logprobs");
-    if chunk.document().and_then(|document| document.get(&probabilities)).is_some_and(|json| json != "null") {
-        let cleared = chunk.body.edit(0, |document| document.set(&probabilities, "null"));
-        debug_assert!(cleared.is_ok(), "a member that was read can be set");
-        chunk.body.commit();
     }
 }
 
@@ -155,10 +126,4 @@ fn new_chunk(pattern: &Document, key: Key, text: &str) -> Chunk {
         let _ = document.set("/usage", "null");
     }
     chunk_of(None, &document)
-}
-
-/// Makes a chunk of a document.
-pub(super) fn chunk_of(name: Option<&str>, document: &Document) -> Chunk {
-    // A later edit of it is small, and the host made the chunk itself.
-    Chunk::new(Event { name: name.map(Into::into), data: document.to_bytes() }, usize::MAX)
 }

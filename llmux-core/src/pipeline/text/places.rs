@@ -3,7 +3,7 @@
 //! The guide has the same list for authors ("Texts"). Deliberately absent: every other string. An identifier, an address or an
 //! image is no text.
 
-use super::Channel;
+use super::subject::Channel;
 use crate::{Endpoint, document::Document};
 
 /// A place with a text.

@@ -3,13 +3,18 @@
 use std::borrow::Cow;
 
 use super::{
-    Channel, Hold, Side, Text,
     places::Key,
+    subject::{Channel, Hold, Side, Text},
     turn::{Stop, Turn},
 };
+use crate::error::{Error, ErrorKind};
 
 /// The most bytes that all instances hold of one request.
 const MAX_HELD: usize = 1 << 20;
+
+/// The most texts of one stream, and the most bytes of a text that is repeated. A provider chooses both.
+const MAX_TEXTS: usize = 4096;
+const MAX_REPEATED: usize = 64 << 20;
 
 /// The texts of a stream at all instances.
 #[derive(Default)]
@@ -70,6 +75,9 @@ impl Held {
         let room = MAX_HELD.saturating_sub(self.bytes);
         let Self { instances, bytes } = self;
         let instance = Instance::of(instances, turn.place.0);
+        if instance.texts.len() == MAX_TEXTS && !instance.texts.iter().any(|text| text.key == piece.key) {
+            return Err(too_much("more than 4096 texts"));
+        }
         let (number, progress) = Progress::of(&mut instance.texts, &piece);
         if !progress.holds_whole && piece.text.is_empty() && !piece.is_end {
             return Ok(String::new());
@@ -109,6 +117,9 @@ impl Held {
         *bytes += progress.held.len();
         if let Some(sent) = &mut progress.sent {
             sent.push_str(&passed);
+            if sent.len() > MAX_REPEATED {
+                return Err(too_much("a text of more than 64 MiB"));
+            }
         }
         Ok(passed)
     }
@@ -136,6 +147,11 @@ impl Held {
         let instance = self.instances.iter().find(|instance| instance.at == at)?;
         instance.texts.iter().find(|text| text.key == key)
     }
+}
+
+/// The error of an answer that is too large to be kept.
+fn too_much(what: &str) -> Stop {
+    Stop::Ended(Error::new(ErrorKind::BadGateway, format!("the provider's answer has {what}")))
 }
 
 impl Instance {

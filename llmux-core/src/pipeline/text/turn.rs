@@ -1,6 +1,6 @@
 //! One turn of one instance: the calls of its text hook.
 
-use super::{Hold, Text};
+use super::subject::{Hold, Text};
 use crate::{
     error::Error,
     pipeline::{
