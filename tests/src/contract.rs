@@ -194,10 +194,11 @@ fn manifest(manifest: &str, host: &str, contract: Contract) -> String {
     let mut skips = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
-            skips = ["[lints", "[[", "[dev-dependencies"].iter().any(|head| line.starts_with(head));
+            skips = ["[lints", "[[", "[dev-dependencies", "[features"].iter().any(|head| line.starts_with(head));
         }
         let written = match line.strip_suffix(".workspace = true") {
-            _ if skips => continue,
+            // The features are no part of the contract.
+            _ if skips || line.contains("optional = true") => continue,
             Some("version") => format!("version = {:?}", contract.crate_version()),
             Some(name) => {
                 let prefix = format!("{name} = ");

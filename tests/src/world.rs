@@ -111,7 +111,7 @@ impl World {
     pub fn texts(&self, name: &str, priority: i32, mut config: Value) -> PluginSpec {
         config["log"] = json!(self.log());
         let spec = self.kind.spec::<llmux_texts::Texts>(Fixtures::texts);
-        spec.with_name(name).with_priority(priority).with_config(config)
+        self.writable(spec).with_name(name).with_priority(priority).with_config(config)
     }
 
     /// Returns a plugin that receives streams as one answer.
