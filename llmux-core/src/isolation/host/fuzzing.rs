@@ -1,4 +1,5 @@
-//! Entry of the fuzz targets to the frames of a child. It exists only under `cfg(fuzzing)`, which `cargo fuzz` sets.
+//! Entry of the fuzz targets to the frames of a child. It exists only under `cfg(fuzzing)`, which `cargo fuzz` sets, and in
+//! the tests of this crate.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -75,11 +76,11 @@ pub fn receive(bytes: &[u8], size: usize) {
     'all: for part in bytes.chunks(size.max(1)) {
         buffer.extend_from_slice(part);
         loop {
-            match frame::take(&mut buffer) {
-                Ok(Some(frame)) if connection.received(frame).is_ok() => {}
+            match frame::take(&mut buffer).map(|frame| frame.map(|frame| connection.received(frame))) {
+                Ok(Some(Ok(()))) => {}
                 Ok(None) => break,
                 // The child is killed.
-                Ok(Some(_)) | Err(_) => break 'all,
+                Ok(Some(Err(_))) | Err(_) => break 'all,
             }
         }
     }
@@ -223,4 +224,27 @@ pub fn seeds() -> Vec<Vec<u8>> {
         frame::write_empty(buffer, Kind::DropFetch, 1);
     });
     seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_damaged_frames_of_a_child_do_not_harm_the_host() {
+        for seed in seeds() {
+            let whole = &seed[1..];
+            for size in [1, 7, whole.len()] {
+                receive(whole, size);
+            }
+            for at in 0..whole.len() {
+                receive(&whole[..at], whole.len());
+                for value in [0, 1, whole[at].wrapping_add(1), 0xff] {
+                    let mut damaged = whole.to_vec();
+                    damaged[at] = value;
+                    receive(&damaged, damaged.len());
+                }
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 mod connection;
 mod fetches;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub(crate) mod hooks;
 mod meter;
