@@ -194,7 +194,8 @@ fn manifest(manifest: &str, host: &str, contract: Contract) -> String {
     let mut skips = false;
     for line in manifest.lines() {
         if line.starts_with('[') {
-            skips = ["[lints", "[[", "[dev-dependencies", "[features"].iter().any(|head| line.starts_with(head));
+            skips =
+                ["[lints", "[[", "[dev-dependencies", "[features"].iter().any(|head| line.starts_with(head));
         }
         let written = match line.strip_suffix(".workspace = true") {
             // The features are no part of the contract.

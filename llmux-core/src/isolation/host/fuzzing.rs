@@ -33,13 +33,14 @@ use crate::{
 };
 
 /// Hooks with a call under way, in the order of the calls' numbers, from [`FIRST`].
-const HOOKS: [HookKind; 6] = [
+const HOOKS: [HookKind; 7] = [
     HookKind::Pre,
     HookKind::PreStream,
     HookKind::Post,
     HookKind::Chunk,
     HookKind::PostStream,
     HookKind::Complete,
+    HookKind::Text,
 ];
 /// Number of the first call.
 const FIRST: u64 = 1 << 40 | 1;
@@ -118,6 +119,8 @@ fn applied(kind: HookKind, message: message::Reply<'_>) {
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &mut report.request,
+        // The edit of a text is in the reply, and the pipeline checks the held part.
+        HookInput::Text(_) => return,
     };
     let bytes = body.bytes();
     assert!(bytes.len() <= LIMIT, "{} bytes", bytes.len());
@@ -153,6 +156,16 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             response: None,
             error: None,
         }),
+        HookKind::Text => message::Subject::Text(message::Text {
+            text: TEXT,
+            role: "user",
+            tool: "",
+            is_answer: true,
+            channel: 0,
+            choice: 0,
+            number: 0,
+            is_end: false,
+        }),
         _ => message::Subject::Request(body()),
     }
 }
@@ -166,6 +179,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         cached: false,
         metadata: vec![("key", message::Value::Integer(1)), ("other", message::Value::Json("[1]"))],
         emitted: vec![message::Event { name: Some("event"), data: "{}" }],
+        text: Some("a text"),
+        hold: message::Hold::From(2),
         failure: None,
         written: 1,
         traffic: (2, 3),
