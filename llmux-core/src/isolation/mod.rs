@@ -33,6 +33,6 @@ pub(crate) mod start;
 
 #[cfg(target_os = "linux")]
 pub use child::run_child;
-#[cfg(all(target_os = "linux", fuzzing))]
+#[cfg(all(target_os = "linux", any(test, fuzzing)))]
 pub use host::fuzzing;
 pub use program::ChildProgram;
