@@ -7,7 +7,9 @@ use std::process::ExitStatus;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Kept bytes of an output: the last ones.
-const MAX_OUTPUT: usize = 8 * 1024;
+const MAX_OUTPUT: usize = 16 * 1024;
+/// Number of lines of a text. A panic that aborts writes five.
+const LINES: usize = 6;
 /// Longest text of the last lines, in bytes.
 const MAX_LINES: usize = 1000;
 
@@ -21,14 +23,25 @@ pub(crate) async fn read_last(mut output: impl AsyncRead + Unpin) -> Vec<u8> {
     kept
 }
 
-/// Returns the last lines of an output as one, without control characters.
+/// Returns the last lines of an output as one, without control characters. The frames of a backtrace are left out: they
+/// stand behind the message of a panic.
 pub(crate) fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let lines = lines[lines.len().saturating_sub(3)..].join(" | ");
+    let lines: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_frame(line)).collect();
+    let lines = lines[lines.len().saturating_sub(LINES)..].join(" | ");
     let mut lines: String = lines.chars().filter(|character| !character.is_control()).collect();
     lines.truncate(lines.floor_char_boundary(MAX_LINES));
     lines
+}
+
+/// Returns true for a line of a backtrace.
+fn is_frame(line: &str) -> bool {
+    let numbered =
+        line.split_once(": ").is_some_and(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
+    numbered
+        || line == "stack backtrace:"
+        || (line.starts_with("at ") && line.ends_with(|end: char| end.is_ascii_digit()))
 }
 
 /// Returns the end of a process in words.
@@ -54,7 +67,9 @@ mod tests {
         flood.extend_from_slice(b"\n one\x1b[31m \ntwo\nthree \n\n");
         let kept = read_last(&flood[..]).await;
         assert_eq!(kept.len(), MAX_OUTPUT);
-        assert_eq!(last_lines(&kept), "one[31m | two | three");
+        assert_eq!(last_lines(&kept), "first line | first line | first line | one[31m | two | three");
         assert_eq!(last_lines(&[b'x'; MAX_OUTPUT]).len(), MAX_LINES);
+        let panic = "thread panicked:\na reason\nstack backtrace:\n   0: 0x7f - f\n   at ./a.rs:1:2\n  12: g\naborting\n";
+        assert_eq!(last_lines(panic.as_bytes()), "thread panicked: | a reason | aborting");
     }
 }
