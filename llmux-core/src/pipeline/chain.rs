@@ -88,7 +88,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
             match text::request(&mut turn, body).await {
                 Ok(()) => {}
                 Err(Stop::Ended(error)) => {
-                    request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                    request.end_by(entry.name.clone());
                     return PreChain::ShortCircuit(ShortCircuit::Error(error, false));
                 }
                 Err(Stop::Failed) => return PreChain::Fail(Error::plugin_failure()),
@@ -126,7 +126,7 @@ pub(crate) async fn post(
                 Ok(()) => {}
                 Err(Stop::Ended(error)) => {
                     outcome.fail(error);
-                    request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                    request.end_by(entry.name.clone());
                 }
                 Err(Stop::Failed | Stop::Cancelled) => {
                     outcome.fail(Error::plugin_failure());

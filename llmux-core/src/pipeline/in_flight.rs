@@ -109,6 +109,12 @@ impl InFlight {
         }
     }
 
+    /// The text hook of an instance ended the request: no fallback follows (rule T1).
+    pub(super) fn end_by(&mut self, instance: Arc<str>) {
+        self.answered_by = AnsweredBy::Instance { name: instance, cached: false };
+        self.fallbacks = Vec::new().into_iter();
+    }
+
     /// Takes the model over that a hook named (rule P6).
     pub(super) fn follow_model(&mut self) {
         let model = self.body.document().and_then(|document| document.get_str("/model"));

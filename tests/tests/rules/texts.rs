@@ -179,6 +179,14 @@ both! {
         assert_eq!((joined(&chunks, 0, "content").as_str(), end.as_deref()), ("a ", Some("!451 plugin_error: a word that is refused")));
     }
 
+    async fn t1_no_fallback_follows_a_text_hook_that_ended_the_request(world: World) {
+        let provider = scripted([Turn::text("a bad word"), pieces(&["bad"])]);
+        let client = built(builder(&provider).fallbacks("m", ["n"]), [world.texts("a", 1, json!({"refuse": "bad"}))]).await;
+        assert_eq!(said(&client.send(chat("m")).await), "!451 plugin_error: a word that is refused");
+        assert_eq!(all(client.stream(chat("m")).await).await, ["!!451 plugin_error: a word that is refused"]);
+        assert_eq!(provider.calls().len(), 2, "calls of the provider");
+    }
+
     async fn t2_an_instance_holds_the_end_of_a_text(world: World) {
         let provider = scripted([pieces(&["a se", "cre", "t and se", "e"]), pieces(&["a ", "b"])]);
         let replaces = world.texts("a", 1, json!({"replace": ["secret", "***"]}));

@@ -78,7 +78,7 @@ impl Streaming<'_> {
     fn stopped(&mut self, stop: Stop, entry: &Entry) -> Error {
         match stop {
             Stop::Ended(error) => {
-                self.request.answered_by = AnsweredBy::Instance { name: entry.name.clone(), cached: false };
+                self.request.end_by(entry.name.clone());
                 error
             }
             Stop::Failed => Error::plugin_failure(),
