@@ -72,7 +72,7 @@ impl Plugin for Reviewer {
     }
 }
 
-/// The same as `export_plugin!` writes. A crate has only one of these.
+/// A part of the code that `export_plugin!` writes. This crate has a call of that macro already.
 impl Exported for Reviewer {
     const MANIFEST: PluginManifest =
         PluginManifest { name: "reviewer", streams: Some(Streams::Whole), ..<Budget as Exported>::MANIFEST };

@@ -111,10 +111,10 @@ impl Build {
         Self { command, target: target() }
     }
 
-    /// Builds an example, with all features, instead of the packages' libraries and programs.
+    /// Builds an example instead of the packages' libraries and programs.
     #[must_use]
     pub fn example(mut self, name: &str) -> Self {
-        self.command.args(["--all-features", "--example", name]);
+        self.command.args(["--example", name]);
         self
     }
 
@@ -177,9 +177,11 @@ fn is_library(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION)
 }
 
-/// Builds an example as a library, as its author would.
+/// Builds an example as a library, with all features of its package.
 pub fn example(package: &str, name: &str) -> PathBuf {
-    Build::package(package).example(name).library()
+    let mut build = Build::package(package).example(name);
+    build.command.arg("--all-features");
+    build.library()
 }
 
 /// Copies a library without its debug information, which is most of it. On a machine without `strip` it is copied as it
