@@ -1,10 +1,12 @@
 //! The rule that decides which answers are stored: complete successes only.
 //!
-//! `gather` applies it to plain responses, and to the response that a stream forms. An answer with an unknown shape or an
+//! `gather` applies it to plain responses, and to the events of a stream, without joining them. An answer with an unknown shape or an
 //! unknown reason of its end is not stored: a repeated question then costs a call, but no client receives a failure again and
 //! again.
 
-use serde_json::Value;
+use std::{borrow::Cow, collections::BTreeMap};
+
+use crate::shape::Shape;
 
 /// Reasons of an end that is no failure and no refusal of the provider, in lower case. The first four are those of OpenAI.
 const REASONS: [&str; 13] = [
@@ -27,62 +29,169 @@ const REASONS: [&str; 13] = [
 const LABELS: [&str; 2] = ["role", "name"];
 
 /// Returns true if a response is a complete success.
-pub(crate) fn is_complete(endpoint: &str, response: &Value) -> bool {
+pub(crate) fn is_complete(endpoint: &str, response: &Shape<'_>) -> bool {
     // The description of an answer of bytes is no answer.
-    if has_error(response) || response["object"] == "binary" {
+    if has_error(response) || is(&response["object"], "binary") {
         return false;
     }
     match endpoint {
         "chat/completions" | "completions" => every(&response["choices"], is_complete_choice),
-        "responses" => response["status"] == "completed" && every(&response["output"], is_complete_item),
+        "responses" => {
+            is(&response["status"], "completed") && every(&response["output"], is_complete_item)
+        }
         "embeddings" => every(&response["data"], |data| !has_error(data)),
         // An endpoint that this version does not know.
-        _ => response.as_object().is_some_and(|members| !members.is_empty()),
+        _ => !response.members().is_empty(),
     }
 }
 
+/// The events of a stream so far.
+#[derive(Default)]
+pub(crate) struct Stream<'t> {
+    choices: BTreeMap<u64, Choice>,
+    /// Of the finished items of the responses endpoint: whether all of them are complete. `None` before the first.
+    items: Option<bool>,
+    /// Whether the response in the last event of the responses endpoint is complete. `None` before that event.
+    response: Option<bool>,
+    /// The text before and after the content of the last event.
+    frame: Option<(&'t str, &'t str)>,
+}
+
+/// A choice of a stream.
+#[derive(Default)]
+struct Choice {
+    says_something: bool,
+    ends_well: bool,
+}
+
+impl<'t> Stream<'t> {
+    /// Adds the data of an event. Returns false if the stream cannot be complete any more.
+    pub(crate) fn add(&mut self, data: &'t str) -> bool {
+        // Most events differ from the one before in their content alone.
+        if self.frame.is_some_and(|frame| has_frame(data, frame)) {
+            return true;
+        }
+        let Some(event) = Shape::of(data).filter(|event| !has_error(event)) else { return false };
+        self.frame = frame(data, &event);
+        match event["type"].as_str() {
+            Some("response.output_item.done") => {
+                self.items = Some(self.items.unwrap_or(true) & is_complete_item(&event["item"]));
+            }
+            Some("response.completed") => {
+                self.response = Some(self.is_complete_response(&event["response"]));
+            }
+            Some("response.incomplete") => return false,
+            _ => {}
+        }
+        for (part, at) in event["choices"].elements().iter().zip(0..) {
+            let index = match part["index"] {
+                Shape::Index(index) => index,
+                _ => at,
+            };
+            let choice = self.choices.entry(index).or_default();
+            choice.says_something |= says_something(part);
+            if let Some(reason) = part["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
+                choice.ends_well = is_known(reason);
+            }
+        }
+        true
+    }
+
+    /// Some servers leave out of the last event what the events before have said.
+    fn is_complete_response(&self, response: &Shape<'_>) -> bool {
+        match response["output"].elements() {
+            [] => is(&response["status"], "completed") && !has_error(response) && self.items == Some(true),
+            _ => is_complete("responses", response),
+        }
+    }
+
+    /// Returns true if the stream is a complete success. A stream without the reason of each end was cut off.
+    pub(crate) fn is_complete(&self, endpoint: &str) -> bool {
+        match endpoint {
+            "responses" => self.response == Some(true),
+            _ => {
+                let mut choices = self.choices.values();
+                !self.choices.is_empty() && choices.all(|choice| choice.says_something && choice.ends_well)
+            }
+        }
+    }
+}
+
+/// Returns the text of an event before and after its content, if it has a content without escapes that is not empty.
+fn frame<'t>(data: &'t str, event: &Shape<'t>) -> Option<(&'t str, &'t str)> {
+    let choice = event["choices"].elements().first()?;
+    let contents = [&choice["delta"]["content"], &choice["text"]];
+    let content = contents.into_iter().find_map(|content| match content {
+        Shape::Text(Cow::Borrowed(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    })?;
+    let start = content.as_ptr().addr() - data.as_ptr().addr();
+    Some((&data[..start], &data[start + content.len()..]))
+}
+
+/// Returns true if an event has nothing but another content in the same text.
+fn has_frame(data: &str, (before, after): (&str, &str)) -> bool {
+    let content = data.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+    content.is_some_and(|content| content.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')))
+}
+
 /// Returns true if a response or a chunk states an error, in itself or in one of its choices.
-pub(crate) fn has_error(value: &Value) -> bool {
-    let states =
-        |value: &Value| !value["error"].is_null() || value["object"] == "error" || value["type"] == "error";
+pub(crate) fn has_error(value: &Shape<'_>) -> bool {
+    let states = |value: &Shape<'_>| {
+        value["error"] != Shape::Null || is(&value["object"], "error") || is(&value["type"], "error")
+    };
     states(value)
-        || value["type"] == "response.failed"
-        || !value["response"]["error"].is_null()
-        || value["choices"].as_array().into_iter().flatten().any(states)
+        || is(&value["type"], "response.failed")
+        || value["response"]["error"] != Shape::Null
+        || value["choices"].elements().iter().any(states)
+}
+
+fn is(value: &Shape<'_>, text: &str) -> bool {
+    value.as_str() == Some(text)
 }
 
 /// Returns true for a list that has an element, and only such elements.
-fn every(list: &Value, is_complete: impl Fn(&Value) -> bool) -> bool {
-    list.as_array().is_some_and(|elements| !elements.is_empty() && elements.iter().all(is_complete))
+fn every(list: &Shape<'_>, is_complete: impl Fn(&Shape<'_>) -> bool) -> bool {
+    !list.elements().is_empty() && list.elements().iter().all(is_complete)
 }
 
-fn is_complete_choice(choice: &Value) -> bool {
-    let reason = choice["finish_reason"].as_str().unwrap_or_default();
-    let says = |value: &Value| match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(elements) => !elements.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-        _ => true,
-    };
-    let message = choice["message"].as_object().into_iter().flatten();
-    let says_something = says(&choice["text"])
-        || message.filter(|(name, _)| !LABELS.contains(&name.as_str())).any(|(_, value)| says(value));
-    says_something && REASONS.iter().any(|known| known.eq_ignore_ascii_case(reason))
+fn is_complete_choice(choice: &Shape<'_>) -> bool {
+    says_something(choice) && choice["finish_reason"].as_str().is_some_and(is_known)
+}
+
+fn is_known(reason: &str) -> bool {
+    REASONS.iter().any(|known| known.eq_ignore_ascii_case(reason))
+}
+
+/// Returns true if a choice, or its part in a chunk, is more than labels. Some servers put a whole message into a chunk.
+fn says_something(choice: &Shape<'_>) -> bool {
+    let mut members = ["message", "delta"].into_iter().flat_map(|message| choice[message].members());
+    choice["text"].says_something()
+        || members.any(|(name, value)| !LABELS.contains(&name.as_ref()) && value.says_something())
 }
 
 /// Returns true for an item of a response that is finished. Not every kind of item has a status.
-fn is_complete_item(item: &Value) -> bool {
-    item.is_object()
+fn is_complete_item(item: &Shape<'_>) -> bool {
+    matches!(item, Shape::Object(_))
         && matches!(item["status"].as_str(), None | Some("" | "completed"))
-        && item["error"].is_null()
+        && item["error"] == Shape::Null
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn is_complete(endpoint: &str, response: &Value) -> bool {
+        let response = response.to_string();
+        super::is_complete(endpoint, &Shape::of(&response).expect("JSON"))
+    }
+
+    fn has_error(event: &Value) -> bool {
+        let event = event.to_string();
+        super::has_error(&Shape::of(&event).expect("JSON"))
+    }
 
     fn chat(choices: Value) -> Value {
         json!({"object": "chat.completion", "choices": choices})

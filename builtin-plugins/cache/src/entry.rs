@@ -1,15 +1,19 @@
-//! A stored answer: a response and, if the answer was a stream, the events of that stream.
+//! A stored answer: a response, or the events of a stream.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
+use llmux_abi::convert::Assembler;
 use serde::{Deserialize, Serialize};
 
 /// A stored answer. Serializable, for backends outside this process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    response: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<Event>>,
+pub enum Entry {
+    /// A plain response, as JSON text.
+    #[serde(rename = "response")]
+    Response(String),
+    /// The events of a stream.
+    #[serde(rename = "events")]
+    Stream(Vec<Event>),
 }
 
 /// One event of a stored stream.
@@ -23,39 +27,47 @@ pub struct Event {
 }
 
 impl Entry {
-    /// Creates an entry from a plain response, given as JSON text.
-    pub fn from_response(response: String) -> Self {
-        Self { response, events: None }
-    }
-
-    /// Creates an entry from a stream: the response with the same content, as JSON text, and the events.
-    pub fn from_stream(response: String, events: Vec<Event>) -> Self {
-        Self { response, events: Some(events) }
-    }
-
-    /// Returns the response as JSON text.
-    pub fn response(&self) -> &str {
-        &self.response
+    /// Returns the response that a client reads who did not ask for a stream. Events are joined at each call, because few
+    /// questions are asked in both ways. `None` if they are no whole stream.
+    pub fn response(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Response(response) => Some(Cow::Borrowed(response)),
+            Self::Stream(events) => {
+                let mut assembler = Assembler::new();
+                for event in events {
+                    assembler.push_text(&event.data).ok()?;
+                }
+                assembler.finish_text().map(Cow::Owned)
+            }
+        }
     }
 
     /// Returns the events, if the answer was a stream.
     pub fn events(&self) -> Option<&[Event]> {
-        self.events.as_deref()
+        match self {
+            Self::Response(_) => None,
+            Self::Stream(events) => Some(events),
+        }
     }
 
     /// Returns the size of the texts of this entry, in bytes.
     pub fn size(&self) -> usize {
-        let events = self.events.iter().flatten();
-        self.response.len() + events.map(|event| event.name.len() + event.data.len()).sum::<usize>()
+        match self {
+            Self::Response(response) => response.len(),
+            Self::Stream(events) => events.iter().map(|event| event.name.len() + event.data.len()).sum(),
+        }
     }
 }
 
-/// The response of an entry, shared with the store.
+/// The response of an entry, shared with the store. The entry is no stream.
 pub(crate) struct Response(pub(crate) Arc<Entry>);
 
 impl AsRef<str> for Response {
     fn as_ref(&self) -> &str {
-        self.0.response()
+        match &*self.0 {
+            Entry::Response(response) => response,
+            Entry::Stream(_) => "",
+        }
     }
 }
 
@@ -77,8 +89,8 @@ mod tests {
     fn an_entry_survives_being_written() {
         let event = |name: &str| Event { name: name.to_owned(), data: "{ \"b\":1, \"a\":2 }".to_owned() };
         for entry in [
-            Entry::from_response("{\"x\" : 1}".to_owned()),
-            Entry::from_stream("{}".to_owned(), vec![event(""), event("response.created")]),
+            Entry::Response("{\"x\" : 1}".to_owned()),
+            Entry::Stream(vec![event(""), event("response.created")]),
         ] {
             let text = serde_json::to_string(&entry).expect("JSON");
             assert_eq!(serde_json::from_str::<Entry>(&text).expect("an entry"), entry);

@@ -96,7 +96,7 @@ mod tests {
     use crate::key::testing::key;
 
     fn entry() -> Arc<Entry> {
-        Arc::new(Entry::from_response("{}".to_owned()))
+        Arc::new(Entry::Response("{}".to_owned()))
     }
 
     fn lead(flights: &Flights) -> Lead {

@@ -1,10 +1,9 @@
 //! The copy of an answer, collected while the request runs and made an entry when it is over.
 
-use llmux_abi::convert::Assembler;
-
 use crate::{
     complete,
     entry::{Entry, Event},
+    shape::Shape,
 };
 
 /// The part of an answer that was copied so far.
@@ -36,44 +35,31 @@ impl Gathered {
         true
     }
 
-    /// Returns the entry, if the answer may be stored. The rule reads the response in both cases: the one that arrived, or
-    /// the one that the stream forms.
+    /// Returns the entry, if the answer may be stored.
     pub(crate) fn into_entry(self, endpoint: &str) -> Option<Entry> {
         match self {
             Gathered::Nothing => None,
             Gathered::Response(response) => {
-                let value = serde_json::from_str(&response).ok()?;
-                complete::is_complete(endpoint, &value).then(|| Entry::from_response(response))
+                let is_complete = complete::is_complete(endpoint, &Shape::of(&response)?);
+                is_complete.then_some(Entry::Response(response))
             }
             Gathered::Stream { events, .. } => {
-                let mut assembler = Assembler::new();
+                let mut stream = complete::Stream::default();
                 for event in &events {
                     // Some providers send an error in the middle of a stream and then end the stream normally.
-                    if event.name == "error" || tells_error(&event.data)? {
+                    if event.name == "error" || !stream.add(&event.data) {
                         return None;
                     }
-                    assembler.push_text(&event.data).ok()?;
                 }
-                // A stream without a finish reason was cut off.
-                let response = assembler.finish_text()?;
-                let value = serde_json::from_str(&response).ok()?;
-                complete::is_complete(endpoint, &value).then(|| Entry::from_stream(response, events))
+                stream.is_complete(endpoint).then_some(Entry::Stream(events))
             }
         }
     }
 }
 
-/// Returns true if an event has an error; `None` if it had to be parsed and is no JSON. A name can be written with escapes.
-fn tells_error(data: &str) -> Option<bool> {
-    if !data.contains("\"error\"") && !data.contains("\\u") {
-        return Some(false);
-    }
-    Some(complete::has_error(&serde_json::from_str(data).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -94,7 +80,7 @@ mod tests {
     #[test]
     fn a_whole_stream_serves_both_kinds() {
         let entry = gathered(&[FIRST, MORE, LAST], 1_000).expect("an entry");
-        let response: Value = serde_json::from_str(entry.response()).expect("JSON");
+        let response: Value = serde_json::from_str(&entry.response().expect("whole")).expect("JSON");
         assert_eq!(response["choices"][0]["message"]["content"], "hi");
         assert_eq!(entry.events().expect("events")[1].data, MORE);
     }
@@ -135,6 +121,55 @@ mod tests {
     fn numbers_of_a_stream_keep_their_digits() {
         let usage = r#"{"choices":[],"usage":{"total_tokens":123456789012345678901234567890}}"#;
         let entry = gathered(&[FIRST, LAST, usage], 1_000).expect("an entry");
-        assert!(entry.response().contains("123456789012345678901234567890"), "{}", entry.response());
+        let response = entry.response().expect("whole");
+        assert!(response.contains("123456789012345678901234567890"), "{response}");
+    }
+
+    /// Returns whether the rule of responses takes the response that these events form.
+    fn joined_is_complete(endpoint: &str, events: &[Value]) -> bool {
+        let events = events.iter().map(|event| Event { name: String::new(), data: event.to_string() });
+        let entry = Entry::Stream(events.collect());
+        entry.response().is_some_and(|joined| {
+            complete::is_complete(endpoint, &Shape::of(&joined).expect("JSON of the assembler"))
+        })
+    }
+
+    #[test]
+    fn the_events_decide_as_the_response_that_they_form() {
+        let chunk = |choices: Value| json!({"object": "chat.completion.chunk", "choices": choices});
+        let part = |index: u64, delta: Value, reason: Value| json!({"index": index, "delta": delta, "finish_reason": reason});
+        let role = || chunk(json!([part(0, json!({"role": "assistant", "content": ""}), Value::Null)]));
+        let end = |reason: &str| chunk(json!([part(0, json!({}), json!(reason))]));
+        let said = |delta: Value| chunk(json!([part(0, delta, Value::Null)]));
+        let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]});
+        let done = |item: Value| json!({"type": "response.output_item.done", "output_index": 0, "item": item});
+        let last = |kind: &str, response: Value| json!({"type": kind, "response": response});
+        let item = json!({"type": "message", "status": "completed"});
+        let (chat, responses) = ("chat/completions", "responses");
+        for (endpoint, events, stored) in [
+            (chat, vec![role(), end("stop")], false),
+            (chat, vec![role(), said(json!({"content": "hi"})), end("stop")], true),
+            (chat, vec![role(), said(json!({"content": "hi"})), end("content_filter")], false),
+            (chat, vec![role(), said(json!({"refusal": "no"})), end("STOP")], true),
+            (chat, vec![role(), said(call), end("tool_calls")], true),
+            (chat, vec![chunk(json!([{"message": {"content": "hi"}, "finish_reason": "stop"}]))], true),
+            (chat, vec![chunk(json!([{"index": 0, "text": "hi", "finish_reason": "stop"}]))], true),
+            (chat, vec![chunk(json!([{"index": 0, "text": "hi", "finish_reason": 1}]))], false),
+            (chat, vec![said(json!({"content": "hi"})), said(json!("odd")), end("stop"), end("")], true),
+            (chat, vec![chunk(json!("odd")), json!("odd"), json!([1])], false),
+            (responses, vec![last("response.completed", json!({"status": "completed", "output": [item]}))], true),
+            (responses, vec![done(item.clone()), last("response.completed", json!({"status": "completed"}))], true),
+            (responses, vec![last("response.completed", json!({"status": "completed"}))], false),
+            (responses, vec![last("response.incomplete", json!({"status": "incomplete", "output": [item]}))], false),
+            (responses, vec![done(item.clone())], false),
+            (responses, vec![said(json!({"content": "hi"})), end("stop")], false),
+        ] {
+            let mut gathered = Gathered::default();
+            for event in &events {
+                gathered.push("", &event.to_string(), 1_000);
+            }
+            assert_eq!(gathered.into_entry(endpoint).is_some(), stored, "{events:?}");
+            assert_eq!(joined_is_complete(endpoint, &events), stored, "joined: {events:?}");
+        }
     }
 }

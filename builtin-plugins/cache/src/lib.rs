@@ -15,7 +15,7 @@
 //! * `config`: the configuration of the operator. `control`: the header `cache-control` of a client.
 //! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body, in `parts`.
 //! * `entry`: a stored answer. `backend`: the storage; `memory` and `remote` are the two built-in ones.
-//! * `gather`: the copy of an answer. `complete`: the rule that decides whether it is stored.
+//! * `gather`: the copy of an answer. `complete`: the rule that decides whether it is stored, over the `shape` of the answer.
 //! * `flight`: identical misses under way at the same time.
 
 mod backend;
@@ -30,6 +30,7 @@ mod key;
 mod memory;
 mod parts;
 mod remote;
+mod shape;
 
 use std::{sync::Arc, time::Duration};
 
@@ -198,6 +199,10 @@ impl Cache {
     }
 }
 
+fn no_stream() -> Error {
+    Error::new("the store has a stream that is not whole")
+}
+
 impl Plugin for Cache {
     type Config = Config;
 
@@ -207,7 +212,11 @@ impl Plugin for Cache {
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
         let Some((key, entry)) = self.look_up(ctx, request).await else { return Ok(Flow::Continue) };
-        Ok(ShortCircuit::respond_json(entry::Response(entry))
+        let answer = match entry.events() {
+            None => ShortCircuit::respond_json(entry::Response(entry)),
+            Some(_) => ShortCircuit::respond_json(entry.response().ok_or_else(no_stream)?.into_owned()),
+        };
+        Ok(answer
             .with_cached(true)
             .with_metadata("cache_hit", true)
             .with_metadata("cache_key", key.to_string())

@@ -90,7 +90,7 @@ mod tests {
     use crate::key::testing::key;
 
     fn entry(bytes: usize) -> Arc<Entry> {
-        Arc::new(Entry::from_response("x".repeat(bytes)))
+        Arc::new(Entry::Response("x".repeat(bytes)))
     }
 
     fn memory(config: &Config) -> (Memory, Arc<AtomicU64>) {

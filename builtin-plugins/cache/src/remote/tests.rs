@@ -16,7 +16,7 @@ fn remote(server: &RedisServer) -> Remote {
 
 fn entry() -> Entry {
     let event = Event { name: "e".to_owned(), data: "{\"b\": 1, \"a\": 2}".to_owned() };
-    Entry::from_stream("{\"x\":  \"\\u00e4\"}".to_owned(), vec![event])
+    Entry::Stream(vec![event])
 }
 
 /// Waits for an entry: a store is not awaited, so the entry appears a little later.
