@@ -4,7 +4,9 @@
 //! unknown reason of its end is not stored: a repeated question then costs a call, but no client receives a failure again and
 //! again.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
+
+use llmux_abi::convert::Frames;
 
 use crate::shape::Shape;
 
@@ -36,9 +38,7 @@ pub(crate) fn is_complete(endpoint: &str, response: &Shape<'_>) -> bool {
     }
     match endpoint {
         "chat/completions" | "completions" => every(&response["choices"], is_complete_choice),
-        "responses" => {
-            is(&response["status"], "completed") && every(&response["output"], is_complete_item)
-        }
+        "responses" => is(&response["status"], "completed") && every(&response["output"], is_complete_item),
         "embeddings" => every(&response["data"], |data| !has_error(data)),
         // An endpoint that this version does not know.
         _ => !response.members().is_empty(),
@@ -47,14 +47,15 @@ pub(crate) fn is_complete(endpoint: &str, response: &Shape<'_>) -> bool {
 
 /// The events of a stream so far.
 #[derive(Default)]
-pub(crate) struct Stream<'t> {
+pub(crate) struct Stream {
     choices: BTreeMap<u64, Choice>,
     /// Of the finished items of the responses endpoint: whether all of them are complete. `None` before the first.
     items: Option<bool>,
     /// Whether the response in the last event of the responses endpoint is complete. `None` before that event.
     response: Option<bool>,
-    /// The text before and after the content of the last event.
-    frame: Option<(&'t str, &'t str)>,
+    frames: Frames,
+    /// True if the last event that was parsed has a text in its only choice.
+    has_text: bool,
 }
 
 /// A choice of a stream.
@@ -64,15 +65,15 @@ struct Choice {
     ends_well: bool,
 }
 
-impl<'t> Stream<'t> {
+impl Stream {
     /// Adds the data of an event. Returns false if the stream cannot be complete any more.
-    pub(crate) fn add(&mut self, data: &'t str) -> bool {
-        // Most events differ from the one before in their content alone.
-        if self.frame.is_some_and(|frame| has_frame(data, frame)) {
+    pub(crate) fn add(&mut self, data: &str) -> bool {
+        // Another text in the place of a text changes nothing.
+        if self.frames.repeats(data.as_bytes()).is_some() && self.has_text {
             return true;
         }
         let Some(event) = Shape::of(data).filter(|event| !has_error(event)) else { return false };
-        self.frame = frame(data, &event);
+        self.has_text = matches!(event["choices"].elements(), [choice] if says_something(choice));
         match event["type"].as_str() {
             Some("response.output_item.done") => {
                 self.items = Some(self.items.unwrap_or(true) & is_complete_item(&event["item"]));
@@ -115,24 +116,6 @@ impl<'t> Stream<'t> {
             }
         }
     }
-}
-
-/// Returns the text of an event before and after its content, if it has a content without escapes that is not empty.
-fn frame<'t>(data: &'t str, event: &Shape<'t>) -> Option<(&'t str, &'t str)> {
-    let choice = event["choices"].elements().first()?;
-    let contents = [&choice["delta"]["content"], &choice["text"]];
-    let content = contents.into_iter().find_map(|content| match content {
-        Shape::Text(Cow::Borrowed(text)) if !text.is_empty() => Some(text),
-        _ => None,
-    })?;
-    let start = content.as_ptr().addr() - data.as_ptr().addr();
-    Some((&data[..start], &data[start + content.len()..]))
-}
-
-/// Returns true if an event has nothing but another content in the same text.
-fn has_frame(data: &str, (before, after): (&str, &str)) -> bool {
-    let content = data.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    content.is_some_and(|content| content.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')))
 }
 
 /// Returns true if a response or a chunk states an error, in itself or in one of its choices.

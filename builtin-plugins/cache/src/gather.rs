@@ -141,8 +141,10 @@ mod tests {
         let role = || chunk(json!([part(0, json!({"role": "assistant", "content": ""}), Value::Null)]));
         let end = |reason: &str| chunk(json!([part(0, json!({}), json!(reason))]));
         let said = |delta: Value| chunk(json!([part(0, delta, Value::Null)]));
-        let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]});
-        let done = |item: Value| json!({"type": "response.output_item.done", "output_index": 0, "item": item});
+        let call =
+            json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": ""}}]});
+        let done =
+            |item: Value| json!({"type": "response.output_item.done", "output_index": 0, "item": item});
         let last = |kind: &str, response: Value| json!({"type": kind, "response": response});
         let item = json!({"type": "message", "status": "completed"});
         let (chat, responses) = ("chat/completions", "responses");
@@ -157,10 +159,22 @@ mod tests {
             (chat, vec![chunk(json!([{"index": 0, "text": "hi", "finish_reason": 1}]))], false),
             (chat, vec![said(json!({"content": "hi"})), said(json!("odd")), end("stop"), end("")], true),
             (chat, vec![chunk(json!("odd")), json!("odd"), json!([1])], false),
-            (responses, vec![last("response.completed", json!({"status": "completed", "output": [item]}))], true),
-            (responses, vec![done(item.clone()), last("response.completed", json!({"status": "completed"}))], true),
+            (
+                responses,
+                vec![last("response.completed", json!({"status": "completed", "output": [item]}))],
+                true,
+            ),
+            (
+                responses,
+                vec![done(item.clone()), last("response.completed", json!({"status": "completed"}))],
+                true,
+            ),
             (responses, vec![last("response.completed", json!({"status": "completed"}))], false),
-            (responses, vec![last("response.incomplete", json!({"status": "incomplete", "output": [item]}))], false),
+            (
+                responses,
+                vec![last("response.incomplete", json!({"status": "incomplete", "output": [item]}))],
+                false,
+            ),
             (responses, vec![done(item.clone())], false),
             (responses, vec![said(json!({"content": "hi"})), end("stop")], false),
         ] {

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use llmux_abi::prelude::*;
+use llmux_abi::{convert::Frames, prelude::*};
 use memchr::memmem::Finder;
 
 pub use self::config::{Config, Level};
@@ -49,10 +49,13 @@ pub struct Logging {
 /// The state of one request between its hooks, reset at every attempt.
 #[derive(Default)]
 struct RequestState {
+    /// Whether the attempt is logged.
+    is_logged: bool,
     /// The start of the attempt on the host's clock.
     started: Duration,
     had_token: bool,
     finish_reason: Option<String>,
+    frames: Frames,
     /// The joined text of the stream so far, if bodies are logged. No longer than needed for the log.
     text: String,
 }
@@ -123,24 +126,30 @@ impl Plugin for Logging {
     }
 
     async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
-        if self.logs(ctx) {
-            *ctx.state::<RequestState>() =
-                RequestState { started: self.host.now(), ..RequestState::default() };
-            let body = self.log_request_body.then(|| self.bodies.json(request.text("").unwrap_or_default()));
-            event::started(self.level, &Who::of(ctx), &Asked::of(request), body.as_deref());
+        if !self.logs(ctx) {
+            if ctx.attempt() > 0 {
+                *ctx.state::<RequestState>() = RequestState::default();
+            }
+            return Ok(Flow::Continue);
         }
+        *ctx.state::<RequestState>() =
+            RequestState { is_logged: true, started: self.host.now(), ..RequestState::default() };
+        let body = self.log_request_body.then(|| self.bodies.json(request.text("").unwrap_or_default()));
+        event::started(self.level, &Who::of(ctx), &Asked::of(request), body.as_deref());
         Ok(Flow::Continue)
     }
 
     async fn on_stream_chunk(&self, ctx: &mut Context<'_>, chunk: &mut Chunk<'_>) -> Result<ChunkFlow> {
-        if !self.logs(ctx) {
+        let seen = ctx.state::<RequestState>();
+        if !seen.is_logged {
             return Ok(ChunkFlow::Forward);
         }
-        if !ctx.state::<RequestState>().had_token && has_content(chunk) {
+        if !seen.had_token && has_content(chunk) {
             self.first_token(ctx);
         }
         let seen = ctx.state::<RequestState>();
-        if chunk.text("").is_some_and(may_end) {
+        if chunk.text("").is_some_and(|text| seen.frames.repeats(text.as_bytes()).is_none() && may_end(text))
+        {
             let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
             if let Some(reason) = chunk.finish_reason().or_else(status) {
                 seen.finish_reason = Some(reason.to_owned());
@@ -212,7 +221,8 @@ impl Builder {
         self
     }
 
-    /// Sets a filter: only requests for which it returns `true` are logged. Called at each hook, so it should be fast.
+    /// Sets a filter: only requests for which it returns `true` are logged. Called at the start and at the end of each request,
+    /// so it should be fast.
     pub fn filter(mut self, filter: impl Fn(&Context<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Arc::new(filter));
         self

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    frame::Frame,
     merge,
     tree::{Members, Tree},
 };
@@ -22,8 +21,6 @@ pub struct Assembler {
     items: BTreeMap<u64, Tree>,
     /// The response in the last event of the responses endpoint.
     last: Option<Tree>,
-    /// The text around the content of the last chunk.
-    frame: Option<Frame>,
 }
 
 impl Assembler {
@@ -35,7 +32,6 @@ impl Assembler {
     /// Adds the next chunk: the event's data. Numbers keep the precision that they have there.
     pub fn push(&mut self, chunk: &Value) {
         self.push_tree(&chunk.into());
-        self.frame = None;
     }
 
     /// Adds the next chunk as text: the event's data. Every number keeps its digits.
@@ -44,16 +40,7 @@ impl Assembler {
     ///
     /// If the text is not JSON.
     pub fn push_text(&mut self, chunk: &str) -> serde_json::Result<()> {
-        if let Some(frame) = &self.frame
-            && let Some(content) = frame.content(chunk)
-        {
-            let choice = self.choices.entry(frame.choice).or_default();
-            merge::join(&mut choice["message"]["content"], &Tree::Text(content.into_owned()));
-            return Ok(());
-        }
-        let tree = Tree::parse(chunk)?;
-        self.push_tree(&tree);
-        self.frame = Frame::of(chunk, &tree);
+        self.push_tree(&Tree::parse(chunk)?);
         Ok(())
     }
 

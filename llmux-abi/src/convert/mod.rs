@@ -6,8 +6,8 @@
 //! a value of an unexpected kind passes unchanged.
 //!
 //! * `choices`, `events`: a response as chunks, on the endpoints with choices and on the responses endpoint.
-//! * `assemble`: chunks as a response. `merge`: the rules of joining their texts, labels and tool calls. `frame`: the text that
-//!   chunks share.
+//! * `assemble`: chunks as a response. `merge`: the rules of joining their texts, labels and tool calls.
+//! * `frame`: chunks that differ in the texts of the model alone.
 //! * `tree`: JSON whose numbers keep their digits.
 
 mod assemble;
@@ -19,8 +19,8 @@ mod tree;
 
 use serde_json::Value;
 
-pub use self::assemble::Assembler;
 use self::tree::Tree;
+pub use self::{assemble::Assembler, frame::Frames};
 
 /// Returns the chunks of a stream equal to a response. Each chunk is an event's data; on the responses endpoint its
 /// `type` is also the event's name. The usage, if known, is a separate chunk at the end.

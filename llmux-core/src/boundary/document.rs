@@ -45,7 +45,7 @@ fn body<'a>(object: RRef<'a, DocumentObject>) -> &'a Body {
 unsafe extern "C" fn get<'a>(object: RRef<'a, DocumentObject>, pointer: RStr<'_>) -> ROption<RStr<'a>> {
     guarded(RNone, || {
         let body = body(object);
-        let text = body.document().and_then(|document| document.get(pointer.as_str()));
+        let text = body.get(pointer.as_str());
         text.inspect(|text| body.count_read(text.len())).map(RStr::from_str).into()
     })
 }

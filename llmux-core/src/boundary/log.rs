@@ -225,10 +225,25 @@ fn plain(out: &mut impl fmt::Write, RawValue { kind, bits, text: raw }: &RawValu
     let raw = text(*raw);
     match *kind {
         value::VALUE_INTEGER => write!(out, "{}", *bits as i64),
-        value::VALUE_FLOAT => write!(out, "{}", f64::from_bits(*bits)),
+        value::VALUE_FLOAT => short_float(out, f64::from_bits(*bits)),
         value::VALUE_BOOLEAN => out.write_str(if *bits != 0 { "true" } else { "false" }),
         value::VALUE_JSON if let Some(json) = one_line(&raw) => shown_json(out, &json),
         _ => shown(out, &raw),
+    }
+}
+
+/// Writes a float as its `Display` does. The writer of JSON takes a tenth of the time.
+fn short_float(out: &mut impl fmt::Write, float: f64) -> fmt::Result {
+    let (mut digits, mut json) = ([0; 32], 0);
+    let mut rest = &mut digits[..];
+    if float.is_finite() && serde_json::to_writer(&mut rest, &float).is_ok() {
+        json = 32 - rest.len();
+    }
+    match str::from_utf8(&digits[..json]) {
+        Ok(json) if !json.is_empty() && !json.contains('e') => {
+            out.write_str(json.strip_suffix(".0").unwrap_or(json))
+        }
+        _ => write!(out, "{float}"),
     }
 }
 
@@ -300,6 +315,8 @@ mod tests {
             (value::VALUE_FLOAT, 4.0_f64.to_bits(), "", "4.0", "4"),
             (value::VALUE_FLOAT, 4.104_f64.to_bits(), "", "4.104", "4.104"),
             (value::VALUE_FLOAT, 1e21_f64.to_bits(), "", "1e+21", "1000000000000000000000"),
+            (value::VALUE_FLOAT, 1e-7_f64.to_bits(), "", "1e-7", "0.0000001"),
+            (value::VALUE_FLOAT, (-0.0_f64).to_bits(), "", "-0.0", "-0"),
             (value::VALUE_FLOAT, f64::NAN.to_bits(), "", r#""NaN""#, "NaN"),
             (value::VALUE_BOOLEAN, 1, "", "true", "true"),
             (value::VALUE_STRING, 0, "1.5", r#""1.5""#, "1.5"),

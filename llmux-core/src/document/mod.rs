@@ -186,6 +186,12 @@ impl Document {
         })
     }
 
+    /// Returns true if every reader receives the text as it came: no object has a key twice, and there is no irregular place.
+    /// False if this is not known.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.lenient && self.root.peek().is_some_and(|root| root.raw.is_clean)
+    }
+
     /// The JSON text of a place, without space around it; `None` if there is no such place. Numbers and inner space are
     /// as they were received.
     ///

@@ -46,8 +46,12 @@ struct Saved {
 #[derive(Clone, Debug)]
 enum Content {
     Parsed(Document),
-    /// A text that may not be JSON, and its document once it has been parsed.
-    Text(Bytes, OnceCell<Option<Document>>),
+    /// A text, and its document once it has been parsed.
+    Text {
+        text: Bytes,
+        is_json: bool,
+        parsed: OnceCell<Option<Document>>,
+    },
 }
 
 /// The reason for which an edit was refused.
@@ -70,9 +74,10 @@ impl Body {
         Self::of(Content::Parsed(document), None)
     }
 
-    /// A body that has not been parsed.
-    fn unparsed(text: Bytes, limit: usize) -> Self {
-        Self::of(Content::Text(text, OnceCell::new()), Some(limit))
+    /// A body that has not been parsed. `is_json` is false for a text that may not be JSON, or that may have a place that a
+    /// reader does not receive as it came.
+    fn unparsed(text: Bytes, is_json: bool, limit: usize) -> Self {
+        Self::of(Content::Text { text, is_json, parsed: OnceCell::new() }, Some(limit))
     }
 
     fn of(content: Content, limit: Option<usize>) -> Self {
@@ -117,9 +122,29 @@ impl Body {
     pub(crate) fn document(&self) -> Option<&Document> {
         match &self.content {
             Content::Parsed(document) => Some(document),
-            Content::Text(text, parsed) => {
+            Content::Text { text, parsed, .. } => {
                 parsed.get_or_init(|| Document::parse_lenient(text.clone()).ok()).as_ref()
             }
+        }
+    }
+
+    /// Returns a value as JSON text, as `Document::get` does. The whole of a text that is known to be JSON is not parsed.
+    pub(crate) fn get(&self, pointer: &str) -> Option<&str> {
+        if let Content::Text { text, is_json: true, parsed } = &self.content
+            && pointer.is_empty()
+            && parsed.get().is_none()
+        {
+            return str::from_utf8(text.trim_ascii()).ok();
+        }
+        self.document()?.get(pointer)
+    }
+
+    /// Returns true if the text was parsed.
+    #[cfg(test)]
+    pub(crate) fn is_parsed(&self) -> bool {
+        match &self.content {
+            Content::Parsed(_) => true,
+            Content::Text { parsed, .. } => parsed.get().is_some(),
         }
     }
 
@@ -127,7 +152,7 @@ impl Body {
     pub(crate) fn bytes(&self) -> Bytes {
         match &self.content {
             Content::Parsed(document) => document.to_bytes(),
-            Content::Text(text, parsed) => match parsed.get() {
+            Content::Text { text, parsed, .. } => match parsed.get() {
                 Some(Some(document)) => document.to_bytes(),
                 _ => text.clone(),
             },
@@ -139,7 +164,7 @@ impl Body {
         self.document();
         match self.content {
             Content::Parsed(document) => Some(document),
-            Content::Text(_, parsed) => parsed.into_inner().flatten(),
+            Content::Text { parsed, .. } => parsed.into_inner().flatten(),
         }
     }
 
@@ -161,7 +186,7 @@ impl Body {
         self.edits = self.edits.wrapping_add(1);
         let document = match &mut self.content {
             Content::Parsed(document) => Some(document),
-            Content::Text(_, parsed) => parsed.get_mut().and_then(Option::as_mut),
+            Content::Text { parsed, .. } => parsed.get_mut().and_then(Option::as_mut),
         };
         edit(document.ok_or(EditRefused::NoSuchPlace)?).map_err(|error| match error {
             EditError::NoSuchPlace => EditRefused::NoSuchPlace,
@@ -216,7 +241,12 @@ pub struct Chunk {
 
 impl Chunk {
     pub(crate) fn new(event: Event, limit: usize) -> Self {
-        Self { event: event.name, body: Body::unparsed(event.data, limit) }
+        Self { event: event.name, body: Body::unparsed(event.data, false, limit) }
+    }
+
+    /// A chunk whose data is JSON that every reader receives as it came.
+    pub(super) fn of_json(event: Event, limit: usize) -> Self {
+        Self { event: event.name, body: Body::unparsed(event.data, true, limit) }
     }
 
     /// Returns the event's name, if it has one.

@@ -49,6 +49,8 @@ pub(super) struct Meter {
     text: Option<usize>,
     /// The choices of a stream of chunks.
     choices: Choices,
+    /// Bytes of the texts of a chunk beside those that the chunks of its frame do not share. `None` if they are not known.
+    shared: Option<usize>,
 }
 
 impl Meter {
@@ -56,15 +58,28 @@ impl Meter {
     pub(super) fn of_response(response: &Document) -> Self {
         let reported = usage_of(response);
         let text = if reported.is_some() { 0 } else { text_bytes(&response.to_bytes()) };
-        Self { reported, text: Some(text), choices: Choices::default() }
+        Self { reported, text: Some(text), ..Self::default() }
     }
 
     /// Measures a chunk.
     pub(super) fn read(&mut self, endpoint: Endpoint, data: &Bytes) {
-        self.reported = stated_usage(data).or(self.reported);
-        let text = self.text.get_or_insert(0);
-        *text = text.saturating_add(chunk_text_bytes(endpoint, data));
-        self.choices.read(data);
+        let texts = self.choices.read(data);
+        let bytes = texts.zip(self.shared).map(|(texts, shared)| texts + shared).unwrap_or_else(|| {
+            self.reported = stated_usage(data).or(self.reported);
+            let bytes = chunk_text_bytes(endpoint, data);
+            self.shared = match texts {
+                None => self.shared_bytes(endpoint, data, bytes),
+                Some(_) => None,
+            };
+            bytes
+        });
+        self.text = Some(self.text.unwrap_or(0).saturating_add(bytes));
+    }
+
+    /// Returns the bytes of the texts that the chunks of the frame of this chunk share; `None` if they do not all count.
+    fn shared_bytes(&self, endpoint: Endpoint, data: &[u8], bytes: usize) -> Option<usize> {
+        let (texts, first) = self.choices.frames().first_chunk()?;
+        bytes.checked_sub(texts).filter(|_| texts_start(endpoint, data).is_some_and(|start| start <= first))
     }
 
     /// Returns true if the stream is at its end, and may still state its usage.
@@ -150,13 +165,18 @@ pub(super) fn states_usage(data: &[u8]) -> bool {
     })
 }
 
-/// Returns the bytes of text that a chunk adds. The events of `responses` that repeat a text have no `delta`.
+/// Returns the bytes of text that a chunk adds.
 fn chunk_text_bytes(endpoint: Endpoint, data: &[u8]) -> usize {
+    texts_start(endpoint, data).map_or(0, |at| text_bytes(&data[at..]))
+}
+
+/// Returns where the texts that a chunk adds begin. The events of `responses` that repeat a text have no `delta`.
+fn texts_start(endpoint: Endpoint, data: &[u8]) -> Option<usize> {
     static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
-    if endpoint == Endpoint::Completions {
-        return text_bytes(data);
+    match endpoint {
+        Endpoint::Completions => Some(0),
+        _ => DELTA.find(data),
     }
-    DELTA.find(data).map_or(0, |at| text_bytes(&data[at..]))
 }
 
 /// Returns the bytes of the strings that [`TEXTS`] name, in a JSON text or in the rest of one. Elements of a list count
@@ -231,6 +251,27 @@ mod tests {
             (Responses, r#"{"type":"response.output_text.done","text":"1234"}"#, 0),
         ] {
             assert_eq!(chunk_text_bytes(endpoint, chunk.as_bytes()), expected, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn c1_chunks_of_one_frame_count_like_any_other() {
+        let chat = |text: &str, more: &str| {
+            format!(r#"{{"content":"abc","choices":[{{"index":0,"delta":{{"content":"{text}"{more}}}}}]}}"#)
+        };
+        let delta = |text: &str| format!(r#"{{"choices":[{{"delta":{{"content":"{text}","name":"n"}}}}]}}"#);
+        let shared = r#","tool_calls":[{"function":{"arguments":"12345"}}],"obfuscation":"xyz""#;
+        for stream in [
+            vec![chat("a", ""), chat("bc", ""), chat("def", "")],
+            vec![delta("a"), delta("bc"), delta(""), delta("d\\n"), delta("e"), delta("f")],
+            vec![delta("a").replace("}]}", shared), delta("bcd").replace("}]}", shared)],
+            vec![delta("a"), chat("b", ""), chat("cd", ""), chat("e", r#","text":"f""#), delta("g")],
+        ] {
+            let mut meter = Meter::default();
+            stream.iter().for_each(|chunk| meter.read(Endpoint::ChatCompletions, &chunk.clone().into()));
+            let each =
+                stream.iter().map(|chunk| chunk_text_bytes(Endpoint::ChatCompletions, chunk.as_bytes()));
+            assert_eq!(meter.text, Some(each.sum()), "{stream:?}");
         }
     }
 

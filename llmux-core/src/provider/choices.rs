@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use llmux_abi::convert::Frames;
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
@@ -17,6 +18,7 @@ pub(crate) struct Choices {
     first: Option<bool>,
     /// The other choices, each with whether it has ended.
     others: BTreeMap<u64, bool>,
+    frames: Frames,
 }
 
 /// A choice in a chunk.
@@ -29,8 +31,22 @@ struct Choice {
 }
 
 impl Choices {
+    /// Takes the choices of a chunk. Returns the length of the chunk's texts if it differs from the one before in them alone.
+    pub(crate) fn read(&mut self, chunk: &[u8]) -> Option<usize> {
+        let texts = self.frames.repeats(chunk);
+        if texts.is_none() {
+            self.read_new(chunk);
+        }
+        texts
+    }
+
+    /// Returns the frame of the chunks.
+    pub(crate) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
     /// Takes the choices of a chunk. Quotes inside a JSON string are escaped, so a match is a member's name.
-    pub(crate) fn read(&mut self, chunk: &[u8]) {
+    fn read_new(&mut self, chunk: &[u8]) {
         static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
         let mut indices = values(&INDEX, chunk).peekable();
         let begins = indices.peek().is_some();
@@ -119,6 +135,14 @@ mod tests {
                 &[
                     r#"{"index":0,"delta":{"tool_calls":[{"index":1,"id":"c"}]}}"#,
                     r#"{"index":0,"finish_reason":"tool_calls"}"#,
+                ],
+                true,
+            ),
+            (
+                &[
+                    r#"{"index":0,"delta":{"content":"a"},"finish_reason":null}"#,
+                    r#"{"index":0,"delta":{"content":"b"},"finish_reason":null}"#,
+                    r#"{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}"#,
                 ],
                 true,
             ),

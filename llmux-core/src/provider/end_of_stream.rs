@@ -70,7 +70,7 @@ impl EndOfStream {
             let body = failure::json(data.as_bytes()).unwrap_or_else(|| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
-        self.choices.read(data.as_bytes());
+        let _ = self.choices.read(data.as_bytes());
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Some(body) = failure::json(data.as_bytes())

@@ -18,6 +18,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::{EnvFilter, field::MakeExt, fmt::format::debug_fn};
 
 use super::{
+    clock::Clock,
     line::{self, Lines},
     plugin_line::PluginLines,
     urgent,
@@ -98,7 +99,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(pieces);
     let dropped = writer.error_counter();
     let writer = Lines { writers: writer, json: format == LogFormat::Json };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_timer(Clock).with_env_filter(filter).with_writer(writer);
     // A handle fails only when the log is gone.
     let (started, level): (_, Arc<dyn Fn(EnvFilter) + Send + Sync>) = match format {
         LogFormat::Json => {

@@ -13,15 +13,14 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, time::FormatTime},
     registry::LookupSpan,
 };
 
-use super::line::{MAX_LINE, MAX_TEXT, cut};
+use super::{
+    clock::Clock,
+    line::{MAX_LINE, MAX_TEXT, cut},
+};
 
 /// Members of the host in the line of a plugin.
 const RESERVED: [&str; 7] =
@@ -50,7 +49,7 @@ where
             return self.0.format_event(context, writer, event);
         }
         let mut timestamp = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        Clock.format_time(&mut Writer::new(&mut timestamp))?;
         let mut record = Record::default();
         event.record(&mut record);
         writer.write_str(&record.line(&timestamp, event.metadata().level().as_str()))

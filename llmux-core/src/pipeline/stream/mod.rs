@@ -1,14 +1,16 @@
 //! One attempt to stream: from the origin of the chunks, through the chunk hooks, to the reader.
 //!
-//! `steps` has the steps of one instance. The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
+//! `incoming` makes chunks of events, and `steps` has the steps of one instance. The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
 //! reader is.
 
+mod incoming;
 mod steps;
 
 use std::{pin::pin, sync::atomic::Ordering::Relaxed};
 
 use tokio::{sync::mpsc, task::consume_budget};
 
+use self::incoming::Incoming;
 use super::{
     attempt::Attempt,
     body::Chunk,
@@ -36,6 +38,7 @@ struct Streaming<'r> {
     early: &'r mut EarlyHead,
     /// The calls of the chunk hooks.
     calls: Calls,
+    incoming: Incoming,
     /// Chunks that have not passed all hooks, each with the number of steps before it; the next chunk is the last.
     pending: Vec<(Chunk, usize)>,
     /// The chunks that instances receive as one answer; empty if there are no such instances.
@@ -96,6 +99,8 @@ impl<'r> Streaming<'r> {
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
         let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
         let texts = snapshot.has(HookKind::Text).then(Box::default);
+        let limit = request.shared.config.max_body_bytes;
+        let incoming = Incoming::new(limit, snapshot.has(HookKind::Chunk));
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {
             request,
@@ -103,6 +108,7 @@ impl<'r> Streaming<'r> {
             reader,
             early,
             calls,
+            incoming,
             pending,
             wholes: Vec::new(),
             texts,
@@ -179,7 +185,7 @@ impl<'r> Streaming<'r> {
             if is_provider && let Some(meter) = &mut self.meter {
                 meter.read(self.request.context.endpoint, &event.data);
             }
-            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+            let chunk = self.incoming.chunk(event);
             self.pass(chunk, 2 * self.request.ran).await?;
         }
     }
