@@ -69,7 +69,7 @@ impl Stream {
     /// Adds the data of an event. Returns false if the stream cannot be complete any more.
     pub(crate) fn add(&mut self, data: &str) -> bool {
         // Another text in the place of a text changes nothing.
-        if self.frames.repeats(data.as_bytes()).is_some() && self.has_text {
+        if self.frames.read(data.as_bytes()).is_some() && self.has_text {
             return true;
         }
         let Some(event) = Shape::of(data).filter(|event| !has_error(event)) else { return false };

@@ -148,8 +148,7 @@ impl Plugin for Logging {
             self.first_token(ctx);
         }
         let seen = ctx.state::<RequestState>();
-        if chunk.text("").is_some_and(|text| seen.frames.repeats(text.as_bytes()).is_none() && may_end(text))
-        {
+        if chunk.text("").is_some_and(|text| seen.frames.read(text.as_bytes()).is_none() && may_end(text)) {
             let status = || chunk.get_str("/response/status").filter(|status| !is_underway(status));
             if let Some(reason) = chunk.finish_reason().or_else(status) {
                 seen.finish_reason = Some(reason.to_owned());

@@ -20,7 +20,10 @@ mod tree;
 use serde_json::Value;
 
 use self::tree::Tree;
-pub use self::{assemble::Assembler, frame::Frames};
+pub use self::{
+    assemble::Assembler,
+    frame::{Frames, Repeat},
+};
 
 /// Returns the chunks of a stream equal to a response. Each chunk is an event's data; on the responses endpoint its
 /// `type` is also the event's name. The usage, if known, is a separate chunk at the end.

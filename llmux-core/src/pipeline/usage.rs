@@ -49,8 +49,8 @@ pub(super) struct Meter {
     text: Option<usize>,
     /// The choices of a stream of chunks.
     choices: Choices,
-    /// Bytes of the texts of a chunk beside those that the chunks of its frame do not share. `None` if they are not known.
-    shared: Option<usize>,
+    /// The first chunk of the frame: bytes of its texts, and the place where they begin. `None` if it adds no text.
+    first: Option<(usize, usize)>,
 }
 
 impl Meter {
@@ -63,23 +63,20 @@ impl Meter {
 
     /// Measures a chunk.
     pub(super) fn read(&mut self, endpoint: Endpoint, data: &Bytes) {
-        let texts = self.choices.read(data);
-        let bytes = texts.zip(self.shared).map(|(texts, shared)| texts + shared).unwrap_or_else(|| {
-            self.reported = stated_usage(data).or(self.reported);
-            let bytes = chunk_text_bytes(endpoint, data);
-            self.shared = match texts {
-                None => self.shared_bytes(endpoint, data, bytes),
-                Some(_) => None,
-            };
+        let repeat = self.choices.read(data);
+        let bytes = repeat.zip(self.first).and_then(|(repeat, (bytes, start))| {
+            bytes.checked_add_signed(repeat.growth).filter(|_| start <= repeat.start)
+        });
+        let bytes = bytes.unwrap_or_else(|| {
+            let start = texts_start(endpoint, data);
+            let bytes = start.map_or(0, |start| text_bytes(&data[start..]));
+            if repeat.is_none() {
+                self.reported = stated_usage(data).or(self.reported);
+                self.first = start.map(|start| (bytes, start));
+            }
             bytes
         });
         self.text = Some(self.text.unwrap_or(0).saturating_add(bytes));
-    }
-
-    /// Returns the bytes of the texts that the chunks of the frame of this chunk share; `None` if they do not all count.
-    fn shared_bytes(&self, endpoint: Endpoint, data: &[u8], bytes: usize) -> Option<usize> {
-        let (texts, first) = self.choices.frames().first_chunk()?;
-        bytes.checked_sub(texts).filter(|_| texts_start(endpoint, data).is_some_and(|start| start <= first))
     }
 
     /// Returns true if the stream is at its end, and may still state its usage.
@@ -165,11 +162,6 @@ pub(super) fn states_usage(data: &[u8]) -> bool {
     })
 }
 
-/// Returns the bytes of text that a chunk adds.
-fn chunk_text_bytes(endpoint: Endpoint, data: &[u8]) -> usize {
-    texts_start(endpoint, data).map_or(0, |at| text_bytes(&data[at..]))
-}
-
 /// Returns where the texts that a chunk adds begin. The events of `responses` that repeat a text have no `delta`.
 fn texts_start(endpoint: Endpoint, data: &[u8]) -> Option<usize> {
     static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"delta\""));
@@ -237,6 +229,13 @@ mod tests {
         }
     }
 
+    /// Returns the bytes of text that a chunk adds.
+    fn added(endpoint: Endpoint, chunk: &str) -> usize {
+        let mut meter = Meter::default();
+        meter.read(endpoint, &chunk.to_owned().into());
+        meter.text.unwrap_or(0)
+    }
+
     #[test]
     fn c1_a_chunk_counts_its_new_text_once() {
         use Endpoint::{ChatCompletions, Completions, Responses};
@@ -250,7 +249,7 @@ mod tests {
             (Responses, r#"{"type":"response.output_text.delta","delta":"12"}"#, 2),
             (Responses, r#"{"type":"response.output_text.done","text":"1234"}"#, 0),
         ] {
-            assert_eq!(chunk_text_bytes(endpoint, chunk.as_bytes()), expected, "{chunk}");
+            assert_eq!(added(endpoint, chunk), expected, "{chunk}");
         }
     }
 
@@ -269,8 +268,7 @@ mod tests {
         ] {
             let mut meter = Meter::default();
             stream.iter().for_each(|chunk| meter.read(Endpoint::ChatCompletions, &chunk.clone().into()));
-            let each =
-                stream.iter().map(|chunk| chunk_text_bytes(Endpoint::ChatCompletions, chunk.as_bytes()));
+            let each = stream.iter().map(|chunk| added(Endpoint::ChatCompletions, chunk));
             assert_eq!(meter.text, Some(each.sum()), "{stream:?}");
         }
     }

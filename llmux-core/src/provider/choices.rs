@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use llmux_abi::convert::Frames;
+use llmux_abi::convert::{Frames, Repeat};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
@@ -31,18 +31,13 @@ struct Choice {
 }
 
 impl Choices {
-    /// Takes the choices of a chunk. Returns the length of the chunk's texts if it differs from the one before in them alone.
-    pub(crate) fn read(&mut self, chunk: &[u8]) -> Option<usize> {
-        let texts = self.frames.repeats(chunk);
-        if texts.is_none() {
+    /// Takes the choices of a chunk. A chunk that differs from the one before in texts alone changes nothing.
+    pub(crate) fn read(&mut self, chunk: &[u8]) -> Option<Repeat> {
+        let repeat = self.frames.read(chunk);
+        if repeat.is_none() {
             self.read_new(chunk);
         }
-        texts
-    }
-
-    /// Returns the frame of the chunks.
-    pub(crate) fn frames(&self) -> &Frames {
-        &self.frames
+        repeat
     }
 
     /// Takes the choices of a chunk. Quotes inside a JSON string are escaped, so a match is a member's name.

@@ -22,7 +22,7 @@ impl Incoming {
 
     pub(super) fn chunk(&mut self, event: Event) -> Chunk {
         let Some(frames) = &mut self.frames else { return Chunk::new(event, self.limit) };
-        if frames.repeats(&event.data).is_none() {
+        if frames.read(&event.data).is_none() {
             self.is_json = None;
             return Chunk::new(event, self.limit);
         }
