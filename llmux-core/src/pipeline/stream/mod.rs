@@ -8,7 +8,10 @@ mod steps;
 
 use std::{pin::pin, sync::atomic::Ordering::Relaxed};
 
-use tokio::{sync::mpsc, task::consume_budget};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::consume_budget,
+};
 
 use self::incoming::Incoming;
 use super::{
@@ -228,7 +231,17 @@ impl<'r> Streaming<'r> {
                 }
             }
             match instead {
-                None => self.send(chunk).await?,
+                None if self.withholds(&chunk) => {}
+                None => {
+                    if let Some(texts) =
+                        self.texts.as_mut().filter(|_| !self.request.context.endpoint.ends_with_done())
+                    {
+                        texts.1.number(&mut chunk);
+                    }
+                    if let Some(chunk) = self.send_now(chunk)? {
+                        self.send(chunk).await?;
+                    }
+                }
                 // Texts that go on before the chunk: the chunk itself passes the rest of the steps after them.
                 Some((chunks, step)) => {
                     self.pending.extend((step % 2 == 1).then_some((chunk, step)));
@@ -239,20 +252,33 @@ impl<'r> Streaming<'r> {
         Ok(())
     }
 
+    /// Sends a chunk if its stream has begun and the reader has room, without a future. Returns the chunk if not.
+    fn send_now(&mut self, chunk: Chunk) -> Result<Option<Chunk>, Error> {
+        if !self.attempt.begun {
+            return Ok(Some(chunk));
+        }
+        match self.reader.try_reserve() {
+            Ok(place) => place.send(StreamItem::Chunk(chunk)),
+            Err(TrySendError::Full(())) => return Ok(Some(chunk)),
+            Err(TrySendError::Closed(())) => return Err(Error::cancelled()),
+        }
+        self.attempt.chunks += 1;
+        Ok(None)
+    }
+
     /// Sends a chunk to the reader, as fast as it reads.
-    async fn send(&mut self, mut chunk: Chunk) -> Result<(), Error> {
-        if !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(&chunk) {
-            return Ok(());
-        }
-        if let Some(texts) = self.texts.as_mut().filter(|_| !self.request.context.endpoint.ends_with_done()) {
-            texts.1.number(&mut chunk);
-        }
+    async fn send(&mut self, chunk: Chunk) -> Result<(), Error> {
         self.begin().await?;
         if self.attempt.first_chunk.is_none() {
             self.attempt.first_chunk = Some(self.request.context.started.elapsed());
         }
         self.attempt.chunks += 1;
         self.give(StreamItem::Chunk(chunk)).await
+    }
+
+    /// Returns true if the reader does not receive a chunk, because it has not asked for the usage.
+    fn withholds(&self, chunk: &Chunk) -> bool {
+        !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(chunk)
     }
 
     /// Sends the start of the stream, once.
