@@ -54,7 +54,7 @@ pinned!(plugin_module, plugin::PluginModule, size 24, align 8, {
     config_schema 8
     attach 16
 });
-pinned!(plugin_table, plugin::PluginTable, size 80, align 8, {
+pinned!(plugin_table, plugin::PluginTable, size 88, align 8, {
     drop_state 0
     drop 8
     pre_hook 16
@@ -65,6 +65,7 @@ pinned!(plugin_table, plugin::PluginTable, size 80, align 8, {
     on_complete 56
     cleanup 64
     on_text 72
+    on_tool_call 80
 });
 pinned!(create_call, call::CreateCall, size 80, align 8, {
     name 0
@@ -104,6 +105,16 @@ pinned!(text_call, call::TextCall, size 120, align 8, {
     is_end 80
     answer 88
     memory 104
+});
+pinned!(tool_call, call::ToolCall, size 104, align 8, {
+    context 0
+    id 16
+    name 32
+    arguments 48
+    choice 64
+    is_json 68
+    answer 72
+    memory 88
 });
 pinned!(report_call, call::ReportCall, size 64, align 8, {
     context 0
@@ -249,7 +260,7 @@ pinned!(raw_answer, flow::RawAnswer, size 16, align 8, {
     table 8
     lent 16
 });
-pinned!(answer_table, flow::AnswerTable, size 88, align 8, {
+pinned!(answer_table, flow::AnswerTable, size 96, align 8, {
     respond 0
     respond_stream 8
     reject 16
@@ -261,6 +272,7 @@ pinned!(answer_table, flow::AnswerTable, size 88, align 8, {
     edit_text 64
     hold_text 72
     hold_whole_text 80
+    edit_tool_call 88
 });
 pinned!(raw_value, value::RawValue, size 32, align 8, {
     kind 0

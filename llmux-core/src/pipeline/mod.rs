@@ -40,6 +40,7 @@ pub(crate) mod stats;
 mod stream;
 mod stream_item;
 pub(crate) mod text;
+pub(crate) mod tool_call;
 mod traffic;
 mod usage;
 mod waiting;
