@@ -19,14 +19,20 @@ use super::{
     early_head::EarlyHead,
     in_flight::InFlight,
     kind::HookKind,
+    numbers::Numbers,
     report::{Ending, Later, Report},
     snapshot::Snapshot,
     stream_item::StreamItem,
-    text::{Numbers, Pieces},
+    text::Pieces,
+    tool_call::ToolCalls,
     usage::{Meter, states_usage},
     whole::Whole,
 };
 use crate::{error::Error, provider::Events};
+
+/// The number of steps of each instance. The one at a place has the text hook as the step `STEPS * place + 2`, then the tool call
+/// hook as `STEPS * place + 1`, then the chunk hook as `STEPS * place`. Chunks pass the steps downwards.
+const STEPS: usize = 3;
 
 /// One attempt to stream, while it runs.
 struct Streaming<'r> {
@@ -41,7 +47,12 @@ struct Streaming<'r> {
     /// The chunks that instances receive as one answer; empty if there are no such instances.
     wholes: Vec<Whole>,
     /// The texts of the chunks; `None` if no instance has a text hook.
-    texts: Option<Box<(Pieces, Numbers)>>,
+    texts: Option<Box<Pieces>>,
+    /// The tool calls of the chunks; `None` if no instance has a tool call hook.
+    tool_calls: Option<Box<ToolCalls>>,
+    /// The bytes that text hooks and tool call hooks hold.
+    held: usize,
+    numbers: Numbers,
     /// True if the caller asked for the usage chunk.
     wants_usage: bool,
     /// The status of the provider's answer.
@@ -96,6 +107,7 @@ impl<'r> Streaming<'r> {
         let calls = Calls::new(request.shared.config.post_hook_timeout).until(&request.cancel);
         let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
         let texts = snapshot.has(HookKind::Text).then(Box::default);
+        let tool_calls = snapshot.has(HookKind::ToolCall).then(Box::default);
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {
             request,
@@ -106,6 +118,9 @@ impl<'r> Streaming<'r> {
             pending,
             wholes: Vec::new(),
             texts,
+            tool_calls,
+            held: 0,
+            numbers: Numbers::default(),
             wants_usage,
             status,
             meter,
@@ -180,7 +195,7 @@ impl<'r> Streaming<'r> {
                 meter.read(self.request.context.endpoint, &event.data);
             }
             let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
-            self.pass(chunk, 2 * self.request.ran).await?;
+            self.pass(chunk, STEPS * self.request.ran).await?;
         }
     }
 
@@ -205,15 +220,14 @@ impl<'r> Streaming<'r> {
         self.request.report_attempt(self.status, self.attempt.usage, later);
     }
 
-    /// Passes a chunk through the steps before `from`, last one first, and sends the result. The instance at a place has two
-    /// steps: first the text hook (`2 * place + 1`), then the chunk hook (`2 * place`).
+    /// Passes a chunk through the steps before `from`, last one first, and sends the result. See [`STEPS`].
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.pending.push((chunk, from));
         while let Some((mut chunk, from)) = self.pending.pop() {
             // The time before belongs to the provider, or to a slow reader.
             self.calls.restart().await;
             let mut instead = None;
-            for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(2)).rev() {
+            for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(STEPS)).rev() {
                 let passed =
                     self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
                 instead = passed?;
@@ -223,9 +237,7 @@ impl<'r> Streaming<'r> {
             }
             match instead {
                 None => self.send(chunk).await?,
-                // Texts that go on before the chunk: the chunk itself passes the rest of the steps after them.
                 Some((chunks, step)) => {
-                    self.pending.extend((step % 2 == 1).then_some((chunk, step)));
                     self.pending.extend(chunks.into_iter().rev().map(|chunk| (chunk, step)));
                 }
             }
@@ -238,8 +250,9 @@ impl<'r> Streaming<'r> {
         if !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(&chunk) {
             return Ok(());
         }
-        if let Some(texts) = self.texts.as_mut().filter(|_| !self.request.context.endpoint.ends_with_done()) {
-            texts.1.number(&mut chunk);
+        let has_parts = self.texts.is_some() || self.tool_calls.is_some();
+        if has_parts && !self.request.context.endpoint.ends_with_done() {
+            self.numbers.number(&mut chunk);
         }
         self.begin().await?;
         if self.attempt.first_chunk.is_none() {
@@ -292,7 +305,7 @@ impl<'r> Streaming<'r> {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
                     for event in std::mem::take(&mut calls.reply.emitted) {
-                        result = self.pass(Chunk::new(event, limit), 2 * at).await;
+                        result = self.pass(Chunk::new(event, limit), STEPS * at).await;
                         if result.is_err() {
                             break;
                         }

@@ -1,25 +1,10 @@
-//! One turn of one instance: the calls of its text hook.
+//! One call of a text hook.
 
 use super::subject::{Hold, Text};
-use crate::{
-    error::Error,
-    pipeline::{
-        call::Calls,
-        context::RequestContext,
-        hook::{Answer, Decision},
-        kind::{FailureKind, HookKind},
-        snapshot::Entry,
-        states::States,
-    },
+use crate::pipeline::{
+    kind::HookKind,
+    turn::{Stop, Turn},
 };
-
-/// The turn of an instance.
-pub(crate) struct Turn<'c> {
-    pub(crate) calls: &'c mut Calls,
-    pub(crate) place: (usize, &'c Entry),
-    pub(crate) context: &'c mut RequestContext,
-    pub(crate) states: &'c mut States,
-}
 
 /// A hook's decision about a text that goes on.
 #[derive(Default)]
@@ -31,46 +16,13 @@ pub(super) struct Verdict {
     pub(super) has_failed: bool,
 }
 
-/// The reason why a text hook ends the request.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The plugin ended it with this error.
-    Ended(Error),
-    /// The plugin failed, and its failure fails the request (rule E3).
-    Failed,
-    /// The request must end.
-    Cancelled,
-}
-
-impl Turn<'_> {
-    /// Calls the text hook.
-    pub(super) async fn call(&mut self, text: &mut Text<'_>) -> Result<Verdict, Stop> {
-        let Self { calls, place, context, states } = self;
-        match calls.call(HookKind::Text, *place, context, states, text).await {
-            Ok(Decision::End) => match std::mem::take(&mut calls.reply.answer) {
-                Answer::End(error) => Err(Stop::Ended(error)),
-                // `HookReply::check` has refused it.
-                _ => Err(Stop::Failed),
-            },
-            Ok(_) => {
-                let reply = &mut calls.reply;
-                Ok(Verdict { text: reply.text.take(), hold: reply.hold, has_failed: false })
-            }
-            Err(failure) if failure.kind == FailureKind::Cancelled => Err(Stop::Cancelled),
-            Err(_) if place.1.fails_request => Err(Stop::Failed),
-            Err(_) => Ok(Verdict { has_failed: true, ..Verdict::default() }),
+/// Calls the text hook.
+pub(super) async fn call(turn: &mut Turn<'_>, text: &mut Text<'_>) -> Result<Verdict, Stop> {
+    Ok(match turn.call(HookKind::Text, text).await? {
+        Some(_) => {
+            let reply = &mut turn.calls.reply;
+            Verdict { text: reply.text.take(), hold: reply.hold, has_failed: false }
         }
-    }
-
-    /// The failure of the instance, for an edit that the host cannot make.
-    pub(super) fn refuse(&self, why: &str) -> Result<(), Stop> {
-        tracing::warn!(
-            instance = &*self.place.1.name,
-            hook = HookKind::Text.as_str(),
-            failure = FailureKind::Error.as_str(),
-            request_id = &*self.context.request_id,
-            "a plugin failed: {why}"
-        );
-        if self.place.1.fails_request { Err(Stop::Failed) } else { Ok(()) }
-    }
+        None => Verdict { has_failed: true, ..Verdict::default() },
+    })
 }
