@@ -111,7 +111,7 @@ typedef struct LlmuxTableHead {
     ((((table)->head.present >> (((const char *)&(table)->field - (const char *)(table)-16) / 8)) & 1) != 0)
 
 #define LLMUX_PLUGIN_MODULE_FIELDS 3
-#define LLMUX_PLUGIN_TABLE_FIELDS 10
+#define LLMUX_PLUGIN_TABLE_FIELDS 11
 #define LLMUX_STREAM_TABLE_FIELDS 2
 #define LLMUX_WORK_TABLE_FIELDS 2
 #define LLMUX_HTTP_CALL_FIELDS 7
@@ -297,9 +297,9 @@ struct LlmuxContextTable {
 
 #define LLMUX_HOOK_CONTINUE 0      // Continue. For a chunk: forward it. For a producer: there are no more chunks.
 #define LLMUX_HOOK_SHORT_CIRCUIT 1 // The answer holds a response, a stream or an error.
-#define LLMUX_HOOK_DROP 2          // Drop this chunk.
+#define LLMUX_HOOK_DROP 2          // Drop this chunk, or remove this tool call.
 #define LLMUX_HOOK_REPLACE 3       // Replace this chunk by those in the answer. For a producer: these are the next chunks.
-#define LLMUX_HOOK_END 4           // End the stream, or the request of a text, with the error in the answer.
+#define LLMUX_HOOK_END 4           // End the stream, or the request of a text or a tool call, with the error in the answer.
 #define LLMUX_HOOK_FAILED 5        // The hook failed; the answer holds the reason. Unknown codes mean the same.
 
 #define LLMUX_FAILURE_ERROR 0   // The hook returned an error.
@@ -386,6 +386,9 @@ struct LlmuxAnswerTable {
     void (*hold_text)(LlmuxAnswerObject *object, size_t from);
     // Holds the whole text until it ends: `on_text` is called again only then. Without effect if the text ends here. Since 0.2.2.
     void (*hold_whole_text)(LlmuxAnswerObject *object);
+    // Puts this name and these arguments in the place of those of the call that `on_tool_call` received. The name is not empty.
+    // The arguments are JSON if those of the call are. Since 0.2.2.
+    void (*edit_tool_call)(LlmuxAnswerObject *object, LlmuxStr name, LlmuxStr arguments);
 };
 
 // Parameters of `next`. The table is lent until `next` returns, its fields until `next` is ready or its future is dropped.
@@ -712,6 +715,19 @@ typedef struct LlmuxTextCall {
     LlmuxMemory memory;
 } LlmuxTextCall;
 
+// Parameters of a hook for one tool call of an answer. Since 0.2.2.
+typedef struct LlmuxToolCall {
+    LlmuxTableHead head;
+    LlmuxContext context;
+    LlmuxStr id;        // The identifier that the result of the call will name; empty for none.
+    LlmuxStr name;      // The name of the tool; empty if the answer has none.
+    LlmuxStr arguments; // The arguments of the call, whole.
+    uint32_t choice;    // The index of the choice or of the output item.
+    bool is_json;       // True if the arguments are JSON.
+    LlmuxAnswer answer;
+    LlmuxMemory memory;
+} LlmuxToolCall;
+
 // Parameters of a hook at the end of a stream or of a request.
 typedef struct LlmuxReportCall {
     LlmuxTableHead head;
@@ -763,6 +779,10 @@ typedef struct LlmuxPluginTable {
     // for a chunk or an outcome. In a stream, it is called for each piece of a text. May call `edit_text` and `hold_text`. Returns
     // `LLMUX_HOOK_CONTINUE`, `LLMUX_HOOK_END` or `LLMUX_HOOK_FAILED`. Since 0.2.2.
     LlmuxHookPoll (*on_text)(const LlmuxInstanceObject *object, const LlmuxTextCall *call, LlmuxPollContext *waker);
+    // Called for each tool call of an answer, whole, before any part of it is sent, and before the hooks of this instance for a
+    // chunk or an outcome. May call `edit_tool_call`. Returns `LLMUX_HOOK_CONTINUE`, `LLMUX_HOOK_DROP` to remove the call,
+    // `LLMUX_HOOK_END` or `LLMUX_HOOK_FAILED`. Since 0.2.2.
+    LlmuxHookPoll (*on_tool_call)(const LlmuxInstanceObject *object, const LlmuxToolCall *call, LlmuxPollContext *waker);
 } LlmuxPluginTable;
 
 // An instance: plugin memory. The host owns the handle and returns it once, through `drop`.

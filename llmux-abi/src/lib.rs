@@ -41,7 +41,7 @@ pub use sdk::{
     Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpError, HttpFailure, HttpRequest, HttpResponse,
     HttpStream, Message, NoConfig, OnError, Outcome, Plugin, REDACTED_HEADERS, Reload, Request, Response,
     Result, Service, ShortCircuit, Side, StreamEnd, StreamFlow, Streamed, Streams, Task, Text, TextFlow,
-    Value,
+    ToolCall, ToolFlow, Value,
 };
 pub use types::Usage;
 
@@ -56,7 +56,8 @@ pub mod prelude {
     pub use crate::{
         AnsweredBy, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error,
         Flow, Host, HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit,
-        Side, StreamEnd, StreamFlow, Streamed, Streams, Text, TextFlow, Usage, Value, export_plugin,
+        Side, StreamEnd, StreamFlow, Streamed, Streams, Text, TextFlow, ToolCall, ToolFlow, Usage, Value,
+        export_plugin,
     };
     pub use tracing::{debug, error, info, trace, warn};
 }

@@ -104,6 +104,7 @@ fn the_names_of_hooks_are_those_of_the_table() {
         "on_complete",
         "cleanup",
         "on_text",
+        "on_tool_call",
     ];
     assert_eq!(PluginManifest::HOOKS, names);
 }

@@ -98,7 +98,7 @@ impl Contract {
 
 /// Adds the hook `on_idle` to the table, the trait and the shim, as a later version would.
 fn add_a_hook(sources: &mut Sources) {
-    let last = "            object: RRef<'a, InstanceObject>,\n            call: TextCallRef<'a>,\n            \
+    let last = "            object: RRef<'a, InstanceObject>,\n            call: ToolCallRef<'a>,\n            \
                 waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
     let field = "\n    /// Once in a while.\n    \
                  pub on_idle: Option<unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32>,\n}";
@@ -110,7 +110,7 @@ fn add_a_hook(sources: &mut Sources) {
     let idle = "unsafe extern \"C\" fn on_idle(_: abi_stable::sabi_types::RRef<'_, InstanceObject>) -> u32 {\n    \
                 0\n}\n\n";
     sources.swap(before, &format!("{idle}{before}"));
-    let first = "    if !is_absent(P::on_text)";
+    let first = "    if !is_absent(P::on_text) ||";
     sources.swap(
         first,
         &format!("    if !is_absent_alone(P::on_idle) {{\n        return \"0.2.3\";\n    }}\n{first}"),

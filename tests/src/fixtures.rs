@@ -48,7 +48,7 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 29] = [
+const CRATES: [Crate; 30] = [
     plain("llmux-probe", "probe"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
@@ -66,6 +66,7 @@ const CRATES: [Crate; 29] = [
     },
     plain("llmux-tables", "tables"),
     plain("llmux-texts", "texts"),
+    plain("llmux-tool-calls", "tool_calls"),
     of_tables("llmux-tables-trusted", |source| (swap(source, "Some(&LAYOUT)", "None"), "")),
     of_tables("llmux-tables-unread", |source| (swap(source, "AbiHeader::VALUE", "unread()") + UNREAD, "")),
     of_tables("llmux-tables-format", |source| (swap(source, "format: ENTRY_FORMAT", "format: 2"), "")),
@@ -187,6 +188,11 @@ impl Fixtures {
     /// Returns the library of the plugin with a text hook.
     pub fn texts(&self) -> PathBuf {
         self.library("llmux-texts")
+    }
+
+    /// Returns the library of the plugin with a tool call hook.
+    pub fn tool_calls(&self) -> PathBuf {
+        self.library("llmux-tool-calls")
     }
 
     /// Returns the library of the plugin that receives streams as one answer.

@@ -114,6 +114,13 @@ impl World {
         self.writable(spec).with_name(name).with_priority(priority).with_config(config)
     }
 
+    /// Returns a plugin with a tool call hook, which records its calls.
+    pub fn tool_calls(&self, name: &str, priority: i32, mut config: Value) -> PluginSpec {
+        config["log"] = json!(self.log());
+        let spec = self.kind.spec::<llmux_tool_calls::ToolCalls>(Fixtures::tool_calls);
+        self.writable(spec).with_name(name).with_priority(priority).with_config(config)
+    }
+
     /// Returns a plugin that receives streams as one answer.
     pub fn reviewer(&self, config: Value) -> PluginSpec {
         let spec = self.kind.spec::<llmux_reviewer::Reviewer>(Fixtures::reviewer);

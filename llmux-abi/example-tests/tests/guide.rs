@@ -16,5 +16,7 @@ mod streams;
 pub mod testing;
 #[path = "../../../docs/guide/texts.rs"]
 mod texts;
+#[path = "../../../docs/guide/tool_calls.rs"]
+mod tool_calls;
 #[path = "../../../docs/guide/waiting.rs"]
 mod waiting;

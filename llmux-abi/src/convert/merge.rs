@@ -120,9 +120,12 @@ fn continues(call: &Tree, part: &Tree) -> bool {
     }
     // A part with a name begins a call, unless the arguments of the one before are unfinished.
     let begins = CALL_TEXTS.iter().any(|(kind, _)| !part[kind]["name"].is_blank());
-    let is_whole = CALL_TEXTS.iter().any(|(kind, member)| {
-        let text = call[kind][member].as_str().unwrap_or_default();
-        !call[kind][member].is_blank() && Tree::parse(text).is_ok()
-    });
-    !(begins && is_whole)
+    // Most parts have no name, and the text that has come may be long.
+    let is_whole = || {
+        CALL_TEXTS.iter().any(|(kind, member)| {
+            let text = call[kind][member].as_str().unwrap_or_default();
+            !call[kind][member].is_blank() && Tree::parse(text).is_ok()
+        })
+    };
+    !(begins && is_whole())
 }

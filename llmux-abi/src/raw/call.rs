@@ -145,6 +145,31 @@ pub struct TextCall<'a> {
     pub memory: RawMemory<'a>,
 }
 
+/// Parameters of a hook for one tool call of an answer.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = ToolCallRef)))]
+#[sabi(missing_field(option))]
+pub struct ToolCall<'a> {
+    /// The context of the request.
+    pub context: RawContext<'a>,
+    /// The identifier that the result of the call will name; empty for none.
+    pub id: RStr<'a>,
+    /// The name of the tool; empty if the answer has none.
+    pub name: RStr<'a>,
+    /// The arguments of the call, whole.
+    pub arguments: RStr<'a>,
+    /// The index of the choice or of the output item.
+    pub choice: u32,
+    /// True if the arguments are JSON.
+    pub is_json: bool,
+    /// The answer of this call.
+    pub answer: RawAnswer<'a>,
+    /// The memory of this call.
+    #[sabi(last_prefix_field)]
+    pub memory: RawMemory<'a>,
+}
+
 /// Parameters of a hook at the end of a stream or of a request.
 #[repr(C)]
 #[derive(StableAbi)]

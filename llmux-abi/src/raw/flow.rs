@@ -14,11 +14,11 @@ use super::{stream::RawStream, value::RawValue};
 pub const HOOK_CONTINUE: u32 = 0;
 /// Short circuit: the answer holds a response, a stream or an error.
 pub const HOOK_SHORT_CIRCUIT: u32 = 1;
-/// Drop this chunk.
+/// Drop this chunk, or remove this tool call.
 pub const HOOK_DROP: u32 = 2;
 /// Replace this chunk by the chunks in the answer. For a producer: the answer holds the next chunks.
 pub const HOOK_REPLACE: u32 = 3;
-/// End the stream, or the request of a text, with the error in the answer.
+/// End the stream, or the request of a text or a tool call, with the error in the answer.
 pub const HOOK_END: u32 = 4;
 /// The hook itself failed; the answer holds the reason. The host treats every unknown code as this one.
 pub const HOOK_FAILED: u32 = 5;
@@ -107,4 +107,8 @@ pub struct AnswerTable {
     /// Holds the whole text until it ends: the hook is called again only then. Without effect if the text ends here. Since
     /// 0.2.2.
     pub hold_whole_text: unsafe extern "C" fn(object: RMut<'_, AnswerObject>),
+    /// Puts this name and these arguments in the place of those of the tool call that the hook received. The name is not empty.
+    /// The arguments are JSON if those of the call are. Since 0.2.2.
+    pub edit_tool_call:
+        unsafe extern "C" fn(object: RMut<'_, AnswerObject>, name: RStr<'_>, arguments: RStr<'_>),
 }

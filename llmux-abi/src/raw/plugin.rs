@@ -6,7 +6,7 @@ use async_ffi::FfiContext;
 use super::{
     call::{
         ChunkCallRef, CleanupCallRef, CreateCallRef, InstanceObject, OutcomeCallRef, ReportCallRef,
-        RequestCallRef, TextCallRef,
+        RequestCallRef, TextCallRef, ToolCallRef,
     },
     context::StateObject,
     flow::{HookPoll, RawAnswer},
@@ -127,6 +127,16 @@ pub struct PluginTable {
         for<'a> unsafe extern "C" fn(
             object: RRef<'a, InstanceObject>,
             call: TextCallRef<'a>,
+            waker: &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
+    /// Called for each tool call of an answer, whole, before any part of it is sent, and before the hooks of this instance for a
+    /// chunk or an outcome. It may edit the call (`AnswerTable::edit_tool_call`). Returns `HOOK_CONTINUE`, `HOOK_DROP` to remove
+    /// the call, `HOOK_END` with the error that ends the request, or `HOOK_FAILED`. Since 0.2.2.
+    pub on_tool_call: Option<
+        for<'a> unsafe extern "C" fn(
+            object: RRef<'a, InstanceObject>,
+            call: ToolCallRef<'a>,
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,

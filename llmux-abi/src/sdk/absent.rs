@@ -25,7 +25,7 @@ use std::{
 
 use super::{
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow, TextFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow},
 };
 
 /// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
@@ -80,6 +80,12 @@ impl Idle for Result<ChunkFlow> {
 impl Idle for Result<TextFlow> {
     fn idle() -> Self {
         Ok(TextFlow::Continue)
+    }
+}
+
+impl Idle for Result<ToolFlow> {
+    fn idle() -> Self {
+        Ok(ToolFlow::Continue)
     }
 }
 

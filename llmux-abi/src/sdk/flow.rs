@@ -164,6 +164,19 @@ pub enum TextFlow {
     End(Error),
 }
 
+/// Result of a tool call hook: the treatment of the call.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "a flow does something only when the hook returns it"]
+pub enum ToolFlow {
+    /// The call goes on, with the edits made.
+    Continue,
+    /// Removes the call from the answer.
+    Remove,
+    /// The request ends here, with an error. A stream ends after the chunks that were sent before.
+    End(Error),
+}
+
 /// Result of a chunk hook: the treatment of the chunk.
 #[derive(Debug)]
 #[non_exhaustive]

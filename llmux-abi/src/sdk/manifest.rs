@@ -131,7 +131,7 @@ impl PluginManifest {
     }
 
     /// The names of the hooks.
-    pub const HOOKS: [&'static str; 8] = [
+    pub const HOOKS: [&'static str; 9] = [
         "pre_hook",
         "post_hook",
         "pre_stream_hook",
@@ -140,6 +140,7 @@ impl PluginManifest {
         "on_complete",
         "cleanup",
         "on_text",
+        "on_tool_call",
     ];
 
     /// Priority of a plugin that does not set one.
@@ -162,11 +163,7 @@ impl Encoded {
     pub const fn of(manifest: &PluginManifest) -> Self {
         check_name(manifest.name.as_bytes());
         let mut encoded = Self { bytes: [0; HEADER + MAX_MANIFEST], len: 0 };
-        let mut at = 0;
-        while at < MAGIC.len() {
-            encoded.push(MAGIC[at]);
-            at += 1;
-        }
+        encoded.bytes.split_at_mut(MAGIC.len()).0.copy_from_slice(&MAGIC);
         encoded.len = HEADER;
         encoded.push(b'{');
         encoded.text("name", manifest.name);
@@ -216,11 +213,7 @@ impl Encoded {
         encoded.integer(manifest.priority);
         encoded.push(b'}');
         let length = ((encoded.len - HEADER) as u32).to_le_bytes();
-        let mut at = 0;
-        while at < length.len() {
-            encoded.bytes[MAGIC.len() + at] = length[at];
-            at += 1;
-        }
+        encoded.bytes.split_at_mut(HEADER).0.split_at_mut(MAGIC.len()).1.copy_from_slice(&length);
         encoded
     }
 
@@ -364,7 +357,7 @@ mod tests {
         reload: Reload::Exclusive,
         streams: Some(Streams::Unseen),
         needs: &[Service::Http, Service::SpawnBlocking],
-        hooks: [true, false, true, false, false, false, true, false],
+        hooks: [true, false, true, false, false, false, true, false, false],
         abi_min: "0.2.0",
         entry: "llmux_plugin_a",
         panic_aborts: false,

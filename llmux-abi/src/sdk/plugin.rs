@@ -10,11 +10,12 @@ use super::{
     chunk::Chunk,
     context::Context,
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow, TextFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow},
     host::Host,
     outcome::{Completion, Outcome, StreamEnd},
     request::Request,
     text::Text,
+    tool_call::ToolCall,
 };
 
 /// A plugin: the constructor of its instances and their hooks.
@@ -213,6 +214,43 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         text: &mut Text<'_>,
     ) -> impl Future<Output = Result<TextFlow>> + Send {
         let _ = (ctx, text);
+        Absent::new()
+    }
+
+    /// Called for each tool call of an answer, plain and streamed, before any part of it is sent: a guard sees the name and the
+    /// arguments as a whole. Calls of a choice come in their order, after the texts of this instance and before its `post_hook`
+    /// or `on_stream_chunk`. The hook leaves the call, edits it, removes it, or ends the request:
+    ///
+    /// ```
+    /// # use llmux_abi::prelude::*;
+    /// # struct Guard;
+    /// # impl Plugin for Guard {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig, _: Host) -> Result<Self> {
+    /// #         Ok(Self)
+    /// #     }
+    /// async fn on_tool_call(&self, _: &mut Context<'_>, call: &mut ToolCall<'_>) -> Result<ToolFlow> {
+    ///     match call.name() {
+    ///         "delete_file" => Ok(ToolFlow::Remove),
+    ///         _ => Ok(ToolFlow::Continue),
+    ///     }
+    /// }
+    /// # }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// Default: the call goes on.
+    ///
+    /// # Errors
+    ///
+    /// An `Err` is a failure of the plugin: the host sends the call unchanged, unless the instance's `on_error` is `fail`. To
+    /// end the request, return [`ToolFlow::End`].
+    fn on_tool_call(
+        &self,
+        ctx: &mut Context<'_>,
+        call: &mut ToolCall<'_>,
+    ) -> impl Future<Output = Result<ToolFlow>> + Send {
+        let _ = (ctx, call);
         Absent::new()
     }
 

@@ -40,5 +40,6 @@ pub(crate) mod process_state;
 mod reply;
 mod stream;
 mod text;
+mod tool_call;
 
 pub(crate) use native_hooks::NativeHooks;

@@ -11,6 +11,7 @@ use llmux_abi::{
         call::{
             ChunkCall, ChunkCallRef, CleanupCall, CleanupCallRef, CreateCall, CreateCallRef, InstanceObject,
             OutcomeCall, OutcomeCallRef, ReportCall, ReportCallRef, RequestCall, RequestCallRef, TextCallRef,
+            ToolCallRef,
         },
         context::StateObject,
         flow::{HOOK_CONTINUE, HOOK_FAILED, HookPoll},
@@ -29,7 +30,7 @@ use super::{
     library::Image,
     outcome, reply,
     stream::Calling,
-    text,
+    text, tool_call,
 };
 use crate::pipeline::{
     hook::{Answer, Decision, FirstPoll, HookCall, HookInput, HookReply, Hooks, StateSlot},
@@ -160,6 +161,10 @@ impl Hooks for NativeHooks {
                         let call = text::parameters(text, context, answer, memory);
                         hook(object, TextCallRef(call.lend()), waker)
                     }),
+                    HookInput::ToolCall(it) => table.on_tool_call().flatten().map(|hook| {
+                        let call = tool_call::parameters(it, context, answer, memory);
+                        hook(object, ToolCallRef(call.lend()), waker)
+                    }),
                     HookInput::Complete(report) => table.on_complete().flatten().map(|hook| {
                         let report = outcome::report_handle(report);
                         let call = Parameters::new(ReportCall { context, report, answer, memory });
@@ -198,6 +203,7 @@ impl Hooks for NativeHooks {
             HookKind::Complete => table.on_complete().flatten().is_some(),
             HookKind::Cleanup => table.cleanup().flatten().is_some(),
             HookKind::Text => table.on_text().flatten().is_some(),
+            HookKind::ToolCall => table.on_tool_call().flatten().is_some(),
         };
         HookKind::ALL.into_iter().filter(has).collect()
     }

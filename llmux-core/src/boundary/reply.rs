@@ -41,6 +41,7 @@ impl Table {
             edit_text,
             hold_text,
             hold_whole_text,
+            edit_tool_call,
         });
     }
 }
@@ -195,5 +196,19 @@ unsafe extern "C" fn hold_whole_text(object: RMut<'_, AnswerObject>) {
         let reply = reply(object);
         reply.has_room(0);
         reply.hold = Hold::Whole;
+    })
+}
+
+unsafe extern "C" fn edit_tool_call(object: RMut<'_, AnswerObject>, name: RStr<'_>, arguments: RStr<'_>) {
+    guarded((), || {
+        let reply = reply(object);
+        reply.written += (name.len() + arguments.len()) as u64;
+        if reply.has_room(name.len() + arguments.len()) {
+            let text = |text: RStr<'_>| std::str::from_utf8(text.as_bytes()).map(str::to_owned);
+            match (text(name), text(arguments)) {
+                (Ok(name), Ok(arguments)) => reply.tool_call = Some((name, arguments)),
+                _ => reply.failure = Some(Failure::error("the edited tool call is not UTF-8")),
+            }
+        }
     })
 }

@@ -66,6 +66,10 @@ pub(super) fn apply(
         room(reply, text.len())?;
         reply.text = Some(text.to_owned());
     }
+    if let Some((name, arguments)) = message.tool_call {
+        room(reply, name.len() + arguments.len())?;
+        reply.tool_call = Some((name.to_owned(), arguments.to_owned()));
+    }
     reply.hold = match message.hold {
         message::Hold::Nothing => Hold::Nothing,
         message::Hold::From(at) => Hold::From(at.try_into().unwrap_or(usize::MAX)),
@@ -181,8 +185,8 @@ fn count(input: &mut HookInput<'_>, (read, written): (u64, u64)) {
         HookInput::Chunk(chunk) => &chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &report.request,
-        // The pipeline counts the bytes of a text.
-        HookInput::Text(_) => return,
+        // The pipeline counts the bytes of a text and of a tool call.
+        HookInput::Text(_) | HookInput::ToolCall(_) => return,
     };
     body.count_read(read);
     body.count_written(written);
@@ -200,10 +204,12 @@ fn change(change: &message::Change<'_>, input: &mut HookInput<'_>) -> Result<(),
         HookInput::Pre(body) | HookInput::PreStream(body) => &mut **body,
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
-        HookInput::PostStream(_) | HookInput::Complete(_) | HookInput::Text(_) => match change {
-            message::Change::None => return Ok(()),
-            _ => return Err(Failure::error("edited a subject that can only be read")),
-        },
+        HookInput::PostStream(_) | HookInput::Complete(_) | HookInput::Text(_) | HookInput::ToolCall(_) => {
+            match change {
+                message::Change::None => return Ok(()),
+                _ => return Err(Failure::error("edited a subject that can only be read")),
+            }
+        }
     };
     match change {
         message::Change::None | message::Change::Replaced { .. } => Ok(()),

@@ -67,6 +67,7 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Resu
             Hold::From(at) => message::Hold::From(at as u64),
             Hold::Whole => message::Hold::Whole,
         },
+        tool_call: reply.tool_call.as_ref().map(|(name, arguments)| (&**name, &**arguments)),
         failure: reply.failure.as_ref().map(failure),
         written: reply.written,
         traffic,
@@ -97,6 +98,7 @@ fn traffic(subject: &mut Subject) -> (u64, u64) {
         Subject::Chunk(chunk) => chunk.body.take_traffic(),
         Subject::Report(report) => report.take_traffic(),
         Subject::Text(text) => text.take_traffic(),
+        Subject::ToolCall(call) => call.take_traffic(),
     };
     (traffic.read, traffic.written)
 }
@@ -117,7 +119,7 @@ fn changed_document(subject: &mut Subject) -> Option<Bytes> {
         Subject::Outcome(outcome) => outcome.body(),
         Subject::Request(body) => body,
         Subject::Chunk(chunk) => &mut chunk.body,
-        Subject::Report(_) | Subject::Text(_) => return None,
+        Subject::Report(_) | Subject::Text(_) | Subject::ToolCall(_) => return None,
     };
     let size = |edit: &Edit| match edit {
         Edit::Set(pointer, json) | Edit::Insert(pointer, json) => pointer.len() + json.len() + 8,
@@ -138,7 +140,7 @@ fn change<'m>(subject: &'m mut Subject, document: Option<&'m Bytes>) -> message:
         },
         Subject::Request(body) => body,
         Subject::Chunk(chunk) => &chunk.body,
-        Subject::Report(_) | Subject::Text(_) => return message::Change::None,
+        Subject::Report(_) | Subject::Text(_) | Subject::ToolCall(_) => return message::Change::None,
     };
     match (document, body.journal()) {
         (_, []) => message::Change::None,

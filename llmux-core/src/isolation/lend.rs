@@ -37,7 +37,9 @@ impl Texts {
             HookInput::Post(outcome) => {
                 Self { request: of(&outcome.request), body: of(outcome.body()), response: None, error: None }
             }
-            HookInput::Text(_) => Self { body: none(), request: none(), response: None, error: None },
+            HookInput::Text(_) | HookInput::ToolCall(_) => {
+                Self { body: none(), request: none(), response: None, error: None }
+            }
             HookInput::PostStream(report) | HookInput::Complete(report) => Self {
                 body: none(),
                 request: of(&report.request),
@@ -150,6 +152,13 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             choice: text.choice,
             number: text.number,
             is_end: text.is_end,
+        }),
+        HookInput::ToolCall(call) => message::Subject::ToolCall(message::ToolCall {
+            id: &call.id,
+            name: &call.name,
+            arguments: &call.arguments,
+            choice: call.choice,
+            is_json: call.is_json,
         }),
         HookInput::PostStream(it) | HookInput::Complete(it) => message::Subject::Report(report(it, texts)),
     }

@@ -18,6 +18,7 @@ use crate::{
         outcome::Outcome,
         report::{AnsweredBy, AttemptReport, Ending, Report},
         text::{Channel, Side, Text},
+        tool_call::ToolCall,
     },
     provider::Event,
     upstream::Deployment,
@@ -30,6 +31,7 @@ pub(super) enum Subject {
     Chunk(Chunk),
     Report(Box<Report>),
     Text(Box<Text<'static>>),
+    ToolCall(Box<ToolCall<'static>>),
 }
 
 impl Subject {
@@ -56,6 +58,13 @@ impl Subject {
                 // The host checks it.
                 room: usize::MAX,
             })),
+            message::Subject::ToolCall(message) => Self::ToolCall(Box::new(ToolCall {
+                id: message.id.to_owned().into(),
+                name: message.name.to_owned().into(),
+                arguments: message.arguments.to_owned().into(),
+                choice: message.choice,
+                is_json: message.is_json,
+            })),
             message::Subject::Report(message) => Self::Report(Box::new(report(message, frame)?)),
         })
     }
@@ -68,6 +77,7 @@ impl Subject {
             (Subject::Outcome(outcome), _) => HookInput::Post(outcome),
             (Subject::Chunk(chunk), _) => HookInput::Chunk(chunk),
             (Subject::Text(text), _) => HookInput::Text(text),
+            (Subject::ToolCall(call), _) => HookInput::ToolCall(call),
             (Subject::Report(report), HookKind::PostStream) => HookInput::PostStream(report),
             (Subject::Report(report), _) => HookInput::Complete(report),
         }

@@ -249,6 +249,11 @@ impl Chunk {
         Self { event: event.name, body: Body::unparsed(event.data, true, limit) }
     }
 
+    /// Makes a chunk of a document. A later edit of it is small, because the host made the chunk itself.
+    pub(crate) fn of(name: Option<&str>, document: &Document) -> Self {
+        Self::new(Event { name: name.map(Into::into), data: document.to_bytes() }, usize::MAX)
+    }
+
     /// Returns the event's name, if it has one.
     pub fn event(&self) -> Option<&str> {
         self.event.as_deref()

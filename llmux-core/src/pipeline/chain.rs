@@ -8,7 +8,8 @@ use super::{
     outcome::Outcome,
     report::AnsweredBy,
     snapshot::Snapshot,
-    text::{self, Stop, Turn},
+    text, tool_call,
+    turn::{Stop, Turn},
 };
 use crate::{document::Document, error::Error};
 
@@ -84,7 +85,8 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
         }
         if entry.has(HookKind::Text) {
             let InFlight { context, states, body, .. } = &mut *request;
-            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states };
+            let held = &mut 0;
+            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states, held };
             match text::request(&mut turn, body).await {
                 Ok(()) => {}
                 Err(Stop::Ended(error)) => {
@@ -119,10 +121,11 @@ pub(crate) async fn post(
         outcome = outcome.of_binary();
     }
     for (at, entry) in entries {
-        let InFlight { context, states, .. } = &mut *request;
-        if entry.has(HookKind::Text) {
-            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states };
-            match text::answer(&mut turn, &mut outcome).await {
+        if entry.has(HookKind::Text) || entry.has(HookKind::ToolCall) {
+            let InFlight { context, states, .. } = &mut *request;
+            let held = &mut 0;
+            let mut turn = Turn { calls: &mut calls, place: (at, entry), context, states, held };
+            match parts(&mut turn, &mut outcome).await {
                 Ok(()) => {}
                 Err(Stop::Ended(error)) => {
                     outcome.fail(error);
@@ -150,4 +153,16 @@ pub(crate) async fn post(
         }
     }
     outcome.into_result()
+}
+
+/// Passes the texts of an answer, and then its tool calls, to an instance.
+async fn parts(turn: &mut Turn<'_>, outcome: &mut Outcome) -> Result<(), Stop> {
+    let (_, entry) = turn.place;
+    if entry.has(HookKind::Text) {
+        text::answer(turn, outcome).await?;
+    }
+    match entry.has(HookKind::ToolCall) {
+        true => tool_call::answer(turn, outcome).await,
+        false => Ok(()),
+    }
 }

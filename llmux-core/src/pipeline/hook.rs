@@ -25,6 +25,7 @@ use super::{
     outcome::Outcome,
     report::Report,
     text::{Hold, Text},
+    tool_call::ToolCall,
     traffic::Traffic,
 };
 use crate::{document::Document, error::Error, provider::Event};
@@ -66,7 +67,7 @@ pub(crate) enum Decision {
     Continue,
     /// Answers the request instead of the provider.
     ShortCircuit,
-    /// Leaves the chunk out.
+    /// Leaves the chunk or the tool call out.
     Drop,
     /// Puts the emitted chunks in the place of this one.
     Replace,
@@ -104,6 +105,7 @@ pub(crate) enum HookInput<'f> {
     PostStream(&'f mut Report),
     Complete(&'f mut Report),
     Text(&'f Text<'f>),
+    ToolCall(&'f ToolCall<'f>),
 }
 
 /// The subject of a hook, as the chains see it: it knows the edits of the current call.
@@ -233,6 +235,21 @@ impl Subject for Text<'_> {
     }
 }
 
+/// The edit of a tool call is part of the reply: nothing has to be undone.
+impl Subject for ToolCall<'_> {
+    fn lend(&mut self, _: HookKind) -> HookInput<'_> {
+        HookInput::ToolCall(self)
+    }
+
+    fn take_traffic(&mut self) -> Traffic {
+        Traffic { read: self.arguments.len() as u64, written: 0 }
+    }
+
+    fn check_reply(&self, reply: &HookReply) -> Result<(), String> {
+        reply.tool_call.as_ref().map_or(Ok(()), |(name, arguments)| self.check(name, arguments))
+    }
+}
+
 /// A report can only be read.
 impl Subject for Report {
     fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
@@ -258,6 +275,8 @@ pub(crate) struct HookReply {
     /// The text in the place of the one that the hook received, without the end that it holds.
     pub(crate) text: Option<String>,
     pub(crate) hold: Hold,
+    /// The name and the arguments in the place of those of the tool call that the hook received.
+    pub(crate) tool_call: Option<(String, String)>,
     pub(crate) failure: Option<Failure>,
     /// The bytes of JSON that the hook has given.
     pub(crate) written: u64,
@@ -296,8 +315,9 @@ impl HookReply {
     pub(crate) fn check(&self, kind: HookKind, decision: Decision) -> Result<(), String> {
         match (kind, decision, &self.answer) {
             (_, Decision::Continue, _) | (HookKind::Chunk, Decision::Drop | Decision::Replace, _) => Ok(()),
-            (HookKind::Chunk | HookKind::Text, Decision::End, Answer::End(_)) => Ok(()),
-            (HookKind::Chunk | HookKind::Text, Decision::End, _) => {
+            (HookKind::ToolCall, Decision::Drop, _) => Ok(()),
+            (HookKind::Chunk | HookKind::Text | HookKind::ToolCall, Decision::End, Answer::End(_)) => Ok(()),
+            (HookKind::Chunk | HookKind::Text | HookKind::ToolCall, Decision::End, _) => {
                 Err("ended the stream without an error".to_owned())
             }
             (HookKind::PreStream, Decision::ShortCircuit, Answer::Stream(_)) => Ok(()),

@@ -20,11 +20,13 @@ pub enum HookKind {
     Cleanup,
     /// `on_text`: for each text of a request and of an answer.
     Text,
+    /// `on_tool_call`: for each tool call of an answer.
+    ToolCall,
 }
 
 impl HookKind {
     /// All hooks.
-    pub const ALL: [HookKind; 8] = [
+    pub const ALL: [HookKind; 9] = [
         HookKind::Pre,
         HookKind::Post,
         HookKind::PreStream,
@@ -33,6 +35,7 @@ impl HookKind {
         HookKind::Complete,
         HookKind::Cleanup,
         HookKind::Text,
+        HookKind::ToolCall,
     ];
 
     /// Returns the hook's name, as in the plugin's trait.
@@ -46,6 +49,7 @@ impl HookKind {
             HookKind::Complete => "on_complete",
             HookKind::Cleanup => "cleanup",
             HookKind::Text => "on_text",
+            HookKind::ToolCall => "on_tool_call",
         }
     }
 }

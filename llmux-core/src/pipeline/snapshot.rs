@@ -20,8 +20,8 @@ pub(crate) struct Snapshot {
     pub(crate) entries: Vec<Arc<Entry>>,
     /// The places of the entries that have a hook, for each kind of hook. An instance costs nothing where it has no hook.
     pub(crate) with_hook: [Box<[usize]>; HookKind::ALL.len()],
-    /// The places of the entries that have a turn at the point of a hook: those with the hook, those with a text hook where
-    /// texts pass, and those that receive streams as one answer.
+    /// The places of the entries that have a turn at the point of a hook: those with the hook, those with a hook for the texts
+    /// or tool calls that pass there, and those that receive streams as one answer.
     pub(crate) turns: [Box<[usize]>; HookKind::ALL.len()],
     /// Whether new requests may use this version.
     pub(crate) entrance: Entrance,
@@ -53,8 +53,9 @@ impl Snapshot {
         let with_hook = HookKind::ALL.map(|hook| places(&|entry| entry.has(hook)));
         let turns = HookKind::ALL.map(|hook| match hook {
             HookKind::Complete | HookKind::Cleanup => places(&|entry| entry.has(hook)),
+            HookKind::Post => places(&|entry| entry.has(hook) || entry.has_parts()),
             HookKind::Chunk | HookKind::PostStream => {
-                places(&|entry| entry.has(hook) || entry.has(HookKind::Text) || entry.is_whole)
+                places(&|entry| entry.has(hook) || entry.has_parts() || entry.is_whole)
             }
             _ => places(&|entry| entry.has(hook) || entry.has(HookKind::Text)),
         });
@@ -112,6 +113,11 @@ impl Entry {
     /// Returns true if the instance has a hook.
     pub(crate) fn has(&self, hook: HookKind) -> bool {
         self.lease.hooks.has(hook)
+    }
+
+    /// Returns true if the instance has a hook for parts of an answer: texts or tool calls.
+    fn has_parts(&self) -> bool {
+        self.has(HookKind::Text) || self.has(HookKind::ToolCall)
     }
 }
 

@@ -56,6 +56,22 @@ async fn a_plugin_on_the_tables_alone_edits_and_holds_texts() {
 }
 
 #[tokio::test]
+async fn t5_a_plugin_on_the_tables_alone_edits_a_call_after_its_texts_and_removes_another() {
+    let harness = tables().await;
+    let call = |name: &str, input: &str| json!({"id": name, "type": "custom", "custom": {"name": name, "input": input}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call("remove", ""), call("run", "mark me")]});
+    let answer = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+    harness.respond(answer.clone()).respond(answer);
+    let plain = harness.chat(json!({"messages": []})).await;
+    let stream = harness.chat_stream(json!({"messages": []})).await;
+    let mut expected = call("run", "marked");
+    expected["custom"]["name"] = json!("renamed");
+    assert_eq!(plain.assert_ok().body()["choices"][0]["message"]["tool_calls"], json!([expected]));
+    assert_eq!(stream.assert_ok().body()["choices"][0]["message"]["tool_calls"], json!([expected]));
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_plugin_on_the_tables_alone_rejects_and_is_unloaded() {
     let harness = tables().await;
     let reply = harness.chat(json!({"model": "refuse", "messages": []})).await;

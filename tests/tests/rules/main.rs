@@ -38,6 +38,7 @@ mod services;
 mod stored_responses;
 mod streams;
 mod texts;
+mod tool_calls;
 mod trials;
 mod usage;
 mod wholes;

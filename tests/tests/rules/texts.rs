@@ -7,12 +7,12 @@ use llmux_tests::{
 };
 use serde_json::{Value as Json, json};
 
-fn request(endpoint: Endpoint, body: Json) -> Request {
+pub(crate) fn request(endpoint: Endpoint, body: Json) -> Request {
     Request::of(endpoint, &body).expect("a request")
 }
 
 /// A chunk of a chat stream: the delta of one choice, and why the choice ended.
-fn delta(choice: u32, delta: Json, reason: Option<&str>) -> Json {
+pub(crate) fn delta(choice: u32, delta: Json, reason: Option<&str>) -> Json {
     let choice = json!({"index": choice, "delta": delta, "finish_reason": reason});
     json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]})
 }
@@ -25,7 +25,7 @@ fn pieces(texts: &[&str]) -> Turn {
 }
 
 /// Reads a stream: the data of all chunks, and the error at its end.
-async fn chunks(reply: StreamReply) -> (Vec<Json>, Option<String>) {
+pub(crate) async fn chunks(reply: StreamReply) -> (Vec<Json>, Option<String>) {
     let mut stream = match reply.result {
         Ok(stream) => stream,
         Err(error) => return (Vec::new(), Some(told(&error))),
@@ -41,7 +41,7 @@ async fn chunks(reply: StreamReply) -> (Vec<Json>, Option<String>) {
 }
 
 /// Returns what the chunks add to one member of a choice's delta, together.
-fn joined(chunks: &[Json], choice: u32, member: &str) -> String {
+pub(crate) fn joined(chunks: &[Json], choice: u32, member: &str) -> String {
     let choices = chunks.iter().filter_map(|chunk| chunk["choices"].as_array()).flatten();
     let of = choices.filter(|it| it["index"] == choice);
     of.filter_map(|it| it.pointer(&format!("/delta/{member}"))?.as_str()).collect()

@@ -94,6 +94,14 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Puts another name and other arguments in the place of those of a tool call.
+    pub(crate) fn edit_tool_call(&mut self, name: &str, arguments: &str) {
+        if let Some(edit_tool_call) = self.table.edit_tool_call() {
+            // SAFETY: the host's table and object belong together, see the head.
+            unsafe { edit_tool_call(self.object(), name.into(), arguments.into()) }
+        }
+    }
+
     pub(crate) fn failed(&mut self, message: &str) {
         self.say_failed(FAILURE_ERROR, message);
     }

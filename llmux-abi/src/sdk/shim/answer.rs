@@ -5,11 +5,12 @@ use crate::{
     raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_FAILED, HOOK_REPLACE, HOOK_SHORT_CIRCUIT},
     sdk::{
         error::Error,
-        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow, TextFlow},
+        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow, TextFlow, ToolFlow},
         handle::Answer,
         host::Host,
         source::Streamed,
         text::{Change, Hold},
+        tool_call::ToolCall,
     },
 };
 
@@ -76,6 +77,23 @@ pub(super) fn text_flow(flow: TextFlow, change: Change, answer: &mut Answer<'_>)
             HOOK_CONTINUE
         }
         TextFlow::End(error) => {
+            answer.end_stream(&error.to_document());
+            HOOK_END
+        }
+    }
+}
+
+/// Converts the treatment of a tool call, with the edits that the hook made.
+pub(super) fn tool_flow(flow: ToolFlow, call: &ToolCall<'_>, answer: &mut Answer<'_>) -> u32 {
+    match flow {
+        ToolFlow::Continue => {
+            if let Some((name, arguments)) = call.edited() {
+                answer.edit_tool_call(name, arguments);
+            }
+            HOOK_CONTINUE
+        }
+        ToolFlow::Remove => HOOK_DROP,
+        ToolFlow::End(error) => {
             answer.end_stream(&error.to_document());
             HOOK_END
         }

@@ -4,14 +4,14 @@ use abi_stable::sabi_types::RRef;
 use async_ffi::FfiContext;
 
 use super::{
-    answer::{chunk_flow, failure, flow, stream_flow, text_flow},
+    answer::{chunk_flow, failure, flow, stream_flow, text_flow, tool_flow},
     start::start,
 };
 use crate::{
     raw::{
         call::{
             ChunkCallRef, CleanupCallRef, InstanceObject, OutcomeCallRef, ReportCallRef, RequestCallRef,
-            TextCallRef,
+            TextCallRef, ToolCallRef,
         },
         context::StateObject,
         flow::{HOOK_CONTINUE, HookPoll},
@@ -26,6 +26,7 @@ use crate::{
         plugin::Plugin,
         request::Request,
         text::Text,
+        tool_call::ToolCall,
     },
 };
 
@@ -157,6 +158,27 @@ pub(super) unsafe extern "C" fn on_text<'a, P: Plugin>(
     };
     start(host.handle(), call.answer(), call.memory(), waker, hook, |(change, result), answer| match result {
         Ok(reply) => text_flow(reply, change, answer),
+        Err(error) => failure(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn on_tool_call<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    call: ToolCallRef<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table is used with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = move || {
+        let (context, mut tool_call) = (ContextHandle::new(call.context()), ToolCall::new(call));
+        async move {
+            let mut context = Context::new(context);
+            let result = plugin.on_tool_call(&mut context, &mut tool_call).await;
+            (tool_call, result)
+        }
+    };
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |(call, result), answer| match result {
+        Ok(reply) => tool_flow(reply, &call, answer),
         Err(error) => failure(&error, answer),
     })
 }

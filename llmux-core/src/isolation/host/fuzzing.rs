@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Hooks with a call under way, in the order of the calls' numbers, from [`FIRST`].
-const HOOKS: [HookKind; 7] = [
+const HOOKS: [HookKind; 8] = [
     HookKind::Pre,
     HookKind::PreStream,
     HookKind::Post,
@@ -41,6 +41,7 @@ const HOOKS: [HookKind; 7] = [
     HookKind::PostStream,
     HookKind::Complete,
     HookKind::Text,
+    HookKind::ToolCall,
 ];
 /// Number of the first call.
 const FIRST: u64 = 1 << 40 | 1;
@@ -119,8 +120,8 @@ fn applied(kind: HookKind, message: message::Reply<'_>) {
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &mut report.request,
-        // The edit of a text is in the reply, and the pipeline checks the held part.
-        HookInput::Text(_) => return,
+        // The edit is in the reply, and the pipeline checks it.
+        HookInput::Text(_) | HookInput::ToolCall(_) => return,
     };
     let bytes = body.bytes();
     assert!(bytes.len() <= LIMIT, "{} bytes", bytes.len());
@@ -166,6 +167,13 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             number: 0,
             is_end: false,
         }),
+        HookKind::ToolCall => message::Subject::ToolCall(message::ToolCall {
+            id: "id",
+            name: "tool",
+            arguments: TEXT,
+            choice: 0,
+            is_json: true,
+        }),
         _ => message::Subject::Request(body()),
     }
 }
@@ -181,6 +189,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         emitted: vec![message::Event { name: Some("event"), data: "{}" }],
         text: Some("a text"),
         hold: message::Hold::From(2),
+        tool_call: Some(("other", "{}")),
         failure: None,
         written: 1,
         traffic: (2, 3),

@@ -173,6 +173,8 @@ pub(super) enum Subject<'a> {
     Report(Report<'a>),
     #[serde(borrow)]
     Text(Text<'a>),
+    #[serde(borrow)]
+    ToolCall(ToolCall<'a>),
 }
 
 /// A text of a request or an answer.
@@ -187,6 +189,16 @@ pub(super) struct Text<'a> {
     pub(super) choice: u32,
     pub(super) number: u32,
     pub(super) is_end: bool,
+}
+
+/// A tool call of an answer.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ToolCall<'a> {
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) arguments: &'a str,
+    pub(super) choice: u32,
+    pub(super) is_json: bool,
 }
 
 /// The part of a text that a hook holds.
@@ -272,6 +284,8 @@ pub(super) struct Reply<'a> {
     /// The text in the place of the one that the hook received.
     pub(super) text: Option<&'a str>,
     pub(super) hold: Hold,
+    /// The name and the arguments in the place of those of the tool call that the hook received.
+    pub(super) tool_call: Option<(&'a str, &'a str)>,
     #[serde(borrow)]
     pub(super) failure: Option<Failure<'a>>,
     /// Bytes of JSON that the plugin has given in the reply.

@@ -24,14 +24,20 @@ use super::{
     early_head::EarlyHead,
     in_flight::InFlight,
     kind::HookKind,
+    numbers::Numbers,
     report::{Ending, Later, Report},
     snapshot::Snapshot,
     stream_item::StreamItem,
-    text::{Numbers, Pieces},
+    text::Pieces,
+    tool_call::ToolCalls,
     usage::{Meter, states_usage},
     whole::Whole,
 };
 use crate::{error::Error, provider::Events};
+
+/// The number of steps of each instance. The one at a place has the text hook as the step `STEPS * place + 2`, then the tool call
+/// hook as `STEPS * place + 1`, then the chunk hook as `STEPS * place`. Chunks pass the steps downwards.
+const STEPS: usize = 3;
 
 /// One attempt to stream, while it runs.
 struct Streaming<'r> {
@@ -47,7 +53,12 @@ struct Streaming<'r> {
     /// The chunks that instances receive as one answer; empty if there are no such instances.
     wholes: Vec<Whole>,
     /// The texts of the chunks; `None` if no instance has a text hook.
-    texts: Option<Box<(Pieces, Numbers)>>,
+    texts: Option<Box<Pieces>>,
+    /// The tool calls of the chunks; `None` if no instance has a tool call hook.
+    tool_calls: Option<Box<ToolCalls>>,
+    /// The bytes that text hooks and tool call hooks hold.
+    held: usize,
+    numbers: Numbers,
     /// True if the caller asked for the usage chunk.
     wants_usage: bool,
     /// The status of the provider's answer.
@@ -104,6 +115,7 @@ impl<'r> Streaming<'r> {
         let texts = snapshot.has(HookKind::Text).then(Box::default);
         let limit = request.shared.config.max_body_bytes;
         let incoming = Incoming::new(limit, snapshot.has(HookKind::Chunk));
+        let tool_calls = snapshot.has(HookKind::ToolCall).then(Box::default);
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {
             request,
@@ -115,6 +127,9 @@ impl<'r> Streaming<'r> {
             pending,
             wholes: Vec::new(),
             texts,
+            tool_calls,
+            held: 0,
+            numbers: Numbers::default(),
             wants_usage,
             status,
             meter,
@@ -189,7 +204,7 @@ impl<'r> Streaming<'r> {
                 meter.read(self.request.context.endpoint, &event.data);
             }
             let chunk = self.incoming.chunk(event);
-            self.pass(chunk, 2 * self.request.ran).await?;
+            self.pass(chunk, STEPS * self.request.ran).await?;
         }
     }
 
@@ -214,15 +229,14 @@ impl<'r> Streaming<'r> {
         self.request.report_attempt(self.status, self.attempt.usage, later);
     }
 
-    /// Passes a chunk through the steps before `from`, last one first, and sends the result. The instance at a place has two
-    /// steps: first the text hook (`2 * place + 1`), then the chunk hook (`2 * place`).
+    /// Passes a chunk through the steps before `from`, last one first, and sends the result. See [`STEPS`].
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
         self.pending.push((chunk, from));
         while let Some((mut chunk, from)) = self.pending.pop() {
             // The time before belongs to the provider, or to a slow reader.
             self.calls.restart().await;
             let mut instead = None;
-            for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(2)).rev() {
+            for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(STEPS)).rev() {
                 let passed =
                     self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
                 instead = passed?;
@@ -233,18 +247,15 @@ impl<'r> Streaming<'r> {
             match instead {
                 None if self.withholds(&chunk) => {}
                 None => {
-                    if let Some(texts) =
-                        self.texts.as_mut().filter(|_| !self.request.context.endpoint.ends_with_done())
-                    {
-                        texts.1.number(&mut chunk);
+                    let has_parts = self.texts.is_some() || self.tool_calls.is_some();
+                    if has_parts && !self.request.context.endpoint.ends_with_done() {
+                        self.numbers.number(&mut chunk);
                     }
                     if let Some(chunk) = self.send_now(chunk)? {
                         self.send(chunk).await?;
                     }
                 }
-                // Texts that go on before the chunk: the chunk itself passes the rest of the steps after them.
                 Some((chunks, step)) => {
-                    self.pending.extend((step % 2 == 1).then_some((chunk, step)));
                     self.pending.extend(chunks.into_iter().rev().map(|chunk| (chunk, step)));
                 }
             }
@@ -324,7 +335,7 @@ impl<'r> Streaming<'r> {
                     let mut result = Ok(());
                     let limit = self.request.shared.config.max_body_bytes;
                     for event in std::mem::take(&mut calls.reply.emitted) {
-                        result = self.pass(Chunk::new(event, limit), 2 * at).await;
+                        result = self.pass(Chunk::new(event, limit), STEPS * at).await;
                         if result.is_err() {
                             break;
                         }

@@ -1,6 +1,6 @@
-//! The steps of one instance in a stream: its text hook, its chunk hook, and the answer as a whole.
+//! The steps of one instance in a stream: its text hook, its tool call hook, its chunk hook, and the answer as a whole.
 
-use super::Streaming;
+use super::{STEPS, Streaming};
 use crate::{
     error::Error,
     pipeline::{
@@ -12,7 +12,9 @@ use crate::{
         outcome::Outcome,
         report::AnsweredBy,
         snapshot::Entry,
-        text::{Stop, Turn},
+        text::Pieces,
+        tool_call::ToolCalls,
+        turn::{Stop, Turn},
         whole::{Collected, Whole, assembled},
     },
 };
@@ -28,17 +30,26 @@ impl Streaming<'_> {
         (at, entry): (usize, &Entry),
         from: usize,
     ) -> Result<Passed, Error> {
-        let text_step = 2 * at + 1;
+        let (text_step, tool_step) = (STEPS * at + 2, STEPS * at + 1);
         if from > text_step && entry.has(HookKind::Text) {
-            let InFlight { context, states, .. } = &mut *self.request;
-            let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
-            let released = match &mut self.texts {
-                Some(texts) => texts.0.pass(&mut turn, chunk).await,
-                None => Ok(Vec::new()),
+            let released = match self.lend(at, entry) {
+                (mut turn, Some(texts), _) => texts.pass(&mut turn, chunk).await,
+                _ => Ok(Vec::new()),
             };
-            let released = released.map_err(|stop| self.stopped(stop, entry))?;
+            let mut released = released.map_err(|stop| self.stopped(stop, entry))?;
             if !released.is_empty() {
+                // The chunk itself follows the texts that go on before it.
+                released.push(chunk.clone());
                 return Ok(Some((released, text_step)));
+            }
+        }
+        if from > tool_step && entry.has(HookKind::ToolCall) {
+            let instead = match self.lend(at, entry) {
+                (mut turn, _, Some(calls)) => calls.pass(&mut turn, chunk).await,
+                _ => Ok(None),
+            };
+            if let Some(chunks) = instead.map_err(|stop| self.stopped(stop, entry))? {
+                return Ok(Some((chunks, tool_step)));
             }
         }
         if entry.has(HookKind::Chunk) {
@@ -53,11 +64,23 @@ impl Streaming<'_> {
         }
     }
 
+    /// Returns the turn of an instance, with the texts and the tool calls of the stream.
+    fn lend<'s>(
+        &'s mut self,
+        at: usize,
+        entry: &'s Entry,
+    ) -> (Turn<'s>, Option<&'s mut Pieces>, Option<&'s mut ToolCalls>) {
+        let InFlight { context, states, .. } = &mut *self.request;
+        let held = &mut self.held;
+        let turn = Turn { calls: &mut self.calls, place: (at, entry), context, states, held };
+        (turn, self.texts.as_deref_mut(), self.tool_calls.as_deref_mut())
+    }
+
     /// Keeps a chunk for the instance that receives the answer as a whole.
     fn collect(&mut self, chunk: &Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
         let config = &self.request.shared.config;
         match Whole::of(&mut self.wholes, at).collect(chunk, config) {
-            Collected::Kept => Ok(Some((Vec::new(), 2 * at))),
+            Collected::Kept => Ok(Some((Vec::new(), STEPS * at))),
             Collected::Passes => Ok(None),
             Collected::TooMuch(chunks) => {
                 tracing::warn!(
@@ -68,13 +91,13 @@ impl Streaming<'_> {
                 );
                 match entry.fails_request {
                     true => Err(Error::plugin_failure()),
-                    false => Ok(Some((chunks, 2 * at))),
+                    false => Ok(Some((chunks, STEPS * at))),
                 }
             }
         }
     }
 
-    /// Returns the error of a text hook that ended the stream.
+    /// Returns the error of a hook that ended the stream.
     fn stopped(&mut self, stop: Stop, entry: &Entry) -> Error {
         match stop {
             Stop::Ended(error) => {
@@ -92,11 +115,11 @@ impl Streaming<'_> {
         let called = self.calls.call(HookKind::Chunk, (at, entry), context, states, chunk).await;
         let reply = &mut self.calls.reply;
         match called {
-            Ok(Decision::Drop) => Ok(Some((Vec::new(), 2 * at))),
+            Ok(Decision::Drop) => Ok(Some((Vec::new(), STEPS * at))),
             Ok(Decision::Replace) => {
                 let limit = self.request.shared.config.max_body_bytes;
                 let emitted = std::mem::take(&mut reply.emitted).into_iter();
-                Ok(Some((emitted.map(|event| Chunk::new(event, limit)).collect(), 2 * at)))
+                Ok(Some((emitted.map(|event| Chunk::new(event, limit)).collect(), STEPS * at)))
             }
             Ok(Decision::End) => match std::mem::take(&mut reply.answer) {
                 Answer::End(error) => {
@@ -117,18 +140,38 @@ impl Streaming<'_> {
     /// Ends what an instance still holds of a stream that completed.
     pub(super) async fn finish(&mut self, at: usize, entry: &Entry) -> Result<(), Error> {
         self.finish_texts(at, entry).await?;
+        self.finish_tool_calls(at, entry).await?;
         self.finish_whole(at, entry).await
     }
 
     /// Ends the texts that an instance still holds, because the provider has not said that they end.
     async fn finish_texts(&mut self, at: usize, entry: &Entry) -> Result<(), Error> {
-        let Some(texts) = self.texts.as_mut().filter(|_| entry.has(HookKind::Text)) else { return Ok(()) };
+        if !entry.has(HookKind::Text) {
+            return Ok(());
+        }
         self.calls.restart().await;
-        let InFlight { context, states, .. } = &mut *self.request;
-        let mut turn = Turn { calls: &mut self.calls, place: (at, entry), context, states };
-        let released = texts.0.finish(&mut turn).await;
+        let released = match self.lend(at, entry) {
+            (mut turn, Some(texts), _) => texts.finish(&mut turn).await,
+            _ => Ok(Vec::new()),
+        };
         for chunk in released.map_err(|stop| self.stopped(stop, entry))? {
-            self.pass(chunk, 2 * at + 1).await?;
+            self.pass(chunk, STEPS * at + 2).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls the hook for the tool calls that an instance still holds, because the provider has not said that they end.
+    async fn finish_tool_calls(&mut self, at: usize, entry: &Entry) -> Result<(), Error> {
+        if !entry.has(HookKind::ToolCall) {
+            return Ok(());
+        }
+        self.calls.restart().await;
+        let released = match self.lend(at, entry) {
+            (mut turn, _, Some(calls)) => calls.finish(&mut turn).await,
+            _ => Ok(Vec::new()),
+        };
+        for chunk in released.map_err(|stop| self.stopped(stop, entry))? {
+            self.pass(chunk, STEPS * at + 1).await?;
         }
         Ok(())
     }
@@ -166,7 +209,7 @@ impl Streaming<'_> {
             }
         };
         for chunk in chunks {
-            self.pass(chunk, 2 * at).await?;
+            self.pass(chunk, STEPS * at).await?;
         }
         Ok(())
     }

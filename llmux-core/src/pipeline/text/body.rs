@@ -5,9 +5,14 @@ use std::borrow::Cow;
 use super::{
     places::{self, Place},
     subject::{Side, Text},
+    verdict,
+};
+use crate::pipeline::{
+    body::Body,
+    kind::HookKind,
+    outcome::Outcome,
     turn::{Stop, Turn},
 };
-use crate::pipeline::{body::Body, outcome::Outcome};
 
 /// Passes the texts of a request to an instance, which edits the body.
 pub(crate) async fn request(turn: &mut Turn<'_>, body: &mut Body) -> Result<(), Stop> {
@@ -39,7 +44,7 @@ async fn pass(turn: &mut Turn<'_>, side: Side, places: Vec<Place<'_>>, body: &mu
             is_end: true,
             room: 0,
         };
-        let verdict = turn.call(&mut text).await?;
+        let verdict = verdict::call(turn, &mut text).await?;
         if let Some(edited) = verdict.text.filter(|edited| *edited != place.text) {
             let json = serde_json::Value::from(edited).to_string();
             let set = body.edit(json.len(), |document| {
@@ -51,7 +56,7 @@ async fn pass(turn: &mut Turn<'_>, side: Side, places: Vec<Place<'_>>, body: &mu
             });
             if set.is_err() {
                 body.roll_back();
-                turn.refuse("the edited text makes the body too large")?;
+                turn.refuse(HookKind::Text, "the edited text makes the body too large")?;
             }
             body.commit();
         }

@@ -2,18 +2,23 @@
 //!
 //! The deltas of a text come first. Later events repeat the whole text: its own `done`, the part, the item, and the response. The
 //! repetitions get the text that was sent (rule T2). The rest of a text is sent as a delta of its own, before the first
-//! repetition. Such a delta has the sequence number `null` until [`Numbers`] gives it one.
+//! repetition. Such a delta has the sequence number `null` until [`Numbers`](crate::pipeline::numbers::Numbers) gives it one.
 
 use serde_json::{Value, json};
 
 use super::{
     places::{self, Key, Place, item},
     progress::{Held, Piece},
-    put::{Released, chunk_of, clear_probabilities, set},
+    put::{Released, clear_probabilities, set},
     subject::Channel,
-    turn::{Stop, Turn},
 };
-use crate::{document::Document, pipeline::body::Chunk};
+use crate::{
+    document::Document,
+    pipeline::{
+        body::Chunk,
+        turn::{Stop, Turn},
+    },
+};
 
 /// A kind of text with deltas.
 struct Kind {
@@ -226,36 +231,5 @@ fn delta(key: Key, item: &str, text: &str) -> Chunk {
         event["logprobs"] = json!([]);
     }
     event["sequence_number"] = Value::Null;
-    chunk_of(Some(&name), &Document::from_value(&event))
-}
-
-/// The sequence numbers of the events that are sent: new events make the numbers of the later ones greater.
-#[derive(Default)]
-pub(crate) struct Numbers {
-    new: u64,
-    next: u64,
-}
-
-impl Numbers {
-    /// Numbers the next event.
-    pub(crate) fn number(&mut self, chunk: &mut Chunk) {
-        let number = chunk.document().and_then(|document| document.get("/sequence_number"));
-        let (is_new, number) = match number {
-            None => return,
-            Some("null") => (true, self.next),
-            Some(number) => match number.parse::<u64>() {
-                Ok(number) => (false, number.saturating_add(self.new)),
-                Err(_) => return,
-            },
-        };
-        self.next = number.saturating_add(1);
-        if is_new {
-            self.new += 1;
-        }
-        if self.new > 0 {
-            let set = chunk.body.edit(0, |document| document.set("/sequence_number", &number.to_string()));
-            debug_assert!(set.is_ok(), "a member that was read can be set");
-            chunk.body.commit();
-        }
-    }
+    Chunk::of(Some(&name), &Document::from_value(&event))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! chain ──► body ────┐
-//!                    ├──► places: where the texts are       turn: one call of a hook
+//!                    ├──► places: where the texts are       verdict: one call of a hook
 //! stream ──► pieces ─┘    event: the events of a response object
 //! ```
 //!
@@ -17,12 +17,10 @@ mod places;
 mod progress;
 mod put;
 mod subject;
-mod turn;
+mod verdict;
 
 pub(crate) use self::subject::{Channel, Hold, Side, Text};
 pub(super) use self::{
     body::{answer, request},
-    event::Numbers,
     pieces::Pieces,
-    turn::{Stop, Turn},
 };

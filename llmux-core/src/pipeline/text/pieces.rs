@@ -9,10 +9,16 @@ use super::{
     event::Events,
     places::{self, COMPLETION, Key, MEMBERS, PARTS, TOOL_INPUT},
     progress::{Held, Piece},
-    put::{Released, chunk_of, clear_probabilities, set},
-    turn::{Stop, Turn},
+    put::{Released, clear_probabilities, set},
 };
-use crate::{document::Document, pipeline::body::Chunk};
+use crate::{
+    document::Document,
+    pipeline::{
+        body::Chunk,
+        choices::{chunk_like, finished},
+        turn::{Stop, Turn},
+    },
+};
 
 /// The texts of one stream.
 #[derive(Default)]
@@ -47,7 +53,7 @@ impl Pieces {
                 tool: place.tool,
                 item: "",
                 text: place.text,
-                is_end: finished.contains(&place.key.choice),
+                is_end: finished.iter().any(|(_, choice)| *choice == place.key.choice),
                 is_repeated: false,
             };
             let text = self.held.pass(turn, piece).await?;
@@ -59,7 +65,7 @@ impl Pieces {
             }
         }
         let mut released = Released::new();
-        for choice in finished {
+        for (_, choice) in finished {
             released.extend(self.end(turn, Some(choice), document).await?);
         }
         self.last = Some(document.clone());
@@ -92,13 +98,6 @@ impl Pieces {
     }
 }
 
-/// Returns the choices that have a reason why they ended.
-fn finished(document: &Document) -> Vec<u32> {
-    let reason = |at: &usize| document.get_str(&format!("/choices/{at}/finish_reason")).is_some();
-    let choice = |at: usize| places::index(document, &format!("/choices/{at}")).unwrap_or(at as u32);
-    (0..document.len("/choices").unwrap_or_default()).filter(reason).map(choice).collect()
-}
-
 /// Makes a chunk with one text. The other members of the chunk are those of the pattern.
 fn new_chunk(pattern: &Document, key: Key, text: &str) -> Chunk {
     let Key { choice, part, member } = key;
@@ -118,12 +117,5 @@ fn new_chunk(pattern: &Document, key: Key, text: &str) -> Chunk {
         COMPLETION => json!([{"index": choice, "text": text, "logprobs": null, "finish_reason": null}]),
         _ => json!([{"index": choice, "delta": delta, "finish_reason": null}]),
     };
-    let mut document = pattern.clone();
-    let set = document.set("/choices", &choice.to_string());
-    debug_assert!(set.is_ok(), "a chunk is an object");
-    if document.get("/usage").is_some_and(|usage| usage != "null") {
-        // The usage is that of the whole stream, and stands in one chunk.
-        let _ = document.set("/usage", "null");
-    }
-    chunk_of(None, &document)
+    chunk_like(pattern, &choice.to_string())
 }

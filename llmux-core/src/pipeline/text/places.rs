@@ -4,7 +4,11 @@
 //! image is no text.
 
 use super::subject::Channel;
-use crate::{Endpoint, document::Document};
+use crate::{
+    Endpoint,
+    document::Document,
+    pipeline::choices::{index, index_at},
+};
 
 /// A place with a text.
 pub(super) struct Place<'d> {
@@ -107,7 +111,7 @@ pub(super) fn of_answer(document: &Document, endpoint: Endpoint) -> Vec<Place<'_
         Endpoint::ChatCompletions | Endpoint::Completions => {
             for at in 0..places.len("/choices") {
                 let base = format!("/choices/{at}");
-                let choice = index(document, &base).unwrap_or(at as u32);
+                let choice = index_at(document, at);
                 let probabilities = format!("{base}/logprobs");
                 let has = document.get(&probabilities).is_some_and(|json| json != "null");
                 let probabilities = has.then_some((probabilities, "null"));
@@ -138,7 +142,7 @@ pub(super) fn of_chunk(document: &Document) -> Vec<Place<'_>> {
     let mut places = Places { document, found: Vec::new() };
     for at in 0..places.len("/choices") {
         let base = format!("/choices/{at}");
-        let choice = index(document, &base).unwrap_or(at as u32);
+        let choice = index_at(document, at);
         places.message(&format!("{base}/delta"), "assistant", choice, None);
         places.completion(base, choice, None);
     }
@@ -164,11 +168,6 @@ pub(super) fn of_output<'d>(document: &'d Document, base: &str) -> Vec<Place<'d>
     let mut places = Places { document, found: Vec::new() };
     places.output(base);
     places.found
-}
-
-/// Returns the `index` of a choice or a tool call.
-pub(super) fn index(document: &Document, base: &str) -> Option<u32> {
-    document.get(&format!("{base}/index"))?.parse().ok()
 }
 
 /// The kinds of texts of an output item, in the order of `event::KINDS`.

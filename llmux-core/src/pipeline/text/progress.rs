@@ -5,12 +5,9 @@ use std::borrow::Cow;
 use super::{
     places::Key,
     subject::{Channel, Hold, Side, Text},
-    turn::{Stop, Turn},
+    verdict,
 };
-use crate::error::{Error, ErrorKind};
-
-/// The most bytes that all instances hold of one request.
-const MAX_HELD: usize = 1 << 20;
+use crate::pipeline::turn::{MAX_HELD, Stop, Turn};
 
 /// The most texts of one stream, and the most bytes of a text that is repeated. A provider chooses both.
 const MAX_TEXTS: usize = 4096;
@@ -20,8 +17,6 @@ const MAX_REPEATED: usize = 64 << 20;
 #[derive(Default)]
 pub(super) struct Held {
     instances: Vec<Instance>,
-    /// The bytes that all instances hold.
-    bytes: usize,
 }
 
 /// The texts of a stream at one instance.
@@ -72,17 +67,16 @@ pub(super) struct Open {
 impl Held {
     /// Passes a piece to the instance whose turn it is. Returns the text that goes on.
     pub(super) async fn pass(&mut self, turn: &mut Turn<'_>, piece: Piece<'_>) -> Result<String, Stop> {
-        let room = MAX_HELD.saturating_sub(self.bytes);
-        let Self { instances, bytes } = self;
-        let instance = Instance::of(instances, turn.place.0);
+        let room = MAX_HELD.saturating_sub(*turn.held);
+        let instance = Instance::of(&mut self.instances, turn.place.0);
         if instance.texts.len() == MAX_TEXTS && !instance.texts.iter().any(|text| text.key == piece.key) {
-            return Err(too_much("more than 4096 texts"));
+            return Err(Stop::too_much("more than 4096 texts"));
         }
         let (number, progress) = Progress::of(&mut instance.texts, &piece);
         if !progress.holds_whole && piece.text.is_empty() && !piece.is_end {
             return Ok(String::new());
         }
-        *bytes -= progress.held.len();
+        *turn.held -= progress.held.len();
         let room = room + progress.held.len();
         let mut text = std::mem::take(&mut progress.held);
         text.push_str(piece.text);
@@ -105,7 +99,7 @@ impl Held {
                     is_end: piece.is_end,
                     room,
                 };
-                let verdict = turn.call(&mut lent).await?;
+                let verdict = verdict::call(turn, &mut lent).await?;
                 instance.is_passed_by = verdict.has_failed && lent.text.len() > room;
                 let cut = lent.cut(verdict.hold);
                 let mut text = lent.text.into_owned();
@@ -114,11 +108,11 @@ impl Held {
                 verdict.text.unwrap_or(text)
             }
         };
-        *bytes += progress.held.len();
+        *turn.held += progress.held.len();
         if let Some(sent) = &mut progress.sent {
             sent.push_str(&passed);
             if sent.len() > MAX_REPEATED {
-                return Err(too_much("a text of more than 64 MiB"));
+                return Err(Stop::too_much("a text of more than 64 MiB"));
             }
         }
         Ok(passed)
@@ -147,11 +141,6 @@ impl Held {
         let instance = self.instances.iter().find(|instance| instance.at == at)?;
         instance.texts.iter().find(|text| text.key == key)
     }
-}
-
-/// The error of an answer that is too large to be kept.
-fn too_much(what: &str) -> Stop {
-    Stop::Ended(Error::new(ErrorKind::BadGateway, format!("the provider's answer has {what}")))
 }
 
 impl Instance {

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::turn::{Stop, Turn};
-use crate::{
-    document::Document,
-    pipeline::body::{Chunk, EditRefused},
-    provider::Event,
+use crate::pipeline::{
+    body::{Chunk, EditRefused},
+    kind::HookKind,
+    turn::{Stop, Turn},
 };
 
 /// Chunks that go on before the one that was passed.
@@ -20,8 +19,10 @@ pub(super) fn set(turn: &Turn<'_>, chunk: &mut Chunk, pointer: &str, text: &str)
             chunk.body.commit();
             Ok(())
         }
-        Err(EditRefused::TooLarge) => turn.refuse("the edited text makes the chunk too large"),
-        Err(_) => turn.refuse("the edited text has no place in the chunk"),
+        Err(EditRefused::TooLarge) => {
+            turn.refuse(HookKind::Text, "the edited text makes the chunk too large")
+        }
+        Err(_) => turn.refuse(HookKind::Text, "the edited text has no place in the chunk"),
     }
 }
 
@@ -33,10 +34,4 @@ pub(super) fn clear_probabilities(chunk: &mut Chunk, base: &str, empty: &str) {
         debug_assert!(cleared.is_ok(), "a member that was read can be set");
         chunk.body.commit();
     }
-}
-
-/// Makes a chunk of a document.
-pub(super) fn chunk_of(name: Option<&str>, document: &Document) -> Chunk {
-    // A later edit of it is small, and the host made the chunk itself.
-    Chunk::new(Event { name: name.map(Into::into), data: document.to_bytes() }, usize::MAX)
 }

@@ -74,7 +74,9 @@ impl Manifest {
         };
         self.streams.is_none()
             && has(HookKind::Post)
-            && ![HookKind::Chunk, HookKind::PostStream, HookKind::Text].into_iter().any(has)
+            && ![HookKind::Chunk, HookKind::PostStream, HookKind::Text, HookKind::ToolCall]
+                .into_iter()
+                .any(has)
     }
 
     /// Reads the manifest of a library.
