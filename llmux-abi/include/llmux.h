@@ -111,7 +111,7 @@ typedef struct LlmuxTableHead {
     ((((table)->head.present >> (((const char *)&(table)->field - (const char *)(table)-16) / 8)) & 1) != 0)
 
 #define LLMUX_PLUGIN_MODULE_FIELDS 3
-#define LLMUX_PLUGIN_TABLE_FIELDS 11
+#define LLMUX_PLUGIN_TABLE_FIELDS 12
 #define LLMUX_STREAM_TABLE_FIELDS 2
 #define LLMUX_WORK_TABLE_FIELDS 2
 #define LLMUX_HTTP_CALL_FIELDS 7
@@ -440,6 +440,8 @@ struct LlmuxStreamTable {
 // Texts of an attempt.
 #define LLMUX_ATTEMPT_PROVIDER 0   // The provider's name.
 #define LLMUX_ATTEMPT_DEPLOYMENT 1 // The deployment that was called last.
+// The instance whose hook `beside` cancelled the provider's call. Absent: no instance did. Since 0.2.2.
+#define LLMUX_ATTEMPT_CANCELLED_BY 2
 // Numbers of an attempt.
 #define LLMUX_ATTEMPT_STATUS 0            // The status of the provider's answer, or of the error in its place.
 #define LLMUX_ATTEMPT_PROMPT_TOKENS 1     // Tokens of the prompt. Absent, as the next two: no answer has arrived.
@@ -492,7 +494,7 @@ struct LlmuxReportTable {
     LlmuxDocumentOption (*document)(const LlmuxReportObject *object, uint32_t which);
     // Returns a text, `LLMUX_REPORT_ANSWERER`.
     LlmuxStrOption (*text)(const LlmuxReportObject *object, uint32_t which);
-    // Returns a text of an attempt that called a provider, counted from 0: `LLMUX_ATTEMPT_PROVIDER` or `_DEPLOYMENT`.
+    // Returns a text of an attempt that called a provider, counted from 0: `LLMUX_ATTEMPT_PROVIDER` to `_CANCELLED_BY`.
     LlmuxStrOption (*attempt_text)(const LlmuxReportObject *object, uint32_t attempt, uint32_t which);
     // Returns a number of an attempt, counted from 0: `LLMUX_ATTEMPT_STATUS` to `LLMUX_ATTEMPT_IS_ESTIMATED`.
     LlmuxI64Option (*attempt_number)(const LlmuxReportObject *object, uint32_t attempt, uint32_t which);
@@ -783,6 +785,12 @@ typedef struct LlmuxPluginTable {
     // chunk or an outcome. May call `edit_tool_call`. Returns `LLMUX_HOOK_CONTINUE`, `LLMUX_HOOK_DROP` to remove the call,
     // `LLMUX_HOOK_END` or `LLMUX_HOOK_FAILED`. Since 0.2.2.
     LlmuxHookPoll (*on_tool_call)(const LlmuxInstanceObject *object, const LlmuxToolCall *call, LlmuxPollContext *waker);
+    // Called after the pre hooks of all instances, while the provider is called, for each attempt that calls one. The hooks of
+    // several instances run at the same time. The request is read-only. The context belongs to this call: headers of the response
+    // and values that the hook sets reach the request when the hook has ended. Nothing of the provider's answer is sent before the
+    // hook has ended. Returns `LLMUX_HOOK_CONTINUE`, `LLMUX_HOOK_SHORT_CIRCUIT` with an error (`reject`), which cancels the
+    // provider's call, or `LLMUX_HOOK_FAILED`. Since 0.2.2.
+    LlmuxHookPoll (*beside)(const LlmuxInstanceObject *object, const LlmuxRequestCall *call, LlmuxPollContext *waker);
 } LlmuxPluginTable;
 
 // An instance: plugin memory. The host owns the handle and returns it once, through `drop`.

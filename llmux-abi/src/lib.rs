@@ -41,7 +41,7 @@ pub use sdk::{
     Document, Ending, Error, Flow, Gauge, Histogram, Host, HttpError, HttpFailure, HttpRequest, HttpResponse,
     HttpStream, Message, NoConfig, OnError, Outcome, Plugin, REDACTED_HEADERS, Reload, Request, Response,
     Result, Service, ShortCircuit, Side, StreamEnd, StreamFlow, Streamed, Streams, Task, Text, TextFlow,
-    ToolCall, ToolFlow, Value,
+    ToolCall, ToolFlow, Value, Verdict,
 };
 pub use types::Usage;
 
@@ -57,7 +57,7 @@ pub mod prelude {
         AnsweredBy, Channel, Chunk, ChunkFlow, ChunkSource, Completion, Context, Document, Ending, Error,
         Flow, Host, HttpRequest, NoConfig, OnError, Outcome, Plugin, Request, Response, Result, ShortCircuit,
         Side, StreamEnd, StreamFlow, Streamed, Streams, Text, TextFlow, ToolCall, ToolFlow, Usage, Value,
-        export_plugin,
+        Verdict, export_plugin,
     };
     pub use tracing::{debug, error, info, trace, warn};
 }

@@ -85,6 +85,7 @@ fn codes_keep_their_numbers() {
         ("outcome::ANSWERED_BY_CACHE", outcome::ANSWERED_BY_CACHE, 3),
         ("outcome::ATTEMPT_PROVIDER", outcome::ATTEMPT_PROVIDER, 0),
         ("outcome::ATTEMPT_DEPLOYMENT", outcome::ATTEMPT_DEPLOYMENT, 1),
+        ("outcome::ATTEMPT_CANCELLED_BY", outcome::ATTEMPT_CANCELLED_BY, 2),
         ("outcome::ATTEMPT_STATUS", outcome::ATTEMPT_STATUS, 0),
         ("outcome::ATTEMPT_PROMPT_TOKENS", outcome::ATTEMPT_PROMPT_TOKENS, 1),
         ("outcome::ATTEMPT_COMPLETION_TOKENS", outcome::ATTEMPT_COMPLETION_TOKENS, 2),

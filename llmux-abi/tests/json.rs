@@ -105,6 +105,7 @@ fn the_names_of_hooks_are_those_of_the_table() {
         "cleanup",
         "on_text",
         "on_tool_call",
+        "beside",
     ];
     assert_eq!(PluginManifest::HOOKS, names);
 }

@@ -54,7 +54,7 @@ pinned!(plugin_module, plugin::PluginModule, size 24, align 8, {
     config_schema 8
     attach 16
 });
-pinned!(plugin_table, plugin::PluginTable, size 88, align 8, {
+pinned!(plugin_table, plugin::PluginTable, size 96, align 8, {
     drop_state 0
     drop 8
     pre_hook 16
@@ -66,6 +66,7 @@ pinned!(plugin_table, plugin::PluginTable, size 88, align 8, {
     cleanup 64
     on_text 72
     on_tool_call 80
+    beside 88
 });
 pinned!(create_call, call::CreateCall, size 80, align 8, {
     name 0

@@ -98,7 +98,7 @@ impl Contract {
 
 /// Adds the hook `on_idle` to the table, the trait and the shim, as a later version would.
 fn add_a_hook(sources: &mut Sources) {
-    let last = "            object: RRef<'a, InstanceObject>,\n            call: ToolCallRef<'a>,\n            \
+    let last = "            object: RRef<'a, InstanceObject>,\n            call: RequestCallRef<'a>,\n            \
                 waker: &mut FfiContext<'_>,\n        ) -> HookPoll<'a>,\n    >,\n}";
     let field = "\n    /// Once in a while.\n    \
                  pub on_idle: Option<unsafe extern \"C\" fn(object: RRef<'_, InstanceObject>) -> u32>,\n}";

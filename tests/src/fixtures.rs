@@ -48,8 +48,9 @@ const fn of_tables(name: &'static str, twist: Twist) -> Crate {
     Crate { name, source: "tables", contract: None, twist: Some(twist) }
 }
 
-const CRATES: [Crate; 30] = [
+const CRATES: [Crate; 31] = [
     plain("llmux-probe", "probe"),
+    plain("llmux-beside", "beside"),
     plain("llmux-guard", "guard"),
     plain("llmux-exclusive", "exclusive"),
     Crate {

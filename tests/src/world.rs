@@ -114,6 +114,13 @@ impl World {
         self.writable(spec).with_name(name).with_priority(priority).with_config(config)
     }
 
+    /// Returns a plugin with a hook beside the call, which records its calls.
+    pub fn beside(&self, name: &str, priority: i32, mut config: Value) -> PluginSpec {
+        config["log"] = json!(self.log());
+        let spec = self.kind.spec::<llmux_beside::Beside>(|built| built.library("llmux-beside"));
+        self.writable(spec).with_name(name).with_priority(priority).with_config(config)
+    }
+
     /// Returns a plugin with a tool call hook, which records its calls.
     pub fn tool_calls(&self, name: &str, priority: i32, mut config: Value) -> PluginSpec {
         config["log"] = json!(self.log());

@@ -2,6 +2,8 @@
 
 #[path = "../../../docs/guide/answers.rs"]
 mod answers;
+#[path = "../../../docs/guide/beside.rs"]
+mod beside;
 #[path = "../../../docs/guide/configuration.rs"]
 mod configuration;
 #[path = "../../../docs/guide/documents.rs"]

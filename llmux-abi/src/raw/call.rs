@@ -45,7 +45,7 @@ pub struct CreateCall<'a> {
     pub answer: RawAnswer<'a>,
 }
 
-/// Parameters of a hook before the provider.
+/// Parameters of a hook before or beside the provider's call.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = RequestCallRef)))]
@@ -53,7 +53,7 @@ pub struct CreateCall<'a> {
 pub struct RequestCall<'a> {
     /// The context of the request.
     pub context: RawContext<'a>,
-    /// The request's body, to read and to edit.
+    /// The request's body, to read and to edit; read-only beside the provider's call.
     pub request: RawDocument<'a>,
     /// The answer of this call.
     pub answer: RawAnswer<'a>,

@@ -70,6 +70,9 @@ pub const ANSWERED_BY_CACHE: u32 = 3;
 pub const ATTEMPT_PROVIDER: u32 = 0;
 /// Text of an attempt: the deployment that was called last.
 pub const ATTEMPT_DEPLOYMENT: u32 = 1;
+/// Text of an attempt: the name of the instance whose hook `beside` cancelled the provider's call. Absent: no instance did. Since
+/// 0.2.2.
+pub const ATTEMPT_CANCELLED_BY: u32 = 2;
 
 /// Number of an attempt: the status of the provider's answer, or of the error in its place.
 pub const ATTEMPT_STATUS: u32 = 0;
@@ -154,8 +157,8 @@ pub struct ReportTable {
     /// Returns a text by its number ([`REPORT_ANSWERER`]). Host memory, valid until the hook call ends. Absent: the text
     /// has no value, or the host does not know the number.
     pub text: for<'a> unsafe extern "C" fn(object: RRef<'a, ReportObject>, which: u32) -> ROption<RStr<'a>>,
-    /// Returns a text of an attempt that called a provider, by its place from 0 and its number ([`ATTEMPT_PROVIDER`],
-    /// [`ATTEMPT_DEPLOYMENT`]). Host memory, valid until the hook call ends. Absent: there is no such attempt, or the host
+    /// Returns a text of an attempt that called a provider, by its place from 0 and its number ([`ATTEMPT_PROVIDER`]
+    /// to [`ATTEMPT_CANCELLED_BY`]). Host memory, valid until the hook call ends. Absent: there is no such attempt, or the host
     /// does not know the number.
     pub attempt_text: for<'a> unsafe extern "C" fn(
         object: RRef<'a, ReportObject>,

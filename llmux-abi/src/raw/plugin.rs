@@ -140,4 +140,16 @@ pub struct PluginTable {
             waker: &mut FfiContext<'_>,
         ) -> HookPoll<'a>,
     >,
+    /// Called after the pre hooks of all instances, while the provider is called, for each attempt that calls one. The hooks of
+    /// several instances run at the same time. The request is read-only. The context belongs to this call: headers of the
+    /// response and values that the hook sets reach the request when the hook has ended. Nothing of the provider's answer is
+    /// sent before the hook has ended. Returns `HOOK_CONTINUE`, `HOOK_SHORT_CIRCUIT` with an error (`AnswerTable::reject`), which
+    /// cancels the provider's call, or `HOOK_FAILED`. Since 0.2.2.
+    pub beside: Option<
+        for<'a> unsafe extern "C" fn(
+            object: RRef<'a, InstanceObject>,
+            call: RequestCallRef<'a>,
+            waker: &mut FfiContext<'_>,
+        ) -> HookPoll<'a>,
+    >,
 }

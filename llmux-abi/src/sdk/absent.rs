@@ -25,7 +25,7 @@ use std::{
 
 use super::{
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow, Verdict},
 };
 
 /// The future of a hook that a plugin does not implement: ready at once, with the answer that does nothing.
@@ -86,6 +86,12 @@ impl Idle for Result<TextFlow> {
 impl Idle for Result<ToolFlow> {
     fn idle() -> Self {
         Ok(ToolFlow::Continue)
+    }
+}
+
+impl Idle for Result<Verdict> {
+    fn idle() -> Self {
+        Ok(Verdict::Allow)
     }
 }
 

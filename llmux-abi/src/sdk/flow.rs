@@ -1,4 +1,4 @@
-//! Results of hooks: continue, short circuit, and the treatment of a chunk.
+//! Results of hooks: continue, short circuit, the treatment of a chunk, and the verdict beside a call.
 
 use std::{borrow::Cow, fmt};
 
@@ -149,6 +149,49 @@ impl ShortCircuit {
     /// Adds a value to the context for the hooks that follow.
     pub fn with_metadata(mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         self.metadata.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// Result of the hook beside the provider's call.
+///
+/// ```
+/// # use llmux_abi::prelude::*;
+/// # fn judged(is_flagged: bool) -> Result<Verdict> {
+/// if is_flagged {
+///     return Ok(Verdict::refuse(Error::forbidden("the content is not allowed")));
+/// }
+/// # Ok(Verdict::Allow)
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "a verdict does something only when the hook returns it"]
+pub enum Verdict {
+    /// The provider's answer may be sent.
+    Allow,
+    /// The request is refused, and the provider's call is cancelled.
+    #[non_exhaustive]
+    Refuse {
+        /// The error in the place of the answer.
+        error: Error,
+        /// Whether the next fallback may follow.
+        allow_fallback: bool,
+    },
+}
+
+impl Verdict {
+    /// Refuses the request with this error. No fallback follows, unless [`with_allow_fallback`](Self::with_allow_fallback) is set.
+    pub fn refuse(error: Error) -> Self {
+        Self::Refuse { error, allow_fallback: false }
+    }
+
+    /// Sets whether the next fallback may follow a refusal, for example to a model that may see the content. The hook runs
+    /// again beside the call of that model. Default `false`; without effect on [`Allow`](Self::Allow).
+    pub fn with_allow_fallback(mut self, allow: bool) -> Self {
+        if let Self::Refuse { allow_fallback, .. } = &mut self {
+            *allow_fallback = allow;
+        }
         self
     }
 }

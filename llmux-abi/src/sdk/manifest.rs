@@ -126,12 +126,11 @@ impl PluginManifest {
     /// Returns the manifest as JSON.
     pub fn json(&self) -> String {
         let encoded = Encoded::of(self);
-        let json = &encoded.bytes[HEADER..encoded.len];
-        String::from_utf8_lossy(json).into_owned()
+        String::from_utf8_lossy(&encoded.bytes[HEADER..encoded.len]).into_owned()
     }
 
     /// The names of the hooks.
-    pub const HOOKS: [&'static str; 9] = [
+    pub const HOOKS: [&'static str; 10] = [
         "pre_hook",
         "post_hook",
         "pre_stream_hook",
@@ -141,6 +140,7 @@ impl PluginManifest {
         "cleanup",
         "on_text",
         "on_tool_call",
+        "beside",
     ];
 
     /// Priority of a plugin that does not set one.
@@ -357,7 +357,7 @@ mod tests {
         reload: Reload::Exclusive,
         streams: Some(Streams::Unseen),
         needs: &[Service::Http, Service::SpawnBlocking],
-        hooks: [true, false, true, false, false, false, true, false, false],
+        hooks: [true, false, true, false, false, false, true, false, false, false],
         abi_min: "0.2.0",
         entry: "llmux_plugin_a",
         panic_aborts: false,

@@ -36,7 +36,7 @@ pub use chunk::Chunk;
 pub use contain::{guarded, guarded_or, panic_message};
 pub use context::{Context, REDACTED_HEADERS};
 pub use error::{Error, Result};
-pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow, TextFlow, ToolFlow};
+pub use flow::{ChunkFlow, Flow, ShortCircuit, StreamFlow, TextFlow, ToolFlow, Verdict};
 pub use handle::Document;
 pub use host::{Counter, Gauge, Histogram, Host};
 pub use http::{HttpError, HttpFailure, HttpRequest, HttpResponse, HttpStream};

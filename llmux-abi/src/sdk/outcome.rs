@@ -157,6 +157,11 @@ impl<'a> Attempt<'a> {
         self.report.attempt_text(self.at, field::ATTEMPT_DEPLOYMENT).unwrap_or_default()
     }
 
+    /// Returns the instance whose hook [`beside`](crate::Plugin::beside) cancelled the provider's call. `None` if no instance did.
+    pub fn cancelled_by(&self) -> Option<&'a str> {
+        self.report.attempt_text(self.at, field::ATTEMPT_CANCELLED_BY)
+    }
+
     /// Returns the HTTP status of the provider's answer, or of the error in its place. A stream that the provider
     /// accepted and did not break off has 200.
     pub fn status(&self) -> u16 {

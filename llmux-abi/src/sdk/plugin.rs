@@ -10,7 +10,7 @@ use super::{
     chunk::Chunk,
     context::Context,
     error::Result,
-    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow},
+    flow::{ChunkFlow, Flow, StreamFlow, TextFlow, ToolFlow, Verdict},
     host::Host,
     outcome::{Completion, Outcome, StreamEnd},
     request::Request,
@@ -63,7 +63,7 @@ use super::{
 /// # Cancellation
 ///
 /// At its timeout, the host drops the future of a hook that waits at an `.await`. If the client closes the connection,
-/// the host also drops waiting pre hooks and chunk hooks. Destructors run; the code after the `.await` does not.
+/// the host also drops waiting pre hooks, chunk hooks and hooks beside the call. Destructors run; the code after the `.await` does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a plugin",
     label = "this type does not implement `llmux_abi::Plugin`",
@@ -251,6 +251,54 @@ pub trait Plugin: Sized + Send + Sync + 'static {
         call: &mut ToolCall<'_>,
     ) -> impl Future<Output = Result<ToolFlow>> + Send {
         let _ = (ctx, call);
+        Absent::new()
+    }
+
+    /// Called while the provider is called, so that a slow check adds no time to a slower answer. Starts after the pre hooks of
+    /// all instances, once for each attempt that calls a provider. A retry or another deployment does not start it again; a
+    /// fallback does. Not called if a plugin has answered. The hooks of several instances run at the same time.
+    ///
+    /// Nothing of the provider's answer reaches the client before all these hooks have allowed it. A refusal cancels the
+    /// provider's call. The hook sees the request as the pre hooks left it. Values and response headers that it sets reach the
+    /// request after all verdicts, by ascending priority; of a refused request, only those of the hook that refused it. To
+    /// refuse before the provider is called, write [`pre_hook`](Plugin::pre_hook).
+    ///
+    /// ```
+    /// # use llmux_abi::prelude::*;
+    /// # struct Guard;
+    /// # impl Guard {
+    /// #     async fn is_flagged(&self, _: &str) -> Result<bool> {
+    /// #         Ok(false)
+    /// #     }
+    /// # }
+    /// # impl Plugin for Guard {
+    /// #     type Config = NoConfig;
+    /// #     fn new(_: NoConfig, _: Host) -> Result<Self> {
+    /// #         Ok(Self)
+    /// #     }
+    /// async fn beside(&self, _: &mut Context<'_>, request: &Request<'_>) -> Result<Verdict> {
+    ///     let last = request.messages().last().map(|message| message.text()).unwrap_or_default();
+    ///     if self.is_flagged(&last).await? {
+    ///         return Ok(Verdict::refuse(Error::forbidden("the message is not allowed")));
+    ///     }
+    ///     Ok(Verdict::Allow)
+    /// }
+    /// # }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// Default: allows the answer.
+    ///
+    /// # Errors
+    ///
+    /// An `Err` is a failure of the plugin: the answer is allowed, unless the instance's `on_error` is `fail`. To refuse a
+    /// request, return [`Verdict::refuse`].
+    fn beside(
+        &self,
+        ctx: &mut Context<'_>,
+        request: &Request<'_>,
+    ) -> impl Future<Output = Result<Verdict>> + Send {
+        let _ = (ctx, request);
         Absent::new()
     }
 

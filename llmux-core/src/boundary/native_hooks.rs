@@ -165,6 +165,11 @@ impl Hooks for NativeHooks {
                         let call = tool_call::parameters(it, context, answer, memory);
                         hook(object, ToolCallRef(call.lend()), waker)
                     }),
+                    HookInput::Beside(body) => table.beside().flatten().map(|hook| {
+                        let request = document::read_only_handle(body);
+                        let call = Parameters::new(RequestCall { context, request, answer, memory });
+                        hook(object, RequestCallRef(call.lend()), waker)
+                    }),
                     HookInput::Complete(report) => table.on_complete().flatten().map(|hook| {
                         let report = outcome::report_handle(report);
                         let call = Parameters::new(ReportCall { context, report, answer, memory });
@@ -204,6 +209,7 @@ impl Hooks for NativeHooks {
             HookKind::Cleanup => table.cleanup().flatten().is_some(),
             HookKind::Text => table.on_text().flatten().is_some(),
             HookKind::ToolCall => table.on_tool_call().flatten().is_some(),
+            HookKind::Beside => table.beside().flatten().is_some(),
         };
         HookKind::ALL.into_iter().filter(has).collect()
     }

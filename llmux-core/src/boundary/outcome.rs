@@ -189,12 +189,13 @@ unsafe extern "C" fn attempt_text<'a>(
     which: u32,
 ) -> ROption<RStr<'a>> {
     guarded(RNone, || {
-        let deployment = report(object).attempts.get(attempt as usize).map(|attempt| &attempt.deployment);
-        let text = match which {
-            field::ATTEMPT_PROVIDER => deployment.map(|deployment| &*deployment.provider_name),
-            field::ATTEMPT_DEPLOYMENT => deployment.map(|deployment| &*deployment.id),
+        let attempt = report(object).attempts.get(attempt as usize);
+        let text = attempt.and_then(|attempt| match which {
+            field::ATTEMPT_PROVIDER => Some(&*attempt.deployment.provider_name),
+            field::ATTEMPT_DEPLOYMENT => Some(&*attempt.deployment.id),
+            field::ATTEMPT_CANCELLED_BY => attempt.cancelled_by.as_deref(),
             _ => None,
-        };
+        });
         text.map(RStr::from_str).into()
     })
 }

@@ -151,6 +151,8 @@ impl Client {
             ran: 0,
             cancel: Cancel::default(),
             answered_by: AnsweredBy::default(),
+            refused_by: None,
+            kept_back: None,
             lease: None,
             attempts: Vec::new(),
             fallbacks: fallbacks.into_iter(),

@@ -182,6 +182,7 @@ fn count(input: &mut HookInput<'_>, (read, written): (u64, u64)) {
     let (read, written) = (read.try_into().unwrap_or(usize::MAX), written.try_into().unwrap_or(usize::MAX));
     let body = match input {
         HookInput::Pre(body) | HookInput::PreStream(body) => &**body,
+        HookInput::Beside(body) => *body,
         HookInput::Chunk(chunk) => &chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &report.request,
@@ -204,12 +205,14 @@ fn change(change: &message::Change<'_>, input: &mut HookInput<'_>) -> Result<(),
         HookInput::Pre(body) | HookInput::PreStream(body) => &mut **body,
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
-        HookInput::PostStream(_) | HookInput::Complete(_) | HookInput::Text(_) | HookInput::ToolCall(_) => {
-            match change {
-                message::Change::None => return Ok(()),
-                _ => return Err(Failure::error("edited a subject that can only be read")),
-            }
-        }
+        HookInput::PostStream(_)
+        | HookInput::Complete(_)
+        | HookInput::Text(_)
+        | HookInput::ToolCall(_)
+        | HookInput::Beside(_) => match change {
+            message::Change::None => return Ok(()),
+            _ => return Err(Failure::error("edited a subject that can only be read")),
+        },
     };
     match change {
         message::Change::None | message::Change::Replaced { .. } => Ok(()),

@@ -31,6 +31,7 @@ impl Texts {
             HookInput::Pre(body) | HookInput::PreStream(body) => {
                 Self { body: of(body), request: none(), response: None, error: None }
             }
+            HookInput::Beside(body) => Self { body: of(body), request: none(), response: None, error: None },
             HookInput::Chunk(chunk) => {
                 Self { body: of(&chunk.body), request: none(), response: None, error: None }
             }
@@ -131,6 +132,7 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
         HookInput::Pre(request) | HookInput::PreStream(request) => {
             message::Subject::Request(body(request.limit()))
         }
+        HookInput::Beside(_) => message::Subject::Request(body(None)),
         HookInput::Chunk(chunk) => {
             message::Subject::Chunk { event: chunk.event.as_deref(), body: body(chunk.body.limit()) }
         }
@@ -191,11 +193,12 @@ fn report<'m>(report: &'m Report, texts: &'m Texts) -> message::Report<'m> {
 }
 
 fn attempt(attempt: &AttemptReport) -> message::Attempt<'_> {
-    let AttemptReport { deployment, status, usage: used, .. } = attempt;
+    let AttemptReport { deployment, status, usage: used, cancelled_by, .. } = attempt;
     message::Attempt {
         deployment: message::Deployment { id: &deployment.id, provider: &deployment.provider_name },
         status: *status,
         usage: used.map(usage),
+        cancelled_by: cancelled_by.as_deref(),
     }
 }
 

@@ -73,6 +73,7 @@ impl Subject {
     pub(super) fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
         match (self, kind) {
             (Subject::Request(body), HookKind::PreStream) => HookInput::PreStream(body),
+            (Subject::Request(body), HookKind::Beside) => HookInput::Beside(body),
             (Subject::Request(body), _) => HookInput::Pre(body),
             (Subject::Outcome(outcome), _) => HookInput::Post(outcome),
             (Subject::Chunk(chunk), _) => HookInput::Chunk(chunk),
@@ -124,7 +125,8 @@ fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
     };
     let attempt = |attempt: &message::Attempt<'_>| {
         let deployment = self::deployment(&attempt.deployment);
-        AttemptReport::new(deployment, attempt.status, attempt.usage.map(usage))
+        let cancelled_by = attempt.cancelled_by.map(Arc::from);
+        AttemptReport::new(deployment, attempt.status, attempt.usage.map(usage), cancelled_by)
     };
     Some(Report {
         ending: match message.ending {

@@ -19,8 +19,9 @@ use tokio::time::sleep;
 use super::{
     clock::{Clock, Limit},
     context::RequestContext,
-    hook::{CallContext, Decision, FirstPoll, HookCall, HookReply, Subject},
+    hook::{CallContext, Decision, FirstPoll, HookCall, HookReply, StateSlot, Subject},
     kind::{Failure, FailureKind, HookKind},
+    memory::HookMemory,
     snapshot::Entry,
     states::States,
     traffic::Traffic,
@@ -67,12 +68,24 @@ impl Calls {
 
     /// Calls the hook of the instance at this place of the snapshot. `Ok` is a decision other than `Fail`. After an
     /// `Err`, the edits of the hook are undone, and the failure is logged and counted.
-    pub(crate) async fn call<S: Subject>(
+    pub(crate) fn call<S: Subject>(
         &mut self,
         kind: HookKind,
         (at, entry): (usize, &Entry),
         context: &mut RequestContext,
         states: &mut States,
+        subject: &mut S,
+    ) -> impl Future<Output = Result<Decision, Failure>> {
+        self.call_lent(kind, entry, context, states.lend(at), subject)
+    }
+
+    /// Calls the hook of an instance with a place for its state and with memory of the caller's.
+    pub(crate) async fn call_lent<S: Subject>(
+        &mut self,
+        kind: HookKind,
+        entry: &Entry,
+        context: &mut RequestContext,
+        (state, memory): (&mut StateSlot, &mut HookMemory),
         subject: &mut S,
     ) -> Result<Decision, Failure> {
         let Self { reply, clock, timeout, waker, cancel } = self;
@@ -80,7 +93,6 @@ impl Calls {
         let long_poll = AtomicU64::new(0);
         let watch = Watch { entry, cancel: cancel.as_ref(), limit, long_poll };
         reply.reset();
-        let (state, memory) = states.lend(at);
         let mut lent = CallContext { request: &mut *context, state, limit, kind };
         let call = HookCall { context: &mut lent, input: subject.lend(kind), reply: &mut *reply, memory };
         let (decision, nanos) = match watch.start(call, clock, waker) {
@@ -113,6 +125,21 @@ impl Calls {
             }
         }
         result
+    }
+
+    /// Merges the metadata of a short circuit into the values of the context (rule P2).
+    pub(crate) fn take_metadata(&mut self, entry: &Entry, context: &mut RequestContext) {
+        for (key, value) in mem::take(&mut self.reply.metadata) {
+            if context.collected.set_value(key.clone(), value).is_err() {
+                tracing::warn!(
+                    instance = &*entry.name,
+                    key = &*key,
+                    request_id = &*context.request_id,
+                    "metadata is too large and was left out"
+                );
+            }
+        }
+        context.collected.commit();
     }
 }
 

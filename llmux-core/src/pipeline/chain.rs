@@ -46,17 +46,7 @@ pub(crate) async fn pre(request: &mut InFlight, snapshot: &Snapshot, kind: HookK
         };
         match called {
             Ok(Decision::ShortCircuit) => {
-                for (key, value) in std::mem::take(&mut calls.reply.metadata) {
-                    if request.context.collected.set_value(key.clone(), value).is_err() {
-                        tracing::warn!(
-                            instance = &*entry.name,
-                            key = &*key,
-                            request_id = &*request.context.request_id,
-                            "metadata is too large and was left out"
-                        );
-                    }
-                }
-                request.context.collected.commit();
+                calls.take_metadata(entry, &mut request.context);
                 if request.body.edits() != edits {
                     request.follow_model();
                 }

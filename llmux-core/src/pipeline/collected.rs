@@ -55,7 +55,7 @@ pub(crate) enum Refused {
 }
 
 /// The values and response headers of one attempt. A fallback starts with empty ones.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Collected {
     values: Entries<Arc<str>, StoredValue>,
     response_headers: Entries<HeaderName, HeaderValue>,
@@ -63,10 +63,12 @@ pub(crate) struct Collected {
     provider_headers: Option<Box<Entries<HeaderName, HeaderValue>>>,
     /// True if the current call may have changed something. Most calls change nothing.
     is_touched: bool,
+    /// True for a draft: its changes stay apart, also after the call.
+    is_draft: bool,
 }
 
 /// Named entries in the order in which they were set, with the values before the current call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entries<K, V> {
     list: Vec<(K, V)>,
     /// Number of entries that stay if the current call fails.
@@ -181,10 +183,30 @@ impl Collected {
         self.provider_headers.iter().flat_map(|headers| headers.changed())
     }
 
+    /// Returns a copy for a hook that runs beside others. [`merge`](Self::merge) takes its changes over.
+    pub(crate) fn draft(&self) -> Self {
+        Self { is_draft: true, ..self.clone() }
+    }
+
+    /// Takes over what a hook has set in a draft. Entries that are too many are left out, and the first one is the error.
+    pub(crate) fn merge(&mut self, draft: &Self) -> Result<(), Refused> {
+        let mut merged = Ok(());
+        for (key, value) in draft.changed_values() {
+            merged = merged.and(self.set_value(key.clone(), value.clone()));
+        }
+        for (name, value) in draft.changed_response_headers() {
+            self.is_touched = true;
+            let at = self.response_headers.position(|there| there == name);
+            merged = merged.and(self.response_headers.set(at, || name.clone(), value.clone()));
+        }
+        self.commit();
+        merged
+    }
+
     /// Keeps the changes of the current call.
     #[inline]
     pub(crate) fn commit(&mut self) {
-        if mem::take(&mut self.is_touched) {
+        if mem::take(&mut self.is_touched) && !self.is_draft {
             self.commit_entries();
         }
     }

@@ -8,7 +8,7 @@ use crate::setters::setters;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PipelineConfig {
-    /// Longest duration of one call of a hook before the provider. Default 10 s.
+    /// Longest duration of one call of a hook before the provider, or beside its call. Default 10 s.
     pub pre_hook_timeout: Duration,
     /// Longest duration of one call of a hook on the way back. Default 10 s.
     pub post_hook_timeout: Duration,

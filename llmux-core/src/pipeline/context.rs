@@ -83,6 +83,27 @@ impl RequestContext {
         }
     }
 
+    /// Returns a copy for a hook that runs beside others. The values and headers that the hook sets are a draft.
+    pub(crate) fn draft(&self) -> Self {
+        Self {
+            request_id: self.request_id.clone(),
+            endpoint: self.endpoint,
+            is_streaming: self.is_streaming,
+            identity: self.identity.clone(),
+            headers: self.headers.clone(),
+            provider_headers: None,
+            client: self.client,
+            client_text: OnceLock::new(),
+            started: self.started,
+            started_at: self.started_at,
+            model: self.model.clone(),
+            attempt: self.attempt,
+            deployment: None,
+            collected: self.collected.draft(),
+            read_only: false,
+        }
+    }
+
     /// Returns a header of the provider's answer to this attempt, credentials redacted.
     pub(crate) fn provider_header(&self, name: &str) -> Option<&str> {
         let value = self.provider_headers.as_deref()?.get(name)?;

@@ -106,6 +106,8 @@ pub(crate) enum HookInput<'f> {
     Complete(&'f mut Report),
     Text(&'f Text<'f>),
     ToolCall(&'f ToolCall<'f>),
+    /// A body that can only be read.
+    Beside(&'f Body),
 }
 
 /// The subject of a hook, as the chains see it: it knows the edits of the current call.
@@ -144,6 +146,7 @@ impl Subject for Body {
     fn lend(&mut self, kind: HookKind) -> HookInput<'_> {
         match kind {
             HookKind::PreStream => HookInput::PreStream(self),
+            HookKind::Beside => HookInput::Beside(self),
             _ => HookInput::Pre(self),
         }
     }
@@ -321,6 +324,10 @@ impl HookReply {
                 Err("ended the stream without an error".to_owned())
             }
             (HookKind::PreStream, Decision::ShortCircuit, Answer::Stream(_)) => Ok(()),
+            (HookKind::Beside, Decision::ShortCircuit, Answer::Error(..)) => Ok(()),
+            (HookKind::Beside, Decision::ShortCircuit, _) => {
+                Err("refused the request without an error".to_owned())
+            }
             (HookKind::Pre, Decision::ShortCircuit, Answer::Stream(_)) => {
                 Err("answered with a stream, and the request does not stream".to_owned())
             }

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use llmux_abi::Usage;
 
 use super::{
+    beside::Beside,
     body::Body,
     collected::Collected,
     config::PipelineConfig,
@@ -13,6 +14,7 @@ use super::{
     early_head::EarlyHead,
     head::Head,
     report::{AnsweredBy, AttemptReport, Later},
+    snapshot::Snapshot,
     states::States,
     waiting::Completions,
 };
@@ -20,7 +22,7 @@ use crate::{
     cancel::Cancel,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Accepted, Answer, Binary, Events},
+    provider::{Answer, Binary, Event},
     upstream::{Lease, Upstream, UpstreamCall},
 };
 
@@ -31,6 +33,15 @@ pub(crate) struct Shared {
     pub(crate) completions: Arc<Completions>,
     /// Number of response headers that came after an early head, and were not sent (rule S7).
     pub(crate) dropped_headers: Arc<AtomicU64>,
+}
+
+/// The provider's answer that a hook beside the call kept back.
+pub(crate) struct KeptBack {
+    pub(super) status: u16,
+    /// The whole answer.
+    pub(super) answer: Option<Document>,
+    /// The part of a stream that has arrived.
+    pub(super) events: Vec<Event>,
 }
 
 /// A request in flight.
@@ -55,6 +66,10 @@ pub(crate) struct InFlight {
     pub(crate) cancel: Cancel,
     /// The party that gave the outcome of this attempt.
     pub(crate) answered_by: AnsweredBy,
+    /// The instance whose hook beside the call has refused this attempt (rule B3).
+    pub(crate) refused_by: Option<Arc<str>>,
+    /// The provider's answer to this attempt that a hook beside the call kept back.
+    pub(crate) kept_back: Option<KeptBack>,
     /// The lease of the deployment whose answer this attempt reads.
     pub(crate) lease: Option<Lease>,
     /// The attempts so far that called a provider.
@@ -82,6 +97,8 @@ impl InFlight {
         self.binary = None;
         self.ran = 0;
         self.answered_by = AnsweredBy::default();
+        self.refused_by = None;
+        self.kept_back = None;
         self.lease = None;
         // No provider has been called (rule X5).
         self.context.deployment = None;
@@ -109,7 +126,7 @@ impl InFlight {
         }
     }
 
-    /// The text hook of an instance ended the request: no fallback follows (rule T1).
+    /// A hook of an instance ended the request: no fallback follows (rules T1 and B4).
     pub(super) fn end_by(&mut self, instance: Arc<str>) {
         self.answered_by = AnsweredBy::Instance { name: instance, cached: false };
         self.fallbacks = Vec::new().into_iter();
@@ -125,32 +142,8 @@ impl InFlight {
         }
     }
 
-    /// Sends the request to the provider and waits for the whole response. An answer of bytes is kept beside the document
-    /// that hooks see.
-    pub(super) async fn send_upstream(&mut self) -> Result<Document, Error> {
-        let upstream = self.shared.upstream.clone();
-        if self.context.endpoint.is_binary() {
-            let answer = upstream.binary(self.upstream_call()?).await;
-            let binary = self.content_of(answer)?;
-            let document = binary.document();
-            self.binary = Some(binary);
-            return Ok(document);
-        }
-        let answer = upstream.send(self.upstream_call()?).await;
-        self.content_of(answer)
-    }
-
-    /// Sends the request to the provider; ready when the provider has accepted the stream.
-    /// `accepted` is the mark that the provider sets when it has accepted the request.
-    pub(super) async fn stream_upstream(&mut self, accepted: Option<Accepted>) -> Result<Events, Error> {
-        let upstream = self.shared.upstream.clone();
-        let call = UpstreamCall { accepted, ..self.upstream_call()? };
-        let answer = upstream.stream(call).await;
-        self.content_of(answer)
-    }
-
     /// Returns the content of an answer, and keeps the headers of the answer or of the error.
-    fn content_of<T>(&mut self, answer: Result<Answer<T>, Error>) -> Result<T, Error> {
+    pub(super) fn content_of<T>(&mut self, answer: Result<Answer<T>, Error>) -> Result<T, Error> {
         match answer {
             Ok(Answer { content, headers }) => {
                 self.context.provider_headers = headers;
@@ -181,10 +174,11 @@ impl InFlight {
             lease.end(status, &self.context.request_id);
         }
         let Some(deployment) = self.context.deployment.clone() else { return };
-        if matches!(self.answered_by, AnsweredBy::Host) {
+        let cancelled_by = self.refused_by.take();
+        if matches!(self.answered_by, AnsweredBy::Host) && cancelled_by.is_none() {
             self.answered_by = AnsweredBy::Provider;
         }
-        self.attempts.push(AttemptReport { deployment, status, usage, later });
+        self.attempts.push(AttemptReport { deployment, status, usage, cancelled_by, later });
     }
 
     /// Returns the body that went to the provider.
@@ -192,13 +186,20 @@ impl InFlight {
         self.upstream_body.as_ref().unwrap_or(&self.original)
     }
 
-    fn upstream_call(&mut self) -> Result<UpstreamCall<'_>, Error> {
+    /// Returns the call of the provider, and the hooks beside it.
+    pub(super) fn upstream_call<'c>(
+        &'c mut self,
+        snapshot: &'c Snapshot,
+    ) -> Result<(UpstreamCall<'c>, Beside<'c>), Error> {
         let Self { context, client_request_id, body, upstream_body, cancel, lease, pinned, .. } = self;
         let body = body.document();
-        Ok(UpstreamCall {
+        let body = body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?;
+        let timeout = self.shared.config.pre_hook_timeout;
+        let beside = Beside::new(snapshot, &mut self.states, context, body, timeout, cancel);
+        let call = UpstreamCall {
             endpoint: context.endpoint,
             model: &context.model,
-            body: body.ok_or_else(|| Error::new(ErrorKind::InvalidRequest, "the request is not JSON"))?,
+            body,
             request_id: client_request_id.as_ref().unwrap_or(&context.request_id),
             headers: context.collected.provider_headers(),
             client: context.identity.as_deref().map(|identity| &*identity.key_id),
@@ -210,7 +211,8 @@ impl InFlight {
             deployment: &mut context.deployment,
             lease,
             sent: upstream_body,
-        })
+        };
+        Ok((call, beside))
     }
 
     /// Returns the request as it was sent, or would be sent (rule Q4).

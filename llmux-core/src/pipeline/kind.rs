@@ -22,11 +22,13 @@ pub enum HookKind {
     Text,
     /// `on_tool_call`: for each tool call of an answer.
     ToolCall,
+    /// `beside`: while the provider is called.
+    Beside,
 }
 
 impl HookKind {
     /// All hooks.
-    pub const ALL: [HookKind; 9] = [
+    pub const ALL: [HookKind; 10] = [
         HookKind::Pre,
         HookKind::Post,
         HookKind::PreStream,
@@ -36,6 +38,7 @@ impl HookKind {
         HookKind::Cleanup,
         HookKind::Text,
         HookKind::ToolCall,
+        HookKind::Beside,
     ];
 
     /// Returns the hook's name, as in the plugin's trait.
@@ -50,6 +53,7 @@ impl HookKind {
             HookKind::Cleanup => "cleanup",
             HookKind::Text => "on_text",
             HookKind::ToolCall => "on_tool_call",
+            HookKind::Beside => "beside",
         }
     }
 }

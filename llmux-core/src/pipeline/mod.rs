@@ -12,7 +12,9 @@
 //! Deliberately absent: how an instance is called (the trait `hook::Hooks`), how a provider is reached (the trait
 //! `upstream::Upstream`), the codes of the contract, and HTTP.
 
+mod ask;
 mod attempt;
+mod beside;
 pub(crate) mod body;
 mod call;
 mod chain;

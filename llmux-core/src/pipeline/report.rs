@@ -47,14 +47,21 @@ pub(crate) struct AttemptReport {
     pub(crate) status: u16,
     /// The usage that the provider reported, or an estimate. Plugins do not change it.
     pub(crate) usage: Option<Usage>,
+    /// The instance whose hook beside the call has cancelled it (rule B4).
+    pub(crate) cancelled_by: Option<Arc<str>>,
     /// The place where the usage is still to be read.
     pub(super) later: Option<Later>,
 }
 
 impl AttemptReport {
     /// The report of an attempt whose usage is known.
-    pub(crate) fn new(deployment: Arc<Deployment>, status: u16, usage: Option<Usage>) -> Self {
-        Self { deployment, status, usage, later: None }
+    pub(crate) fn new(
+        deployment: Arc<Deployment>,
+        status: u16,
+        usage: Option<Usage>,
+        cancelled_by: Option<Arc<str>>,
+    ) -> Self {
+        Self { deployment, status, usage, cancelled_by, later: None }
     }
 }
 

@@ -51,8 +51,12 @@ async fn attempt(request: &mut InFlight, snapshot: &Snapshot) -> (Result<Documen
     let asked = caught(ask(request, snapshot, &mut may_fall_back)).await;
     let result = settled(&request.context.request_id, asked);
     // The provider's answer counts as it came, whatever becomes of it.
-    let status = result.as_ref().map_or_else(Error::first_status, |_| 200);
-    let answer = result.as_ref().ok().filter(|_| snapshot.has(HookKind::Complete));
+    let kept_back = request.kept_back.take();
+    let (status, answer) = match &kept_back {
+        Some(kept_back) => (kept_back.status, kept_back.answer.as_ref()),
+        None => (result.as_ref().map_or_else(Error::first_status, |_| 200), result.as_ref().ok()),
+    };
+    let answer = answer.filter(|_| snapshot.has(HookKind::Complete));
     let later = answer.map(|answer| Later::Answer(answer.clone(), request.upstream_body().clone()));
     request.report_attempt(status, None, later);
     // If the caller left before the first post hook, it has not seen the answer (rule Q3).
@@ -68,7 +72,7 @@ async fn ask(
     may_fall_back: &mut bool,
 ) -> Result<Document, Error> {
     match chain::pre(request, snapshot, HookKind::Pre).await {
-        PreChain::Continue => request.send_upstream().await,
+        PreChain::Continue => request.send_upstream(snapshot).await,
         PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(response),
         PreChain::ShortCircuit(ShortCircuit::Error(error, allow_fallback)) => {
             *may_fall_back = allow_fallback;

@@ -52,7 +52,7 @@ impl Snapshot {
             |has: &dyn Fn(&Entry) -> bool| (0..entries.len()).filter(|at| has(&entries[*at])).collect();
         let with_hook = HookKind::ALL.map(|hook| places(&|entry| entry.has(hook)));
         let turns = HookKind::ALL.map(|hook| match hook {
-            HookKind::Complete | HookKind::Cleanup => places(&|entry| entry.has(hook)),
+            HookKind::Complete | HookKind::Cleanup | HookKind::Beside => places(&|entry| entry.has(hook)),
             HookKind::Post => places(&|entry| entry.has(hook) || entry.has_parts()),
             HookKind::Chunk | HookKind::PostStream => {
                 places(&|entry| entry.has(hook) || entry.has_parts() || entry.is_whole)

@@ -19,11 +19,21 @@ impl States {
 
     /// Returns the slot of the instance at this place, and the memory for the call of its hook.
     pub(crate) fn lend(&mut self, at: usize) -> (&mut StateSlot, &mut HookMemory) {
+        self.fill();
+        (&mut self.slots[at], &mut self.memory)
+    }
+
+    /// Returns the slots of all instances, in the order of the snapshot.
+    pub(crate) fn all(&mut self) -> &mut [StateSlot] {
+        self.fill();
+        &mut self.slots
+    }
+
+    fn fill(&mut self) {
         if self.slots.is_empty() {
             let empty = || StateSlot::new(ptr::null_mut());
             self.slots.resize_with(self.snapshot.entries.len(), empty);
         }
-        (&mut self.slots[at], &mut self.memory)
     }
 
     /// Returns true if no instance keeps a state.

@@ -1,199 +1,311 @@
-//! Rule D2: libraries beside a plugin are copied with it, and each generation of a plugin has its own. A library elsewhere
-//! whose name is taken is refused.
-#![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
+//! Rules B1 to B6: the hooks beside the call of a provider, with requests that do not stream.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    io::{ErrorKind, Read},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 use llmux_core::{
-    Client, PluginSpec,
-    plugins::{Change, Check, LibraryError, PluginsConfig, VerifyOptions, verify},
+    Client,
+    client::{DeploymentConfig, RetryConfig},
+    plugins::OnError,
+    provider::OpenAi,
 };
 use llmux_tests::{
-    c_libraries::{answers, c_library, link, signed},
-    scripted,
-    world::{builder, built, chat},
+    Capture, Kind, Turn, World, both, isolated, scripted,
+    world::{builder, built, chat, header, said},
 };
-use tempfile::TempDir;
+use serde_json::json;
+use tokio::time::Instant;
 
-fn folder() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().to_owned();
-    (folder, path)
+const REFUSED: &str = "!451 refused: refused by a";
+const FAILED: &str = "!500 plugin_failure: a plugin failed while it handled this request";
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
-/// Links a plugin that needs these libraries, and looks for them in these folders.
-fn plugin(path: &Path, libraries: &[&Path], runpath: &str) -> PathBuf {
-    let libraries: Vec<_> = libraries.iter().map(|library| library.to_string_lossy().into_owned()).collect();
-    let runpath = format!("-Wl,-rpath,{runpath}");
-    let mut arguments: Vec<&str> = libraries.iter().map(String::as_str).collect();
-    arguments.extend([&*runpath, "-Wl,--allow-shlib-undefined"]);
-    link(path, &arguments)
-}
-
-/// Returns the number that the only instance answers with.
-async fn answer(client: &Client) -> String {
-    header(client, "x-symbol").await
-}
-
-async fn header(client: &Client, name: &str) -> String {
-    let reply = client.send(chat("m")).await;
-    let header = reply.headers().iter().find(|(it, _)| it == name).expect("a header");
-    header.1.to_str().expect("a text").to_owned()
-}
-
-async fn loaded(library: &Path) -> Client {
-    built(builder(&scripted([])), [PluginSpec::path(library)]).await
-}
-
-async fn reload(client: &Client) -> Result<(), String> {
-    let changed = client.plugins().change(vec![Change::Reload("guard".into())]).await;
-    changed.map(drop).map_err(|error| error.to_string())
-}
-
-fn refused(library: &Path, options: &VerifyOptions) -> LibraryError {
-    let refused = verify(library, options).map(|library| library.path).expect_err("refused");
-    assert_eq!(refused.check(), Check::Needs, "{refused}");
-    refused
-}
-
-#[tokio::test]
-async fn d2_each_plugin_and_each_generation_has_its_own_library_beside_it() {
-    let ((_one, one), (_two, two)) = (folder(), folder());
-    let first = c_library(&one, "libllmuxown.so.1", &answers(1), &[]);
-    let second = c_library(&two, "libllmuxown.so.1", &answers(2), &[]);
-    let (one, two) = (
-        loaded(&plugin(&one.join("p.so"), &[&first], "$ORIGIN")).await,
-        loaded(&plugin(&two.join("p.so"), &[&second], "$ORIGIN")).await,
-    );
-    assert_eq!((answer(&one).await.as_str(), answer(&two).await.as_str()), ("1", "2"));
-    let folder = first.parent().expect("a folder").to_string_lossy();
-    assert_eq!(header(&one, "x-library-dir").await, folder, "the plugin finds files beside it");
-    c_library(first.parent().expect("a folder"), "libllmuxown.so.1", &answers(3), &[]);
-    assert_eq!(answer(&one).await, "1", "the copy is used");
-    reload(&one).await.expect("reloaded");
-    assert_eq!(answer(&one).await, "3", "a reload takes the new one");
-}
-
-#[tokio::test]
-async fn d2_libraries_in_a_folder_below_the_plugins_may_need_each_other_with_versions() {
-    let (_folder, folder) = folder();
-    let versions = folder.join("versions");
-    fs::write(&versions, "LLMUX_1 { global: llmux_inner; };").expect("written");
-    let script = format!("-Wl,--version-script,{}", versions.display());
-    let lib = folder.join("lib");
-    let inner = "int llmux_inner(void) { return 40; }";
-    let inner = c_library(&lib, "libllmuxinside.so.2", inner, &[&script]);
-    let outer = "int llmux_inner(void); unsigned llmux_dep(void) { return 2 + llmux_inner(); }";
-    let arguments = [&*inner.to_string_lossy(), "-Wl,-rpath,$ORIGIN"];
-    let outer = c_library(&lib, "libllmuxoutside.so.2", outer, &arguments);
-    let client = loaded(&plugin(&folder.join("p.so"), &[&outer], "$ORIGIN/lib")).await;
-    assert_eq!(answer(&client).await, "42");
-    reload(&client).await.expect("reloaded");
-    assert_eq!(answer(&client).await, "42");
-    fs::write(&versions, "LLMUX_0 { global: llmux_inner; };").expect("written");
-    c_library(&lib, "libllmuxinside.so.2", "int llmux_inner(void) { return 40; }", &[&script]);
-    let reason = reload(&client).await.expect_err("refused");
-    assert!(
-        reason.contains("needs `LLMUX_1` of `libllmuxinside.so.2` (for `libllmuxoutside.so.2`)"),
-        "{reason}"
-    );
-}
-
-#[tokio::test]
-async fn d2_a_library_beside_the_plugin_passes_the_checks_of_the_plugin() {
-    let (_folder, folder) = folder();
-    let library = c_library(&folder, "libllmuxopen.so.1", &answers(1), &[]);
-    let plugin = plugin(&folder.join("p.so"), &[&library], "$ORIGIN");
-    let options = VerifyOptions::default();
-    verify(&plugin, &options).expect("accepted");
-    fs::set_permissions(&library, PermissionsExt::from_mode(0o666)).expect("set");
-    let reason = refused(&plugin, &options).to_string();
-    assert!(reason.contains("libllmuxopen.so.1, which the file is writable by everyone"), "{reason}");
-    verify(&plugin, &options.clone().with_allow_insecure_permissions(true)).expect("accepted");
-    fs::set_permissions(&library, PermissionsExt::from_mode(0o600)).expect("set");
-    let size = fs::metadata(&plugin).expect("there").len();
-    fs::File::options().append(true).open(&library).expect("open").set_len(size + 1).expect("longer");
-    let reason = refused(&plugin, &options.with_max_size(size)).to_string();
-    assert!(reason.contains("libllmuxopen.so.1, which is "), "{reason}");
-}
-
-#[tokio::test]
-async fn d2_a_folder_that_leaves_the_plugins_folder_is_refused() {
-    let (_folder, folder) = folder();
-    let library = c_library(&folder.join("lib"), "libllmuxleft.so.1", &answers(1), &[]);
-    fs::create_dir(folder.join("plugins")).expect("a folder");
-    let plugin = plugin(&folder.join("plugins/p.so"), &[&library], "$ORIGIN/../lib");
-    let reason = refused(&plugin, &VerifyOptions::default());
-    assert!(matches!(&reason, LibraryError::LeavesOrigin { entry } if entry == "$ORIGIN/../lib"), "{reason}");
-}
-
-#[tokio::test]
-async fn d2_a_name_that_is_a_part_of_another_is_refused_and_damages_nothing() {
-    let (_folder, folder) = folder();
-    let source = "unsigned llmux_other(void) { return 1; }";
-    let long = c_library(&folder, "libllmuxtail.so", source, &[]);
-    let short = c_library(&folder, "llmuxtail.so", &answers(1), &[]);
-    let plugin = plugin(&folder.join("p.so"), &[&long, &short], "$ORIGIN");
-    let client = built(builder(&scripted([])), []).await;
-    let reason = client.plugins().load(PluginSpec::path(&plugin)).await.expect_err("refused").to_string();
-    assert!(reason.contains("the name `libllmuxtail.so` shares its text"), "{reason}");
-}
-
-#[tokio::test]
-async fn d2_a_plugin_with_libraries_beside_it_is_not_loaded_from_memory() {
-    let (_folder, folder) = folder();
-    let library = c_library(&folder, "libllmuxnear.so.1", &answers(7), &[]);
-    let plugin = plugin(&folder.join("p.so"), &[&library], "$ORIGIN");
-    let nowhere = folder.join("nowhere");
-    let config = PluginsConfig::default().with_copy_dir(Some(nowhere.clone()));
-    let client = built(builder(&scripted([])).plugins(config), []).await;
-    let reason = client.plugins().load(PluginSpec::path(&plugin)).await.expect_err("refused").to_string();
-    for part in
-        [&*nowhere.to_string_lossy(), "link the libraries beside it statically", "`copy_dir`", "TMPDIR"]
-    {
-        assert!(reason.contains(part), "no {part}: {reason}");
+both! {
+    async fn b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state(world: World) {
+        let provider = scripted([]);
+        let edit = json!({"pre": [{"do": "set", "pointer": "/messages/0/content", "value": "edited"}]});
+        let client = world.client(&provider, [world.probe("p", 9, edit), world.beside("a", 1, json!({}))]).await;
+        assert_eq!(said(&client.send(chat("m")).await), "again");
+        world.finish(&client).await;
+        let beside = world.lines().into_iter().filter(|line| line.starts_with("a.") || line == "p.pre" || line == "p.post");
+        let all: Vec<_> = beside.collect();
+        assert_eq!(all, ["p.pre", "a.beside 1 m - edited", "a.ended", "p.post", "a.state 1"]);
     }
-    fs::create_dir(&nowhere).expect("a folder");
-    client.plugins().load(PluginSpec::path(&plugin)).await.expect("loaded");
-    assert_eq!(answer(&client).await, "7");
+
+    async fn b1_values_and_headers_are_merged_by_priority_after_all_verdicts(world: World) {
+        let provider = scripted([]);
+        let hook = |name: &str, wait: u64| {
+            json!({"wait": wait, "values": {"order": name, name: "1"}, "headers": {"x-order": name, format!("x-{name}"): "1"}})
+        };
+        let probe = json!({
+            "pre": [{"do": "value", "key": "order", "value": "0"}],
+            "post": [{"do": "tell", "what": "value:order"}],
+        });
+        // The hook with the lower number is the last to end.
+        let plugins = [world.beside("b", 2, hook("b", 0)), world.beside("a", 1, hook("a", 200)), world.probe("p", 3, probe)];
+        let client = world.client(&provider, plugins).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!(said(&reply), "again");
+        let headers = ["x-order", "x-a", "x-b"].map(|name| header(reply.headers(), name));
+        assert_eq!(headers, [Some("b"), Some("1"), Some("1")]);
+        assert_eq!(world.of("post"), ["p", "p value:order = String(\"0b\")"], "each hook has a context of its own");
+    }
+
+    async fn b1_a_retry_and_another_deployment_do_not_start_it_again_and_a_fallback_does(world: World) {
+        let error = || Turn::error(503, "no");
+        let (first, second) = (scripted([error(), error()]), scripted([error(), error(), Turn::text("fell back")]));
+        let retry = RetryConfig::default().with_max_retries(1);
+        let of = |model: &str, order| DeploymentConfig::new(model).with_order(order);
+        let builder = builder(&first)
+            .provider("one", Arc::new(first.clone()), [of("x", 1)])
+            .provider("two", Arc::new(second.clone()), [of("x", 2), of("y", 1)])
+            .retry(retry);
+        let client = built(builder, [world.beside("a", 1, json!({}))]).await;
+        let reply = client.send(chat("x").with_fallbacks(["y"])).await;
+        assert_eq!(said(&reply), "fell back");
+        assert_eq!((first.calls().len(), second.calls().len()), (2, 3));
+        assert_eq!(world.of("beside"), ["a 1 x - hi", "a 2 y - hi"]);
+    }
+
+    async fn b1_a_short_circuit_does_not_start_it(world: World) {
+        let provider = scripted([]);
+        let cached = json!({"pre": [{"do": "respond", "body": {"cached": true}, "cached": true}]});
+        let plugins = [world.beside("a", 1, json!({"refuse": 451})), world.probe("p", 9, cached)];
+        let client = world.client(&provider, plugins).await;
+        assert!(client.send(chat("m")).await.result.is_ok());
+        assert!(client.stream(chat("m")).await.result.is_ok());
+        assert_eq!((world.of("beside").len(), provider.calls().len()), (0, 0));
+    }
+
+    async fn b2_all_hooks_must_allow_the_answer(world: World) {
+        for refusing in ["a", "b", "c"] {
+            let provider = scripted([]);
+            let hook = |name: &str, at| match name == refusing {
+                true => world.beside(name, at, json!({"wait": 30, "refuse": 451})),
+                false => world.beside(name, at, json!({"wait": 10})),
+            };
+            let client = world.client(&provider, [hook("a", 1), hook("b", 2), hook("c", 3)]).await;
+            assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {refusing}"));
+            for name in ["a", "b", "c"] {
+                assert_eq!(world.of("ended").iter().filter(|it| *it == name).count(), world.of("beside").len() / 3);
+            }
+        }
+    }
+
+    async fn b2_no_hook_of_the_way_back_runs_before_all_verdicts(world: World) {
+        let provider = scripted([]);
+        let plugins = [world.beside("a", 1, json!({"wait": 50})), world.probe("p", 2, json!({}))];
+        let client = world.client(&provider, plugins).await;
+        client.send(chat("m")).await.result.expect("an answer");
+        let order: Vec<_> = world.lines().into_iter().filter(|line| line == "a.ended" || line == "p.post").collect();
+        assert_eq!(order, ["a.ended", "p.post"]);
+    }
+
+    async fn b3_a_refusal_drops_the_call_and_cancels_the_other_hooks(world: World) {
+        let provider = scripted([Turn::hang()]);
+        let plugins = [
+            world.beside("a", 2, json!({"wait": 100, "refuse": 451, "headers": {"x-a": "1"}})),
+            world.beside("b", 1, json!({"headers": {"x-b": "1"}})),
+            world.beside("c", 3, json!({"hang": true})),
+        ];
+        let client = world.client(&provider, plugins).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!((said(&reply).as_str(), provider.open()), (REFUSED, 0));
+        world.wait_for("c.cancelled", 1).await;
+        assert_eq!((world.of("ended"), provider.calls().len()), (vec!["b".to_owned(), "a".to_owned()], 1));
+        let headers = ["x-a", "x-b"].map(|name| header(reply.headers(), name));
+        assert_eq!(headers, [Some("1"), None], "those of the hook that refused");
+    }
+
+    async fn b3_the_refusal_of_the_lowest_number_is_used(world: World) {
+        for (a, b, expected) in [(50, 50, "a"), (0, 0, "a"), (80, 20, "b")] {
+            let provider = scripted([Turn::hang()]);
+            let hook = |wait: u64| json!({"wait": wait, "refuse": 451});
+            let plugins = [world.beside("b", 2, hook(b)), world.beside("a", 1, hook(a))];
+            let client = world.client(&provider, plugins).await;
+            assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {expected}"));
+        }
+    }
+
+    async fn b3_a_hook_that_refuses_without_waiting_spares_the_call(world: World) {
+        let provider = scripted([]);
+        let client = world.client(&provider, [world.beside("a", 1, json!({"refuse": 451}))]).await;
+        assert_eq!((said(&client.send(chat("m")).await).as_str(), provider.calls().len()), (REFUSED, 0));
+    }
+
+    async fn b4_post_hooks_see_the_refusal_and_may_recover_it(world: World) {
+        let provider = scripted([Turn::hang()]);
+        let recover = json!({"post": [{"do": "tell", "what": "kind"}, {"do": "recover", "body": {"id": "spare"}}]});
+        let plugins = [world.beside("a", 1, json!({"wait": 10, "refuse": 451})), world.probe("p", 2, recover)];
+        let client = world.client(&provider, plugins).await;
+        let reply = client.send(chat("m")).await;
+        assert_eq!(reply.result.expect("a response").get_str("/id"), Some("spare"));
+        assert_eq!(world.of("post"), ["p", "p kind = error 451 refused"]);
+    }
+
+    async fn b4_a_fallback_follows_only_if_the_refusal_allows_it(world: World) {
+        for (allow, expected, calls) in [(false, REFUSED, 1), (true, "again", 2)] {
+            let provider = scripted([Turn::hang()]);
+            let hook = json!({"wait": 10, "refuse": 451, "model": "m", "allow_fallback": allow});
+            let client = world.client(&provider, [world.beside("a", 1, hook)]).await;
+            let reply = client.send(chat("m").with_fallbacks(["n"])).await;
+            assert_eq!((said(&reply).as_str(), provider.calls().len()), (expected, calls), "{allow}");
+        }
+    }
+
+    async fn b4_the_report_names_the_instance_and_has_the_usage_that_was_reported(world: World) {
+        let seen = ["answered_by", "attempts", "usage"].map(|what| json!({"do": "tell", "what": what}));
+        let seen = json!({"complete": seen});
+        let hook = json!({"wait": 60, "refuse": 451});
+        let provider = scripted([Turn::hang(), Turn::text("too late"), Turn::error(429, "no")]);
+        let plugins = [world.beside("a", 1, hook), world.probe("p", 2, seen)];
+        let client = world.client(&provider, plugins).await;
+        for _ in 0..3 {
+            assert_eq!(said(&client.send(chat("m")).await), REFUSED);
+        }
+        world.finish(&client).await;
+        let told = |what: &str| {
+            let line = format!("p {what} = ");
+            world.of("complete").iter().filter_map(|it| it.strip_prefix(&line).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let mut attempts = told("attempts");
+        attempts.sort();
+        assert_eq!(attempts, ["p/m 200 7 by a", "p/m 429 - by a", "p/m 451 - by a"]);
+        assert_eq!(told("answered_by"), ["Plugin(\"a\")"; 3]);
+        assert_eq!(told("usage").iter().filter(|it| *it == "7").count(), 1);
+    }
+
+    async fn b5_a_failure_allows_by_default_and_refuses_with_fail(world: World) {
+        let provider_header = json!({"provider_header": "x-own"});
+        for failing in [json!({"fail": true}), json!({"panic": true}), provider_header] {
+            let provider = scripted([]);
+            let mut config = failing.clone();
+            config["headers"] = json!({"x-a": "1"});
+            let client = world.client(&provider, [world.beside("a", 1, config.clone())]).await;
+            let reply = client.send(chat("m")).await;
+            assert_eq!((said(&reply).as_str(), header(reply.headers(), "x-a")), ("again", None), "{failing}");
+            config["wait"] = json!(10);
+            let provider = scripted([Turn::hang()]);
+            let recover = json!({"post": [{"do": "recover", "body": {"id": "spare"}}]});
+            let guard = world.beside("a", 1, config).with_on_error(OnError::Fail);
+            let client = world.client(&provider, [guard, world.probe("p", 2, recover)]).await;
+            let reply = client.send(chat("m").with_fallbacks(["n"])).await;
+            assert_eq!((said(&reply).as_str(), provider.calls().len()), (FAILED, 1), "{failing}");
+        }
+    }
+
+    async fn b1_a_caller_that_leaves_cancels_the_hooks(world: World) {
+        let logs = Capture::llmux();
+        let provider = scripted([]);
+        let seen = json!({"post": [{"do": "tell", "what": "kind"}]});
+        let client = world.client(&provider, [world.beside("a", 1, json!({"hang": true})), world.probe("p", 2, seen)]).await;
+        world.leave("a.beside 1 m - hi", client.send(chat("m"))).await;
+        world.wait_for("a.cancelled", 1).await;
+        world.finish(&client).await;
+        assert_eq!(world.of("post"), ["p", "p kind = error 499 cancelled"]);
+        assert_eq!(world.of("state"), ["a 1"]);
+        assert_eq!(logs.with(&["a plugin failed"]), Vec::<String>::new(), "it has not run into its timeout");
+    }
+}
+
+isolated! {
+    b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state,
+    b1_values_and_headers_are_merged_by_priority_after_all_verdicts,
+    b1_a_retry_and_another_deployment_do_not_start_it_again_and_a_fallback_does,
+    b1_a_short_circuit_does_not_start_it,
+    b1_a_caller_that_leaves_cancels_the_hooks,
+    b2_all_hooks_must_allow_the_answer,
+    b2_no_hook_of_the_way_back_runs_before_all_verdicts,
+    b3_a_refusal_drops_the_call_and_cancels_the_other_hooks,
+    b4_post_hooks_see_the_refusal_and_may_recover_it,
+    b4_a_fallback_follows_only_if_the_refusal_allows_it,
+    b4_the_report_names_the_instance_and_has_the_usage_that_was_reported,
+    b5_a_failure_allows_by_default_and_refuses_with_fail,
+}
+
+/// The time of an answer that takes `answer`, beside a hook that takes `hook` milliseconds.
+async fn time(kind: Kind, answer: u64, hook: u64) -> Duration {
+    let world = World::new(kind);
+    let provider = scripted([Turn::text("it").after(millis(answer))]);
+    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": hook}))]).await;
+    let begin = Instant::now();
+    assert_eq!(said(&client.send(chat("m")).await), "it");
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn b6_a_hook_delays_an_answer_by_the_time_by_which_it_is_slower() {
+    for kind in [Kind::Compiled, Kind::Loaded] {
+        assert_eq!(time(kind, 3000, 5000).await.as_secs(), 5);
+        assert_eq!(time(kind, 5000, 3000).await.as_secs(), 5);
+        assert_eq!(time(kind, 5000, 5000).await.as_secs(), 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled() {
+    let world = World::new(Kind::Compiled);
+    for (on_error, expected) in [(OnError::Continue, "again"), (OnError::Fail, FAILED)] {
+        let provider = scripted([]);
+        let guard = world.beside("a", 1, json!({"hang": true})).with_on_error(on_error);
+        let client = world.client(&provider, [guard]).await;
+        let begin = Instant::now();
+        assert_eq!(said(&client.send(chat("m")).await), expected);
+        assert_eq!(begin.elapsed().as_secs(), 10);
+        assert_eq!(world.of("cancelled").pop().as_deref(), Some("a"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_the_log_names_the_instance_that_cancelled_the_call() {
+    let logs = Capture::llmux();
+    let world = World::new(Kind::Compiled);
+    let provider = scripted([Turn::hang()]);
+    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 10, "refuse": 451}))]).await;
+    client.send(chat("m")).await;
+    let lines =
+        logs.with(&["the call of the provider is cancelled", "instance=a", "deployment=p/m", "status=451"]);
+    assert_eq!(lines.len(), 1, "{:?}", logs.lines());
+}
+
+/// Accepts one connection, reads a request, and gives the connection away.
+fn silent_provider() -> (String, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a connection");
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            let mut bytes = [0; 4096];
+            let read = socket.read(&mut bytes).expect("a request");
+            request.extend_from_slice(&bytes[..read]);
+        }
+        sender.send(socket).expect("the test waits");
+    });
+    (url, receiver)
 }
 
 #[tokio::test]
-async fn d2_a_library_elsewhere_whose_name_is_taken_by_another_is_refused() {
-    let ((_one, one), (_two, two)) = (folder(), folder());
-    let first = c_library(&one, "libllmuxtaken.so.1", &answers(1), &[]);
-    let second = c_library(&two, "libllmuxtaken.so.1", &answers(2), &[]);
-    let first_plugin = plugin(&one.join("p.so"), &[&first], &one.to_string_lossy());
-    let second_plugin = plugin(&two.join("p.so"), &[&second], &two.to_string_lossy());
-    let client = loaded(&first_plugin).await;
-    reload(&client).await.expect("the library is the mapped one");
-    let taken = |refused: LibraryError| match refused {
-        LibraryError::NameTaken { path, mapped, .. } => (path, mapped),
-        other => panic!("{other}"),
-    };
-    assert_eq!(taken(refused(&second_plugin, &VerifyOptions::default())), (second.clone(), first.clone()));
-    fs::copy(&first, &second).expect("copied");
-    verify(&second_plugin, &VerifyOptions::default()).expect("the same bytes are the same library");
-    fs::remove_file(&first).expect("removed");
-    c_library(&one, "libllmuxtaken.so.1", &answers(3), &[]);
-    let reason = reload(&client).await.expect_err("the system's loader would take the mapped one");
-    assert!(reason.contains("the two cannot live in one process"), "{reason}");
-    assert_eq!(answer(&client).await, "1", "the running instance is as before");
-}
-
-#[tokio::test]
-async fn d2_with_require_signature_only_signed_and_system_libraries_are_needed() {
-    let (_folder, folder) = folder();
-    let library = c_library(&folder, "libllmuxsigned.so.1", &answers(1), &[]);
-    let elsewhere = plugin(&folder.join("elsewhere.so"), &[&library], &folder.to_string_lossy());
-    let beside = plugin(&folder.join("beside.so"), &[&library], "$ORIGIN");
-    let options = signed(&folder, &[&elsewhere, &beside]);
-    let reason = refused(&elsewhere, &options).to_string();
-    assert!(reason.contains("in its RPATH or RUNPATH") && reason.contains("`require_signature`"), "{reason}");
-    let reason = refused(&beside, &options).to_string();
-    assert!(reason.contains("libllmuxsigned.so.1, which its signature: there is none"), "{reason}");
+async fn b3_the_connection_of_the_call_is_closed_before_the_client_has_the_refusal() {
+    let world = World::new(Kind::Compiled);
+    let (url, sockets) = silent_provider();
+    let provider = Arc::new(OpenAi::builder("up", url).build().expect("a provider"));
+    let hook = json!({"wait": 300, "refuse": 451});
+    let client = built(Client::builder().provider("up", provider, ["m"]), [world.beside("a", 1, hook)]).await;
+    let reply = client.send(chat("m")).await;
+    // Nothing is awaited from here on: what the socket says was there before the reply.
+    let mut socket = sockets.recv_timeout(Duration::from_secs(10)).expect("the request was sent");
+    socket.set_nonblocking(true).expect("set");
+    let read = socket.read(&mut [0; 16]).map_err(|error| error.kind());
+    assert!(matches!(read, Ok(0) | Err(ErrorKind::ConnectionReset)), "{read:?}");
+    assert_eq!(said(&reply), REFUSED);
 }

@@ -56,6 +56,15 @@ async fn a_plugin_on_the_tables_alone_edits_and_holds_texts() {
 }
 
 #[tokio::test]
+async fn a_plugin_on_the_tables_alone_refuses_beside_the_call() {
+    let harness = tables().await;
+    let reply = harness.chat(json!({"model": "refuse-beside", "messages": []})).await;
+    reply.assert_rejected(451).assert_header("x-tables", "yes");
+    harness.assert_nothing_sent();
+    assert_eq!(harness.failures(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn t5_a_plugin_on_the_tables_alone_edits_a_call_after_its_texts_and_removes_another() {
     let harness = tables().await;
     let call = |name: &str, input: &str| json!({"id": name, "type": "custom", "custom": {"name": name, "input": input}});

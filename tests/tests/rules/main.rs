@@ -5,6 +5,7 @@
 
 mod any_model;
 mod beside;
+mod beside_streams;
 mod binary;
 mod changes;
 mod client;
@@ -22,6 +23,7 @@ mod images;
 mod initializers;
 mod isolation;
 mod libraries;
+mod libraries_beside;
 mod mapping;
 mod native;
 mod needs;

@@ -5,7 +5,7 @@ use crate::{
     raw::flow::{HOOK_CONTINUE, HOOK_DROP, HOOK_END, HOOK_FAILED, HOOK_REPLACE, HOOK_SHORT_CIRCUIT},
     sdk::{
         error::Error,
-        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow, TextFlow, ToolFlow},
+        flow::{ChunkFlow, Flow, Reply, ShortCircuit, StreamFlow, TextFlow, ToolFlow, Verdict},
         handle::Answer,
         host::Host,
         source::Streamed,
@@ -96,6 +96,17 @@ pub(super) fn tool_flow(flow: ToolFlow, call: &ToolCall<'_>, answer: &mut Answer
         ToolFlow::End(error) => {
             answer.end_stream(&error.to_document());
             HOOK_END
+        }
+    }
+}
+
+/// Converts the verdict of a hook beside the provider's call.
+pub(super) fn verdict(verdict: Verdict, answer: &mut Answer<'_>) -> u32 {
+    match verdict {
+        Verdict::Allow => HOOK_CONTINUE,
+        Verdict::Refuse { error, allow_fallback } => {
+            answer.reject(&error.to_document(), allow_fallback);
+            HOOK_SHORT_CIRCUIT
         }
     }
 }

@@ -4,7 +4,7 @@ use abi_stable::sabi_types::RRef;
 use async_ffi::FfiContext;
 
 use super::{
-    answer::{chunk_flow, failure, flow, stream_flow, text_flow, tool_flow},
+    answer::{chunk_flow, failure, flow, stream_flow, text_flow, tool_flow, verdict},
     start::start,
 };
 use crate::{
@@ -179,6 +179,27 @@ pub(super) unsafe extern "C" fn on_tool_call<'a, P: Plugin>(
     };
     start(host.handle(), call.answer(), call.memory(), waker, hook, |(call, result), answer| match result {
         Ok(reply) => tool_flow(reply, &call, answer),
+        Err(error) => failure(&error, answer),
+    })
+}
+
+pub(super) unsafe extern "C" fn beside<'a, P: Plugin>(
+    object: RRef<'a, InstanceObject>,
+    call: RequestCallRef<'a>,
+    waker: &mut FfiContext<'_>,
+) -> HookPoll<'a> {
+    // SAFETY: this table is used with objects of `P` only.
+    let Shell { plugin, host } = unsafe { shell::<P>(object) };
+    let hook = move || {
+        let (context, request) = (ContextHandle::new(call.context()), Document::new(call.request()));
+        async move {
+            let mut context = Context::new(context);
+            let request = Request::new(request);
+            plugin.beside(&mut context, &request).await
+        }
+    };
+    start(host.handle(), call.answer(), call.memory(), waker, hook, |result, answer| match result {
+        Ok(reply) => verdict(reply, answer),
         Err(error) => failure(&error, answer),
     })
 }

@@ -96,6 +96,7 @@ pub const fn hooks<P: Plugin>() -> [bool; PluginManifest::HOOKS.len()] {
         P::EVERY_HOOK || !is_absent_alone(P::cleanup),
         P::EVERY_HOOK || !is_absent(P::on_text),
         P::EVERY_HOOK || !is_absent(P::on_tool_call),
+        P::EVERY_HOOK || !is_absent(P::beside),
     ]
 }
 
@@ -104,7 +105,10 @@ pub const fn hooks<P: Plugin>() -> [bool; PluginManifest::HOOKS.len()] {
 pub const fn abi_min<P: Plugin>() -> &'static str {
     // A hook that a later version adds stands here with that version, the newest first. A plugin that wraps another one
     // names every hook, and only its author knows which of them it needs.
-    if !is_absent(P::on_text) || !is_absent(P::on_tool_call) { "0.2.2" } else { ABI_FIRST }
+    if !is_absent(P::on_text) || !is_absent(P::on_tool_call) || !is_absent(P::beside) {
+        return "0.2.2";
+    }
+    ABI_FIRST
 }
 
 struct Tables<P>(PhantomData<P>);
@@ -128,6 +132,7 @@ impl<P: Plugin> Tables<P> {
             cleanup: if hooks::<P>()[6] { Some(hooks::cleanup::<P>) } else { None },
             on_text: if hooks::<P>()[7] { Some(hooks::on_text::<P>) } else { None },
             on_tool_call: if hooks::<P>()[8] { Some(hooks::on_tool_call::<P>) } else { None },
+            beside: if hooks::<P>()[9] { Some(hooks::beside::<P>) } else { None },
         });
     }
 }
@@ -228,6 +233,10 @@ mod tests {
             Ok(ToolFlow::Remove)
         }
 
+        async fn beside(&self, _: &mut Context<'_>, _: &Request<'_>) -> Result<Verdict> {
+            Ok(Verdict::Allow)
+        }
+
         async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
             Bare.on_complete(ctx, completion).await;
         }
@@ -239,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_hook_is_absent_if_and_only_if_the_plugin_does_not_write_it() {
-        assert_eq!(hooks::<Bare>(), [false; 9]);
+        assert_eq!(hooks::<Bare>(), [false; 10]);
         // `Whole` has `pre_stream_hook` through its `pre_hook`, and lacks only `post_stream_hook`.
-        assert_eq!(hooks::<Whole>(), [true, true, true, true, false, true, true, true, true]);
+        assert_eq!(hooks::<Whole>(), [true, true, true, true, false, true, true, true, true, true]);
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Hooks with a call under way, in the order of the calls' numbers, from [`FIRST`].
-const HOOKS: [HookKind; 8] = [
+const HOOKS: [HookKind; 9] = [
     HookKind::Pre,
     HookKind::PreStream,
     HookKind::Post,
@@ -42,6 +42,7 @@ const HOOKS: [HookKind; 8] = [
     HookKind::Complete,
     HookKind::Text,
     HookKind::ToolCall,
+    HookKind::Beside,
 ];
 /// Number of the first call.
 const FIRST: u64 = 1 << 40 | 1;
@@ -120,6 +121,10 @@ fn applied(kind: HookKind, message: message::Reply<'_>) {
         HookInput::Chunk(chunk) => &mut chunk.body,
         HookInput::Post(outcome) => outcome.body(),
         HookInput::PostStream(report) | HookInput::Complete(report) => &mut report.request,
+        HookInput::Beside(body) => {
+            assert_eq!(body.bytes(), text, "a request can only be read beside the call");
+            return;
+        }
         // The edit is in the reply, and the pipeline checks it.
         HookInput::Text(_) | HookInput::ToolCall(_) => return,
     };
@@ -142,6 +147,7 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             limit: LIMIT as u64,
             request: text,
         }),
+        HookKind::Beside => message::Subject::Request(message::Body { bytes: text, limit: None }),
         HookKind::Chunk => message::Subject::Chunk { event: None, body: body() },
         HookKind::PostStream | HookKind::Complete => message::Subject::Report(message::Report {
             ending: 0,

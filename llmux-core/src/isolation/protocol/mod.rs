@@ -258,6 +258,7 @@ pub(super) struct Attempt<'a> {
     pub(super) deployment: Deployment<'a>,
     pub(super) status: u16,
     pub(super) usage: Option<Usage>,
+    pub(super) cancelled_by: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use super::{
     chunks::{Chunks, Idle},
     contain::{caught, settled},
     early_head::EarlyHead,
-    in_flight::InFlight,
+    in_flight::{InFlight, KeptBack},
     kind::HookKind,
     numbers::Numbers,
     report::{Ending, Later, Report},
@@ -144,6 +144,7 @@ impl<'r> Streaming<'r> {
             PreChain::Continue => {
                 let accepted = self.stream_upstream().await;
                 self.status = accepted.as_ref().map_or_else(Error::first_status, |_| 200);
+                self.count_kept_back();
                 accepted.map(Chunks::Provider)
             }
             PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),
@@ -163,13 +164,22 @@ impl<'r> Streaming<'r> {
     async fn stream_upstream(&mut self) -> Result<Events, Error> {
         let accepted = self.early.accepted();
         if accepted.is_none() {
-            return self.request.stream_upstream(None).await;
+            return self.request.stream_upstream(self.snapshot, None).await;
         }
         let head = self.request.head();
-        let asked = self.request.stream_upstream(accepted);
+        let asked = self.request.stream_upstream(self.snapshot, accepted);
         let events = self.early.wait(self.reader, head, asked).await?;
         self.early.accept();
         Ok(events)
+    }
+
+    /// Measures the part of a stream that a hook beside the call has kept back.
+    fn count_kept_back(&mut self) {
+        let Some(KeptBack { status, events, .. }) = self.request.kept_back.take() else { return };
+        self.status = status;
+        if let Some(meter) = &mut self.meter {
+            events.iter().for_each(|event| meter.read(self.request.context.endpoint, &event.data));
+        }
     }
 
     /// Passes chunks on until they end, a hook ends the stream, or the request must end.

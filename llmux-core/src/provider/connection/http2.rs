@@ -91,9 +91,13 @@ where
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use hyper::{server, service::service_fn};
     use hyper_util::rt::TokioIo;
     use tokio::{
         io::{DuplexStream, duplex},
+        sync::{mpsc, oneshot},
         time::timeout,
     };
 
@@ -116,5 +120,34 @@ pub(super) mod tests {
         let answer = timeout(Duration::from_secs(3600), place.send(request)).await;
         assert!(answer.expect("the connection ends").is_err());
         assert!(!connection.is_open(), "no further request is sent on it");
+    }
+
+    #[tokio::test]
+    async fn b3_a_request_that_is_dropped_resets_its_stream_and_the_connection_stays() {
+        let (client, provider) = duplex(1 << 16);
+        let (sender, connection) = handshake(TokioIo::new(client)).await.unwrap();
+        tokio::spawn(connection);
+        let connection = Http2 { sender, activity: Arc::new(Activity::new()), places: Arc::default() };
+        let (arrived, mut arrivals) = mpsc::unbounded_channel();
+        let service = service_fn(move |_| {
+            let (arrived, held) = (arrived.clone(), oneshot::channel::<()>());
+            async move {
+                let (_held, reset) = held;
+                arrived.send(reset).unwrap();
+                // The server drops this when the stream is reset.
+                pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+            }
+        });
+        let server = server::conn::http2::Builder::new(TokioExecutor::new());
+        tokio::spawn(server.serve_connection(TokioIo::new(provider), service));
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = "http://provider.example/".parse().unwrap();
+        let mut place = connection.place();
+        let reset = tokio::select! {
+            _ = place.send(request) => panic!("the provider does not answer"),
+            reset = arrivals.recv() => reset.unwrap(),
+        };
+        let reset = timeout(Duration::from_secs(10), reset).await.expect("the stream is reset");
+        assert!(reset.is_err() && connection.is_open());
     }
 }
