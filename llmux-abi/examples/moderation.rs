@@ -1,4 +1,7 @@
-//! Sends the texts of a request to a moderation service before the provider, and refuses requests that it flags.
+//! Sends the texts of a request to a moderation service while the provider is called, and refuses requests that it flags.
+//!
+//! The hook `beside` adds no time to an answer that takes longer than the service. Nothing of the answer is sent before the
+//! verdict, and a refusal cancels the call of the provider.
 //!
 //! The service implements OpenAI's moderations API: it answers `{"input": [texts]}` with
 //! `{"results": [{"flagged": …}]}`. The plugin is a guard (`on_error` in its manifest): a request fails if the service
@@ -28,12 +31,12 @@ fn two_seconds() -> u64 {
 }
 
 #[derive(Deserialize)]
-struct Verdict {
-    results: Vec<TextVerdict>,
+struct Judgment {
+    results: Vec<TextJudgment>,
 }
 
 #[derive(Deserialize)]
-struct TextVerdict {
+struct TextJudgment {
     flagged: bool,
 }
 
@@ -52,19 +55,17 @@ impl Plugin for Moderation {
         Ok(Self { config, host, flagged })
     }
 
-    // Also covers streams: the default `pre_stream_hook` calls `pre_hook`.
-    async fn pre_hook(&self, ctx: &mut Context<'_>, request: &mut Request<'_>) -> Result<Flow> {
+    // Plain requests and streams alike.
+    async fn beside(&self, ctx: &mut Context<'_>, request: &Request<'_>) -> Result<Verdict> {
         let texts = texts(request);
         if texts.is_empty() || !self.is_flagged(&texts).await? {
-            return Ok(Flow::Continue);
+            return Ok(Verdict::Allow);
         }
         self.flagged.increment(&[]);
         info!(request_id = ctx.request_id(), "refused");
         let error = Error::invalid_request("the request was refused by a content policy");
-        // A fallback would send the same texts to another model.
-        Ok(ShortCircuit::reject(error.with_code("content_policy_violation"))
-            .with_allow_fallback(false)
-            .into())
+        // No fallback follows: it would send the same texts to another model.
+        Ok(Verdict::refuse(error.with_code("content_policy_violation")))
     }
 }
 
@@ -80,11 +81,11 @@ impl Moderation {
         if !response.is_success() {
             return Err(Error::new(format!("the moderation service answered {}", response.status())));
         }
-        let verdict: Verdict = response.json()?;
-        if verdict.results.is_empty() {
+        let judgment: Judgment = response.json()?;
+        if judgment.results.is_empty() {
             return Err(Error::new("the moderation service answered without a result"));
         }
-        Ok(verdict.results.iter().any(|result| result.flagged))
+        Ok(judgment.results.iter().any(|result| result.flagged))
     }
 }
 
