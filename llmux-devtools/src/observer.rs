@@ -26,8 +26,8 @@ pub(crate) enum Event {
     Chunk(String, String),
     /// The end of a stream.
     End,
-    /// The end of the request.
-    Complete,
+    /// The end of the request. True if a hook beside the call refused it.
+    Complete(bool),
 }
 
 /// One record of an observer.
@@ -106,7 +106,10 @@ impl Plugin for Observer {
         Ok(())
     }
 
-    async fn on_complete(&self, _: &mut Context<'_>, _: &Completion<'_>) {
-        self.record(Event::Complete);
+    async fn on_complete(&self, _: &mut Context<'_>, completion: &Completion<'_>) {
+        let last = completion.attempts().last().map(|attempt| attempt.cancelled_by().is_some());
+        // A hook that refuses without waiting leaves no attempt.
+        let refused = last.unwrap_or_else(|| matches!(completion.answered_by(), AnsweredBy::Plugin(_)));
+        self.record(Event::Complete(refused));
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) chunks: [Vec<(String, String)>; 2],
     /// True if the plugin answered in place of the provider.
     pub(crate) short_circuit: bool,
+    /// The verdict of the plugin's hook beside the call; `None` if it was not called, or if its failure ended the request.
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) status: u16,
     /// The error that the request or its stream ended with.
     pub(crate) error: Option<Value>,
@@ -30,6 +32,22 @@ pub(crate) struct Run {
     pub(crate) logs: Vec<Log>,
     pub(crate) failures: Vec<String>,
     pub(crate) hooks: Vec<HookRun>,
+}
+
+/// The verdict of a hook beside the provider's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Allowed,
+    Refused,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Allowed => "allowed",
+            Verdict::Refused => "refused",
+        }
+    }
 }
 
 /// A body before the plugin and behind it.
@@ -61,6 +79,7 @@ impl Run {
             response: Change::default(),
             chunks: Default::default(),
             short_circuit: false,
+            verdict: None,
             status: reply.status(),
             error: reply.error().map(|error| read(&String::from_utf8_lossy(&error.document().to_bytes()))),
             text: reply.text(),
@@ -82,7 +101,7 @@ impl Run {
                 Event::Chunk(event, data) => {
                     run.chunks[usize::from(outer)].push((event.clone(), data.clone()))
                 }
-                Event::End | Event::Complete => {}
+                Event::End | Event::Complete(_) => {}
             }
         }
         run
@@ -109,7 +128,7 @@ impl Run {
             "request_name": self.sample, "endpoint": self.endpoint, "stream": self.stream,
             "request": change(&self.request), "response": change(&self.response),
             "chunks": {"before": chunks(&self.chunks[0]), "after": chunks(&self.chunks[1])},
-            "short_circuit": self.short_circuit, "status": self.status, "error": self.error, "text": self.text,
+            "short_circuit": self.short_circuit, "verdict": self.verdict.map(Verdict::as_str), "status": self.status, "error": self.error, "text": self.text,
             "values": self.values, "headers": self.headers.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
             "logs": logs.collect::<Vec<_>>(), "failures": self.failures, "hooks": hooks.collect::<Vec<_>>(),
         })

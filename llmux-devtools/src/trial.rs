@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::{
     args::{LibraryArgs, RequestArgs},
     observer::{Event, Observations, Side},
-    run::{HookRun, Run, hooks_between},
+    run::{HookRun, Run, Verdict, hooks_between},
     sample::{self, Sample, samples, texts},
 };
 
@@ -104,7 +104,15 @@ impl Trial {
         let has_passed = observations.iter().any(|observation| {
             (observation.side, matches!(observation.event, Event::Request(_))) == (Side::Inner, true)
         });
-        run.short_circuit = !has_passed && run.request.before.is_some() && !self.ended_by_failure(&run);
+        let ended_by_failure = self.ended_by_failure(&run);
+        run.short_circuit = !has_passed && run.request.before.is_some() && !ended_by_failure;
+        let has_judged = has_passed && run.hooks.iter().any(|hook| hook.hook == "beside");
+        let refused = observations.iter().any(|observation| observation.event == Event::Complete(true));
+        run.verdict = match has_judged && !ended_by_failure {
+            true if refused => Some(Verdict::Refused),
+            true => Some(Verdict::Allowed),
+            false => None,
+        };
         run
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     args::TryArgs,
     layout,
-    run::Run,
+    run::{Run, Verdict},
     sample::samples,
     trial::{Trial, writable_by_others},
 };
@@ -122,6 +122,13 @@ impl Page {
                 "short circuit: the plugin answered in place of the provider, with status {status}"
             );
         }
+        let _ = match run.verdict {
+            None => Ok(()),
+            Some(Verdict::Allowed) => writeln!(out, "verdict: the plugin allowed the answer"),
+            Some(Verdict::Refused) => {
+                writeln!(out, "verdict: the plugin refused the request beside the call of the provider")
+            }
+        };
         match run.stream {
             true => self.chunks(&mut out, run),
             false => self.response(&mut out, run),

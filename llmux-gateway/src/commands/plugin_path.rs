@@ -18,6 +18,8 @@ type Sight = (&'static str, &'static str, &'static str);
 const REQUEST: [Sight; 3] =
     [("pre_hook", "request", ""), ("pre_stream_hook", "", "request"), ("on_text", "texts", "texts")];
 
+const BESIDE: [Sight; 1] = [("beside", "request", "request")];
+
 const ANSWER: [Sight; 5] = [
     ("on_text", "texts", "texts"),
     ("on_tool_call", "tool calls", "tool calls"),
@@ -34,7 +36,8 @@ pub(super) async fn show(admin: &AdminClient) -> Result<()> {
     llmux_terminal::print_table(&HEADER, rows(list["plugins"].as_array().map_or(&[], Vec::as_slice)))?;
     llmux_terminal::print(
         "If an instance answers or refuses a request, the request goes back from there: the answer passes this instance and \
-         those before it. The instances behind it see neither. Every `on_complete` hook receives the report.\n",
+         those before it. The instances behind it see neither. A hook beside the call runs while the provider is called. Every \
+         `on_complete` hook receives the report.\n",
     )
 }
 
@@ -55,9 +58,10 @@ fn rows(list: &[Value]) -> Vec<Vec<(String, Tone)>> {
     }
     let provider = ["provider", "", "", "", "", "", ""].map(|cell| (cell.to_owned(), Tone::Muted)).into();
     let request = steps.iter().filter_map(|step| step.row("request", &REQUEST));
+    let beside = steps.iter().filter_map(|step| step.row("beside", &BESIDE));
     let answer = steps.iter().rev().filter_map(|step| step.row("answer", &ANSWER));
     let report = steps.iter().filter_map(|step| step.row("report", &REPORT));
-    request.chain([provider]).chain(answer).chain(report).collect()
+    request.chain([provider]).chain(beside).chain(answer).chain(report).collect()
 }
 
 /// Returns true for an instance that requests pass: also one that could not be made and fails each request.
@@ -108,7 +112,7 @@ impl Step<'_> {
         };
         let (here, before) = match way {
             "request" => (went_back(short_circuits(self.info)), went_back(self.before)),
-            "answer" => ("-".to_owned(), went_back(self.before)),
+            "beside" | "answer" => ("-".to_owned(), went_back(self.before)),
             _ => ("-".to_owned(), "-".to_owned()),
         };
         // A guard does not see an answer that a cache before it gives.
@@ -159,6 +163,7 @@ mod tests {
                 (3, 3),
             ),
             instance("mask", 20, &["on_text", "post_hook"], (0, 0)),
+            instance("moderation", 30, &["beside"], (0, 0)),
             instance("log", 500, &["on_complete"], (0, 0)),
         ];
         assert_eq!(
@@ -168,6 +173,7 @@ mod tests {
                 "request|10|cache|request|request|3 (3 from a cache)|5",
                 "request|20|mask|texts|texts|-|8 (3 from a cache)",
                 "provider||||||",
+                "beside|30|moderation|request|request|-|8 (3 from a cache)",
                 "answer|20|mask|texts, answer|texts|-|8 (3 from a cache)",
                 "answer|10|cache|answer|chunks, end|-|5",
                 "report|1|limit|report|report|-|-",

@@ -43,5 +43,6 @@ mod tls;
 mod tls_server;
 mod tokens;
 mod trust;
+mod verdicts;
 mod web_pages;
 mod wire;
