@@ -1,18 +1,20 @@
 //! The child process of an instance: it loads the library, makes the instance, and runs the calls that the host sends.
 //!
-//! [`run_child`] is the whole life of the process. It restricts itself first. The main thread reads frames; hooks run on the workers of a runtime, many
-//! at once. `calls` runs hooks, `to_host` sends what leaves the process. The child ends when the host closes the socket,
-//! which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
+//! [`run_child`] is the whole life of the process. It restricts itself first. `reading` reads calls, `calls` runs them: a
+//! hook is polled where it is read, and on the workers of a runtime if it waits or takes long. `to_host` sends what leaves
+//! the process. The child ends when the host closes the socket, which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
 
 mod calls;
 mod fetches;
 mod forward;
+mod frames;
+mod reading;
 mod to_host;
 
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Read},
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -22,12 +24,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::{calls::Calls, fetches::Fetches, forward::Forward, to_host::ToHost};
+use self::{calls::Calls, fetches::Fetches, forward::Forward, frames::Frames, to_host::ToHost};
 use super::{
-    frame::{self, Frame, Kind},
+    frame::{Frame, Kind},
     protocol::{self as message, decode},
 };
 use crate::{
@@ -65,7 +66,7 @@ pub fn run_child() -> io::Result<()> {
     to_host.reply(number, &report);
     let fetches = Arc::new(Fetches::new(to_host.clone(), runtime.handle().clone()));
     let mut child = Child { to_host, fetches, runtime: &runtime, copy, module: None, calls: None };
-    let read = child.read(&mut frames);
+    let read = child.read(frames);
     child.end();
     runtime.shutdown_background();
     read
@@ -121,34 +122,6 @@ impl LibraryCopy {
     }
 }
 
-/// The frames that the host sends.
-struct Frames {
-    socket: File,
-    buffer: BytesMut,
-    piece: Vec<u8>,
-}
-
-impl Frames {
-    fn new(socket: File) -> Self {
-        Self { socket, buffer: BytesMut::new(), piece: vec![0; 64 * 1024] }
-    }
-
-    /// Waits for the next frame; `None` if the host has closed the socket.
-    fn next(&mut self) -> io::Result<Option<Frame>> {
-        loop {
-            if let Some(frame) = frame::take(&mut self.buffer).map_err(io::Error::other)? {
-                return Ok(Some(frame));
-            }
-            match self.socket.read(&mut self.piece) {
-                Ok(0) => return Ok(None),
-                Ok(length) => self.buffer.extend_from_slice(&self.piece[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
 struct Child<'r> {
     to_host: Arc<ToHost>,
     fetches: Arc<Fetches>,
@@ -167,39 +140,33 @@ struct Module {
 }
 
 impl Child<'_> {
-    /// Reads and handles frames until the host closes the socket.
-    fn read(&mut self, frames: &mut Frames) -> io::Result<()> {
+    /// Loads the library, makes the instance, and runs its calls until the host closes the socket.
+    fn read(&mut self, mut frames: Frames) -> io::Result<()> {
         while let Some(frame) = frames.next()? {
-            self.handle(frame)?;
+            self.prepare(frame)?;
+            if let Some(calls) = self.calls.clone() {
+                let runtime = self.runtime.handle().clone();
+                return reading::read(frames, calls, self.to_host.clone(), self.fetches.clone(), runtime);
+            }
         }
         Ok(())
     }
 
-    fn handle(&mut self, frame: Frame) -> io::Result<()> {
+    /// Handles a frame that comes before the calls.
+    fn prepare(&mut self, frame: Frame) -> io::Result<()> {
         let malformed = |_| io::Error::other("the host sent a malformed message");
-        match (frame.kind, &self.calls) {
-            (Kind::Load, _) => {
+        match frame.kind {
+            Kind::Load => {
                 let loaded = self.load(&decode(&frame.message).map_err(malformed)?);
                 self.to_host.reply(frame.number, &loaded.as_message());
             }
-            (Kind::Create, _) => {
+            Kind::Create => {
                 let created = self.create(decode(&frame.message).map_err(malformed)?);
                 let created: message::Created<'_> = created.as_ref().copied().map_err(String::as_str);
                 self.to_host.reply(frame.number, &created);
             }
-            (Kind::Fetched, _) => self.fetches.received(frame.number, frame.message),
-            (Kind::Call, Some(calls)) => calls.call(frame),
-            (Kind::Next, Some(calls)) => {
-                calls.next(frame.number, decode(&frame.message).map_err(malformed)?);
-            }
-            (Kind::CleanUp, Some(calls)) => {
-                let limit = decode(&frame.message).map_err(malformed)?;
-                calls.clean_up(frame.number, Duration::from_millis(limit));
-            }
-            (Kind::Cancel, Some(calls)) => calls.cancel(frame.number),
-            (Kind::Release, Some(calls)) => calls.release(frame.number),
-            (Kind::DropStream, Some(calls)) => calls.drop_stream(frame.number),
-            (kind, _) => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
+            Kind::Fetched => self.fetches.received(frame.number, frame.message),
+            kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
         }
         Ok(())
     }

@@ -99,14 +99,15 @@ impl Connection {
         message: &(impl Serialize + ?Sized),
     ) -> Result<oneshot::Receiver<Bytes>, Unsent> {
         let (reply, receiver) = oneshot::channel();
-        {
+        let is_alone = {
             let mut calls = self.calls();
             if !calls.is_open {
                 return Err(Unsent::Dead);
             }
             calls.waiting.insert(number, Waiting { reply: Some(reply), hook });
-        }
-        if let Err(why) = self.outgoing.send(kind, number, message) {
+            calls.waiting.len() == 1
+        };
+        if let Err(why) = self.outgoing.send(kind, number, message, is_alone) {
             self.calls().waiting.remove(&number);
             return Err(Unsent::Refused(why));
         }
