@@ -6,6 +6,7 @@
 mod any_model;
 mod beside;
 mod binary;
+mod blocking;
 mod changes;
 mod client;
 mod completion;

@@ -35,6 +35,7 @@ use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
+        host_memory,
         library::{self, Image, OpenError},
     },
     metrics::Metrics,
@@ -92,6 +93,9 @@ fn restrict(frames: &mut Frames) -> io::Result<Option<(u64, LibraryCopy, Report)
     let paths =
         |paths: &[&serde_bytes::Bytes]| paths.iter().map(|path| OsStr::from_bytes(path).into()).collect();
     let copy = LibraryCopy::new(Path::new(OsStr::from_bytes(restrict.copy)))?;
+    if !restrict.bodies.is_empty() {
+        host_memory::map(&File::open(Path::new(OsStr::from_bytes(restrict.bodies)))?)?;
+    }
     let policy = Policy {
         read: paths(&restrict.read),
         write: paths(&restrict.write),

@@ -4,12 +4,15 @@
 //! come together are written in one piece, by a task of the connection.
 
 use std::{
+    io::{self, Write},
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
-use tokio::{io::AsyncWriteExt, net::unix::OwnedWriteHalf, sync::Notify, task::yield_now};
+use tokio::{net::unix::pipe, sync::Notify, task::yield_now};
 
 use crate::isolation::frame::{self, Kind};
 
@@ -28,7 +31,7 @@ pub(super) struct Outgoing {
 struct Waiting {
     bytes: Vec<u8>,
     /// `None` while the task of the connection writes.
-    socket: Option<OwnedWriteHalf>,
+    socket: Option<Arc<UnixStream>>,
     is_closed: bool,
 }
 
@@ -76,28 +79,29 @@ impl Outgoing {
         self.written.notify_one();
     }
 
-    /// Writes what waits until it is closed.
-    pub(super) async fn write(&self, socket: OwnedWriteHalf) {
+    /// Writes what waits until it is closed. The socket does not block.
+    pub(super) async fn write(&self, socket: Arc<UnixStream>) {
         let mut bytes = Vec::new();
         self.waiting().socket = Some(socket);
         loop {
             let taken = {
                 let mut waiting = self.waiting();
                 if waiting.bytes.is_empty() && waiting.is_closed {
-                    waiting.socket = None;
+                    let socket = waiting.socket.take();
+                    let _ = socket.map(|socket| socket.shutdown(Shutdown::Write));
                     return;
                 }
                 mem::swap(&mut bytes, &mut waiting.bytes);
                 waiting.socket.take_if(|_| !bytes.is_empty())
             };
-            let Some(mut socket) = taken else {
+            let Some(socket) = taken else {
                 self.written.notified().await;
                 // Tasks that are ready now add their frames first.
                 yield_now().await;
                 continue;
             };
             // If the child is gone, the reader says so.
-            if socket.write_all(&bytes).await.is_err() {
+            if write_all(&socket, &bytes).await.is_err() {
                 return;
             }
             self.waiting().socket = Some(socket);
@@ -124,8 +128,26 @@ impl Waiting {
     /// Writes what waits, without waiting for the child. Returns false if something is left, or the socket is in use.
     fn write_now(&mut self) -> bool {
         let Some(socket) = &self.socket else { return false };
-        let Ok(written) = socket.try_write(&self.bytes) else { return false };
+        let Ok(written) = (&**socket).write(&self.bytes) else { return false };
         self.bytes.drain(..written);
         self.bytes.is_empty()
     }
+}
+
+/// Writes all bytes. The runtime watches the socket only while the child is behind: otherwise each read of the child would
+/// wake a thread of the host.
+async fn write_all(mut socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // The type of a pipe watches one direction.
+                let watched = pipe::Sender::from_owned_fd_unchecked(socket.try_clone()?.into())?;
+                watched.writable().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
