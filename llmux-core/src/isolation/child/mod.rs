@@ -44,8 +44,8 @@ use crate::{
 };
 use llmux_abi::raw::plugin::PluginModuleRef;
 
-/// Workers of the runtime. A hook that blocks one does not stop the others.
-const WORKERS: usize = 4;
+/// Workers of the runtime, beside the reader. A hook that blocks one does not stop the others.
+const WORKERS: usize = 3;
 
 /// Runs this process as the child of a host, which has started it: with a socket as its standard input. Returns when the
 /// host has ended or has closed the socket. The caller ends the process afterwards.
@@ -146,33 +146,31 @@ struct Module {
 impl Child<'_> {
     /// Loads the library, makes the instance, and runs its calls until the host closes the socket.
     fn read(&mut self, mut frames: Frames) -> io::Result<()> {
-        while let Some(frame) = frames.next()? {
-            self.prepare(frame)?;
-            if let Some(calls) = self.calls.clone() {
-                let runtime = self.runtime.handle().clone();
-                return reading::read(frames, calls, self.to_host.clone(), self.fetches.clone(), runtime);
+        let malformed = |_| io::Error::other("the host sent a malformed message");
+        while let Some(Frame { kind, number, message }) = frames.next()? {
+            match kind {
+                Kind::Load => {
+                    let loaded = self.load(&decode(&message).map_err(malformed)?);
+                    self.to_host.reply(number, &loaded.as_message());
+                }
+                Kind::Create => match self.create(decode(&message).map_err(malformed)?) {
+                    Ok((calls, hooks)) => return self.run(frames, calls, (number, hooks)),
+                    Err(why) => self.to_host.reply(number, &message::Created::Err(&why)),
+                },
+                Kind::Fetched => self.fetches.received(number, message),
+                kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
             }
         }
         Ok(())
     }
 
-    /// Handles a frame that comes before the calls.
-    fn prepare(&mut self, frame: Frame) -> io::Result<()> {
-        let malformed = |_| io::Error::other("the host sent a malformed message");
-        match frame.kind {
-            Kind::Load => {
-                let loaded = self.load(&decode(&frame.message).map_err(malformed)?);
-                self.to_host.reply(frame.number, &loaded.as_message());
-            }
-            Kind::Create => {
-                let created = self.create(decode(&frame.message).map_err(malformed)?);
-                let created: message::Created<'_> = created.as_ref().copied().map_err(String::as_str);
-                self.to_host.reply(frame.number, &created);
-            }
-            Kind::Fetched => self.fetches.received(frame.number, frame.message),
-            kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
-        }
-        Ok(())
+    /// Runs calls until the host closes the socket. An instance for which no thread can be started has not been made.
+    fn run(&mut self, frames: Frames, calls: Arc<Calls>, (number, hooks): (u64, u16)) -> io::Result<()> {
+        self.calls = Some(calls.clone());
+        let runtime = self.runtime.handle().clone();
+        let watch = reading::start(frames, calls, self.to_host.clone(), self.fetches.clone(), runtime)?;
+        self.to_host.reply(number, &message::Created::Ok(hooks));
+        watch.run()
     }
 
     fn load(&mut self, load: &message::Load<'_>) -> LoadResult {
@@ -198,7 +196,7 @@ impl Child<'_> {
         LoadResult::Schema(NativeHooks::config_schema(module).map_err(|failure| failure.message))
     }
 
-    fn create(&mut self, config: &str) -> Result<u16, String> {
+    fn create(&mut self, config: &str) -> Result<(Arc<Calls>, u16), String> {
         let Some(Module { module, image, host }) = &self.module else {
             return Err("the library is not loaded".to_owned());
         };
@@ -207,8 +205,7 @@ impl Child<'_> {
         let instance = made.map_err(|failure| failure.message)?;
         let hooks = instance.hooks().bits();
         let runtime = self.runtime.handle().clone();
-        self.calls = Some(Arc::new(Calls::new(instance, self.to_host.clone(), runtime)));
-        Ok(hooks)
+        Ok((Arc::new(Calls::new(instance, self.to_host.clone(), runtime)), hooks))
     }
 
     /// Cancels the calls, and drops the instance when the last of them has released it. The host ends a process whose calls

@@ -34,19 +34,36 @@ const TICK: Duration = Duration::from_millis(5);
 /// Number of looks without a poll after which nobody looks any more.
 const QUIET: u32 = 20;
 
-/// Reads and handles frames until the host closes the socket. The calling thread watches the reader meanwhile.
-pub(super) fn read(
+/// Starts a reader of frames.
+///
+/// # Errors
+///
+/// If no thread can be started.
+pub(super) fn start(
     frames: Frames,
     calls: Arc<Calls>,
     to_host: Arc<ToHost>,
     fetches: Arc<Fetches>,
     runtime: Handle,
-) -> io::Result<()> {
+) -> io::Result<Watch> {
     let (events, happened) = channel();
     let (turn, is_stuck) = (Mutex::default(), AtomicBool::new(false));
     let reading = Arc::new(Reading { calls, to_host, fetches, runtime, turn, is_stuck, events });
     reading.start(frames)?;
-    reading.watch(&happened)
+    Ok(Watch { reading, happened })
+}
+
+/// The watch of the reader.
+pub(super) struct Watch {
+    reading: Arc<Reading>,
+    happened: Receiver<Event>,
+}
+
+impl Watch {
+    /// Watches until the host closes the socket.
+    pub(super) fn run(self) -> io::Result<()> {
+        self.reading.watch(&self.happened)
+    }
 }
 
 /// The parts that all readers share.
