@@ -24,6 +24,7 @@ mod initializers;
 mod isolation;
 mod libraries;
 mod mapping;
+mod moves;
 mod native;
 mod needs;
 mod order;
