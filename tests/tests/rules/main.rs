@@ -41,5 +41,6 @@ mod stored_responses;
 mod streams;
 mod texts;
 mod trials;
+mod under_load;
 mod usage;
 mod wholes;
