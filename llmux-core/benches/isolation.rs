@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{
     StreamExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, try_join_all},
     stream,
 };
 use llmux_core::{
@@ -88,7 +88,7 @@ impl Case {
 
     /// Sends requests, some at once. Returns the time of the processor of all processes for each.
     async fn at_once(&self, requests: usize) -> Duration {
-        let send = async |client: Client| {
+        let send = move |client: Client| async move {
             for _ in 0..requests / IN_FLIGHT {
                 client.send(request(1024)).await.result.expect("a response");
             }
@@ -98,7 +98,7 @@ impl Case {
 
     /// Reads streams, some at once. Returns the time of the processor of all processes for each chunk.
     async fn streams(&self, streams: usize) -> Duration {
-        let read = async |client: Client| {
+        let read = move |client: Client| async move {
             for _ in 0..streams / IN_FLIGHT {
                 let mut chunks = client.stream(request(1024)).await.result.expect("a stream");
                 while let Some(chunk) = chunks.next().await {
@@ -109,10 +109,14 @@ impl Case {
         self.measured(read).await / (streams * CHUNKS) as u32
     }
 
-    /// Runs some tasks at once, and returns their time of the processor.
-    async fn measured<W: Future<Output = ()>>(&self, work: impl Fn(Client) -> W) -> Duration {
+    /// Runs some tasks at once, as a server does, and returns their time of the processor.
+    async fn measured<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        work: impl Fn(Client) -> W,
+    ) -> Duration {
         let before = self.cpu();
-        join_all((0..IN_FLIGHT).map(|_| work(self.client.clone()))).await;
+        let tasks = (0..IN_FLIGHT).map(|_| tokio::spawn(work(self.client.clone())));
+        try_join_all(tasks).await.expect("tasks that end");
         self.cpu() - before
     }
 
@@ -169,33 +173,34 @@ fn main() {
     // `cargo test --benches` only checks that it runs.
     let scale = if std::env::args().any(|argument| argument == "--bench") { 1 } else { 1000 };
     let runtime = Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
-        let row = |what: &str, here: f64, child: f64, target: &str| {
-            println!("{what:<56} {here:>9.2} {child:>9.2}  {target}");
-        };
-        println!("{:<56} {:>9} {:>9}  target", "", "host", "child");
-        let sequential = 20_000 / scale;
-        let small = [here.one_by_one(1024, sequential).await, child.one_by_one(1024, sequential).await];
-        row("a pre hook, 1 KiB, p50, µs", small[0], small[1], "<= 25");
-        let requests = IN_FLIGHT * 4000 / scale;
-        let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-        let cpu = [here.at_once(requests).await, child.at_once(requests).await].map(micros);
-        // A request calls two hooks.
-        let calls = (cpu[1] - cpu[0]) / 2.0;
-        row("a request with two hooks, 16 at once, CPU, µs", cpu[0], cpu[1], "");
-        row("    one hook call of it", 0.0, calls, "<= 6");
-        let streams = IN_FLIGHT * 40 / scale.min(40);
-        let cpu = [here.streams(streams).await, child.streams(streams).await].map(micros);
-        row("a chunk, 16 streams at once, CPU, µs", cpu[0], cpu[1], "");
-        row("    the hook call of it", 0.0, cpu[1] - cpu[0], "<= 2");
-        row("load of an isolated instance, ms", 0.0, loads(&child.client).await, "<= 15");
-        row("anonymous memory of the child, MiB", 0.0, child.memory(), "<= 4");
-        let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
-        let large = [
-            here.one_by_one(256 * 1024, 2000 / scale).await,
-            child.one_by_one(256 * 1024, 2000 / scale).await,
-        ];
-        row("a pre hook, 256 KiB, p50, µs", large[0], large[1], "<= 1.5 of 1 KiB, and one copy");
-    });
+    // As a request of a server, all runs in tasks of the runtime.
+    runtime.block_on(async { tokio::spawn(print(scale)).await.expect("it ends") });
+}
+
+async fn print(scale: usize) {
+    let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
+    let row = |what: &str, here: f64, child: f64, target: &str| {
+        println!("{what:<56} {here:>9.2} {child:>9.2}  {target}");
+    };
+    println!("{:<56} {:>9} {:>9}  target", "", "host", "child");
+    let sequential = 20_000 / scale;
+    let small = [here.one_by_one(1024, sequential).await, child.one_by_one(1024, sequential).await];
+    row("a pre hook, 1 KiB, p50, µs", small[0], small[1], "<= 25");
+    let requests = IN_FLIGHT * 4000 / scale;
+    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let cpu = [here.at_once(requests).await, child.at_once(requests).await].map(micros);
+    // A request calls two hooks.
+    let calls = (cpu[1] - cpu[0]) / 2.0;
+    row("a request with two hooks, 16 at once, CPU, µs", cpu[0], cpu[1], "");
+    row("    one hook call of it", 0.0, calls, "<= 6");
+    let streams = IN_FLIGHT * 40 / scale.min(40);
+    let cpu = [here.streams(streams).await, child.streams(streams).await].map(micros);
+    row("a chunk, 16 streams at once, CPU, µs", cpu[0], cpu[1], "");
+    row("    the hook call of it", 0.0, cpu[1] - cpu[0], "<= 2");
+    row("load of an isolated instance, ms", 0.0, loads(&child.client).await, "<= 15");
+    row("anonymous memory of the child, MiB", 0.0, child.memory(), "<= 4");
+    let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
+    let large =
+        [here.one_by_one(256 * 1024, 2000 / scale).await, child.one_by_one(256 * 1024, 2000 / scale).await];
+    row("a pre hook, 256 KiB, p50, µs", large[0], large[1], "<= 1.5 of 1 KiB, and one copy");
 }

@@ -4,7 +4,7 @@
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
 //! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the
 //! codes. `log` makes events of what plugins log. `mirror` sends records out of a child process. `crash` names the instance that a fatal signal interrupts. `process_state` reads what a plugin can change for the
-//! whole process.
+//! whole process. `host_memory` has the bodies that a host lends to a child process.
 //!
 //! # Soundness
 //!
@@ -29,6 +29,8 @@ pub(crate) mod crash;
 mod decision;
 mod document;
 pub(crate) mod host;
+#[cfg(target_os = "linux")]
+pub(crate) mod host_memory;
 pub(crate) mod http;
 mod lent_memory;
 pub(crate) mod library;

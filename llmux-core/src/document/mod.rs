@@ -41,6 +41,7 @@ mod marks;
 mod members;
 mod node;
 mod open;
+mod outline;
 mod pointer;
 mod repeats;
 mod scan;
@@ -64,6 +65,7 @@ use self::{
 };
 
 pub use error::{EditError, InvalidJson};
+pub(crate) use outline::Outline;
 
 /// A JSON document.
 ///

@@ -146,6 +146,11 @@ impl Node {
         Self { start: 0, end: 0, subtree: OnceCell::with_value(Arc::new(subtree)) }
     }
 
+    /// The range in the container's text; `None` if the node has a text of its own.
+    pub(super) fn range(&self) -> Option<(u32, u32)> {
+        (self.end > 0).then_some((self.start, self.end))
+    }
+
     /// The subtree, if the value has been read or edited.
     pub(super) fn peek(&self) -> Option<&Subtree> {
         self.subtree.get().map(Arc::as_ref)

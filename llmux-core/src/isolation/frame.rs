@@ -113,6 +113,12 @@ fn begin(buffer: &mut Vec<u8>, kind: Kind, number: u64) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
+/// Returns true if the first frame of a buffer is there as a whole.
+pub(super) fn is_whole(buffer: &[u8]) -> bool {
+    let length = buffer.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);
+    length.is_some_and(|length| buffer.len() >= HEAD + length)
+}
+
 /// Takes the first frame out of a buffer; `None` if it is not there as a whole.
 ///
 /// # Errors

@@ -1,9 +1,12 @@
 //! Turns a call of the pipeline into a message: all that the hook may see. The host uses it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use llmux_abi::REDACTED_HEADERS;
 
 use super::protocol as message;
+use crate::document::{Document, Outline};
 use crate::pipeline::{
     body::Body,
     collected::StoredValue,
@@ -15,37 +18,61 @@ use crate::pipeline::{
 };
 
 /// The texts of a call's subject, from which the message borrows.
+#[derive(Default)]
 pub(super) struct Texts {
-    body: Bytes,
-    request: Bytes,
-    response: Option<Bytes>,
-    error: Option<Bytes>,
+    body: Lent,
+    request: Lent,
+    response: Option<Lent>,
+    error: Option<Lent>,
+}
+
+/// A text, and its place in the memory for large bodies.
+#[derive(Default)]
+struct Lent {
+    bytes: Bytes,
+    start: Option<usize>,
+    outline: Option<Outline>,
 }
 
 impl Texts {
-    /// Takes the texts of a subject.
-    pub(super) fn of(input: &mut HookInput<'_>) -> Self {
-        let none = Bytes::new;
-        let of = |body: &Body| body.bytes();
+    /// Takes the texts of a subject. `place` places a large text, and returns the first byte of it in the memory.
+    pub(super) fn of(input: &mut HookInput<'_>, mut place: impl FnMut(&Bytes) -> Option<usize>) -> Self {
+        let mut of = |body: &Body| {
+            let bytes = body.bytes();
+            let start = place(&bytes);
+            let outline = start.and_then(|_| body.document().and_then(Document::outline));
+            Lent { bytes, start, outline }
+        };
         match input {
-            HookInput::Pre(body) | HookInput::PreStream(body) => {
-                Self { body: of(body), request: none(), response: None, error: None }
-            }
-            HookInput::Beside(body) => Self { body: of(body), request: none(), response: None, error: None },
+            HookInput::Pre(body) | HookInput::PreStream(body) => Self { body: of(body), ..Self::default() },
+            HookInput::Beside(body) => Self { body: of(body), ..Self::default() },
             HookInput::Chunk(chunk) => {
-                Self { body: of(&chunk.body), request: none(), response: None, error: None }
+                // The child parses it, if the plugin reads it.
+                let bytes = chunk.body.bytes();
+                Self { body: Lent { bytes, ..Lent::default() }, ..Self::default() }
             }
             HookInput::Post(outcome) => {
-                Self { request: of(&outcome.request), body: of(outcome.body()), response: None, error: None }
+                Self { request: of(&outcome.request), body: of(outcome.body()), ..Self::default() }
             }
-            HookInput::Text(_) | HookInput::ToolCall(_) => {
-                Self { body: none(), request: none(), response: None, error: None }
-            }
+            HookInput::Text(_) | HookInput::ToolCall(_) => Self::default(),
             HookInput::PostStream(report) | HookInput::Complete(report) => Self {
-                body: none(),
                 request: of(&report.request),
-                response: report.response.as_ref().map(of),
-                error: report.error.as_ref().map(of),
+                response: report.response.as_ref().map(&mut of),
+                error: report.error.as_ref().map(&mut of),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl Lent {
+    fn as_part(&self) -> message::Part<'_> {
+        match self.start {
+            None => message::Part::Here(&self.bytes),
+            Some(start) => message::Part::Placed {
+                start,
+                length: self.bytes.len(),
+                outline: self.outline.as_ref().map(Cow::Borrowed),
             },
         }
     }
@@ -126,8 +153,10 @@ pub(super) fn value(value: &StoredValue) -> message::Value<'_> {
 }
 
 fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'m> {
-    let body =
-        |limit: Option<usize>| message::Body { bytes: &texts.body, limit: limit.map(|limit| limit as u64) };
+    let body = |limit: Option<usize>| message::Body {
+        text: texts.body.as_part(),
+        limit: limit.map(|limit| limit as u64),
+    };
     match input {
         HookInput::Pre(request) | HookInput::PreStream(request) => {
             message::Subject::Request(body(request.limit()))
@@ -142,7 +171,7 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             is_binary: outcome.is_binary(),
             body: body(outcome.body_limit()),
             limit: outcome.limit() as u64,
-            request: &texts.request,
+            request: texts.request.as_part(),
         }),
         HookInput::Text(text) => message::Subject::Text(message::Text {
             text: &text.text,
@@ -186,9 +215,9 @@ fn report<'m>(report: &'m Report, texts: &'m Texts) -> message::Report<'m> {
             AnsweredBy::Instance { name, cached } => message::AnsweredBy::Instance { name, cached: *cached },
         },
         attempts: report.attempts.iter().map(attempt).collect(),
-        request: &texts.request,
-        response: texts.response.as_deref(),
-        error: texts.error.as_deref(),
+        request: texts.request.as_part(),
+        response: texts.response.as_ref().map(Lent::as_part),
+        error: texts.error.as_ref().map(Lent::as_part),
     }
 }
 

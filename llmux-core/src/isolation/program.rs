@@ -10,6 +10,7 @@ use std::{ffi::OsString, path::PathBuf};
 pub struct ChildProgram {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
+    pub(super) variables: Vec<(OsString, OsString)>,
 }
 
 impl ChildProgram {
@@ -18,7 +19,15 @@ impl ChildProgram {
         program: impl Into<PathBuf>,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Self {
-        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: program.into(), arguments, variables: Vec::new() }
+    }
+
+    /// Adds an environment variable of the program, such as a setting of its allocator. An allocator must not start a thread
+    /// by itself, because the sandbox does not restrict threads that run before it. Default: none.
+    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// Displays the program, for errors.

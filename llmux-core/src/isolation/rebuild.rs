@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{apply::set_collected, frame::Frame, protocol as message};
 use crate::{
     Endpoint,
+    boundary::host_memory,
     document::Document,
     error::{Error, ErrorKind},
     pipeline::{
@@ -40,7 +41,8 @@ impl Subject {
         Some(match message {
             message::Subject::Request(request) => Self::Request(body(request, frame)?),
             message::Subject::Chunk { event, body } => {
-                let event = Event { name: event.map(Arc::from), data: frame.message.slice_ref(body.bytes) };
+                let message::Part::Here(text) = body.text else { return None };
+                let event = Event { name: event.map(Arc::from), data: frame.message.slice_ref(text) };
                 let mut chunk = Chunk::new(event, body.limit? as usize);
                 chunk.body.keep_journal();
                 Self::Chunk(chunk)
@@ -85,12 +87,21 @@ impl Subject {
     }
 }
 
-fn document(bytes: &[u8], frame: &Frame) -> Option<Document> {
-    Document::parse_lenient(frame.message.slice_ref(bytes)).ok()
+fn document(part: &message::Part<'_>, frame: &Frame) -> Option<Document> {
+    match part {
+        message::Part::Here(text) => Document::parse_lenient(frame.message.slice_ref(text)).ok(),
+        message::Part::Placed { start, length, outline } => {
+            let text = host_memory::part(*start, *length)?;
+            match outline {
+                Some(outline) => Some(Document::of_outline(text, outline)),
+                None => Document::parse_lenient(text).ok(),
+            }
+        }
+    }
 }
 
 fn body(message: &message::Body<'_>, frame: &Frame) -> Option<Body> {
-    let document = document(message.bytes, frame)?;
+    let document = document(&message.text, frame)?;
     let Some(limit) = message.limit else { return Some(Body::read_only(document)) };
     let mut body = Body::new(document, limit as usize);
     body.keep_journal();
@@ -98,7 +109,7 @@ fn body(message: &message::Body<'_>, frame: &Frame) -> Option<Body> {
 }
 
 fn outcome(message: &message::Outcome<'_>, frame: &Frame) -> Option<Outcome> {
-    let subject = document(message.body.bytes, frame)?;
+    let subject = document(&message.body.text, frame)?;
     let result = match message.is_error {
         false => Ok(subject),
         true => {
@@ -110,7 +121,7 @@ fn outcome(message: &message::Outcome<'_>, frame: &Frame) -> Option<Outcome> {
             Err(Error::join(origin, subject))
         }
     };
-    let mut outcome = Outcome::new(result, document(message.request, frame)?, message.limit as usize);
+    let mut outcome = Outcome::new(result, document(&message.request, frame)?, message.limit as usize);
     if message.is_binary {
         outcome = outcome.of_binary();
     }
@@ -119,8 +130,8 @@ fn outcome(message: &message::Outcome<'_>, frame: &Frame) -> Option<Outcome> {
 }
 
 fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
-    let optional = |bytes: Option<&[u8]>| match bytes {
-        Some(bytes) => document(bytes, frame).map(|document| Some(Body::read_only(document))),
+    let optional = |part: &Option<message::Part<'_>>| match part {
+        Some(part) => document(part, frame).map(|document| Some(Body::read_only(document))),
         None => Some(None),
     };
     let attempt = |attempt: &message::Attempt<'_>| {
@@ -148,9 +159,9 @@ fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
             }
         },
         attempts: message.attempts.iter().map(attempt).collect(),
-        request: Body::read_only(document(message.request, frame)?),
-        response: optional(message.response)?,
-        error: optional(message.error)?,
+        request: Body::read_only(document(&message.request, frame)?),
+        response: optional(&message.response)?,
+        error: optional(&message.error)?,
     })
 }
 

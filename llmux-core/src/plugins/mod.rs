@@ -29,9 +29,11 @@ pub use library::{
 pub(crate) use registry::settings::RegistrySettings;
 pub use registry::{
     Registry,
-    change::{Change, Setting},
+    change::Change,
     guards::Guards,
     retire::{ShutdownReport, Unloaded},
+    sandbox_change::SandboxChange,
+    setting::Setting,
     settings::PluginsConfig,
     spec::{PluginSource, PluginSpec},
 };

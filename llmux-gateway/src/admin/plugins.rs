@@ -15,8 +15,8 @@ use http::StatusCode;
 use llmux_core::{
     Error, PluginSpec,
     plugins::{
-        Change, Guards, Isolation, OnError, Origin, PluginError, SandboxParts, SandboxSettings, Setting,
-        Unloaded, acting_as,
+        Change, Guards, Isolation, OnError, Origin, PluginError, SandboxChange, SandboxParts,
+        SandboxSettings, Setting, Unloaded, acting_as,
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -168,7 +168,32 @@ struct Update {
     priority: Setting<i32>,
     on_error: Setting<OnError>,
     config: Setting<Value>,
+    isolation: Setting<Isolation>,
+    sandbox: Setting<SandboxParts>,
+    read: Setting<Vec<PathBuf>>,
+    write: Setting<Vec<PathBuf>>,
+    env: Setting<Vec<String>>,
+    network: Setting<bool>,
+    processes: Setting<bool>,
+    memory: Setting<u64>,
+    files: Setting<u64>,
+    cpu: Setting<f64>,
     force: bool,
+}
+
+impl Update {
+    /// Returns the changes of an instance, which are made together.
+    fn changes(self, name: &str) -> Vec<Change> {
+        let Self { priority, on_error, config, isolation, sandbox, read, write, env, .. } = self;
+        let mut rights = SandboxChange::default();
+        (rights.sandbox, rights.read, rights.write, rights.env) = (sandbox, read, write, env);
+        (rights.network, rights.processes) = (self.network, self.processes);
+        (rights.memory, rights.files, rights.cpu) = (self.memory, self.files, self.cpu);
+        let moves = !(isolation.is_keep() && rights.is_keep());
+        let isolate = Change::Isolate { name: name.to_owned(), isolation, sandbox: rights };
+        let update = Change::Update { name: name.to_owned(), priority, on_error, config };
+        moves.then_some(isolate).into_iter().chain([update]).collect()
+    }
 }
 
 /// Body of a change that has no other members.
@@ -189,12 +214,12 @@ pub(crate) async fn update(
     Name(name): Name,
     request: Request,
 ) -> Response {
-    let Update { priority, on_error, config, force } = match read(&admin, request).await {
+    let update: Update = match read(&admin, request).await {
         Ok(update) => update,
         Err(response) => return response,
     };
-    let change = Change::Update { name: name.clone(), priority, on_error, config };
-    make(&admin, who, &name, change, guards(force)).await
+    let guards = guards(update.force);
+    make(&admin, who, &name, update.changes(&name), guards).await
 }
 
 pub(crate) async fn reload_library(admin: State<Arc<Admin>>, who: Extension<Who>, name: Name) -> Response {
@@ -212,7 +237,7 @@ pub(crate) async fn disable(
     request: Request,
 ) -> Response {
     match read_force(&admin, request).await {
-        Ok(guards) => make(&admin, who, &name, Change::Disable(name.clone()), guards).await,
+        Ok(guards) => make(&admin, who, &name, vec![Change::Disable(name.clone())], guards).await,
         Err(response) => response,
     }
 }
@@ -223,12 +248,12 @@ async fn make_bare(
     Name(name): Name,
     change: fn(String) -> Change,
 ) -> Response {
-    make(&admin, who, &name, change(name.clone()), Guards::Keep).await
+    make(&admin, who, &name, vec![change(name.clone())], Guards::Keep).await
 }
 
-async fn make(admin: &Admin, who: Who, name: &str, change: Change, guards: Guards) -> Response {
+async fn make(admin: &Admin, who: Who, name: &str, changes: Vec<Change>, guards: Guards) -> Response {
     let client = admin.client.clone();
-    match to_the_end(who, async move { client.plugins().change_with(vec![change], guards).await }).await {
+    match to_the_end(who, async move { client.plugins().change_with(changes, guards).await }).await {
         Ok(_) => describe(admin, name),
         Err(error) => refused(&error),
     }

@@ -51,6 +51,10 @@ enum SandboxArg {
 }
 
 impl ChildArgs {
+    /// The names of the arguments.
+    pub(crate) const NAMES: [&str; 9] =
+        ["sandbox", "read", "write", "env", "network", "processes", "memory", "files", "cpu"];
+
     /// Returns the members of the admin API's body that were given.
     pub(crate) fn members(self) -> Result<impl Iterator<Item = (&'static str, Option<Value>)>> {
         let Self { sandbox, read, write, env, network, processes, memory, files, cpu } = self;

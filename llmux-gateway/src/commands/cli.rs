@@ -315,7 +315,7 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
   llmux plugin set mine --priority 20
   llmux plugin set mine --default priority --default on-error
   llmux plugin set mine --config '{\"limit\": 20}' --on-error fail")]
-    #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true)))]
+    #[command(group(clap::ArgGroup::new("settings").required(true).multiple(true).args(ChildArgs::NAMES)))]
     Set {
         /// The instance
         name: String,
@@ -331,6 +331,11 @@ With --key, the library must be signed by one of the keys (NAME.so.minisig besid
         /// A setting to reset to the plugin's default; for the configuration, to `{}` (repeatable)
         #[arg(long = "default", value_enum, value_name = "SETTING", group = "settings")]
         defaults: Vec<SettingArg>,
+        /// The place where the library's code runs; another place makes a new instance
+        #[arg(long, value_enum, group = "settings")]
+        isolation: Option<IsolationArg>,
+        #[command(flatten)]
+        child: ChildArgs,
         #[command(flatten)]
         force: Force,
     },

@@ -42,6 +42,16 @@ pub(crate) enum SettingArg {
     Priority,
     OnError,
     Config,
+    Isolation,
+    Sandbox,
+    Read,
+    Write,
+    Env,
+    Network,
+    Processes,
+    Memory,
+    Files,
+    Cpu,
 }
 
 impl SettingArg {
@@ -51,6 +61,16 @@ impl SettingArg {
             SettingArg::Priority => "priority",
             SettingArg::OnError => "on_error",
             SettingArg::Config => "config",
+            SettingArg::Isolation => "isolation",
+            SettingArg::Sandbox => "sandbox",
+            SettingArg::Read => "read",
+            SettingArg::Write => "write",
+            SettingArg::Env => "env",
+            SettingArg::Network => "network",
+            SettingArg::Processes => "processes",
+            SettingArg::Memory => "memory",
+            SettingArg::Files => "files",
+            SettingArg::Cpu => "cpu",
         }
     }
 }

@@ -65,11 +65,16 @@ pub(crate) async fn run(options: Plugin) -> Result<()> {
         PluginCommand::Disable { name, force } => {
             change(&admin()?, &name, "disable", "disabled", forced(force.force)).await
         }
-        PluginCommand::Set { name, priority, on_error, config, defaults, force } => {
+        PluginCommand::Set { name, priority, on_error, config, defaults, isolation, child, force } => {
             let on_error = on_error.map(|on_error| Value::from(on_error.as_str()));
-            let settings =
-                [("priority", priority.map(Value::from)), ("on_error", on_error), ("config", config)];
-            let given = settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            let settings = [
+                ("priority", priority.map(Value::from)),
+                ("on_error", on_error),
+                ("config", config),
+                ("isolation", isolation.map(|isolation| Value::from(isolation.as_str()))),
+            ];
+            let settings = settings.into_iter().chain(child.members()?);
+            let given = settings.filter_map(|(name, value)| Some((name.to_owned(), value?)));
             let mut body: Map<_, _> = given.collect();
             for setting in defaults {
                 if body.insert(setting.as_str().to_owned(), Value::Null).is_some_and(|it| !it.is_null()) {

@@ -184,13 +184,16 @@ fn folders(loaded: &Loaded) -> Result<PluginsConfig> {
 
 /// The program itself, as the child process of a trial load.
 pub(crate) fn trial_program() -> Result<TrialProgram> {
-    Ok(TrialProgram::new(this_program()?, ["trial-load"]))
+    Ok(TrialProgram::new(this_program()?, ["trial-load"]).with_variable(ALLOCATOR.0, ALLOCATOR.1))
 }
 
 /// The program itself, as the child process of an isolated plugin.
 pub(crate) fn child_program() -> Result<ChildProgram> {
-    Ok(ChildProgram::new(this_program()?, ["plugin-host"]))
+    Ok(ChildProgram::new(this_program()?, ["plugin-host"]).with_variable(ALLOCATOR.0, ALLOCATOR.1))
 }
+
+/// The setting of the program's allocator in a child process: its threads would run before the sandbox.
+const ALLOCATOR: (&str, &str) = ("_RJEM_MALLOC_CONF", "background_thread:false");
 
 /// The path of the running program.
 fn this_program() -> Result<PathBuf> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The hooks of a request, by their names in the list, with their names in a probe's configuration.
-const HOOKS: [(&str, &str, bool); 6] = [
+pub(crate) const HOOKS: [(&str, &str, bool); 6] = [
     ("pre_hook", "pre", false),
     ("post_hook", "post", false),
     ("on_complete", "complete", false),

@@ -1,18 +1,21 @@
-//! The calls of hooks in the child: many at once, each in a task of its own, with the states and streams that the instance
-//! keeps for requests.
+//! The calls of hooks in the child: many at once, with the states and streams that the instance keeps for requests.
 //!
-//! The tasks of one request wait for each other at its state. A task that is cancelled confirms it when the plugin's future
-//! is dropped.
+//! `reading` polls a call once where it is read. A call that waits becomes a task. The calls of one request wait for each
+//! other at its state. A call that is cancelled confirms it when the plugin's future is dropped.
 
 use std::{
     collections::HashMap,
     future::poll_fn,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, task::AbortHandle};
 
 use super::to_host::ToHost;
@@ -39,91 +42,180 @@ use crate::{
 type State = Arc<AsyncMutex<StateSlot>>;
 type Stream = Arc<AsyncMutex<Box<dyn ChunkStream>>>;
 
+/// Longest poll of a hook that runs on the reading thread the next time, too. Longer ones run beside each other.
+const SHORT: Duration = Duration::from_micros(100);
+
 /// The instance, and its calls.
 pub(super) struct Calls {
     instance: NativeHooks,
     to_host: Arc<ToHost>,
     runtime: Handle,
-    running: Mutex<HashMap<u64, AbortHandle>>,
+    running: Mutex<Running>,
     states: Mutex<HashMap<u64, State>>,
     streams: Mutex<HashMap<u64, Stream>>,
+    /// The kinds of work whose last first poll was long, one bit for each.
+    long: AtomicU32,
+    /// The call that a reader polls, or polled last.
+    polling: AtomicU64,
 }
+
+/// The calls that are tasks.
+#[derive(Default)]
+struct Running {
+    tasks: HashMap<u64, AbortHandle>,
+    /// The call that was cancelled while a reader polled it.
+    cancelled: u64,
+}
+
+/// Work of the plugin, which has not begun.
+pub(super) struct Work {
+    /// Number of the call; `None` if nobody waits for its end.
+    number: Option<u64>,
+    /// The kind of work: the place of a hook, or one of the numbers below.
+    kind: u8,
+    future: BoxFuture<'static, ()>,
+}
+
+const NEXT: u8 = 29;
+const RELEASE: u8 = 30;
+/// Always a task.
+const CLEAN_UP: u8 = 31;
 
 impl Calls {
     pub(super) fn new(instance: NativeHooks, to_host: Arc<ToHost>, runtime: Handle) -> Self {
         let (running, states, streams) = <_>::default();
-        Self { instance, to_host, runtime, running, states, streams }
+        let long = AtomicU32::new(1 << CLEAN_UP);
+        let polling = AtomicU64::new(0);
+        Self { instance, to_host, runtime, running, states, streams, long, polling }
     }
 
-    /// Starts a call of a hook.
-    pub(super) fn call(self: &Arc<Self>, frame: Frame) {
+    /// Returns a call of a hook. `None` if its message is malformed; the call has then failed.
+    pub(super) fn call(self: &Arc<Self>, frame: Frame) -> Option<Work> {
         let (calls, number) = (self.clone(), frame.number);
-        self.start(number, async move { calls.run(frame).await });
+        let Ok(((_, kind), _)) = postcard::take_from_bytes::<(u64, u8)>(&frame.message) else {
+            self.to_host.confirm(number);
+            return None;
+        };
+        let future = Box::pin(async move { calls.run(frame).await });
+        Some(Work { number: Some(number), kind: kind.min(NEXT), future })
     }
 
-    /// Starts the wait for the next chunk of a stream.
-    pub(super) fn next(self: &Arc<Self>, number: u64, stream: u64) {
+    /// Returns the wait for the next chunk of a stream.
+    pub(super) fn next(self: &Arc<Self>, number: u64, stream: u64) -> Work {
         let calls = self.clone();
         let stream = lock(&self.streams).get(&stream).cloned();
-        self.start(number, async move {
+        let future = Box::pin(async move {
             let next = match &stream {
                 Some(stream) => stream.lock().await.next().await,
                 None => Ok(None),
             };
             calls.reply_next(number, next);
         });
+        Work { number: Some(number), kind: NEXT, future }
     }
 
-    /// Starts the cleanup of the instance.
-    pub(super) fn clean_up(self: &Arc<Self>, number: u64, limit: Duration) {
+    /// Returns the cleanup of the instance.
+    pub(super) fn clean_up(self: &Arc<Self>, number: u64, limit: Duration) -> Work {
         let calls = self.clone();
-        self.start(number, async move {
+        let future = Box::pin(async move {
             let cleaned = calls.instance.clean_up(limit).await;
             let cleaned: message::CleanedUp<'_> = cleaned.as_ref().copied().map_err(collect::failure);
             calls.to_host.reply(number, &cleaned);
         });
+        Work { number: Some(number), kind: CLEAN_UP, future }
     }
 
-    /// Cancels a call. If it has ended, the host does not take the stream that it answered with.
-    pub(super) fn cancel(&self, number: u64) {
-        if let Some(task) = lock(&self.running).get(&number) {
-            task.abort();
+    /// Cancels a call. If it has ended, the host does not take the stream that it answered with: returns its release.
+    pub(super) fn cancel(&self, number: u64) -> Option<Work> {
+        {
+            let mut running = lock(&self.running);
+            match running.tasks.get(&number) {
+                Some(task) => task.abort(),
+                None if self.polling.load(Relaxed) == number => running.cancelled = number,
+                None => {}
+            }
         }
-        self.drop_stream(number);
+        self.drop_stream(number)
     }
 
-    /// Releases a state, after the calls that use it.
-    pub(super) fn release(self: &Arc<Self>, number: u64) {
-        if let Some(state) = lock(&self.states).remove(&number) {
-            let calls = self.clone();
-            self.runtime.spawn(async move { calls.instance.release_state(&mut *state.lock().await) });
-        }
+    /// Returns the release of a state, after the calls that use it.
+    pub(super) fn release(self: &Arc<Self>, number: u64) -> Option<Work> {
+        let state = lock(&self.states).remove(&number)?;
+        let calls = self.clone();
+        let future = Box::pin(async move { calls.instance.release_state(&mut *state.lock().await) });
+        Some(Work { number: None, kind: RELEASE, future })
     }
 
-    pub(super) fn drop_stream(&self, number: u64) {
-        if let Some(stream) = lock(&self.streams).remove(&number) {
-            // The drop is the plugin's code.
-            self.runtime.spawn(async move { drop(stream) });
-        }
+    /// Returns the release of a stream.
+    pub(super) fn drop_stream(&self, number: u64) -> Option<Work> {
+        let stream = lock(&self.streams).remove(&number)?;
+        // The drop is the plugin's code.
+        Some(Work { number: None, kind: RELEASE, future: Box::pin(async move { drop(stream) }) })
     }
 
     /// Cancels all calls.
     pub(super) fn abort(&self) {
-        lock(&self.running).values().for_each(AbortHandle::abort);
+        lock(&self.running).tasks.values().for_each(AbortHandle::abort);
     }
 
-    /// Runs a task that ends with a reply, or with the confirmation that it was cancelled.
-    fn start(self: &Arc<Self>, number: u64, task: impl Future<Output = ()> + Send + 'static) {
-        let confirm = Confirm { calls: self.clone(), number, is_open: true };
-        // Held until the task is in the map: the task removes itself.
-        let mut running = lock(&self.running);
-        let task = self.runtime.spawn(async move {
+    /// Returns true if work of this kind should not run on the reading thread.
+    pub(super) fn is_long(&self, work: &Work) -> bool {
+        self.long.load(Relaxed) & 1 << work.kind != 0
+    }
+
+    /// Polls work once. If it waits, it becomes a task, unless it was cancelled meanwhile.
+    pub(super) fn poll(self: &Arc<Self>, mut work: Work) {
+        self.polling.store(work.number.unwrap_or_default(), Relaxed);
+        let clock = Clock::start();
+        let polled = work.future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.polled(work.kind, clock.elapsed());
+        if polled.is_pending() {
+            self.start(work);
+        }
+    }
+
+    /// Keeps whether a first poll was long.
+    fn polled(&self, kind: u8, time: Duration) {
+        let (bit, is_long) = (1 << kind, time > SHORT);
+        if is_long != (self.long.load(Relaxed) & bit != 0) {
+            self.long.fetch_xor(bit, Relaxed);
+        }
+    }
+
+    /// Runs work in a task, which ends with a reply, or with the confirmation that it was cancelled.
+    pub(super) fn start(self: &Arc<Self>, Work { number, kind, mut future }: Work) {
+        let calls = self.clone();
+        let confirm = number.map(|number| Confirm { calls: calls.clone(), number, is_open: true });
+        let task = async move {
             // Dropped last, also if this task is cancelled or panics.
             let mut confirm = confirm;
-            task.await;
-            confirm.is_open = false;
-        });
-        running.insert(number, task.abort_handle());
+            let first = poll_fn(|cx| {
+                let clock = Clock::start();
+                let polled = future.as_mut().poll(cx);
+                if kind != CLEAN_UP {
+                    calls.polled(kind, clock.elapsed());
+                }
+                Poll::Ready(polled)
+            });
+            if first.await.is_pending() {
+                future.await;
+            }
+            if let Some(confirm) = &mut confirm {
+                confirm.is_open = false;
+            }
+        };
+        let Some(number) = number else {
+            self.runtime.spawn(task);
+            return;
+        };
+        // Held until the task is in the map: the task removes itself.
+        let mut running = lock(&self.running);
+        if running.cancelled == number {
+            drop(running);
+            return drop(task);
+        }
+        let task = self.runtime.spawn(task);
+        running.tasks.insert(number, task.abort_handle());
     }
 
     async fn run(self: &Arc<Self>, frame: Frame) {
@@ -222,7 +314,7 @@ struct Confirm {
 
 impl Drop for Confirm {
     fn drop(&mut self) {
-        lock(&self.calls.running).remove(&self.number);
+        lock(&self.calls.running).tasks.remove(&self.number);
         if self.is_open {
             self.calls.to_host.confirm(self.number);
         }

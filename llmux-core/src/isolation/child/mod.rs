@@ -1,18 +1,20 @@
 //! The child process of an instance: it loads the library, makes the instance, and runs the calls that the host sends.
 //!
-//! [`run_child`] is the whole life of the process. It restricts itself first. The main thread reads frames; hooks run on the workers of a runtime, many
-//! at once. `calls` runs hooks, `to_host` sends what leaves the process. The child ends when the host closes the socket,
-//! which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
+//! [`run_child`] is the whole life of the process. It restricts itself first. `reading` reads calls, `calls` runs them: a
+//! hook is polled where it is read, and on the workers of a runtime if it waits or takes long. `to_host` sends what leaves
+//! the process. The child ends when the host closes the socket, which the system does if the host dies. Deliberately absent: checks of what the host sends, which is the same program.
 
 mod calls;
 mod fetches;
 mod forward;
+mod frames;
+mod reading;
 mod to_host;
 
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Read},
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -22,18 +24,18 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
 use tokio::{runtime::Runtime, time::Instant};
 
-use self::{calls::Calls, fetches::Fetches, forward::Forward, to_host::ToHost};
+use self::{calls::Calls, fetches::Fetches, forward::Forward, frames::Frames, to_host::ToHost};
 use super::{
-    frame::{self, Frame, Kind},
+    frame::{Frame, Kind},
     protocol::{self as message, decode},
 };
 use crate::{
     boundary::{
         NativeHooks,
         host::{HostServices, HostShared},
+        host_memory,
         library::{self, Image, OpenError},
     },
     metrics::Metrics,
@@ -42,8 +44,8 @@ use crate::{
 };
 use llmux_abi::raw::plugin::PluginModuleRef;
 
-/// Workers of the runtime. A hook that blocks one does not stop the others.
-const WORKERS: usize = 4;
+/// Workers of the runtime, beside the reader. A hook that blocks one does not stop the others.
+const WORKERS: usize = 3;
 
 /// Runs this process as the child of a host, which has started it: with a socket as its standard input. Returns when the
 /// host has ended or has closed the socket. The caller ends the process afterwards.
@@ -65,7 +67,7 @@ pub fn run_child() -> io::Result<()> {
     to_host.reply(number, &report);
     let fetches = Arc::new(Fetches::new(to_host.clone(), runtime.handle().clone()));
     let mut child = Child { to_host, fetches, runtime: &runtime, copy, module: None, calls: None };
-    let read = child.read(&mut frames);
+    let read = child.read(frames);
     child.end();
     runtime.shutdown_background();
     read
@@ -91,6 +93,9 @@ fn restrict(frames: &mut Frames) -> io::Result<Option<(u64, LibraryCopy, Report)
     let paths =
         |paths: &[&serde_bytes::Bytes]| paths.iter().map(|path| OsStr::from_bytes(path).into()).collect();
     let copy = LibraryCopy::new(Path::new(OsStr::from_bytes(restrict.copy)))?;
+    if !restrict.bodies.is_empty() {
+        host_memory::map(&File::open(Path::new(OsStr::from_bytes(restrict.bodies)))?)?;
+    }
     let policy = Policy {
         read: paths(&restrict.read),
         write: paths(&restrict.write),
@@ -121,34 +126,6 @@ impl LibraryCopy {
     }
 }
 
-/// The frames that the host sends.
-struct Frames {
-    socket: File,
-    buffer: BytesMut,
-    piece: Vec<u8>,
-}
-
-impl Frames {
-    fn new(socket: File) -> Self {
-        Self { socket, buffer: BytesMut::new(), piece: vec![0; 64 * 1024] }
-    }
-
-    /// Waits for the next frame; `None` if the host has closed the socket.
-    fn next(&mut self) -> io::Result<Option<Frame>> {
-        loop {
-            if let Some(frame) = frame::take(&mut self.buffer).map_err(io::Error::other)? {
-                return Ok(Some(frame));
-            }
-            match self.socket.read(&mut self.piece) {
-                Ok(0) => return Ok(None),
-                Ok(length) => self.buffer.extend_from_slice(&self.piece[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
 struct Child<'r> {
     to_host: Arc<ToHost>,
     fetches: Arc<Fetches>,
@@ -167,41 +144,33 @@ struct Module {
 }
 
 impl Child<'_> {
-    /// Reads and handles frames until the host closes the socket.
-    fn read(&mut self, frames: &mut Frames) -> io::Result<()> {
-        while let Some(frame) = frames.next()? {
-            self.handle(frame)?;
+    /// Loads the library, makes the instance, and runs its calls until the host closes the socket.
+    fn read(&mut self, mut frames: Frames) -> io::Result<()> {
+        let malformed = |_| io::Error::other("the host sent a malformed message");
+        while let Some(Frame { kind, number, message }) = frames.next()? {
+            match kind {
+                Kind::Load => {
+                    let loaded = self.load(&decode(&message).map_err(malformed)?);
+                    self.to_host.reply(number, &loaded.as_message());
+                }
+                Kind::Create => match self.create(decode(&message).map_err(malformed)?) {
+                    Ok((calls, hooks)) => return self.run(frames, calls, (number, hooks)),
+                    Err(why) => self.to_host.reply(number, &message::Created::Err(&why)),
+                },
+                Kind::Fetched => self.fetches.received(number, message),
+                kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
+            }
         }
         Ok(())
     }
 
-    fn handle(&mut self, frame: Frame) -> io::Result<()> {
-        let malformed = |_| io::Error::other("the host sent a malformed message");
-        match (frame.kind, &self.calls) {
-            (Kind::Load, _) => {
-                let loaded = self.load(&decode(&frame.message).map_err(malformed)?);
-                self.to_host.reply(frame.number, &loaded.as_message());
-            }
-            (Kind::Create, _) => {
-                let created = self.create(decode(&frame.message).map_err(malformed)?);
-                let created: message::Created<'_> = created.as_ref().copied().map_err(String::as_str);
-                self.to_host.reply(frame.number, &created);
-            }
-            (Kind::Fetched, _) => self.fetches.received(frame.number, frame.message),
-            (Kind::Call, Some(calls)) => calls.call(frame),
-            (Kind::Next, Some(calls)) => {
-                calls.next(frame.number, decode(&frame.message).map_err(malformed)?);
-            }
-            (Kind::CleanUp, Some(calls)) => {
-                let limit = decode(&frame.message).map_err(malformed)?;
-                calls.clean_up(frame.number, Duration::from_millis(limit));
-            }
-            (Kind::Cancel, Some(calls)) => calls.cancel(frame.number),
-            (Kind::Release, Some(calls)) => calls.release(frame.number),
-            (Kind::DropStream, Some(calls)) => calls.drop_stream(frame.number),
-            (kind, _) => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
-        }
-        Ok(())
+    /// Runs calls until the host closes the socket. An instance for which no thread can be started has not been made.
+    fn run(&mut self, frames: Frames, calls: Arc<Calls>, (number, hooks): (u64, u16)) -> io::Result<()> {
+        self.calls = Some(calls.clone());
+        let runtime = self.runtime.handle().clone();
+        let watch = reading::start(frames, calls, self.to_host.clone(), self.fetches.clone(), runtime)?;
+        self.to_host.reply(number, &message::Created::Ok(hooks));
+        watch.run()
     }
 
     fn load(&mut self, load: &message::Load<'_>) -> LoadResult {
@@ -227,7 +196,7 @@ impl Child<'_> {
         LoadResult::Schema(NativeHooks::config_schema(module).map_err(|failure| failure.message))
     }
 
-    fn create(&mut self, config: &str) -> Result<u16, String> {
+    fn create(&mut self, config: &str) -> Result<(Arc<Calls>, u16), String> {
         let Some(Module { module, image, host }) = &self.module else {
             return Err("the library is not loaded".to_owned());
         };
@@ -236,8 +205,7 @@ impl Child<'_> {
         let instance = made.map_err(|failure| failure.message)?;
         let hooks = instance.hooks().bits();
         let runtime = self.runtime.handle().clone();
-        self.calls = Some(Arc::new(Calls::new(instance, self.to_host.clone(), runtime)));
-        Ok(hooks)
+        Ok((Arc::new(Calls::new(instance, self.to_host.clone(), runtime)), hooks))
     }
 
     /// Cancels the calls, and drops the instance when the last of them has released it. The host ends a process whose calls

@@ -1,11 +1,12 @@
 //! The frames from the child to the host: replies, log records, metrics.
 //!
 //! A thread that has a frame writes it itself. Frames that come while another thread writes are written by that thread, in
-//! one piece. A host that does not read stops the writers; beyond a bound, log records and metrics are dropped instead.
+//! one piece. The reader holds the frames of calls that came together. A host that does not read stops the writers; beyond a bound, log records and metrics are dropped instead.
 
 use std::{
     fs::File,
     io::Write,
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,8 @@ pub(super) struct ToHost {
 struct Waiting {
     bytes: Vec<u8>,
     is_writing: bool,
+    /// True while the reader handles calls that came together.
+    is_held: bool,
 }
 
 impl ToHost {
@@ -79,16 +82,33 @@ impl ToHost {
         true
     }
 
+    /// Lets frames wait for each other, unless another thread writes now.
+    pub(super) fn hold(&self) {
+        let mut waiting = self.waiting();
+        if !waiting.is_writing {
+            (waiting.is_writing, waiting.is_held) = (true, true);
+        }
+    }
+
+    /// Writes the frames that wait for each other.
+    pub(super) fn release(&self) {
+        let mut waiting = self.waiting();
+        if mem::take(&mut waiting.is_held) {
+            waiting.is_writing = false;
+            self.flush(waiting);
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn flush<'w>(&'w self, mut waiting: MutexGuard<'w, Waiting>) {
-        if std::mem::replace(&mut waiting.is_writing, true) {
+        if mem::replace(&mut waiting.is_writing, true) {
             return;
         }
         while !waiting.bytes.is_empty() {
-            let bytes = std::mem::take(&mut waiting.bytes);
+            let bytes = mem::take(&mut waiting.bytes);
             drop(waiting);
             // If the host is gone, the reader ends the process.
             let _ = (&self.socket).write_all(&bytes);

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     mem,
+    os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,11 +17,16 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use tokio::{
     io::AsyncReadExt,
-    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    net::unix::pipe,
     sync::{Notify, oneshot},
 };
 
-use super::{fetches::Fetches, outgoing::Outgoing, services::Services};
+use super::{
+    bodies::{Bodies, Placed},
+    fetches::Fetches,
+    outgoing::Outgoing,
+    services::Services,
+};
 use crate::{
     boundary::host::HostShared,
     isolation::frame::{self, Frame, Kind},
@@ -43,6 +49,7 @@ pub(super) struct Connection {
     /// The reason of the end, once the process is over.
     death: OnceLock<Arc<str>>,
     pub(super) services: Services,
+    pub(super) bodies: Bodies,
     fetches: Arc<Fetches>,
 }
 
@@ -55,6 +62,8 @@ struct Waiting {
     /// `None` for a call that was cancelled and is not confirmed yet.
     reply: Option<oneshot::Sender<Bytes>>,
     hook: Option<HookKind>,
+    /// The bodies that the child reads until it replies.
+    _bodies: Vec<Arc<Placed>>,
 }
 
 /// Bits of a call's number below the generation of the child.
@@ -74,6 +83,7 @@ impl Connection {
             kill: Notify::new(),
             death: OnceLock::new(),
             services,
+            bodies: Bodies::new(),
         }
     }
 
@@ -96,17 +106,19 @@ impl Connection {
         &self,
         (number, kind): (u64, Kind),
         hook: Option<HookKind>,
+        bodies: Vec<Arc<Placed>>,
         message: &(impl Serialize + ?Sized),
     ) -> Result<oneshot::Receiver<Bytes>, Unsent> {
         let (reply, receiver) = oneshot::channel();
-        {
+        let is_alone = {
             let mut calls = self.calls();
             if !calls.is_open {
                 return Err(Unsent::Dead);
             }
-            calls.waiting.insert(number, Waiting { reply: Some(reply), hook });
-        }
-        if let Err(why) = self.outgoing.send(kind, number, message) {
+            calls.waiting.insert(number, Waiting { reply: Some(reply), hook, _bodies: bodies });
+            calls.waiting.len() == 1
+        };
+        if let Err(why) = self.outgoing.send(kind, number, message, is_alone) {
             self.calls().waiting.remove(&number);
             return Err(Unsent::Refused(why));
         }
@@ -170,12 +182,12 @@ impl Connection {
     }
 
     /// Writes what waits until the connection is closed.
-    pub(super) async fn write(&self, socket: OwnedWriteHalf) {
+    pub(super) async fn write(&self, socket: Arc<UnixStream>) {
         self.outgoing.write(socket).await;
     }
 
     /// Reads frames until the child closes the socket, or sends a frame that is not allowed.
-    pub(super) async fn read(&self, mut socket: OwnedReadHalf) {
+    pub(super) async fn read(&self, mut socket: pipe::Receiver) {
         let mut buffer = BytesMut::with_capacity(16 * 1024);
         loop {
             loop {

@@ -96,7 +96,7 @@ impl Fetches {
 
     /// Sends a part of a response. Returns false if the child does not read.
     fn send(&self, number: u64, part: &message::Fetched<'_>) -> bool {
-        self.outgoing.send(Kind::Fetched, number, part).is_ok()
+        self.outgoing.send(Kind::Fetched, number, part, false).is_ok()
     }
 
     /// Permits one more piece of a body.

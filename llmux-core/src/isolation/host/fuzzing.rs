@@ -72,7 +72,7 @@ pub fn receive(bytes: &[u8], size: usize) {
     let connection = Connection::new(1, services, shared);
     let call = |kind| {
         let call = (connection.number(), Kind::Call);
-        (kind, connection.call(call, Some(kind), &()).expect("it is sent"))
+        (kind, connection.call(call, Some(kind), Vec::new(), &()).expect("it is sent"))
     };
     let calls = HOOKS.map(call);
     let mut buffer = BytesMut::new();
@@ -137,7 +137,7 @@ fn applied(kind: HookKind, message: message::Reply<'_>) {
 }
 
 fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
-    let body = || message::Body { bytes: text, limit: Some(LIMIT as u64) };
+    let body = || message::Body { text: message::Part::Here(text), limit: Some(LIMIT as u64) };
     match kind {
         HookKind::Post => message::Subject::Outcome(message::Outcome {
             is_error: false,
@@ -145,9 +145,9 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             is_binary: false,
             body: body(),
             limit: LIMIT as u64,
-            request: text,
+            request: message::Part::Here(text),
         }),
-        HookKind::Beside => message::Subject::Request(message::Body { bytes: text, limit: None }),
+        HookKind::Beside => message::Subject::Request(message::Body { limit: None, ..body() }),
         HookKind::Chunk => message::Subject::Chunk { event: None, body: body() },
         HookKind::PostStream | HookKind::Complete => message::Subject::Report(message::Report {
             ending: 0,
@@ -159,7 +159,7 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             usage: None,
             answered_by: message::AnsweredBy::Provider,
             attempts: Vec::new(),
-            request: text,
+            request: message::Part::Here(text),
             response: None,
             error: None,
         }),

@@ -66,11 +66,22 @@ impl IsolatedHooks {
         let number = connection.number();
         let state = if kept == 0 { number } else { kept };
         let receiver = {
-            let texts = Texts::of(&mut input);
+            let mut bodies = Vec::new();
+            let texts = Texts::of(&mut input, |text| {
+                let placed = connection.bodies.place(state, text)?;
+                let start = placed.start();
+                bodies.push(placed);
+                Some(start)
+            });
             let call = lend::call(state, context, &input, &texts);
-            connection.call((number, Kind::Call), Some(context.kind), &call)
+            connection.call((number, Kind::Call), Some(context.kind), bodies, &call)
         };
-        let receiver = receiver.map_err(|unsent| unsent_failure(&connection, unsent))?;
+        let receiver = receiver.map_err(|unsent| {
+            if kept == 0 {
+                connection.bodies.release(state);
+            }
+            unsent_failure(&connection, unsent)
+        })?;
         // From here on, the child may keep a state under this number.
         *context.state.get_mut() = ptr::without_provenance_mut(state as usize);
         let deadline = context.limit.remaining();
@@ -82,7 +93,7 @@ impl IsolatedHooks {
             connection.condemn(KILLED, "it sent a malformed reply");
             return Err(Failure::crashed("the child process sent a malformed reply"));
         };
-        if !message.keeps_state {
+        if !connection.bodies.replied(state, message.keeps_state) {
             *context.state.get_mut() = ptr::null_mut();
         }
         let is_stream = matches!(message.answer, message::Answer::Stream);
@@ -128,7 +139,9 @@ impl Hooks for IsolatedHooks {
     fn release_state(&self, slot: &mut StateSlot) {
         let state = std::mem::replace(slot.get_mut(), ptr::null_mut()).addr() as u64;
         // The states of a dead child are gone with it.
-        if let Some(connection) = self.supervisor.active().filter(|connection| connection.made(state)) {
+        if let Some(connection) = self.supervisor.active().filter(|connection| connection.made(state))
+            && connection.bodies.release(state)
+        {
             connection.tell(Kind::Release, state);
         }
     }
@@ -155,7 +168,7 @@ impl IsolatedHooks {
         let connection = self.supervisor.connection().await?;
         let call = (connection.number(), Kind::CleanUp);
         let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let reply = connection.call(call, Some(HookKind::Cleanup), &millis);
+        let reply = connection.call(call, Some(HookKind::Cleanup), Vec::new(), &millis);
         let reply = reply.map_err(|unsent| unsent_failure(&connection, unsent))?;
         // The child keeps the limit itself, unless its workers are blocked.
         let Ok(reply) = timeout(limit + CONFIRMATION, reply).await else {
@@ -213,7 +226,8 @@ impl IsolatedStream {
     async fn ask(&mut self) -> Result<Option<Event>, ChunkError> {
         let failed = ChunkError::Failed;
         let number = self.connection.number();
-        let receiver = self.connection.call((number, Kind::Next), Some(HookKind::PreStream), &self.number);
+        let hook = Some(HookKind::PreStream);
+        let receiver = self.connection.call((number, Kind::Next), hook, Vec::new(), &self.number);
         let receiver = receiver.map_err(|unsent| failed(unsent_failure(&self.connection, unsent)))?;
         let guard = CancelOnDrop { connection: &self.connection, number, deadline: Duration::from_secs(10) };
         let received = receiver.await;

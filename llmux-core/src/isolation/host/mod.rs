@@ -2,8 +2,10 @@
 //!
 //! `hooks` calls; `supervisor` replaces a dead child; `process` is one child; `connection` its socket; `spawner` starts
 //! processes; `meter` measures them; `services` receives what a plugin logs and
-//! measures; `fetches` sends its HTTP requests; `outgoing` holds the frames to a child.
+//! measures; `fetches` sends its HTTP requests; `outgoing` holds the frames to a child; `bodies`
+//! its memory for large bodies.
 
+mod bodies;
 mod connection;
 mod fetches;
 #[cfg(any(test, fuzzing))]

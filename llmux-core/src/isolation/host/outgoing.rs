@@ -1,14 +1,18 @@
 //! The frames that wait to be written to a child.
 //!
-//! `connection` and `fetches` add frames. Frames that come together are written in one piece.
+//! `connection` and `fetches` add frames. A frame that comes alone is written at once, by the task that has it. Frames that
+//! come together are written in one piece, by a task of the connection.
 
 use std::{
+    io::{self, Write},
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::Serialize;
-use tokio::{io::AsyncWriteExt, net::unix::OwnedWriteHalf, sync::Notify};
+use tokio::{net::unix::pipe, sync::Notify, task::yield_now};
 
 use crate::isolation::frame::{self, Kind};
 
@@ -26,11 +30,13 @@ pub(super) struct Outgoing {
 #[derive(Default)]
 struct Waiting {
     bytes: Vec<u8>,
+    /// `None` while the task of the connection writes.
+    socket: Option<Arc<UnixStream>>,
     is_closed: bool,
 }
 
 impl Outgoing {
-    /// Adds a frame.
+    /// Adds a frame. `is_alone` says that no other frame is expected soon.
     ///
     /// # Errors
     ///
@@ -40,15 +46,19 @@ impl Outgoing {
         kind: Kind,
         number: u64,
         message: &(impl Serialize + ?Sized),
+        is_alone: bool,
     ) -> Result<(), &'static str> {
         let mut waiting = self.waiting();
         if waiting.bytes.len() > MAX_WAITING {
             return Err("the child process does not read");
         }
+        let is_alone = is_alone && waiting.bytes.is_empty();
         let written = frame::write(&mut waiting.bytes, kind, number, message);
-        drop(waiting);
         written.map_err(|_| "the call is larger than a message may be")?;
-        self.written.notify_one();
+        if !(is_alone && waiting.write_now()) {
+            drop(waiting);
+            self.written.notify_one();
+        }
         Ok(())
     }
 
@@ -69,25 +79,32 @@ impl Outgoing {
         self.written.notify_one();
     }
 
-    /// Writes what waits until it is closed.
-    pub(super) async fn write(&self, mut socket: OwnedWriteHalf) {
+    /// Writes what waits until it is closed. The socket does not block.
+    pub(super) async fn write(&self, socket: Arc<UnixStream>) {
         let mut bytes = Vec::new();
+        self.waiting().socket = Some(socket);
         loop {
-            let is_closed = {
+            let taken = {
                 let mut waiting = self.waiting();
-                mem::swap(&mut bytes, &mut waiting.bytes);
-                waiting.is_closed
-            };
-            // If the child is gone, the reader says so.
-            if !bytes.is_empty() && socket.write_all(&bytes).await.is_err() {
-                return;
-            }
-            if bytes.is_empty() {
-                if is_closed {
+                if waiting.bytes.is_empty() && waiting.is_closed {
+                    let socket = waiting.socket.take();
+                    let _ = socket.map(|socket| socket.shutdown(Shutdown::Write));
                     return;
                 }
+                mem::swap(&mut bytes, &mut waiting.bytes);
+                waiting.socket.take_if(|_| !bytes.is_empty())
+            };
+            let Some(socket) = taken else {
                 self.written.notified().await;
+                // Tasks that are ready now add their frames first.
+                yield_now().await;
+                continue;
+            };
+            // If the child is gone, the reader says so.
+            if write_all(&socket, &bytes).await.is_err() {
+                return;
             }
+            self.waiting().socket = Some(socket);
             // A large body does not keep its memory.
             if bytes.capacity() > 1024 * 1024 {
                 bytes = Vec::new();
@@ -105,4 +122,32 @@ impl Outgoing {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Waiting {
+    /// Writes what waits, without waiting for the child. Returns false if something is left, or the socket is in use.
+    fn write_now(&mut self) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        let Ok(written) = (&**socket).write(&self.bytes) else { return false };
+        self.bytes.drain(..written);
+        self.bytes.is_empty()
+    }
+}
+
+/// Writes all bytes. The runtime watches the socket only while the child is behind: otherwise each read of the child would
+/// wake a thread of the host.
+async fn write_all(mut socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // The type of a pipe watches one direction.
+                let watched = pipe::Sender::from_owned_fd_unchecked(socket.try_clone()?.into())?;
+                watched.writable().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -66,7 +66,9 @@ impl Process {
         let variables = plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect();
         let Spawned { process, socket, output } =
             spawn(plan.program.clone(), variables).await.map_err(no_child)?;
-        let (read, write) = tokio::net::UnixStream::from_std(socket).map_err(no_child)?.into_split();
+        // The type of a pipe watches one direction: a child that reads does not wake a thread of this process.
+        let read = socket.try_clone().map_err(no_child)?;
+        let read = pipe::Receiver::from_owned_fd_unchecked(read.into()).map_err(no_child)?;
         let host = HostServices::new(&plan.name, Some(&plan.library), plan.shared.clone());
         let connection = Arc::new(Connection::new(
             generation,
@@ -75,7 +77,7 @@ impl Process {
         ));
         let (reads, writes) = (connection.clone(), connection.clone());
         let reader = tokio::spawn(async move { reads.read(read).await });
-        tokio::spawn(async move { writes.write(write).await });
+        tokio::spawn(async move { writes.write(Arc::new(socket)).await });
         let output = pipe::Receiver::from_owned_fd(output.into()).map_err(no_child)?;
         let output = tokio::spawn(read_last(output));
         let pid = process.id().unwrap_or_default();
@@ -88,8 +90,10 @@ impl Process {
     /// Restricts the process. Returns the parts of the sandbox that this system lacks.
     pub(super) async fn restrict(&mut self, plan: &Plan) -> Result<Vec<String>, StartError> {
         let Policy { read, write, network, processes, memory, files, env: _ } = &plan.policy;
+        let bodies = self.connection.bodies.path();
         let restrict = message::Restrict {
             copy: plan.copy.as_os_str().as_bytes(),
+            bodies: bodies.as_os_str().as_bytes(),
             read: read.iter().map(|path| as_bytes(path)).collect(),
             write: write.iter().map(|path| as_bytes(path)).collect(),
             network: *network,
@@ -141,7 +145,7 @@ impl Process {
         what: &str,
     ) -> Result<Bytes, StartError> {
         let connection = self.connection.clone();
-        let reply = match connection.call((connection.number(), kind), None, message) {
+        let reply = match connection.call((connection.number(), kind), None, Vec::new(), message) {
             Ok(reply) => reply,
             Err(Unsent::Refused(why)) => return Err(StartError::Refused(why.to_owned())),
             Err(Unsent::Dead) => return Err(StartError::Died(self.ended().await.message)),

@@ -99,7 +99,7 @@ fn run(jobs: &Receiver<Job>) {
 }
 
 fn start(
-    ChildProgram { program, arguments }: &ChildProgram,
+    ChildProgram { program, arguments, variables: of_program }: &ChildProgram,
     variables: Vec<(String, OsString)>,
     runtime: &Handle,
 ) -> io::Result<Spawned> {
@@ -109,6 +109,7 @@ fn start(
     let (output, to_output) = io::pipe()?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(variables);
+    command.envs(of_program.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::from(OwnedFd::from(of_child)));
     command.stdout(Stdio::from(to_output.try_clone()?)).stderr(Stdio::from(to_output));
     command.process_group(0).kill_on_drop(true);

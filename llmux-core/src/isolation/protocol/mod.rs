@@ -7,7 +7,11 @@
 
 mod services;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use crate::document::Outline;
 
 pub(super) use self::services::{Fetch, Fetched, Log, Metric, MetricKind, Record};
 
@@ -32,6 +36,9 @@ pub(super) struct Malformed;
 pub(super) struct Restrict<'a> {
     #[serde(with = "serde_bytes")]
     pub(super) copy: &'a [u8],
+    /// Path of the file for large bodies; empty if there is none.
+    #[serde(with = "serde_bytes")]
+    pub(super) bodies: &'a [u8],
     /// Paths, as the system writes them.
     #[serde(borrow)]
     pub(super) read: Vec<&'a serde_bytes::Bytes>,
@@ -149,11 +156,23 @@ pub(super) enum Value<'a> {
     Json(&'a str),
 }
 
+/// The text of a document: a part of the message, or of the memory for large bodies.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Part<'a> {
+    Here(#[serde(with = "serde_bytes")] &'a [u8]),
+    Placed {
+        start: usize,
+        length: usize,
+        /// The places of the top level, if the host has them: the text is then not parsed again.
+        outline: Option<Cow<'a, Outline>>,
+    },
+}
+
 /// A body, and the size up to which it may be edited; `None` if it may only be read.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Body<'a> {
-    #[serde(with = "serde_bytes")]
-    pub(super) bytes: &'a [u8],
+    #[serde(borrow)]
+    pub(super) text: Part<'a>,
     pub(super) limit: Option<u64>,
 }
 
@@ -219,8 +238,8 @@ pub(super) struct Outcome<'a> {
     pub(super) body: Body<'a>,
     /// The size up to which a replacement may be edited.
     pub(super) limit: u64,
-    #[serde(with = "serde_bytes")]
-    pub(super) request: &'a [u8],
+    #[serde(borrow)]
+    pub(super) request: Part<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -237,12 +256,12 @@ pub(super) struct Report<'a> {
     pub(super) answered_by: AnsweredBy<'a>,
     #[serde(borrow)]
     pub(super) attempts: Vec<Attempt<'a>>,
-    #[serde(with = "serde_bytes")]
-    pub(super) request: &'a [u8],
-    #[serde(with = "serde_bytes")]
-    pub(super) response: Option<&'a [u8]>,
-    #[serde(with = "serde_bytes")]
-    pub(super) error: Option<&'a [u8]>,
+    #[serde(borrow)]
+    pub(super) request: Part<'a>,
+    #[serde(borrow)]
+    pub(super) response: Option<Part<'a>>,
+    #[serde(borrow)]
+    pub(super) error: Option<Part<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -53,6 +53,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 pub struct TrialProgram {
     program: PathBuf,
     arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
     /// True after missing parts of the sandbox were logged.
     told: Arc<AtomicBool>,
 }
@@ -166,7 +167,14 @@ impl TrialProgram {
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, told: Arc::default() }
+        Self { program: program.into(), arguments, variables: Vec::new(), told: Arc::default() }
+    }
+
+    /// Adds an environment variable of the program, as
+    /// [`ChildProgram::with_variable`](crate::isolation::ChildProgram::with_variable) does.
+    pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
     }
 
     /// Checks a library, and loads a private copy of it on trial. Runs code of the library, in a child process.
@@ -208,6 +216,7 @@ impl TrialProgram {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(copy).env_clear();
         command.envs(Policy::default().variables());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // A pipe that ends at once, and not `/dev/null`, which an empty root does not have.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]

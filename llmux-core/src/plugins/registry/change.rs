@@ -1,12 +1,11 @@
-//! Changes of the pipeline, and of the settings of one instance.
+//! Changes of the pipeline, and of one instance.
 //!
 //! Programs ask for them (`edit`), `plan` derives them from the desired state, and `stage` makes them.
 
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::spec::PluginSpec;
-use crate::plugins::library::manifest::OnError;
+use super::{sandbox_change::SandboxChange, setting::Setting, spec::PluginSpec};
+use crate::plugins::library::{isolation::Isolation, manifest::OnError};
 
 /// A change of the pipeline. Several can be made at once: all of them in one new snapshot, or none.
 #[derive(Clone)]
@@ -33,53 +32,23 @@ pub enum Change {
         /// Configuration. Default: `{}`.
         config: Setting<Value>,
     },
-}
-
-/// The change of one setting in a [`Change::Update`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Setting<T> {
-    /// The setting stays as it is.
-    #[default]
-    Keep,
-    /// The setting is its default again.
-    Clear,
-    /// The setting becomes this value.
-    Set(T),
-}
-
-impl<T> Setting<T> {
-    /// Returns `Set` for a value, and `Clear` for its absence.
-    pub fn of(value: Option<T>) -> Self {
-        value.map_or(Setting::Clear, Setting::Set)
-    }
-
-    /// True if the setting stays as it is.
-    pub fn is_keep(&self) -> bool {
-        matches!(self, Setting::Keep)
-    }
-
-    /// Returns the setting after the change; `None` is the default.
-    pub(super) fn after(self, before: Option<T>) -> Option<T> {
-        match self {
-            Setting::Keep => before,
-            Setting::Clear => None,
-            Setting::Set(value) => Some(value),
-        }
-    }
-}
-
-/// As a member of a JSON object that is read with `#[serde(default)]`: absent it stays, `null` clears it.
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Option::deserialize(deserializer).map(Self::of)
-    }
+    /// Changes the place where the library of an instance runs, and the rights and limits of its child process. This makes
+    /// a new instance.
+    Isolate {
+        /// Name of the instance.
+        name: String,
+        /// Where the library runs. Default: [`PluginsConfig::isolation`](super::PluginsConfig).
+        isolation: Setting<Isolation>,
+        /// Rights and limits. Default of a member: that of [`PluginsConfig::sandbox`](super::PluginsConfig).
+        sandbox: SandboxChange,
+    },
 }
 
 impl Change {
     /// True if making the change runs code of a plugin.
     pub(super) fn makes_instances(&self) -> bool {
         match self {
-            Change::Load(_) | Change::Reload(_) => true,
+            Change::Load(_) | Change::Reload(_) | Change::Isolate { .. } => true,
             Change::Update { config, .. } => !config.is_keep(),
             Change::Unload(_) | Change::Disable(_) | Change::Enable(_) => false,
         }
@@ -94,6 +63,7 @@ impl Change {
             Change::Disable(name) => ("disable", name.clone()),
             Change::Enable(name) => ("enable", name.clone()),
             Change::Update { name, .. } => ("update", name.clone()),
+            Change::Isolate { name, .. } => ("isolate", name.clone()),
         }
     }
 }

@@ -13,11 +13,12 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    change::Setting,
+    sandbox_change::SandboxChange,
+    setting::Setting,
     spec::{PluginSource, PluginSpec},
 };
 use crate::plugins::{
-    library::{inspect::InspectedLibrary, manifest::OnError},
+    library::{inspect::InspectedLibrary, isolation::Isolation, manifest::OnError, sandbox::SandboxSettings},
     report::info::Origin,
 };
 
@@ -69,6 +70,8 @@ pub(super) struct Override {
     pub(super) priority: Setting<i32>,
     pub(super) on_error: Setting<OnError>,
     pub(super) config: Setting<Value>,
+    pub(super) isolation: Setting<Isolation>,
+    pub(super) sandbox: SandboxChange,
 }
 
 /// An operator's decision whether an instance runs.
@@ -96,6 +99,9 @@ pub(super) struct Running {
     /// True if only its failing hooks are in the pipeline (rule D4).
     pub(super) failed: bool,
     pub(super) config: Value,
+    /// Its own isolation, rights and limits, without the registry's.
+    pub(super) isolation: Option<Isolation>,
+    pub(super) sandbox: SandboxSettings,
 }
 
 /// The library of a running instance.
@@ -227,18 +233,28 @@ pub(super) struct InstanceSettings {
     pub(super) priority: Option<i32>,
     pub(super) on_error: Option<OnError>,
     pub(super) config: Option<Value>,
+    pub(super) isolation: Option<Isolation>,
+    pub(super) sandbox: SandboxSettings,
 }
 
 impl Default for InstanceSettings {
     fn default() -> Self {
-        Self { enabled: true, priority: None, on_error: None, config: None }
+        let (isolation, sandbox) = <_>::default();
+        Self { enabled: true, priority: None, on_error: None, config: None, isolation, sandbox }
     }
 }
 
 impl InstanceSettings {
     pub(super) fn of(spec: &PluginSpec) -> Self {
-        let PluginSpec { enabled, priority, on_error, config, .. } = spec;
-        Self { enabled: *enabled, priority: *priority, on_error: *on_error, config: config.clone() }
+        let PluginSpec { enabled, priority, on_error, config, isolation, sandbox, .. } = spec;
+        Self {
+            enabled: *enabled,
+            priority: *priority,
+            on_error: *on_error,
+            config: config.clone(),
+            isolation: *isolation,
+            sandbox: sandbox.clone(),
+        }
     }
 
     /// Returns the settings with an operator's changes; `None` if the operator unloaded the instance.
@@ -255,6 +271,8 @@ impl InstanceSettings {
             priority: change.priority.after(self.priority),
             on_error: change.on_error.after(self.on_error),
             config: change.config.clone().after(self.config),
+            isolation: change.isolation.after(self.isolation),
+            sandbox: change.sandbox.after(&self.sandbox),
         })
     }
 }
@@ -276,6 +294,10 @@ impl Override {
         if self.config.clone().after(own.config.clone()) == own.config {
             self.config = Setting::Keep;
         }
+        if self.isolation.after(own.isolation) == own.isolation {
+            self.isolation = Setting::Keep;
+        }
+        self.sandbox.normalize(&own.sandbox);
     }
 }
 

@@ -4,8 +4,10 @@
 //! instances are checked here, so that a batch is refused before any code of a plugin runs.
 
 use super::{
-    change::{Change, Setting},
+    change::Change,
     desired::{Desired, Override, Presence, Running},
+    sandbox_change::SandboxChange,
+    setting::Setting,
     spec::{PluginSource, PluginSpec},
 };
 use crate::plugins::{
@@ -35,6 +37,18 @@ impl Edit<'_> {
                     return Err(PluginError::NotALibrary { name });
                 }
                 self.desired.anew.insert(name);
+                Ok(())
+            }
+            Change::Isolate { name, isolation, sandbox } => {
+                let (id, origin) = self.find(&name).map(|it| (it.id, it.origin))?;
+                if matches!(origin, Origin::Config | Origin::Folder) {
+                    let own = self.desired.overrides.entry(name).or_default();
+                    replace(&mut own.isolation, isolation);
+                    own.sandbox.replace(sandbox);
+                } else if let Some(spec) = self.spec(id) {
+                    spec.isolation = isolation.after(spec.isolation);
+                    spec.sandbox = sandbox.after(&spec.sandbox);
+                }
                 Ok(())
             }
             Change::Update { name, priority, on_error, config } => {
@@ -79,12 +93,14 @@ impl Edit<'_> {
         let (id, origin) = match configured.filter(|configured| configured.is_meant_by(&spec)) {
             // The instance of the configuration comes back, with the settings that this change gives.
             Some(configured) => {
-                let PluginSpec { priority, on_error, config, .. } = spec;
+                let PluginSpec { priority, on_error, config, isolation, sandbox, .. } = spec;
                 let change = Override {
                     presence: Some(Presence::Enabled),
                     priority: priority.map_or(Setting::Keep, Setting::Set),
                     on_error: on_error.map_or(Setting::Keep, Setting::Set),
                     config: config.map_or(Setting::Keep, Setting::Set),
+                    isolation: isolation.map_or(Setting::Keep, Setting::Set),
+                    sandbox: SandboxChange::to_given(&sandbox),
                 };
                 let id = configured.id;
                 self.desired.overrides.insert(named.clone().unwrap_or_default(), change);
@@ -108,6 +124,8 @@ impl Edit<'_> {
             fails_closed: false,
             failed: false,
             config: serde_json::Value::Null,
+            isolation: None,
+            sandbox: <_>::default(),
         });
         Ok(())
     }

@@ -45,6 +45,9 @@ pub(super) struct Instance {
     pub(super) isolation: Isolation,
     /// Rights and limits of its child process.
     pub(super) sandbox: Arc<SandboxSettings>,
+    /// The operator's isolation, rights and limits, without the registry's.
+    pub(super) own_isolation: Option<Isolation>,
+    pub(super) own_sandbox: Arc<SandboxSettings>,
     /// The child process of an isolated instance.
     pub(super) process: Option<Arc<dyn Supervised>>,
     /// The operator's settings; `None` is the manifest's or the pipeline's.
@@ -206,6 +209,8 @@ impl Instance {
             fails_closed: self.entry.fails_request,
             failed: self.failed.is_some(),
             config: Value::clone(&self.config),
+            isolation: self.own_isolation,
+            sandbox: SandboxSettings::clone(&self.own_sandbox),
         }
     }
 

@@ -6,9 +6,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    change::{Change, Setting},
+    change::Change,
     desired::{Bytes, Desired, InstanceSettings, Look, Override, Presence, Running},
     refusals::Refusals,
+    sandbox_change::SandboxChange,
+    setting::Setting,
     spec::{PluginSource, PluginSpec, no_config},
 };
 use crate::plugins::{
@@ -138,6 +140,13 @@ fn update(instance: &Running, target: InstanceSettings, remade: bool) -> Vec<Cha
     let (priority, on_error) = (instance.priority == target.priority, instance.on_error == target.on_error);
     let same_config = instance.config == config && !remade;
     let mut changes = Vec::new();
+    if (instance.isolation, &instance.sandbox) != (target.isolation, &target.sandbox) {
+        changes.push(Change::Isolate {
+            name: name(),
+            isolation: Setting::of(target.isolation),
+            sandbox: SandboxChange::to(&target.sandbox),
+        });
+    }
     if !(priority && on_error && same_config) {
         let set = |same: bool| if same { Setting::Keep } else { Setting::Set(()) };
         changes.push(Change::Update {
@@ -166,10 +175,12 @@ fn comes(spec: &PluginSpec, running: &[Running], desired: &Desired) -> Option<Pl
         (Origin::Config, Some(name)) => desired.overrides.get(name),
         _ => None,
     };
-    let InstanceSettings { enabled, priority, on_error, config } = InstanceSettings::of(spec).with(change)?;
+    let InstanceSettings { enabled, priority, on_error, config, isolation, sandbox } =
+        InstanceSettings::of(spec).with(change)?;
     let by_operator =
         spec.origin != Origin::Config || change.is_some_and(|it| it.presence == Some(Presence::Disabled));
-    (enabled || by_operator).then(|| PluginSpec { enabled, priority, on_error, config, ..spec.clone() })
+    let settled = PluginSpec { enabled, priority, on_error, config, isolation, sandbox, ..spec.clone() };
+    (enabled || by_operator).then_some(settled)
 }
 
 /// A file that running instances use: it may hold other bytes now.
@@ -289,8 +300,11 @@ fn members(change: &Override, kept: Option<&Override>, own: &InstanceSettings) -
         ("priority", kept.priority.is_keep() && change.priority.after(own.priority) != own.priority),
         ("on_error", kept.on_error.is_keep() && change.on_error.after(own.on_error) != own.on_error),
         ("config", kept.config.is_keep() && change.config.clone().after(own.config.clone()) != own.config),
+        ("isolation", kept.isolation.is_keep() && change.isolation.after(own.isolation) != own.isolation),
     ];
-    lost.into_iter().filter(|(_, lost)| *lost).map(|(member, _)| member).collect()
+    let lost = lost.into_iter().filter(|(_, lost)| *lost).map(|(member, _)| member);
+    let rights = if kept.sandbox.is_keep() { change.sandbox.clone() } else { SandboxChange::default() };
+    lost.chain({ rights }.normalize(&own.sandbox)).collect()
 }
 
 #[cfg(test)]

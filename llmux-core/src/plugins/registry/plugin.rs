@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use llmux_abi::{host::Compiled, raw::plugin::PluginModuleRef};
 
-use super::{settings::PluginsConfig, spec::ByHand};
+use super::{instance::Instance, settings::PluginsConfig, spec::ByHand};
 use crate::plugins::{
     library::{isolation::Isolation, load::LoadedLibrary, manifest::Manifest, sandbox::SandboxSettings},
     report::error::PluginError,
@@ -21,6 +21,18 @@ pub(super) struct Plugin {
 }
 
 impl Plugin {
+    /// The plugin that an instance is made of.
+    pub(super) fn of(instance: &Instance) -> Self {
+        Self {
+            name: instance.plugin.clone(),
+            manifest: instance.manifest.clone(),
+            module: instance.module,
+            library: instance.library.clone(),
+            isolation: instance.isolation,
+            by_hand: None,
+        }
+    }
+
     /// Checks that an instance can run where its spec wants, with the rights and limits of its child process. Returns those,
     /// with the registry's for each member that the spec does not have.
     ///

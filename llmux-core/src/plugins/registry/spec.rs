@@ -145,8 +145,7 @@ impl PluginSpec {
             (PluginSource::Plugin(own), PluginSource::Plugin(other)) => own == other,
             _ => false,
         };
-        let child = self.isolation == other.isolation && self.sandbox == other.sandbox;
-        source && child && self.checksum() == other.checksum()
+        source && self.checksum() == other.checksum()
     }
 
     /// Sets the origin. Default: [`Origin::Embedder`].

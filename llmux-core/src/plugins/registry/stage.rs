@@ -87,6 +87,11 @@ impl Stage {
             Change::Enable(name) => position(instances, &name).map(|at| instances[at].enabled = true),
             Change::Disable(name) => position(instances, &name).map(|at| instances[at].enabled = false),
             Change::Reload(name) => self.reload(instances, &name).await,
+            Change::Isolate { name, isolation, sandbox } => {
+                let at = position(instances, &name)?;
+                instances[at] = self.isolate(instances, at, isolation, &sandbox).await?;
+                Ok(())
+            }
             Change::Update { name, priority, on_error, config } => {
                 let at = position(instances, &name)?;
                 let instance = &mut instances[at];
@@ -123,7 +128,7 @@ impl Stage {
         let plugin = self.find(instances, source, name.as_deref(), sha256.as_deref(), wanted).await?;
         let name = name.unwrap_or_else(|| plugin.name.to_string());
         self.check_place(instances, &name)?;
-        let sandbox = Arc::new(plugin.sandbox(&name, isolation, &sandbox, &self.settings.plugins)?);
+        let merged = Arc::new(plugin.sandbox(&name, isolation, &sandbox, &self.settings.plugins)?);
         let config = Arc::new(config.unwrap_or_else(no_config));
         let construction = Construction {
             name: &name,
@@ -132,7 +137,7 @@ impl Stage {
             config: &config,
             library: plugin.library.as_ref(),
             child: self.settings.plugins.child.as_ref(),
-            sandbox: &sandbox,
+            sandbox: &merged,
             by_hand: plugin.by_hand,
             old: None,
         };
@@ -164,7 +169,9 @@ impl Stage {
             module: plugin.module,
             library: plugin.library,
             isolation: plugin.isolation,
-            sandbox,
+            sandbox: merged,
+            own_isolation: isolation,
+            own_sandbox: Arc::new(sandbox),
             process,
             priority,
             on_error,
@@ -240,7 +247,7 @@ impl Stage {
 
     /// Makes an instance again, from its module and configuration. It takes the place of an old one of the same module if
     /// there is one. An exclusive instance is only checked, and made when the old one is gone.
-    async fn make_again(
+    pub(super) async fn make_again(
         &mut self,
         mut instance: Instance,
         old: Option<Arc<Lease>>,
@@ -311,7 +318,7 @@ impl Stage {
         }
     }
 
-    async fn find(
+    pub(super) async fn find(
         &mut self,
         instances: &[Instance],
         source: PluginSource,

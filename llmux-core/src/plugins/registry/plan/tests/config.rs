@@ -42,6 +42,10 @@ fn d9_a_reload_changes_what_the_file_says_otherwise() {
         ("file a.so 1; start a=a.so; configure a", "unload a; load a"),
         ("file a.so 1; start a=a.so; configure a=a.so:sha=1", "unload a; load a"),
         ("file a.so 1; start a=a.so:sha=ab; configure a=a.so:sha=AB", ""),
+        ("start a; configure a:isolated:prio=5", "isolate a isolation=process memory=-; set a prio=5"),
+        ("start a:isolated:memory=5; configure a:isolated:memory=6", "isolate a isolation=process memory=6"),
+        ("start a:isolated:memory=5; configure a", "isolate a isolation=- memory=-"),
+        ("start a:isolated:memory=5; configure a:memory=5:isolated", ""),
     ]);
 }
 
@@ -58,6 +62,11 @@ fn d9_a_reload_of_the_same_file_undoes_each_change_of_an_operator() {
         ("start a:off; operator load a; configure a:off", "disable a; undone a: enabled"),
         ("start a:prio=1; operator set a prio=5; configure a:prio=1", "set a prio=1; undone a: set priority"),
         ("start a; operator set a prio=5; configure a", "set a prio=-; undone a: set priority"),
+        (
+            "start a; operator isolate a isolation=process memory=5; configure a",
+            "isolate a isolation=- memory=-; undone a: set isolation memory",
+        ),
+        ("start a:isolated; operator isolate a isolation=process; configure a:isolated", ""),
         ("start a:prio=1; operator set a prio=-; configure a:prio=1", "set a prio=1; undone a: set priority"),
         ("start a; operator set a on_error=fail; configure a", "set a on_error=-; undone a: set on_error"),
         (

@@ -259,6 +259,11 @@ impl World {
             }
             Change::Disable(name) => self.instance(&name).enabled = false,
             Change::Enable(name) => self.instance(&name).enabled = true,
+            Change::Isolate { name, isolation, sandbox } => {
+                let it = self.instance(&name);
+                it.isolation = isolation.after(it.isolation);
+                it.sandbox = sandbox.after(&it.sandbox);
+            }
             Change::Update { name, priority, on_error, config } => {
                 let it = self.instance(&name);
                 it.priority = priority.after(it.priority);
@@ -297,6 +302,8 @@ impl World {
             fails_closed: false,
             failed: false,
             config: spec.config.unwrap_or_else(no_config),
+            isolation: spec.isolation,
+            sandbox: spec.sandbox,
         }
     }
 

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{super::*, FOLDER};
-use crate::plugins::library::manifest::{Manifest, OnError};
+use crate::plugins::library::{
+    isolation::Isolation,
+    manifest::{Manifest, OnError},
+    sandbox::SandboxSettings,
+};
 
 pub(super) fn path(file: &str) -> PathBuf {
     Path::new(FOLDER).join(file)
@@ -22,7 +26,7 @@ pub(super) fn manifest(name: &str) -> Manifest {
 }
 
 /// Reads a spec: `NAME`, `NAME=PLUGIN` or `NAME=FILE.so`, then settings: `:off`, `:fail`, `:continue`, `:prio=5`,
-/// `:config=1`, `:sha=1`. The name `?` stands for a spec without one.
+/// `:config=1`, `:sha=1`, `:isolated`, `:memory=5`. The name `?` stands for a spec without one.
 pub(super) fn spec(text: &str, origin: Origin) -> PluginSpec {
     let mut parts = text.split(':');
     let head = parts.next().unwrap_or_default();
@@ -35,16 +39,20 @@ pub(super) fn spec(text: &str, origin: Origin) -> PluginSpec {
     parts.fold(spec.with_origin(origin), |spec, setting| match setting.split_once('=') {
         None if setting == "off" => spec.with_enabled(false),
         None if setting == "fail" => spec.with_on_error(OnError::Fail),
+        None if setting == "isolated" => spec.with_isolation(Isolation::Process),
         None if setting == "continue" => spec.with_on_error(OnError::Continue),
         Some(("prio", value)) => spec.with_priority(value.parse().expect("a number")),
         Some(("config", value)) => spec.with_config(json!({ "value": value })),
+        Some(("memory", value)) => {
+            spec.with_sandbox(SandboxSettings::default().with_memory(Some(value.parse().expect("a number"))))
+        }
         Some(("sha", value)) => spec.with_sha256(value),
         _ => panic!("unknown setting `{setting}`"),
     })
 }
 
-/// Reads a change: `load SPEC`, `unload NAME`, `enable NAME`, `disable NAME`, `reload NAME`, or `set NAME` with
-/// `prio=5`, `on_error=fail`, `config=1`; `-` is the default.
+/// Reads a change: `load SPEC`, `unload NAME`, `enable NAME`, `disable NAME`, `reload NAME`, `set NAME` with `prio=5`,
+/// `on_error=fail`, `config=1`, or `isolate NAME` with `isolation=process`, `memory=5`; `-` is the default.
 pub(super) fn change(text: &str, origin: Origin) -> Change {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {
@@ -53,16 +61,26 @@ pub(super) fn change(text: &str, origin: Origin) -> Change {
         ["enable", name] => Change::Enable((*name).to_owned()),
         ["disable", name] => Change::Disable((*name).to_owned()),
         ["reload", name] => Change::Reload((*name).to_owned()),
-        ["set", name, members @ ..] => {
+        [verb @ ("set" | "isolate"), name, members @ ..] => {
             let get = |member: &str| {
                 members.iter().find_map(|it| it.strip_prefix(member)?.strip_prefix('=')).map(str::to_owned)
             };
             fn setting<T>(value: Option<String>, of: impl Fn(String) -> T) -> Setting<T> {
                 value.map_or(Setting::Keep, |value| Setting::of((value != "-").then(|| of(value))))
             }
+            let name = (*name).to_owned();
+            if *verb == "isolate" {
+                let isolation = setting(get("isolation"), |value| value.parse().expect("an isolation"));
+                let memory = setting(get("memory"), |value| value.parse().expect("a number"));
+                return Change::Isolate {
+                    name,
+                    isolation,
+                    sandbox: SandboxChange { memory, ..<_>::default() },
+                };
+            }
             let on_error = |value: String| serde_json::from_value(json!(value)).expect("on_error");
             Change::Update {
-                name: (*name).to_owned(),
+                name,
                 priority: setting(get("prio"), |value| value.parse().expect("a number")),
                 on_error: setting(get("on_error"), on_error),
                 config: setting(get("config"), |value| json!({ "value": value })),
@@ -99,6 +117,8 @@ fn shown_change(change: &Change) -> String {
             let settings = [
                 spec.priority.map(|priority| format!(":prio={priority}")),
                 spec.config.as_ref().map(|config| format!(":config={}", value(config))),
+                spec.isolation.map(|isolation| format!(":{}", isolation.as_str())),
+                spec.sandbox.memory.map(|memory| format!(":memory={memory}")),
                 (spec.origin != Origin::Config).then(|| format!(" ({:?})", spec.origin).to_lowercase()),
             ];
             format!("{verb} {name}{}", settings.into_iter().flatten().collect::<String>())
@@ -110,6 +130,13 @@ fn shown_change(change: &Change) -> String {
                 shown_setting("config", config, value),
             ];
             format!("set {name}{}", settings.concat())
+        }
+        Change::Isolate { isolation, sandbox, .. } => {
+            let settings = [
+                shown_setting("isolation", isolation, |it| it.as_str().to_owned()),
+                shown_setting("memory", &sandbox.memory, u64::to_string),
+            ];
+            format!("{verb} {name}{}", settings.concat())
         }
         _ => format!("{verb} {name}"),
     }

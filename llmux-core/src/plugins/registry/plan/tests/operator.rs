@@ -138,3 +138,33 @@ fn d8_an_operator_unloads_one_of_two_instances_of_a_library() {
         ("file a.so 1; start autoload; operator unload a, load a=a.so", "unload a; load a (operator)"),
     ]);
 }
+
+#[test]
+fn i5_an_operator_moves_an_instance_of_any_origin() {
+    check(&[
+        ("start a; operator isolate a isolation=process", "isolate a isolation=process memory=-"),
+        ("start a:isolated:memory=5; operator isolate a memory=6", "isolate a isolation=process memory=6"),
+        ("start a:isolated:memory=5; operator isolate a memory=-", "isolate a isolation=process memory=-"),
+        ("start a:isolated; operator isolate a isolation=process", ""),
+        (
+            "start a; operator isolate a isolation=process, set a prio=1",
+            "isolate a isolation=process memory=-; set a prio=1",
+        ),
+        (
+            "start; operator load x; operator isolate x isolation=process; operator isolate x memory=5",
+            "isolate x isolation=process memory=5",
+        ),
+        (
+            "file a.so 1; start autoload; operator isolate a isolation=process",
+            "isolate a isolation=process memory=-",
+        ),
+        (
+            "start a; operator isolate a isolation=process; operator unload a; operator load a:memory=5",
+            "load a:memory=5",
+        ),
+        (
+            "start a:isolated; operator disable a; operator isolate a memory=5",
+            "isolate a isolation=process memory=5",
+        ),
+    ]);
+}
