@@ -152,7 +152,7 @@ async fn the_number_of_answers_is_bounded(way: Way) {
 }
 
 async fn the_bytes_of_answers_are_bounded(way: Way) {
-    // A plain answer is a little more than 10 000 bytes; a stream is stored as one, and as its chunks.
+    // A plain answer is a little more than 10 000 bytes, and so are the chunks of a stream.
     let world = world(way.kind, json!({"max_bytes": 50_000})).await;
     let number = |at: usize| ask(way.stream).model("long").with("seed", json!(at));
     for at in 0..20 {
@@ -165,7 +165,7 @@ async fn the_bytes_of_answers_are_bounded(way: Way) {
     for at in 0..20 {
         hits += usize::from(world.send(number(at).header("cache-control", "no-store")).await.hit);
     }
-    assert!((1..=if way.stream { 2 } else { 4 }).contains(&hits), "{hits} answers in 50 000 bytes");
+    assert!((1..=4).contains(&hits), "{hits} answers in 50 000 bytes");
 }
 
 async fn a_response_object_is_stored_when_it_is_an_answer(kind: Kind) {
