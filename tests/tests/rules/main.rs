@@ -40,5 +40,6 @@ mod streams;
 mod texts;
 mod tool_calls;
 mod trials;
+mod unknown_texts;
 mod usage;
 mod wholes;

@@ -23,7 +23,7 @@ use super::{
     report::{Ending, Later, Report},
     snapshot::Snapshot,
     stream_item::StreamItem,
-    text::Pieces,
+    text::{self, Pieces},
     tool_call::ToolCalls,
     usage::{Meter, states_usage},
     whole::Whole,
@@ -194,7 +194,14 @@ impl<'r> Streaming<'r> {
             if is_provider && let Some(meter) = &mut self.meter {
                 meter.read(self.request.context.endpoint, &event.data);
             }
-            let chunk = Chunk::new(event, self.request.shared.config.max_body_bytes);
+            let config = &self.request.shared.config;
+            let chunk = Chunk::new(event, config.max_body_bytes);
+            if config.refuse_unknown_text
+                && self.texts.is_some()
+                && let Some(document) = chunk.document()
+            {
+                text::check(document, self.request.context.endpoint)?;
+            }
             self.pass(chunk, STEPS * self.request.ran).await?;
         }
     }
