@@ -105,6 +105,12 @@ pub(crate) async fn post(
     // The caller may be gone, or go now: the chain finishes without it (rule Q3).
     let mut calls = Calls::new(request.shared.config.post_hook_timeout);
     calls.restart().await;
+    let config = &request.shared.config;
+    let is_checked = config.refuse_unknown_text && snapshot.has(HookKind::Text) && request.binary.is_none();
+    let result = result.and_then(|document| match is_checked {
+        true => text::check(&document, request.context.endpoint).map(|()| document),
+        false => Ok(document),
+    });
     let sent = request.sent();
     let mut outcome = Outcome::new(result, sent, request.shared.config.max_body_bytes);
     if request.binary.is_some() {

@@ -29,6 +29,9 @@ pub struct PipelineConfig {
     pub max_whole_stream_bytes: usize,
     /// Longest duration of such a stream. Default 300 s.
     pub whole_stream_timeout: Duration,
+    /// Whether an answer is refused that has a string of more than 64 bytes in a member that no text hook receives. Without
+    /// effect if no instance has a text hook. Default `false`.
+    pub refuse_unknown_text: bool,
 }
 
 impl Default for PipelineConfig {
@@ -44,6 +47,7 @@ impl Default for PipelineConfig {
             stream_idle_timeout: Duration::from_secs(300),
             max_whole_stream_bytes: 4 * 1024 * 1024,
             whole_stream_timeout: Duration::from_secs(300),
+            refuse_unknown_text: false,
         }
     }
 }
@@ -69,4 +73,6 @@ setters! { PipelineConfig:
     with_max_whole_stream_bytes: max_whole_stream_bytes: usize;
     /// Sets the longest duration of such a stream.
     with_whole_stream_timeout: whole_stream_timeout: Duration;
+    /// Sets whether an answer is refused that has a long string in a member that no text hook receives.
+    with_refuse_unknown_text: refuse_unknown_text: bool;
 }

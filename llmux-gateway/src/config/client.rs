@@ -16,7 +16,7 @@ use llmux_terminal::{CliError, Result};
 use serde_json::Value;
 
 use super::{
-    file::{Instance, Loaded},
+    file::{Instance, Loaded, UnknownText},
     hash,
     provider::{Providers, provider},
     sense,
@@ -130,6 +130,7 @@ fn pipeline(loaded: &Loaded) -> PipelineConfig {
             settings.max_whole_stream_bytes.unwrap_or(default.max_whole_stream_bytes),
         )
         .with_whole_stream_timeout(settings.whole_stream_timeout.unwrap_or(default.whole_stream_timeout))
+        .with_refuse_unknown_text(settings.unknown_text == UnknownText::Refuse)
 }
 
 fn retry(loaded: &Loaded) -> RetryConfig {

@@ -104,6 +104,16 @@ pub(crate) struct Pipeline {
     pub(crate) max_whole_stream_bytes: Option<usize>,
     #[serde(with = "humantime_serde")]
     pub(crate) whole_stream_timeout: Option<Duration>,
+    pub(crate) unknown_text: UnknownText,
+}
+
+/// The treatment of answers with a long string in a member that no text hook receives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum UnknownText {
+    #[default]
+    Pass,
+    Refuse,
 }
 
 #[derive(Debug, Default, Deserialize)]

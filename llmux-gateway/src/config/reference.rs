@@ -157,6 +157,7 @@ fn defaults() -> BTreeMap<(&'static str, &'static str), String> {
         (("pipeline", "stream_idle_timeout"), time(pipeline.stream_idle_timeout)),
         (("pipeline", "max_whole_stream_bytes"), pipeline.max_whole_stream_bytes.to_string()),
         (("pipeline", "whole_stream_timeout"), time(pipeline.whole_stream_timeout)),
+        (("pipeline", "unknown_text"), text("pass")),
         (("plugins", "dirs"), format!("{:?}", plugins.dirs)),
         (("plugins", "watch"), plugins.watch.to_string()),
         (("plugins", "autoload"), plugins.autoload.to_string()),

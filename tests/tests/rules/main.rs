@@ -45,5 +45,6 @@ mod texts;
 mod tool_calls;
 mod trials;
 mod under_load;
+mod unknown_texts;
 mod usage;
 mod wholes;

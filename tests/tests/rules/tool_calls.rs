@@ -298,12 +298,18 @@ both! {
 
     async fn t5_a_chunk_hook_sees_the_calls_that_go_on(world: World) {
         let provider = scripted([calls(&[("find", "{}"), ("open", "{}")])]);
-        let instances = [world.probe("p", 1, json!({})), world.tool_calls("a", 2, json!({"remove": "find"}))];
+        let place = "body:/choices/0/delta/tool_calls/0/function";
+        let tells = || json!({"chunk": [{"do": "tell", "what": format!("{place}/name")}, {"do": "tell", "what": format!("{place}/arguments")}]});
+        let instances = [world.probe("p", 1, tells()), world.tool_calls("a", 2, json!({"remove": "find"})), world.probe("q", 3, tells())];
         let client = world.client(&provider, instances).await;
-        let read = all(client.stream(chat("m")).await).await;
-        assert!(!read.is_empty());
-        let seen = world.of("chunk");
-        assert!(!seen.iter().any(|line| line.contains("find")) && !seen.is_empty(), "{seen:?}");
+        all(client.stream(chat("m")).await).await;
+        let seen = |name: &str| {
+            let lines = world.of("chunk").into_iter().filter_map(|line| line.strip_prefix(&format!("{name} {place}/")).map(str::to_owned));
+            lines.filter(|line| line.contains('"')).collect::<Vec<_>>()
+        };
+        let parts = ["name = \"find\"", "arguments = \"{\"", "arguments = \"}\"", "name = \"open\"", "arguments = \"{\"", "arguments = \"}\""];
+        assert_eq!(seen("q"), parts, "the deltas, before the hook");
+        assert_eq!(seen("p"), ["name = \"open\"", "arguments = \"{}\""], "the whole call, after it");
     }
 }
 

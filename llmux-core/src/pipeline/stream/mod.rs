@@ -28,7 +28,7 @@ use super::{
     report::{Ending, Later, Report},
     snapshot::Snapshot,
     stream_item::StreamItem,
-    text::Pieces,
+    text::{self, Pieces},
     tool_call::ToolCalls,
     usage::{Meter, states_usage},
     whole::Whole,
@@ -214,6 +214,12 @@ impl<'r> Streaming<'r> {
                 meter.read(self.request.context.endpoint, &event.data);
             }
             let chunk = self.incoming.chunk(event);
+            if self.request.shared.config.refuse_unknown_text
+                && self.texts.is_some()
+                && let Some(document) = chunk.document()
+            {
+                text::check(document, self.request.context.endpoint)?;
+            }
             self.pass(chunk, STEPS * self.request.ran).await?;
         }
     }

@@ -66,11 +66,7 @@ impl Events {
         document: &Document,
     ) -> Result<Released, Stop> {
         let kind = document.get_str("/type").unwrap_or_default();
-        let known = |suffix: &str| {
-            let name = kind.strip_suffix(suffix)?;
-            KINDS.iter().find(|kind| kind.name == name)
-        };
-        if let Some(kind) = known(".delta") {
+        if let Some(kind) = known(kind, ".delta") {
             let Some(text) = document.get_str("/delta") else { return Ok(Released::new()) };
             let (key, item) = (key(document, kind), document.get_str("/item_id").unwrap_or_default());
             let piece = Piece { item, ..self.piece(key, kind.channel, text) };
@@ -81,10 +77,7 @@ impl Events {
             }
             return Ok(Released::new());
         }
-        let places = match known(".done") {
-            Some(kind) => whole(document, kind),
-            None => repeated(document, kind),
-        };
+        let places = texts(document);
         if kind == "response.output_item.added"
             && let Some(name) = document.get_str("/item/name")
             && let item = number(document, "/output_index")
@@ -168,10 +161,26 @@ impl Events {
     }
 }
 
-/// Returns the text of a `done` event.
-fn whole<'d>(document: &'d Document, kind: &Kind) -> Vec<Place<'d>> {
-    let place = document.get_str(kind.whole).map(|text| Place {
-        pointer: kind.whole.to_owned(),
+/// Returns the kind of an event with this suffix.
+fn known(event: &str, suffix: &str) -> Option<&'static Kind> {
+    let name = event.strip_suffix(suffix)?;
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// Returns the texts of an event.
+pub(super) fn texts(document: &Document) -> Vec<Place<'_>> {
+    let event = document.get_str("/type").unwrap_or_default();
+    match (known(event, ".delta"), known(event, ".done")) {
+        (Some(kind), _) => text(document, kind, "/delta"),
+        (_, Some(kind)) => text(document, kind, kind.whole),
+        _ => repeated(document, event),
+    }
+}
+
+/// Returns the text of an event.
+fn text<'d>(document: &'d Document, kind: &Kind, pointer: &str) -> Vec<Place<'d>> {
+    let place = document.get_str(pointer).map(|text| Place {
+        pointer: pointer.to_owned(),
         text,
         key: key(document, kind),
         channel: kind.channel,

@@ -4,6 +4,7 @@
 //! chain ──► body ────┐
 //!                    ├──► places: where the texts are       verdict: one call of a hook
 //! stream ──► pieces ─┘    event: the events of a response object
+//!                                                           unknown: long strings that are no texts
 //! ```
 //!
 //! `chain` passes whole bodies, `stream` chunks. An instance has its turn at a body as at a hook, so that the next one sees its
@@ -17,10 +18,12 @@ mod places;
 mod progress;
 mod put;
 mod subject;
+mod unknown;
 mod verdict;
 
 pub(crate) use self::subject::{Channel, Hold, Side, Text};
 pub(super) use self::{
     body::{answer, request},
     pieces::Pieces,
+    unknown::check,
 };
