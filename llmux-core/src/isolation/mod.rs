@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The host sends all that a hook may see, and the child answers with what the hook decided and changed, so that reading
-//! costs no round trip. The host checks everything that a child sends. A large body is sent with each call; a later
-//! version can put it into shared memory once for each request (`lend::Texts` is the place). Deliberately absent: which
-//! instances are isolated, which the registry knows.
+//! costs no round trip. The host checks everything that a child sends. A large body is in memory that the host writes once
+//! for each request and the child reads (`host::bodies`). Deliberately absent: which instances are isolated, which the
+//! registry knows.
 
 #[cfg(target_os = "linux")]
 mod apply;

@@ -37,7 +37,7 @@ pub enum Change {
     Isolate {
         /// Name of the instance.
         name: String,
-        /// Where the library runs. Default: [`PluginsConfig::isolation`](super::PluginsConfig).
+        /// Place where the library runs. Default: [`PluginsConfig::isolation`](super::PluginsConfig).
         isolation: Setting<Isolation>,
         /// Rights and limits. Default of a member: that of [`PluginsConfig::sandbox`](super::PluginsConfig).
         sandbox: SandboxChange,

@@ -10,7 +10,11 @@ use llmux_abi::raw::plugin::PluginModuleRef;
 use serde_json::Value;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::{instance::Home, schema::check, spec::ByHand};
+use super::{
+    instance::{Home, Instance},
+    schema::check,
+    spec::ByHand,
+};
 use crate::{
     boundary::{
         NativeHooks,
@@ -27,6 +31,7 @@ use crate::{
     plugins::{
         library::{
             error::LibraryError,
+            isolation::Isolation,
             load::{Code, LoadedLibrary},
             sandbox::{SandboxParts, SandboxSettings},
         },
@@ -54,7 +59,29 @@ pub(super) struct Construction<'a> {
     pub(super) old: Option<Arc<Lease>>,
 }
 
-impl Construction<'_> {
+impl<'a> Construction<'a> {
+    /// Returns the construction of an instance that was made before.
+    pub(super) fn again(
+        instance: &'a Instance,
+        old: Option<Arc<Lease>>,
+        child: Option<&'a ChildProgram>,
+    ) -> Result<Self, PluginError> {
+        if instance.module.is_none() && instance.isolation == Isolation::None {
+            return Err(PluginError::MadeByHand { name: instance.name().to_owned() });
+        }
+        Ok(Self {
+            name: instance.name(),
+            plugin: &instance.plugin,
+            module: instance.module,
+            config: &instance.config,
+            library: instance.library.as_ref(),
+            child,
+            sandbox: &instance.sandbox,
+            by_hand: None,
+            old,
+        })
+    }
+
     /// Checks the configuration against the schema, for a bounded time. Nothing is made.
     pub(super) async fn check(&self, shared: &Arc<HostShared>) -> Result<(), PluginError> {
         if let Some(plan) = self.plan(shared)? {

@@ -14,11 +14,11 @@ impl Stage {
     /// Makes the instance at a place again, with another isolation, other rights or other limits.
     pub(super) async fn isolate(
         &mut self,
-        instances: &[Instance],
+        instances: &mut [Instance],
         at: usize,
         isolation: Setting<Isolation>,
         sandbox: &SandboxChange,
-    ) -> Result<Instance, PluginError> {
+    ) -> Result<(), PluginError> {
         let mut instance = instances[at].clone();
         instance.own_isolation = isolation.after(instance.own_isolation);
         instance.own_sandbox = Arc::new(sandbox.after(&instance.own_sandbox));
@@ -35,6 +35,7 @@ impl Stage {
         instance.sandbox = Arc::new(merged);
         (instance.module, instance.library) = (plugin.module, plugin.library);
         (instance.manifest, instance.isolation) = (plugin.manifest, plugin.isolation);
-        self.make_again(instance, None, was_exclusive).await
+        instances[at] = self.make_again(instance, None, was_exclusive).await?;
+        Ok(())
     }
 }

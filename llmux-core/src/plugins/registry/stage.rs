@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     boundary::{host::HostShared, library::Retired},
-    isolation::ChildProgram,
     pipeline::{
         HookKind,
         snapshot::{Entry, Lease},
@@ -89,8 +88,7 @@ impl Stage {
             Change::Reload(name) => self.reload(instances, &name).await,
             Change::Isolate { name, isolation, sandbox } => {
                 let at = position(instances, &name)?;
-                instances[at] = self.isolate(instances, at, isolation, &sandbox).await?;
-                Ok(())
+                self.isolate(instances, at, isolation, &sandbox).await
             }
             Change::Update { name, priority, on_error, config } => {
                 let at = position(instances, &name)?;
@@ -259,7 +257,7 @@ impl Stage {
             return self.construct(instance, old).await;
         }
         let child = self.settings.plugins.child.as_ref();
-        construction(&instance, None, child)?.check(&self.shared).await?;
+        Construction::again(&instance, None, child)?.check(&self.shared).await?;
         let entry = self.entry(&instance, instance.entry.lease.clone(), instance.entry.stats.clone());
         instance.entry = Arc::new(entry);
         instance.pending = Some(instance.pending.unwrap_or_else(|| self.pending()));
@@ -273,7 +271,7 @@ impl Stage {
         old: Option<Arc<Lease>>,
     ) -> Result<Instance, PluginError> {
         let child = self.settings.plugins.child.as_ref();
-        let made = construction(&instance, old, child)?.run(&self.shared).await?;
+        let made = Construction::again(&instance, old, child)?.run(&self.shared).await?;
         instance.entry = Arc::new(self.entry(&instance, made.lease, instance.entry.stats.clone()));
         (instance.home, instance.process) = (made.home, made.process);
         instance.loaded_at = SystemTime::now();
@@ -374,28 +372,6 @@ impl Stage {
             }
         }
     }
-}
-
-/// Returns the construction of an instance that was made before.
-fn construction<'i>(
-    instance: &'i Instance,
-    old: Option<Arc<Lease>>,
-    child: Option<&'i ChildProgram>,
-) -> Result<Construction<'i>, PluginError> {
-    if instance.module.is_none() && instance.isolation == Isolation::None {
-        return Err(PluginError::MadeByHand { name: instance.name().to_owned() });
-    }
-    Ok(Construction {
-        name: instance.name(),
-        plugin: &instance.plugin,
-        module: instance.module,
-        config: &instance.config,
-        library: instance.library.as_ref(),
-        child,
-        sandbox: &instance.sandbox,
-        by_hand: None,
-        old,
-    })
 }
 
 fn position(instances: &[Instance], name: &str) -> Result<usize, PluginError> {
