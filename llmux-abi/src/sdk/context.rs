@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the configuration's name of the provider that this attempt called last. `None` while no provider was
-    /// called: in pre hooks, and if a plugin answered instead of a provider.
+    /// called: in pre hooks and beside the call, and if a plugin answered instead of a provider.
     pub fn provider(&self) -> Option<&str> {
         self.handle.text(field::CONTEXT_PROVIDER)
     }
