@@ -259,7 +259,8 @@ async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled() {
         let client = world.client(&provider, [guard]).await;
         let begin = Instant::now();
         assert_eq!(said(&client.send(chat("m")).await), expected);
-        assert_eq!(begin.elapsed().as_secs(), 10);
+        // The first poll counts with the processor's clock, which does not pause.
+        assert!((9..=10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
         assert_eq!(world.of("cancelled").pop().as_deref(), Some("a"));
     }
 }
