@@ -246,20 +246,18 @@ impl<'f> Watch<'f> {
     ) -> (Result<Decision, FailureKind>, u64) {
         let spent = self.limit.started.elapsed();
         let mut timer = pin!(sleep(self.limit.timeout.saturating_sub(spent)));
-        let mut is_polled = true;
         let decision = poll_fn(|cx| {
-            // The first poll was that of `start`, unless the request has moved to another task since its waker was read.
-            if !mem::take(&mut is_polled) || !waker.will_wake(cx.waker()) {
-                waker.clone_from(cx.waker());
-                if self.is_over() {
-                    return Poll::Ready(Err(FailureKind::Cancelled));
-                }
-                clock.restart();
-                let polled = future.as_mut().poll(cx);
-                self.lap(clock);
-                if let Poll::Ready(decision) = polled {
-                    return Poll::Ready(Ok(decision));
-                }
+            // It is polled again at once: a plugin may return a future that it has never polled, and the request may have moved
+            // to another task since its waker was read.
+            waker.clone_from(cx.waker());
+            if self.is_over() {
+                return Poll::Ready(Err(FailureKind::Cancelled));
+            }
+            clock.restart();
+            let polled = future.as_mut().poll(cx);
+            self.lap(clock);
+            if let Poll::Ready(decision) = polled {
+                return Poll::Ready(Ok(decision));
             }
             timer.as_mut().poll(cx).map(|()| Err(FailureKind::Timeout))
         })
