@@ -6,6 +6,7 @@ mod hangs;
 mod initializers;
 #[cfg(target_os = "linux")]
 mod isolation;
+mod masks;
 mod native;
 mod process_state;
 #[cfg(target_os = "linux")]
