@@ -3,7 +3,10 @@
 //! A call is held until its choice has a reason why it ended, because the deltas of several calls may alternate. Each call then
 //! goes on in one chunk of its own. The chunks whose deltas were held go on without them.
 
+use std::sync::LazyLock;
+
 use llmux_abi::convert::Assembler;
+use memchr::memmem::Finder;
 
 use super::{body, places};
 use crate::{
@@ -48,6 +51,11 @@ struct Part {
 }
 
 impl Deltas {
+    /// Returns true if a chunk passes as it is: no call has begun, and it has none. A cheap test before parsing.
+    pub(super) fn skips(&self, data: &[u8]) -> bool {
+        self.choices.is_empty() && !may_have_calls(data)
+    }
+
     /// Passes a chunk. Returns the chunks in its place, as [`ToolCalls`](super::ToolCalls::pass).
     pub(super) async fn pass(
         &mut self,
@@ -122,6 +130,12 @@ impl Deltas {
         };
         Ok(&mut self.choices[place])
     }
+}
+
+/// Returns false if a chunk certainly has no delta of a call. The names of its members may have escapes.
+fn may_have_calls(data: &[u8]) -> bool {
+    static MARKS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| ["_call", "\\u"].map(Finder::new));
+    MARKS.iter().any(|mark| mark.find(data).is_some())
 }
 
 impl Choice {
@@ -205,4 +219,22 @@ fn parts(document: &Document) -> Vec<Part> {
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t5_a_chunk_without_a_call_is_not_parsed() {
+        for (chunk, may) in [
+            (r#"{"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}"#, false),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, true),
+            (r#"{"choices":[{"delta":{"function_call":{"name":"f"}}}]}"#, true),
+            (r#"{"choices":[{"delta":{"tool\u005fcalls":[{"index":0}]}}]}"#, true),
+        ] {
+            assert_eq!(may_have_calls(chunk.as_bytes()), may, "{chunk}");
+            assert_eq!(Deltas::default().skips(chunk.as_bytes()), !may, "{chunk}");
+        }
+    }
 }

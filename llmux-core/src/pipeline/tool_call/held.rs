@@ -28,9 +28,13 @@ impl ToolCalls {
         turn: &mut Turn<'_>,
         chunk: &mut Chunk,
     ) -> Result<Option<Vec<Chunk>>, Stop> {
-        let Some(document) = chunk.document().cloned() else { return Ok(None) };
+        let is_chat = turn.context.endpoint.ends_with_done();
         let instance = self.instance(turn.place.0);
-        match turn.context.endpoint.ends_with_done() {
+        if is_chat && instance.deltas.skips(&chunk.data()) {
+            return Ok(None);
+        }
+        let Some(document) = chunk.document().cloned() else { return Ok(None) };
+        match is_chat {
             true => instance.deltas.pass(turn, chunk, &document).await,
             false => instance.events.pass(turn, chunk, &document).await,
         }
