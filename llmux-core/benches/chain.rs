@@ -13,7 +13,7 @@
 use std::{
     hint::black_box,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::Instant,
 };
 
@@ -40,7 +40,10 @@ const CHUNKS: usize = 100;
 
 const BODY: &str = r#"{"model":"ready","messages":[{"role":"user","content":"hello"}]}"#;
 const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
-const CHUNK: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":null,"finish_reason":null}],"usage":null}"#;
+/// Two chunks that differ in their text.
+const CHUNK_TEXTS: [&str; 2] = [" hello", " you"];
+const CHUNK_START: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":""#;
+const CHUNK_END: &str = r#""},"logprobs":null,"finish_reason":null}],"usage":null}"#;
 
 /// A compiled-in plugin that does nothing. The loaded one is `llmux-abi/examples/noop.rs`.
 struct Noop;
@@ -107,8 +110,10 @@ impl Provider for Ready {
     }
 
     fn stream(&self, _: Call) -> BoxFuture<'_, std::result::Result<Answer<Events>, llmux_core::Error>> {
-        let event = || Ok(Event { name: None, data: Bytes::from_static(CHUNK.as_bytes()) });
-        let events: Events = Box::pin(stream::repeat_with(event).take(CHUNKS));
+        static TEXTS: LazyLock<[Bytes; 2]> =
+            LazyLock::new(|| CHUNK_TEXTS.map(|text| format!("{CHUNK_START}{text}{CHUNK_END}").into()));
+        let event = |at: usize| Ok(Event { name: None, data: TEXTS[at % 2].clone() });
+        let events: Events = Box::pin(stream::iter(0..CHUNKS).map(event));
         Box::pin(std::future::ready(Ok(events.into())))
     }
 

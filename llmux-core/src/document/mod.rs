@@ -231,6 +231,14 @@ impl Document {
         }
     }
 
+    /// Returns where a value begins in the text that was parsed; `None` if there is no such place, or if the document is not
+    /// clean or has changed.
+    pub(crate) fn start(&self, pointer: &str) -> Option<usize> {
+        let whole =
+            self.root.peek().filter(|root| self.is_clean() && !root.is_changed())?.raw.as_ptr().addr();
+        self.find(pointer)?.raw().as_ptr().addr().checked_sub(whole)
+    }
+
     /// The number of an object's members or an array's elements; `None` for other values, and if there is no such place.
     pub fn len(&self, pointer: &str) -> Option<usize> {
         let place = self.find(pointer)?;

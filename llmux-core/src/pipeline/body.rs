@@ -5,7 +5,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 use bytes::Bytes;
 use once_cell::sync::OnceCell;
 
-use super::traffic::{Counter, Traffic};
+use super::{
+    text::Frame,
+    traffic::{Counter, Traffic},
+};
 use crate::{
     document::{Document, EditError},
     provider::Event,
@@ -46,10 +49,11 @@ struct Saved {
 #[derive(Clone, Debug)]
 enum Content {
     Parsed(Document),
-    /// A text, and its document once it has been parsed.
+    /// A text, and its document once it has been parsed. The frame is set if the text is known to be JSON that every reader
+    /// receives as it came.
     Text {
         text: Bytes,
-        is_json: bool,
+        frame: Option<Arc<Frame>>,
         parsed: OnceCell<Option<Document>>,
     },
 }
@@ -74,10 +78,9 @@ impl Body {
         Self::of(Content::Parsed(document), None)
     }
 
-    /// A body that has not been parsed. `is_json` is false for a text that may not be JSON, or that may have a place that a
-    /// reader does not receive as it came.
-    fn unparsed(text: Bytes, is_json: bool, limit: usize) -> Self {
-        Self::of(Content::Text { text, is_json, parsed: OnceCell::new() }, Some(limit))
+    /// A body that has not been parsed.
+    fn unparsed(text: Bytes, frame: Option<Arc<Frame>>, limit: usize) -> Self {
+        Self::of(Content::Text { text, frame, parsed: OnceCell::new() }, Some(limit))
     }
 
     fn of(content: Content, limit: Option<usize>) -> Self {
@@ -130,13 +133,23 @@ impl Body {
 
     /// Returns a value as JSON text, as `Document::get` does. The whole of a text that is known to be JSON is not parsed.
     pub(crate) fn get(&self, pointer: &str) -> Option<&str> {
-        if let Content::Text { text, is_json: true, parsed } = &self.content
+        if let Content::Text { text, frame: Some(_), parsed } = &self.content
             && pointer.is_empty()
             && parsed.get().is_none()
         {
             return str::from_utf8(text.trim_ascii()).ok();
         }
         self.document()?.get(pointer)
+    }
+
+    /// Returns the frame and the text of a body that was not edited.
+    pub(super) fn frame(&self) -> Option<(Arc<Frame>, Bytes)> {
+        match &self.content {
+            Content::Text { text, frame: Some(frame), .. } if self.edits == 0 => {
+                Some((frame.clone(), text.clone()))
+            }
+            _ => None,
+        }
     }
 
     /// Returns true if the text was parsed.
@@ -241,17 +254,29 @@ pub struct Chunk {
 
 impl Chunk {
     pub(crate) fn new(event: Event, limit: usize) -> Self {
-        Self { event: event.name, body: Body::unparsed(event.data, false, limit) }
+        Self { event: event.name, body: Body::unparsed(event.data, None, limit) }
     }
 
-    /// A chunk whose data is JSON that every reader receives as it came.
-    pub(super) fn of_json(event: Event, limit: usize) -> Self {
-        Self { event: event.name, body: Body::unparsed(event.data, true, limit) }
+    /// A chunk with a known frame.
+    pub(super) fn of_frame(event: Event, limit: usize, frame: Arc<Frame>) -> Self {
+        Self { event: event.name, body: Body::unparsed(event.data, Some(frame), limit) }
     }
 
     /// Makes a chunk of a document. A later edit of it is small, because the host made the chunk itself.
     pub(crate) fn of(name: Option<&str>, document: &Document) -> Self {
         Self::new(Event { name: name.map(Into::into), data: document.to_bytes() }, usize::MAX)
+    }
+
+    /// Makes a chunk with these choices, a JSON list. The other members of the chunk are those of the pattern.
+    pub(super) fn like(pattern: &Document, choices: &str) -> Self {
+        let mut document = pattern.clone();
+        let set = document.set("/choices", choices);
+        debug_assert!(set.is_ok(), "a chunk is an object");
+        if document.get("/usage").is_some_and(|usage| usage != "null") {
+            // The usage is that of the whole stream, and stands in one chunk.
+            let _ = document.set("/usage", "null");
+        }
+        Self::of(None, &document)
     }
 
     /// Returns the event's name, if it has one.

@@ -1,6 +1,5 @@
-//! Chunks with choices: which choices have ended, and new chunks that look like others.
+//! Chunks with choices: which choices have ended.
 
-use super::body::Chunk;
 use crate::document::Document;
 
 /// Returns the `index` of a choice or a tool call.
@@ -22,16 +21,4 @@ pub(super) fn finished(document: &Document) -> Vec<(usize, u32)> {
     };
     let choices = (0..document.len("/choices").unwrap_or_default()).filter(reason);
     choices.map(|at| (at, index_at(document, at))).collect()
-}
-
-/// Makes a chunk with these choices, a JSON list. The other members of the chunk are those of the pattern.
-pub(super) fn chunk_like(pattern: &Document, choices: &str) -> Chunk {
-    let mut document = pattern.clone();
-    let set = document.set("/choices", choices);
-    debug_assert!(set.is_ok(), "a chunk is an object");
-    if document.get("/usage").is_some_and(|usage| usage != "null") {
-        // The usage is that of the whole stream, and stands in one chunk.
-        let _ = document.set("/usage", "null");
-    }
-    Chunk::of(None, &document)
 }

@@ -7,7 +7,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use llmux_abi::Usage;
+use llmux_abi::{Usage, convert::Repeat};
 use memchr::{memchr, memchr2, memmem::Finder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -61,9 +61,8 @@ impl Meter {
         Self { reported, text: Some(text), ..Self::default() }
     }
 
-    /// Measures a chunk.
-    pub(super) fn read(&mut self, endpoint: Endpoint, data: &Bytes) {
-        let repeat = self.choices.read(data);
+    /// Measures a chunk. `repeat` is set if it repeats the frame of the chunk before.
+    pub(super) fn read(&mut self, endpoint: Endpoint, data: &Bytes, repeat: Option<Repeat>) {
         let bytes = repeat.zip(self.first).and_then(|(repeat, (bytes, start))| {
             bytes.checked_add_signed(repeat.growth).filter(|_| start <= repeat.start)
         });
@@ -71,6 +70,7 @@ impl Meter {
             let start = texts_start(endpoint, data);
             let bytes = start.map_or(0, |start| text_bytes(&data[start..]));
             if repeat.is_none() {
+                self.choices.read(data);
                 self.reported = stated_usage(data).or(self.reported);
                 self.first = start.map(|start| (bytes, start));
             }
@@ -203,6 +203,8 @@ fn string_length(content: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use llmux_abi::convert::Frames;
+
     use super::*;
 
     fn document(text: &str) -> Document {
@@ -232,7 +234,7 @@ mod tests {
     /// Returns the bytes of text that a chunk adds.
     fn added(endpoint: Endpoint, chunk: &str) -> usize {
         let mut meter = Meter::default();
-        meter.read(endpoint, &chunk.to_owned().into());
+        meter.read(endpoint, &chunk.to_owned().into(), None);
         meter.text.unwrap_or(0)
     }
 
@@ -266,8 +268,11 @@ mod tests {
             vec![delta("a").replace("}]}", shared), delta("bcd").replace("}]}", shared)],
             vec![delta("a"), chat("b", ""), chat("cd", ""), chat("e", r#","text":"f""#), delta("g")],
         ] {
-            let mut meter = Meter::default();
-            stream.iter().for_each(|chunk| meter.read(Endpoint::ChatCompletions, &chunk.clone().into()));
+            let (mut meter, mut frames) = (Meter::default(), Frames::default());
+            for chunk in &stream {
+                let repeat = frames.read(chunk.as_bytes());
+                meter.read(Endpoint::ChatCompletions, &chunk.clone().into(), repeat);
+            }
             let each = stream.iter().map(|chunk| added(Endpoint::ChatCompletions, chunk));
             assert_eq!(meter.text, Some(each.sum()), "{stream:?}");
         }

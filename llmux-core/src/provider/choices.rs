@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use llmux_abi::convert::{Frames, Repeat};
 use memchr::memmem::Finder;
 use serde::Deserialize;
 
@@ -18,7 +17,6 @@ pub(crate) struct Choices {
     first: Option<bool>,
     /// The other choices, each with whether it has ended.
     others: BTreeMap<u64, bool>,
-    frames: Frames,
 }
 
 /// A choice in a chunk.
@@ -31,17 +29,9 @@ struct Choice {
 }
 
 impl Choices {
-    /// Takes the choices of a chunk. A chunk that differs from the one before in texts alone changes nothing.
-    pub(crate) fn read(&mut self, chunk: &[u8]) -> Option<Repeat> {
-        let repeat = self.frames.read(chunk);
-        if repeat.is_none() {
-            self.read_new(chunk);
-        }
-        repeat
-    }
-
-    /// Takes the choices of a chunk. Quotes inside a JSON string are escaped, so a match is a member's name.
-    fn read_new(&mut self, chunk: &[u8]) {
+    /// Takes the choices of a chunk; one that differs from the chunk before in texts alone needs no call. Quotes inside a JSON
+    /// string are escaped, so a match is a member's name.
+    pub(crate) fn read(&mut self, chunk: &[u8]) {
         static INDEX: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"index\""));
         let mut indices = values(&INDEX, chunk).peekable();
         let begins = indices.peek().is_some();

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use llmux_abi::convert::Frames;
 use serde_json::Value;
 
 use super::{choices::Choices, failure, secret::Secrets};
@@ -33,6 +34,7 @@ pub(crate) struct EndOfStream {
     secrets: Arc<Secrets>,
     /// The choices of a stream of chunks. If all have ended, the stream may end without a mark.
     choices: Choices,
+    frames: Frames,
     /// True once a stream of `responses` had its last event.
     complete: bool,
 }
@@ -40,7 +42,7 @@ pub(crate) struct EndOfStream {
 impl EndOfStream {
     /// The state at a stream's beginning. The secrets are removed from errors in the stream.
     pub(crate) fn new(endpoint: Endpoint, secrets: Arc<Secrets>) -> Self {
-        Self { endpoint, secrets, choices: Choices::default(), complete: false }
+        Self { endpoint, secrets, choices: Choices::default(), frames: Frames::default(), complete: false }
     }
 
     /// The error if the upstream closes here without a mark; `None` if the stream is complete.
@@ -70,7 +72,9 @@ impl EndOfStream {
             let body = failure::json(data.as_bytes()).unwrap_or_else(|| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
-        let _ = self.choices.read(data.as_bytes());
+        if self.frames.read(data.as_bytes()).is_none() {
+            self.choices.read(data.as_bytes());
+        }
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Some(body) = failure::json(data.as_bytes())

@@ -232,8 +232,8 @@ async fn converse(
         drive(builder.serve_connection(io, service), &activity, limits, phase).await;
     } else {
         let mut builder = http1::Builder::new();
-        // `Head` bounds a head. The timer of hyper would include the idle time before it.
-        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(256 * 1024);
+        // `Head` bounds the time of a head. The timer of hyper would include the idle time before it.
+        builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(READ_BUFFER);
         drive(builder.serve_connection(io, service), &activity, limits, phase).await;
     }
 }
@@ -262,6 +262,10 @@ async fn drive(
         () = reached(&mut phase, Phase::Over) => {}
     }
 }
+
+/// Largest buffer of a connection of HTTP/1.1, in bytes: the bound of a head. A body of 256 KiB arrives with its head in one
+/// read, and is then not copied.
+const READ_BUFFER: usize = 320 * 1024;
 
 /// First bytes of each connection of HTTP/2 (RFC 9113, 3.4). No request of HTTP/1.1 begins with them.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -1,35 +1,50 @@
-//! The chunks as they come from their origin. A chunk that differs from the one before in nothing but texts is known to be
-//! JSON, so that a hook that reads the whole of it needs no parser.
+//! The chunks as they come from their origin. A chunk that differs from the one before in nothing but texts has the same
+//! frame, so that hooks read it without a parser.
 
-use llmux_abi::convert::Frames;
+use std::sync::Arc;
 
-use crate::{document::Document, pipeline::body::Chunk, provider::Event};
+use llmux_abi::convert::{Frames, Repeat};
+
+use crate::{
+    pipeline::{body::Chunk, text::Frame},
+    provider::Event,
+};
 
 /// Makes chunks of events.
 pub(super) struct Incoming {
     /// Largest size that an edit of a chunk may produce, in bytes.
     limit: usize,
-    /// `None` if no hook reads chunks.
+    /// True if a hook reads whole chunks, or their texts.
+    is_read: bool,
+    /// `None` if nothing reads chunks.
     frames: Option<Frames>,
-    /// Whether chunks of this frame are JSON that every reader receives as it came. `None` before the second of them.
-    is_json: Option<bool>,
+    /// The frame of the last chunk, if it can be read without a parser. The outer `None` stands before the second chunk.
+    frame: Option<Option<Arc<Frame>>>,
 }
 
 impl Incoming {
-    pub(super) fn new(limit: usize, is_read: bool) -> Self {
-        Self { limit, frames: is_read.then(Frames::default), is_json: None }
+    /// `is_read` is true if a hook reads whole chunks, or their texts; `is_measured` if their usage is read.
+    pub(super) fn new(limit: usize, is_read: bool, is_measured: bool) -> Self {
+        let frames = (is_read || is_measured).then(Frames::default);
+        Self { limit, is_read, frames, frame: None }
     }
 
-    pub(super) fn chunk(&mut self, event: Event) -> Chunk {
-        let Some(frames) = &mut self.frames else { return Chunk::new(event, self.limit) };
-        if frames.read(&event.data).is_none() {
-            self.is_json = None;
+    /// Compares an event with the one before. Returns `None` if it begins another frame, or if nothing reads chunks.
+    pub(super) fn repeat(&mut self, data: &[u8]) -> Option<Repeat> {
+        self.frames.as_mut()?.read(data)
+    }
+
+    /// Makes the chunk of an event. `repeat` is set if it repeats the frame of the event before.
+    pub(super) fn chunk(&mut self, event: Event, repeat: Option<Repeat>) -> Chunk {
+        let Some(repeat) = repeat.filter(|_| self.is_read) else {
+            self.frame = None;
             return Chunk::new(event, self.limit);
-        }
-        let is_clean = |data| Document::parse(data).is_ok_and(|document| document.is_clean());
-        match *self.is_json.get_or_insert_with(|| is_clean(event.data.clone())) {
-            true => Chunk::of_json(event, self.limit),
-            false => Chunk::new(event, self.limit),
+        };
+        let frame =
+            self.frame.get_or_insert_with(|| Frame::of(event.data.clone(), repeat.start).map(Arc::new));
+        match frame.clone().filter(|frame| frame.has_place(repeat.start)) {
+            Some(frame) => Chunk::of_frame(event, self.limit, frame),
+            None => Chunk::new(event, self.limit),
         }
     }
 }
@@ -37,12 +52,17 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Document;
 
     /// Returns whether the last of these chunks is known to be JSON without a parser, and what a reader of the whole receives.
     fn last(chunks: &[&str]) -> (bool, Option<String>) {
-        let mut incoming = Incoming::new(1000, true);
+        let mut incoming = Incoming::new(1000, true, false);
         let event = |data: &&str| Event { name: None, data: (*data).to_owned().into() };
-        let chunks: Vec<Chunk> = chunks.iter().map(|data| incoming.chunk(event(data))).collect();
+        let mut chunk = |data: &&str| {
+            let repeat = incoming.repeat(data.as_bytes());
+            incoming.chunk(event(data), repeat)
+        };
+        let chunks: Vec<Chunk> = chunks.iter().map(&mut chunk).collect();
         let chunk = chunks.last().expect("a chunk");
         let whole = chunk.body.get("").map(str::to_owned);
         (!chunk.body.is_parsed(), whole)

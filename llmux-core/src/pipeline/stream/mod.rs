@@ -33,7 +33,10 @@ use super::{
     usage::{Meter, states_usage},
     whole::Whole,
 };
-use crate::{error::Error, provider::Events};
+use crate::{
+    error::Error,
+    provider::{Event, Events},
+};
 
 /// The number of steps of each instance. The one at a place has the text hook as the step `STEPS * place + 2`, then the tool call
 /// hook as `STEPS * place + 1`, then the chunk hook as `STEPS * place`. Chunks pass the steps downwards.
@@ -114,7 +117,8 @@ impl<'r> Streaming<'r> {
         let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
         let texts = snapshot.has(HookKind::Text).then(Box::default);
         let limit = request.shared.config.max_body_bytes;
-        let incoming = Incoming::new(limit, snapshot.has(HookKind::Chunk));
+        let has_readers = texts.is_some() || snapshot.has(HookKind::Chunk);
+        let incoming = Incoming::new(limit, has_readers, is_read);
         let tool_calls = snapshot.has(HookKind::ToolCall).then(Box::default);
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {
@@ -178,7 +182,9 @@ impl<'r> Streaming<'r> {
         let Some(KeptBack { status, events, .. }) = self.request.kept_back.take() else { return };
         self.status = status;
         if let Some(meter) = &mut self.meter {
-            events.iter().for_each(|event| meter.read(self.request.context.endpoint, &event.data));
+            for Event { data, .. } in &events {
+                meter.read(self.request.context.endpoint, data, self.incoming.repeat(data));
+            }
         }
     }
 
@@ -210,10 +216,11 @@ impl<'r> Streaming<'r> {
                     return Err(error);
                 }
             };
+            let repeat = self.incoming.repeat(&event.data);
             if is_provider && let Some(meter) = &mut self.meter {
-                meter.read(self.request.context.endpoint, &event.data);
+                meter.read(self.request.context.endpoint, &event.data, repeat);
             }
-            let chunk = self.incoming.chunk(event);
+            let chunk = self.incoming.chunk(event, repeat);
             if self.request.shared.config.refuse_unknown_text
                 && self.texts.is_some()
                 && let Some(document) = chunk.document()

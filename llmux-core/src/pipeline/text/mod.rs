@@ -8,11 +8,12 @@
 //! ```
 //!
 //! `chain` passes whole bodies, `stream` chunks. An instance has its turn at a body as at a hook, so that the next one sees its
-//! edits (rule O4). A document keeps what was parsed, so that several instances share one pass over a chunk. Deliberately
-//! absent: how an instance decides.
+//! edits (rule O4). A document keeps what was parsed, so that several instances share one pass over a chunk. A chunk that
+//! differs from the one before in its text alone (`frame`) is not parsed. Deliberately absent: how an instance decides.
 
 mod body;
 mod event;
+mod frame;
 mod pieces;
 mod places;
 mod progress;
@@ -24,6 +25,7 @@ mod verdict;
 pub(crate) use self::subject::{Channel, Hold, Side, Text};
 pub(super) use self::{
     body::{answer, request},
+    frame::Frame,
     pieces::Pieces,
     unknown::check,
 };

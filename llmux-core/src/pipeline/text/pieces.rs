@@ -10,12 +10,13 @@ use super::{
     places::{self, COMPLETION, Key, MEMBERS, PARTS, TOOL_INPUT},
     progress::{Held, Piece},
     put::{Released, clear_probabilities, set},
+    subject::Channel,
 };
 use crate::{
     document::Document,
     pipeline::{
         body::Chunk,
-        choices::{chunk_like, finished},
+        choices::finished,
         turn::{Stop, Turn},
     },
 };
@@ -32,6 +33,14 @@ pub(crate) struct Pieces {
 impl Pieces {
     /// Passes the texts of a chunk to the instance whose turn it is.
     pub(crate) async fn pass(&mut self, turn: &mut Turn<'_>, chunk: &mut Chunk) -> Result<Released, Stop> {
+        if let Some((frame, data)) = chunk.body.frame()
+            && let Some(only) = &frame.text
+            && let Some(text) = only.read(&data)
+        {
+            let piece = Piece { text, ..piece(only.key, only.channel) };
+            self.pass_piece(turn, chunk, &only.pointer, piece).await?;
+            return Ok(Released::new());
+        }
         let Some(document) = chunk.document().cloned() else { return Ok(Released::new()) };
         match turn.context.endpoint.ends_with_done() {
             true => self.pass_choices(turn, chunk, &document).await,
@@ -47,22 +56,10 @@ impl Pieces {
     ) -> Result<Released, Stop> {
         let finished = finished(document);
         for place in places::of_chunk(document) {
-            let piece = Piece {
-                key: place.key,
-                channel: place.channel,
-                tool: place.tool,
-                item: "",
-                text: place.text,
-                is_end: finished.iter().any(|(_, choice)| *choice == place.key.choice),
-                is_repeated: false,
-            };
-            let text = self.held.pass(turn, piece).await?;
-            if text != place.text {
-                set(turn, chunk, &place.pointer, &text)?;
-                let choice =
-                    place.pointer.match_indices('/').nth(2).map_or("", |(at, _)| &place.pointer[..at]);
-                clear_probabilities(chunk, choice, "null");
-            }
+            let is_end = finished.iter().any(|(_, choice)| *choice == place.key.choice);
+            let piece =
+                Piece { tool: place.tool, text: place.text, is_end, ..piece(place.key, place.channel) };
+            self.pass_piece(turn, chunk, &place.pointer, piece).await?;
         }
         let mut released = Released::new();
         for (_, choice) in finished {
@@ -70,6 +67,23 @@ impl Pieces {
         }
         self.last = Some(document.clone());
         Ok(released)
+    }
+
+    /// Passes the text at a place of a chunk with choices, and puts back what goes on.
+    async fn pass_piece(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chunk: &mut Chunk,
+        pointer: &str,
+        piece: Piece<'_>,
+    ) -> Result<(), Stop> {
+        let text = self.held.pass(turn, piece).await?;
+        if text != piece.text {
+            set(turn, chunk, pointer, &text)?;
+            let choice = pointer.match_indices('/').nth(2).map_or("", |(at, _)| &pointer[..at]);
+            clear_probabilities(chunk, choice, "null");
+        }
+        Ok(())
     }
 
     /// Ends the texts of an instance when its stream has ended. Returns the chunks with the rest of them.
@@ -86,9 +100,7 @@ impl Pieces {
     ) -> Result<Released, Stop> {
         let mut released = Released::new();
         for open in self.held.open(turn.place.0, choice) {
-            let (tool, item, text) = ("", "", "");
-            let (is_end, is_repeated) = (true, false);
-            let piece = Piece { key: open.key, channel: open.channel, tool, item, text, is_end, is_repeated };
+            let piece = Piece { is_end: true, ..piece(open.key, open.channel) };
             let text = self.held.pass(turn, piece).await?;
             if !text.is_empty() {
                 released.push(new_chunk(pattern, open.key, &text));
@@ -96,6 +108,11 @@ impl Pieces {
         }
         Ok(released)
     }
+}
+
+/// An empty piece of a text of a chunk with choices.
+fn piece(key: Key, channel: Channel) -> Piece<'static> {
+    Piece { key, channel, tool: "", item: "", text: "", is_end: false, is_repeated: false }
 }
 
 /// Makes a chunk with one text. The other members of the chunk are those of the pattern.
@@ -117,5 +134,5 @@ fn new_chunk(pattern: &Document, key: Key, text: &str) -> Chunk {
         COMPLETION => json!([{"index": choice, "text": text, "logprobs": null, "finish_reason": null}]),
         _ => json!([{"index": choice, "delta": delta, "finish_reason": null}]),
     };
-    chunk_like(pattern, &choice.to_string())
+    Chunk::like(pattern, &choice.to_string())
 }

@@ -13,7 +13,7 @@ use crate::{
     document::Document,
     pipeline::{
         body::{Body, Chunk},
-        choices::{chunk_like, finished, index_at},
+        choices::{finished, index_at},
         kind::HookKind,
         turn::{Stop, Turn},
     },
@@ -191,7 +191,7 @@ impl Choice {
         let index = self.index;
         let chunk = |delta: String| {
             let choices = format!(r#"[{{"index":{index},"delta":{{{delta}}},"finish_reason":null}}]"#);
-            chunk_like(pattern, &choices)
+            Chunk::like(pattern, &choices)
         };
         let chunks = calls.clone().filter_map(call).chain(legacy).map(chunk).collect();
         self.sent += calls.len();
