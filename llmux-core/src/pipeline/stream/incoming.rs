@@ -6,7 +6,7 @@ use std::sync::Arc;
 use llmux_abi::convert::{Frames, Repeat};
 
 use crate::{
-    pipeline::{body::Chunk, text::Frame},
+    pipeline::{body::Chunk, kind::HookKind, text::Frame},
     provider::Event,
 };
 
@@ -14,8 +14,10 @@ use crate::{
 pub(super) struct Incoming {
     /// Largest size that an edit of a chunk may produce, in bytes.
     limit: usize,
-    /// True if a hook reads whole chunks, or their texts.
-    is_read: bool,
+    /// True if hooks read chunks.
+    has_chunks: bool,
+    /// True if hooks read the texts of chunks.
+    has_texts: bool,
     /// `None` if nothing reads chunks.
     frames: Option<Frames>,
     /// The frame of the last chunk, if it can be read without a parser. The outer `None` stands before the second chunk.
@@ -23,10 +25,11 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    /// `is_read` is true if a hook reads whole chunks, or their texts; `is_measured` if their usage is read.
-    pub(super) fn new(limit: usize, is_read: bool, is_measured: bool) -> Self {
-        let frames = (is_read || is_measured).then(Frames::default);
-        Self { limit, is_read, frames, frame: None }
+    /// `is_measured` is true if the usage of chunks is read.
+    pub(super) fn new(limit: usize, has: impl Fn(HookKind) -> bool, is_measured: bool) -> Self {
+        let (has_chunks, has_texts) = (has(HookKind::Chunk), has(HookKind::Text));
+        let frames = (has_chunks || has_texts || is_measured).then(Frames::default);
+        Self { limit, has_chunks, has_texts, frames, frame: None }
     }
 
     /// Compares an event with the one before. Returns `None` if it begins another frame, or if nothing reads chunks.
@@ -36,12 +39,13 @@ impl Incoming {
 
     /// Makes the chunk of an event. `repeat` is set if it repeats the frame of the event before.
     pub(super) fn chunk(&mut self, event: Event, repeat: Option<Repeat>) -> Chunk {
-        let Some(repeat) = repeat.filter(|_| self.is_read) else {
+        let Some(repeat) = repeat.filter(|_| self.has_chunks || self.has_texts) else {
             self.frame = None;
             return Chunk::new(event, self.limit);
         };
-        let frame =
-            self.frame.get_or_insert_with(|| Frame::of(event.data.clone(), repeat.start).map(Arc::new));
+        let frame = self.frame.get_or_insert_with(|| {
+            Frame::of(event.data.clone(), self.has_texts.then_some(repeat.start)).map(Arc::new)
+        });
         match frame.clone().filter(|frame| frame.has_place(repeat.start)) {
             Some(frame) => Chunk::of_frame(event, self.limit, frame),
             None => Chunk::new(event, self.limit),
@@ -56,7 +60,7 @@ mod tests {
 
     /// Returns whether the last of these chunks is known to be JSON without a parser, and what a reader of the whole receives.
     fn last(chunks: &[&str]) -> (bool, Option<String>) {
-        let mut incoming = Incoming::new(1000, true, false);
+        let mut incoming = Incoming::new(1000, |hook| hook == HookKind::Chunk, false);
         let event = |data: &&str| Event { name: None, data: (*data).to_owned().into() };
         let mut chunk = |data: &&str| {
             let repeat = incoming.repeat(data.as_bytes());

@@ -117,8 +117,7 @@ impl<'r> Streaming<'r> {
         let is_read = snapshot.has(HookKind::Complete) || snapshot.has(HookKind::PostStream);
         let texts = snapshot.has(HookKind::Text).then(Box::default);
         let limit = request.shared.config.max_body_bytes;
-        let has_readers = texts.is_some() || snapshot.has(HookKind::Chunk);
-        let incoming = Incoming::new(limit, has_readers, is_read);
+        let incoming = Incoming::new(limit, |hook| snapshot.has(hook), is_read);
         let tool_calls = snapshot.has(HookKind::ToolCall).then(Box::default);
         let (pending, status, meter) = (Vec::new(), 500, is_read.then(Meter::default));
         Streaming {

@@ -26,11 +26,12 @@ pub(super) struct OnlyText {
 }
 
 impl Frame {
-    /// Returns the frame of a chunk that differs from the first chunk of its frame from `start` on; `None` if it is not JSON, or
-    /// not all of it is received as it came.
-    pub(crate) fn of(chunk: Bytes, start: usize) -> Option<Self> {
+    /// Returns the frame of a chunk; `None` if it is not JSON, or not all of it is received as it came. Its text is found if the
+    /// place from which the chunk differs from the first chunk of its frame is given.
+    pub(crate) fn of(chunk: Bytes, differs_from: Option<usize>) -> Option<Self> {
         let chunk = Document::parse(chunk).ok().filter(Document::is_clean)?;
-        Some(Self { text: OnlyText::of(&chunk).filter(|text| text.start < start) })
+        let text = differs_from.and_then(|start| OnlyText::of(&chunk).filter(|text| text.start < start));
+        Some(Self { text })
     }
 
     /// Returns true if no text before the known one differs in another chunk, so that it has the same place.
@@ -71,7 +72,7 @@ mod tests {
                 frame = None;
                 return None;
             };
-            let frame = frame.get_or_insert_with(|| Frame::of(chunk.clone().into(), repeat.start));
+            let frame = frame.get_or_insert_with(|| Frame::of(chunk.clone().into(), Some(repeat.start)));
             let frame = frame.as_ref().filter(|frame| frame.has_place(repeat.start))?;
             frame.text.as_ref()?.read(chunk.as_bytes()).map(str::to_owned)
         };
