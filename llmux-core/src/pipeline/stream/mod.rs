@@ -1,17 +1,15 @@
 //! One attempt to stream: from the origin of the chunks, through the chunk hooks, to the reader.
 //!
-//! `incoming` makes chunks of events, and `steps` has the steps of one instance. The reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the
-//! reader is.
+//! `incoming` makes chunks of events, `steps` has the steps of one instance, and `delivery` gives chunks to the reader. The
+//! reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the reader is.
 
+mod delivery;
 mod incoming;
 mod steps;
 
-use std::{pin::pin, sync::atomic::Ordering::Relaxed};
+use std::pin::pin;
 
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    task::consume_budget,
-};
+use tokio::{sync::mpsc, task::consume_budget};
 
 use self::incoming::Incoming;
 use super::{
@@ -30,7 +28,7 @@ use super::{
     stream_item::StreamItem,
     text::{self, Pieces},
     tool_call::ToolCalls,
-    usage::{Meter, states_usage},
+    usage::Meter,
     whole::Whole,
 };
 use crate::{
@@ -251,17 +249,30 @@ impl<'r> Streaming<'r> {
         self.request.report_attempt(self.status, self.attempt.usage, later);
     }
 
-    /// Passes a chunk through the steps before `from`, last one first, and sends the result. See [`STEPS`].
+    /// Passes a chunk through the steps before `from`, last one first, and sends the result. See [`STEPS`]. The futures that most
+    /// chunks do not need are boxed: a future is copied when it starts.
     async fn pass(&mut self, chunk: Chunk, from: usize) -> Result<(), Error> {
-        self.pending.push((chunk, from));
-        while let Some((mut chunk, from)) = self.pending.pop() {
+        let mut next = Some((chunk, from));
+        while let Some((mut chunk, from)) = next {
             // The time before belongs to the provider, or to a slow reader.
             self.calls.restart().await;
             let mut instead = None;
             for (at, entry) in self.snapshot.turns(HookKind::Chunk, from.div_ceil(STEPS)).rev() {
-                let passed =
-                    self.turn(&mut chunk, (at, entry), from).await.inspect_err(|_| self.pending.clear());
-                instead = passed?;
+                let mut passed = Ok(None);
+                if entry.has(HookKind::Text) || entry.has(HookKind::ToolCall) {
+                    passed = Box::pin(self.parts(&mut chunk, (at, entry), from)).await;
+                }
+                if let Ok(None) = passed
+                    && entry.has(HookKind::Chunk)
+                {
+                    passed = self.hook(&mut chunk, at, entry).await;
+                }
+                if let Ok(None) = passed
+                    && entry.is_whole
+                {
+                    passed = self.collect(&chunk, at, entry);
+                }
+                instead = passed.inspect_err(|_| self.pending.clear())?;
                 if instead.is_some() {
                     break;
                 }
@@ -274,60 +285,16 @@ impl<'r> Streaming<'r> {
                         self.numbers.number(&mut chunk);
                     }
                     if let Some(chunk) = self.send_now(chunk)? {
-                        self.send(chunk).await?;
+                        Box::pin(self.send(chunk)).await?;
                     }
                 }
                 Some((chunks, step)) => {
                     self.pending.extend(chunks.into_iter().rev().map(|chunk| (chunk, step)));
                 }
             }
+            next = self.pending.pop();
         }
         Ok(())
-    }
-
-    /// Sends a chunk if its stream has begun and the reader has room, without a future. Returns the chunk if not.
-    fn send_now(&mut self, chunk: Chunk) -> Result<Option<Chunk>, Error> {
-        if !self.attempt.begun {
-            return Ok(Some(chunk));
-        }
-        match self.reader.try_reserve() {
-            Ok(place) => place.send(StreamItem::Chunk(chunk)),
-            Err(TrySendError::Full(())) => return Ok(Some(chunk)),
-            Err(TrySendError::Closed(())) => return Err(Error::cancelled()),
-        }
-        self.attempt.chunks += 1;
-        Ok(None)
-    }
-
-    /// Sends a chunk to the reader, as fast as it reads.
-    async fn send(&mut self, chunk: Chunk) -> Result<(), Error> {
-        self.begin().await?;
-        if self.attempt.first_chunk.is_none() {
-            self.attempt.first_chunk = Some(self.request.context.started.elapsed());
-        }
-        self.attempt.chunks += 1;
-        self.give(StreamItem::Chunk(chunk)).await
-    }
-
-    /// Returns true if the reader does not receive a chunk, because it has not asked for the usage.
-    fn withholds(&self, chunk: &Chunk) -> bool {
-        !self.wants_usage && self.request.context.endpoint.ends_with_done() && is_usage_only(chunk)
-    }
-
-    /// Sends the start of the stream, once.
-    async fn begin(&mut self) -> Result<(), Error> {
-        if !self.attempt.begun {
-            let head = self.request.head();
-            self.request.shared.dropped_headers.fetch_add(self.early.missing(&head.headers), Relaxed);
-            self.give(StreamItem::Start(head)).await?;
-            self.attempt.begun = true;
-        }
-        Ok(())
-    }
-
-    async fn give(&mut self, item: StreamItem) -> Result<(), Error> {
-        let given = self.request.cancel.guard(pin!(self.reader.send(item))).await?;
-        given.map_err(|_| Error::cancelled())
     }
 
     /// Calls the end hook of every instance that had its turn, last one first. Chunks that a hook emits pass the other
@@ -388,10 +355,4 @@ impl<'r> Streaming<'r> {
         let report = Report::of(result, self.request.sent(), latency);
         self.attempt.describe(report)
     }
-}
-
-/// Returns true if the chunk only states the usage (rule S8).
-fn is_usage_only(chunk: &Chunk) -> bool {
-    states_usage(&chunk.data())
-        && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))
 }

@@ -23,8 +23,8 @@ use crate::{
 type Passed = Option<(Vec<Chunk>, usize)>;
 
 impl Streaming<'_> {
-    /// Passes a chunk through the steps of one instance.
-    pub(super) async fn turn(
+    /// Passes a chunk through the text hook and the tool call hook of one instance.
+    pub(super) async fn parts(
         &mut self,
         chunk: &mut Chunk,
         (at, entry): (usize, &Entry),
@@ -52,16 +52,7 @@ impl Streaming<'_> {
                 return Ok(Some((chunks, tool_step)));
             }
         }
-        if entry.has(HookKind::Chunk) {
-            let instead = self.hook(chunk, at, entry).await?;
-            if instead.is_some() {
-                return Ok(instead);
-            }
-        }
-        match entry.is_whole {
-            true => self.collect(chunk, at, entry),
-            false => Ok(None),
-        }
+        Ok(None)
     }
 
     /// Returns the turn of an instance, with the texts and the tool calls of the stream.
@@ -77,7 +68,7 @@ impl Streaming<'_> {
     }
 
     /// Keeps a chunk for the instance that receives the answer as a whole.
-    fn collect(&mut self, chunk: &Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
+    pub(super) fn collect(&mut self, chunk: &Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
         let config = &self.request.shared.config;
         match Whole::of(&mut self.wholes, at).collect(chunk, config) {
             Collected::Kept => Ok(Some((Vec::new(), STEPS * at))),
@@ -110,7 +101,12 @@ impl Streaming<'_> {
     }
 
     /// Calls one chunk hook.
-    async fn hook(&mut self, chunk: &mut Chunk, at: usize, entry: &Entry) -> Result<Passed, Error> {
+    pub(super) async fn hook(
+        &mut self,
+        chunk: &mut Chunk,
+        at: usize,
+        entry: &Entry,
+    ) -> Result<Passed, Error> {
         let InFlight { context, states, .. } = &mut *self.request;
         let called = self.calls.call(HookKind::Chunk, (at, entry), context, states, chunk).await;
         let reply = &mut self.calls.reply;
