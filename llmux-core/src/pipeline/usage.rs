@@ -155,11 +155,15 @@ fn stated_usage(data: &Bytes) -> Option<Usage> {
 /// Returns true if the text may have a member `usage` that is an object: a cheap test before parsing.
 pub(super) fn states_usage(data: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    let name = NAME.needle();
-    NAME.find_iter(data).any(|at| {
-        let rest = &data[at + name.len()..];
-        rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{')
-    })
+    let mut rest = data;
+    // Not `find_iter`, which copies the finder.
+    while let Some(at) = NAME.find(rest) {
+        rest = &rest[at + NAME.needle().len()..];
+        if rest.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t')) == Some(&b'{') {
+            return true;
+        }
+    }
+    false
 }
 
 /// Returns where the texts that a chunk adds begin. The events of `responses` that repeat a text have no `delta`.

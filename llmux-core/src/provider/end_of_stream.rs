@@ -72,9 +72,11 @@ impl EndOfStream {
             let body = failure::json(data.as_bytes()).unwrap_or_else(|| failure::excerpt(data).into());
             return Verdict::Fail(failure::from_error(body, &self.secrets));
         }
-        if self.frames.read(data.as_bytes()).is_none() {
-            self.choices.read(data.as_bytes());
+        if self.frames.read(data.as_bytes()).is_some() {
+            // It differs from a chunk that was forwarded in nothing but texts.
+            return Verdict::Forward;
         }
+        self.choices.read(data.as_bytes());
         // Quotes inside a JSON string are escaped, so a model's text does not match.
         if data.contains("\"error\"")
             && let Some(body) = failure::json(data.as_bytes())
