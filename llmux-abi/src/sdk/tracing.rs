@@ -68,7 +68,9 @@ impl Subscriber for Forwarder {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut record = Record::default();
+        // The allocator of the system is fast up to 1 KiB.
+        let mut record =
+            Record { texts: String::with_capacity(512), message: 0..0, fields: Vec::with_capacity(20) };
         event.record(&mut record);
         record.forward(event.metadata());
     }
@@ -83,7 +85,6 @@ impl Subscriber for Forwarder {
 }
 
 /// The message and the fields of an event.
-#[derive(Default)]
 struct Record {
     /// The texts of the message and of all fields, one after the other.
     texts: String,
@@ -114,11 +115,7 @@ impl Record {
     fn add(&mut self, field: &Field, kind: u32, bits: u64, text: Range<usize>) {
         match field.name() {
             "message" => self.message = text,
-            name => {
-                // Most events have more than the first fields of a growing list.
-                self.fields.reserve(if self.fields.is_empty() { 24 } else { 1 });
-                self.fields.push(FieldOfRecord { name, kind, bits, text });
-            }
+            name => self.fields.push(FieldOfRecord { name, kind, bits, text }),
         }
     }
 
