@@ -104,10 +104,11 @@ impl<'a> Cursor<'a> {
     /// Follows a pointer downwards, and opens the values on the way.
     pub(super) fn find(mut self, mut pointer: Pointer<'_>) -> Option<Self> {
         while let Some((token, rest)) = pointer.split() {
-            if self.raw().first() == Some(&b'"') {
+            // A string has no places in it.
+            if !matches!(self.raw().first(), Some(b'{' | b'[')) {
                 return None;
             }
-            let subtree = self.open()?;
+            let subtree = self.node.subtree(self.source);
             let node = match &subtree.opened()?.parts {
                 Parts::Members(members) => &members.get(&token, &subtree.raw)?.value,
                 Parts::Elements(elements) => elements.get(pointer::index(&token)?)?,

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 pub(super) struct Pointer<'a> {
     /// Empty, or starts with a slash.
     rest: &'a str,
+    /// True if a token has an escape.
+    is_escaped: bool,
 }
 
 impl<'a> Pointer<'a> {
@@ -20,10 +22,11 @@ impl<'a> Pointer<'a> {
             return None;
         }
         let broken = |(at, _)| !matches!(text.as_bytes().get(at + 1), Some(b'0' | b'1'));
-        if text.as_bytes().contains(&b'~') && text.match_indices('~').any(broken) {
+        let is_escaped = text.as_bytes().contains(&b'~');
+        if is_escaped && text.match_indices('~').any(broken) {
             return None;
         }
-        Some(Self { rest: text })
+        Some(Self { rest: text, is_escaped })
     }
 
     /// The first token, unescaped, and the rest of the pointer. `None` for an empty pointer, which names the current place.
@@ -31,13 +34,13 @@ impl<'a> Pointer<'a> {
         let tokens = self.rest.strip_prefix('/')?;
         let end = tokens.bytes().position(|byte| byte == b'/').unwrap_or(tokens.len());
         let (token, rest) = tokens.split_at(end);
-        let token = if token.as_bytes().contains(&b'~') {
+        let token = if self.is_escaped {
             // In this order, or `~01` would become a slash (RFC 6901, section 4).
             Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
         } else {
             Cow::Borrowed(token)
         };
-        Some((token, Pointer { rest }))
+        Some((token, Pointer { rest, ..self }))
     }
 
     /// Returns true if no token is left.
