@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    async fn enter(&self, request: Request, streams: bool) -> Result<(InFlight, Arc<Snapshot>), Error> {
+    async fn enter(&self, request: Request, streams: bool) -> Result<(Box<InFlight>, Arc<Snapshot>), Error> {
         let snapshot = self.plugins.enter().await?;
         let settings = self.settings.load();
         let shared = settings.shared.clone();
@@ -138,7 +138,7 @@ impl Client {
         };
         let model = model.into();
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
-        let in_flight = InFlight {
+        let in_flight = Box::new(InFlight {
             context: RequestContext::new(endpoint, streams, model, request_id, identity, headers, client),
             states: States::new(snapshot.clone()),
             body: Body::new(body.clone(), limit),
@@ -157,7 +157,7 @@ impl Client {
             attempts: Vec::new(),
             fallbacks: fallbacks.into_iter(),
             shared,
-        };
+        });
         Ok((in_flight, snapshot))
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Calls `on_complete` of every instance of the snapshot, last one first, and then drops the request's states.
-pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut report: Report) {
+pub(super) fn complete(mut request: Box<InFlight>, snapshot: Arc<Snapshot>, mut report: Report) {
     let all = snapshot.entries.len();
     let calls = snapshot.turns(HookKind::Complete, all).count();
     // Dropping a state runs the plugin's code, which the caller must not wait for.
@@ -51,7 +51,7 @@ pub(super) fn complete(mut request: InFlight, snapshot: Arc<Snapshot>, mut repor
                 shared.completions.drop_calls(1);
                 continue;
             };
-            let InFlight { context, states, .. } = &mut request;
+            let InFlight { context, states, .. } = &mut *request;
             // A failure is logged and counted by the call; the request cannot fail any more.
             let _ = calls.call(HookKind::Complete, (at, entry), context, states, &mut report).await;
         }

@@ -44,7 +44,7 @@ pub(crate) struct KeptBack {
     pub(super) events: Vec<Event>,
 }
 
-/// A request in flight.
+/// A request in flight. It is boxed, because it moves into the tasks that end it.
 pub(crate) struct InFlight {
     pub(crate) shared: Arc<Shared>,
     pub(crate) context: RequestContext,

@@ -27,7 +27,7 @@ pub(crate) struct Ended {
 }
 
 /// Runs a request that does not stream, from its beginning to its end.
-pub(crate) async fn run(mut request: InFlight, snapshot: Arc<Snapshot>) -> Ended {
+pub(crate) async fn run(mut request: Box<InFlight>, snapshot: Arc<Snapshot>) -> Ended {
     loop {
         request.begin_attempt();
         let (result, may_fall_back) = attempt(&mut request, &snapshot).await;
@@ -86,7 +86,7 @@ async fn ask(
 
 /// Runs a request that streams, from its beginning to its end. The items for the client go to the reader.
 pub(crate) async fn run_stream(
-    mut request: InFlight,
+    mut request: Box<InFlight>,
     snapshot: Arc<Snapshot>,
     reader: mpsc::Sender<StreamItem>,
 ) {
