@@ -27,6 +27,9 @@ use super::{
 /// Interval of the reports about dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
+/// Most lines that wait for the thread of the log. Under load, all their places are in memory.
+const MAX_WAITING: usize = 16_384;
+
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -96,7 +99,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> Result<(Log, Level)> {
     // Lines that wait are written together. Each piece is whole lines, and a pipe takes it as a whole, so that an urgent
     // line is never inside of another one.
     let pieces = Paced(BufWriter::with_capacity(urgent::MAX, std::io::stderr()));
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(pieces);
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(pieces);
     let dropped = writer.error_counter();
     let writer = Lines { writers: writer, json: format == LogFormat::Json };
     let builder = tracing_subscriber::fmt().with_timer(Clock).with_env_filter(filter).with_writer(writer);
