@@ -229,7 +229,7 @@ impl Calls {
         let state = lock(&self.states).entry(message.state).or_default().clone();
         let mut slot = state.lock().await;
         let (mut reply, mut memory) = (HookReply::default(), HookMemory::default());
-        let decision = {
+        let (decision, longest_poll) = {
             let mut lent = CallContext { request: &mut context, state: &mut slot, limit, kind };
             let call = HookCall {
                 context: &mut lent,
@@ -246,7 +246,7 @@ impl Calls {
         }
         let mut frames = Vec::new();
         let subject = &mut subject;
-        let ended = Ended { decision, reply: &reply, context: &context, subject, keeps_state };
+        let ended = Ended { decision, reply: &reply, context: &context, subject, keeps_state, longest_poll };
         if collect::write(&mut frames, number, ended).is_err() {
             return self.to_host.confirm(number);
         }
@@ -285,23 +285,27 @@ fn read(frame: &Frame) -> Option<(message::Call<'_>, crate::pipeline::context::R
     Some((message, context, subject))
 }
 
-/// Runs a hook to its end.
-async fn decision<'f>(instance: &'f NativeHooks, call: HookCall<'f>) -> Decision {
-    let (mut call, mut rest) = (Some(call), None);
-    poll_fn(|cx| {
-        if let Some(call) = call.take() {
-            match instance.call(call, cx) {
-                FirstPoll::Ready(decision) => return Poll::Ready(decision),
-                FirstPoll::Pending(future) => rest = Some(future),
-            }
-            return Poll::Pending;
-        }
-        match &mut rest {
-            Some(future) => future.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    })
-    .await
+/// Runs a hook to its end. Returns its decision, and the nanoseconds of its longest poll (rule E4).
+async fn decision<'f>(instance: &'f NativeHooks, call: HookCall<'f>) -> (Decision, u64) {
+    let (mut call, mut rest, mut longest_poll) = (Some(call), None::<BoxFuture<'f, Decision>>, 0);
+    let decision = poll_fn(|cx| {
+        let mut clock = Clock::start();
+        let polled = match (call.take(), &mut rest) {
+            (Some(call), _) => match instance.call(call, cx) {
+                FirstPoll::Ready(decision) => Poll::Ready(decision),
+                FirstPoll::Pending(future) => {
+                    rest = Some(future);
+                    Poll::Pending
+                }
+            },
+            (None, Some(future)) => future.as_mut().poll(cx),
+            (None, None) => Poll::Pending,
+        };
+        longest_poll = clock.lap().max(longest_poll);
+        polled
+    });
+    let decision = decision.await;
+    (decision, longest_poll)
 }
 
 /// Removes a call when its task ends. If it was cancelled, the host receives the confirmation, after the plugin's future

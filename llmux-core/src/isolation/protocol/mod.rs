@@ -308,6 +308,8 @@ pub(super) struct Reply<'a> {
     pub(super) tool_call: Option<(&'a str, &'a str)>,
     #[serde(borrow)]
     pub(super) failure: Option<Failure<'a>>,
+    /// Nanoseconds of the longest poll of the hook.
+    pub(super) longest_poll: u64,
     /// Bytes of JSON that the plugin has given in the reply.
     pub(super) written: u64,
     /// Bytes of JSON that the plugin has read from the documents, and written into them.
