@@ -129,7 +129,11 @@ fn changed_document(subject: &mut Subject) -> Option<Bytes> {
         Edit::Remove(pointer) => pointer.len() + 4,
     };
     let edits: usize = body.journal().iter().map(size).sum();
-    let document = body.document().filter(|_| edits > 0)?;
+    if edits == 0 {
+        // A document that the plugin did not read is not parsed.
+        return None;
+    }
+    let document = body.document()?;
     (edits > document.size()).then(|| document.to_bytes())
 }
 
