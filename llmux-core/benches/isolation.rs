@@ -15,6 +15,7 @@ use futures_util::{
     future::{BoxFuture, try_join_all},
     stream,
 };
+use http::{HeaderMap, HeaderName, HeaderValue};
 use llmux_core::{
     Client, Document, Endpoint, PluginSpec, Request,
     isolation::ChildProgram,
@@ -146,10 +147,34 @@ fn library() -> PathBuf {
     LIBRARY.get_or_init(|| example("llmux-abi", "noop")).clone()
 }
 
+/// Returns as many headers as a client of a language model sends.
+fn headers() -> &'static HeaderMap {
+    static HEADERS: OnceLock<HeaderMap> = OnceLock::new();
+    HEADERS.get_or_init(|| {
+        [
+            ("accept", "application/json"),
+            ("accept-encoding", "gzip, deflate"),
+            ("accept-language", "en"),
+            ("connection", "keep-alive"),
+            ("content-length", "1024"),
+            ("content-type", "application/json"),
+            ("host", "llm.example.com"),
+            ("user-agent", "OpenAI/Python 2.8.1"),
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-stainless-lang", "python"),
+            ("x-stainless-package-version", "2.8.1"),
+        ]
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .into_iter()
+        .collect()
+    })
+}
+
 fn request(size: usize) -> Request {
     let content = "x".repeat(size.saturating_sub(64));
     let body = format!(r#"{{"model":"ready","messages":[{{"role":"user","content":"{content}"}}]}}"#);
-    Request::new(Endpoint::ChatCompletions, body).expect("a request")
+    Request::new(Endpoint::ChatCompletions, body).expect("a request").with_headers(headers().clone())
 }
 
 /// Loads and unloads an isolated instance. Returns the median of the times of the loads in milliseconds.

@@ -44,9 +44,14 @@ impl Kind {
 
 /// Returns the program of the child processes: the one of this crate, beside the tests.
 pub fn child_program() -> ChildProgram {
+    child_program_with([""; 0])
+}
+
+/// Returns the program of the child processes with these arguments.
+pub fn child_program_with(arguments: impl IntoIterator<Item = &'static str>) -> ChildProgram {
     let test = std::env::current_exe().expect("the path of the test");
     let folder = test.parent().and_then(Path::parent).expect("the folder of the programs");
-    ChildProgram::new(folder.join("llmux-tests-child"), [""; 0])
+    ChildProgram::new(folder.join("llmux-tests-child"), arguments)
 }
 
 /// Surroundings of one test.

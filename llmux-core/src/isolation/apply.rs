@@ -36,7 +36,7 @@ pub(super) fn apply(
     input: &mut HookInput<'_>,
     reply: &mut HookReply,
 ) -> Result<Decision, Failure> {
-    reply.written = message.written;
+    (reply.written, reply.longest_poll) = (message.written, message.longest_poll);
     count(input, message.traffic);
     if let Some(reported) = message.failure {
         return Err(failure(&reported));

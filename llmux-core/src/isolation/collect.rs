@@ -24,6 +24,8 @@ pub(super) struct Ended<'a> {
     pub(super) context: &'a RequestContext,
     pub(super) subject: &'a mut Subject,
     pub(super) keeps_state: bool,
+    /// Nanoseconds of the longest poll.
+    pub(super) longest_poll: u64,
 }
 
 /// Writes the reply to a call.
@@ -32,7 +34,7 @@ pub(super) struct Ended<'a> {
 ///
 /// If the reply is larger than a message may be.
 pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Result<(), TooLarge> {
-    let Ended { decision, reply, context, subject, keeps_state } = ended;
+    let Ended { decision, reply, context, subject, keeps_state, longest_poll } = ended;
     let traffic = traffic(subject);
     let answer = answer_text(&reply.answer);
     let document = changed_document(subject);
@@ -69,6 +71,7 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Resu
         },
         tool_call: reply.tool_call.as_ref().map(|(name, arguments)| (&**name, &**arguments)),
         failure: reply.failure.as_ref().map(failure),
+        longest_poll,
         written: reply.written,
         traffic,
         // The host undoes all that a failed hook did.
@@ -126,7 +129,11 @@ fn changed_document(subject: &mut Subject) -> Option<Bytes> {
         Edit::Remove(pointer) => pointer.len() + 4,
     };
     let edits: usize = body.journal().iter().map(size).sum();
-    let document = body.document().filter(|_| edits > 0)?;
+    if edits == 0 {
+        // A document that the plugin did not read is not parsed.
+        return None;
+    }
+    let document = body.document()?;
     (edits > document.size()).then(|| document.to_bytes())
 }
 

@@ -78,23 +78,33 @@ impl Lent {
     }
 }
 
+/// The headers that the child has kept from an earlier call of the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KnownHeaders {
+    pub(super) request: bool,
+    pub(super) provider: bool,
+    /// True if the child keeps those that it gets now.
+    pub(super) keeps: bool,
+}
+
 /// Returns the message of a call. `state` is the number of the state that the instance keeps for the request.
 pub(super) fn call<'m>(
     state: u64,
     context: &'m CallContext<'_>,
     input: &'m HookInput<'_>,
     texts: &'m Texts,
+    known: KnownHeaders,
 ) -> message::Call<'m> {
     message::Call {
         state,
         hook: HookKind::ALL.iter().position(|kind| *kind == context.kind).unwrap_or_default() as u8,
         remaining: context.limit.remaining().as_micros().try_into().unwrap_or(u64::MAX),
-        context: request_context(context.request),
+        context: request_context(context.request, known),
         subject: subject(input, texts),
     }
 }
 
-fn request_context(context: &RequestContext) -> message::Context<'_> {
+fn request_context(context: &RequestContext, known: KnownHeaders) -> message::Context<'_> {
     message::Context {
         request_id: &context.request_id,
         endpoint: context.endpoint.path(),
@@ -113,8 +123,9 @@ fn request_context(context: &RequestContext) -> message::Context<'_> {
             team: identity.team.as_deref(),
         }),
         client: context.client(),
-        headers: headers(&context.headers),
-        provider_headers: context.provider_headers.as_deref().map(headers),
+        headers: headers(&context.headers, known.request),
+        provider_headers: context.provider_headers.as_deref().map(|it| headers(it, known.provider)),
+        keeps_headers: known.keeps,
         collected: message::Collected {
             values: context.collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
             response_headers: pairs(context.collected.response_headers()),
@@ -124,12 +135,15 @@ fn request_context(context: &RequestContext) -> message::Context<'_> {
 }
 
 /// Returns the headers that a plugin can read, credentials redacted.
-fn headers(headers: &http::HeaderMap) -> Vec<(&str, &str)> {
+fn headers(headers: &http::HeaderMap, is_known: bool) -> message::Headers<'_> {
+    if is_known {
+        return message::Headers::Kept;
+    }
     let shown = headers.iter().filter_map(|(name, value)| {
         let is_credential = REDACTED_HEADERS.contains(&name.as_str());
         Some((name.as_str(), if is_credential { "[redacted]" } else { value.to_str().ok()? }))
     });
-    shown.collect()
+    message::Headers::Given(shown.collect())
 }
 
 pub(super) fn pairs<'h>(

@@ -176,8 +176,27 @@ fn usage(message: message::Usage) -> llmux_abi::Usage {
     usage
 }
 
-/// Makes the context of a request.
-pub(super) fn context(message: &message::Context<'_>) -> Option<RequestContext> {
+/// The headers that the child keeps for later calls of a request.
+#[derive(Default)]
+pub(super) struct KeptHeaders {
+    request: Option<Arc<HeaderMap>>,
+    provider: Option<Arc<HeaderMap>>,
+}
+
+impl KeptHeaders {
+    /// Returns true if there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.request.is_none() && self.provider.is_none()
+    }
+}
+
+/// Makes the context of a request. `kept` are the headers from earlier calls.
+pub(super) fn context(message: &message::Context<'_>, kept: &mut KeptHeaders) -> Option<RequestContext> {
+    let keeps = message.keeps_headers;
+    let of_provider = match &message.provider_headers {
+        Some(provider) => Some(headers(provider, &mut kept.provider, keeps)?),
+        None => None,
+    };
     let identity = message.identity.as_ref().map(|identity| {
         Arc::new(Identity {
             key_id: identity.key_id.to_owned(),
@@ -193,14 +212,13 @@ pub(super) fn context(message: &message::Context<'_>) -> Option<RequestContext> 
         message.model.into(),
         message.request_id.into(),
         identity,
-        Arc::new(headers(&message.headers)),
+        headers(&message.headers, &mut kept.request, keeps)?,
         client,
     );
     context.set_started_micros(message.started);
     context.attempt = message.attempt;
     context.deployment = message.deployment.as_ref().map(deployment);
-    context.provider_headers =
-        message.provider_headers.as_deref().map(|provider| Box::new(headers(provider)));
+    context.provider_headers = of_provider;
     // The host has accepted all of them.
     set_collected(&mut context.collected, &message.collected).ok()?;
     context.collected.commit();
@@ -208,11 +226,21 @@ pub(super) fn context(message: &message::Context<'_>) -> Option<RequestContext> 
     Some(context)
 }
 
-fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+/// Returns the headers of a message, or those that were kept. `None` if there are none.
+fn headers(
+    message: &message::Headers<'_>,
+    kept: &mut Option<Arc<HeaderMap>>,
+    keeps: bool,
+) -> Option<Arc<HeaderMap>> {
+    let message::Headers::Given(pairs) = message else { return kept.clone() };
     let read = |(name, value): &(&str, &str)| {
         Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
     };
-    pairs.iter().filter_map(read).collect()
+    let given = Arc::new(pairs.iter().filter_map(read).collect());
+    if keeps {
+        *kept = Some(Arc::clone(&given));
+    }
+    Some(given)
 }
 
 /// Returns bytes as text. What a plugin gave is text; anything else becomes empty.

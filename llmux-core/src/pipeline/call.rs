@@ -99,8 +99,8 @@ impl Calls {
             Started::Ended(decision, nanos) => (decision, nanos),
             Started::Waits(future) => Box::pin(watch.wait(future, clock, waker)).await,
         };
-        let long_poll = watch.long_poll.into_inner();
-        if long_poll > 0 {
+        let long_poll = watch.long_poll.into_inner().max(mem::take(&mut reply.longest_poll));
+        if long_poll > LONG_POLL.as_nanos() as u64 {
             warn_of_long_poll(entry, kind, context, long_poll);
         }
         let (is_changed, traffic) = (subject.is_changed(), subject.take_traffic());

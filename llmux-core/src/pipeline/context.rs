@@ -35,7 +35,7 @@ pub(crate) struct RequestContext {
     /// The request's headers, credentials redacted.
     pub(crate) headers: Arc<HeaderMap>,
     /// The headers of the provider's answer to this attempt.
-    pub(crate) provider_headers: Option<Box<HeaderMap>>,
+    pub(crate) provider_headers: Option<Arc<HeaderMap>>,
     client: Option<IpAddr>,
     /// The address of the client as text, once a plugin has asked for it.
     client_text: OnceLock<Box<str>>,

@@ -283,6 +283,8 @@ pub(crate) struct HookReply {
     pub(crate) failure: Option<Failure>,
     /// The bytes of JSON that the hook has given.
     pub(crate) written: u64,
+    /// Nanoseconds of the longest poll of a hook that runs in a child process. The pipeline measures all other polls.
+    pub(crate) longest_poll: u64,
     /// The size of all parts of the reply.
     size: usize,
 }

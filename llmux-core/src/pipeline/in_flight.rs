@@ -146,11 +146,11 @@ impl InFlight {
     pub(super) fn content_of<T>(&mut self, answer: Result<Answer<T>, Error>) -> Result<T, Error> {
         match answer {
             Ok(Answer { content, headers }) => {
-                self.context.provider_headers = headers;
+                self.context.provider_headers = headers.map(Arc::from);
                 Ok(content)
             }
             Err(error) => {
-                self.context.provider_headers = error.headers().cloned().map(Box::new);
+                self.context.provider_headers = error.headers().cloned().map(Arc::new);
                 Err(error)
             }
         }

@@ -28,7 +28,7 @@ pub(crate) enum Part {
     Limits,
     /// The filter of system calls (seccomp).
     SystemCalls,
-    /// The end of the programs that it starts, also if the host is killed.
+    /// The programs that it starts cannot leave its process group, which ends with it and with its host.
     Programs,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Missing {
             Part::Scopes => "signals to other processes are refused by the filter of system calls only",
             Part::Limits => "the limits of memory and open files do not hold",
             Part::SystemCalls => "this plugin can start processes, open sockets and send signals",
-            Part::Programs => "programs that this plugin starts can run on if the host is killed",
+            Part::Programs => "programs that this plugin starts can run on without it",
         };
         write!(f, "{effect} ({})", self.why)
     }

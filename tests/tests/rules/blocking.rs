@@ -1,14 +1,49 @@
-//! Rules I2 and I4: a hook in a child process that blocks its thread stops nothing else, and large bodies reach each hook.
+//! Rules E4, I2 and I4: a hook that blocks its thread is named; in a child process it stops nothing else, and large bodies
+//! reach each hook.
 
 use llmux_core::{Endpoint, Request, pipeline::PipelineConfig};
 use llmux_tests::{
-    Kind, World, scripted,
+    Capture, Kind, World, scripted,
     world::{builder, built, chat, said},
 };
 use serde_json::json;
 use std::{fs, time::Duration};
 
 use crate::isolation::{ask, process};
+
+/// Runs in real time, because the clock that measures a poll must move.
+async fn blocks(world: World) {
+    let logs = Capture::llmux();
+    let provider = scripted([]);
+    let plugins = [
+        world.probe("blocks", 1, json!({"pre": [{"do": "block", "ms": 30}]})),
+        world.probe("quick", 2, json!({})),
+    ];
+    let client = world.client(&provider, plugins).await;
+    // More than the stretches of ten seconds in which a slow machine may send them.
+    for _ in 0..5 {
+        client.send(chat("m").with_request_id("id-7")).await;
+    }
+    let warned = logs.with(&["WARN", "blocks the thread"]);
+    assert!((1..5).contains(&warned.len()), "{:#?}", logs.lines());
+    let names = ["instance=blocks", "hook=pre_hook", "request_id=id-7"];
+    assert!(names.iter().all(|name| warned[0].contains(name)), "{warned:?}");
+}
+
+#[tokio::test]
+async fn e4_a_hook_that_blocks_the_thread_is_named_in_a_warning_compiled() {
+    blocks(World::new(Kind::Compiled)).await;
+}
+
+#[tokio::test]
+async fn e4_a_hook_that_blocks_the_thread_is_named_in_a_warning_loaded() {
+    blocks(World::new(Kind::Loaded)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e4_a_hook_that_blocks_the_thread_is_named_in_a_warning_isolated() {
+    blocks(World::new(Kind::Isolated)).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_a_hook_that_blocks_stops_no_other_call_of_its_child() {

@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{HookInfo, OnError, PluginError},
 };
 use llmux_tests::{
-    Capture, Turn, World, both, scripted, turn,
+    Capture, Turn, both, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -364,33 +364,4 @@ both! {
         assert!(client.plugins().list().is_empty(), "nothing is published");
         world.wait_for("slow.drop", 1).await;
     }
-}
-
-/// Runs in real time, because the clock that measures a poll must move.
-async fn blocks(world: World) {
-    let logs = Capture::llmux();
-    let provider = scripted([]);
-    let plugins = [
-        world.probe("blocks", 1, json!({"pre": [{"do": "block", "ms": 30}]})),
-        world.probe("quick", 2, json!({})),
-    ];
-    let client = world.client(&provider, plugins).await;
-    // More than the stretches of ten seconds in which a slow machine may send them.
-    for _ in 0..5 {
-        client.send(chat("m").with_request_id("id-7")).await;
-    }
-    let warned = logs.with(&["WARN", "blocks the thread"]);
-    assert!((1..5).contains(&warned.len()), "{:#?}", logs.lines());
-    let names = ["instance=blocks", "hook=pre_hook", "request_id=id-7"];
-    assert!(names.iter().all(|name| warned[0].contains(name)), "{warned:?}");
-}
-
-#[tokio::test]
-async fn e4_a_hook_that_blocks_the_thread_is_named_in_a_warning_compiled() {
-    blocks(World::new(llmux_tests::Kind::Compiled)).await;
-}
-
-#[tokio::test]
-async fn e4_a_hook_that_blocks_the_thread_is_named_in_a_warning_loaded() {
-    blocks(World::new(llmux_tests::Kind::Loaded)).await;
 }

@@ -1,7 +1,7 @@
 //! Rules I1 to I4 and I6: an instance in a child process, whose death is a failure of its calls and of nothing else.
 
 use llmux_core::{
-    Client, PluginSpec,
+    Client, Endpoint, PluginSpec, Request,
     isolation::ChildProgram,
     pipeline::PipelineConfig,
     plugins::{Change, HookInfo, Isolation, OnError, PluginError, PluginInfo, PluginsConfig, ProcessInfo},
@@ -200,6 +200,35 @@ async fn i3_a_request_whose_state_died_fails_in_each_later_hook_and_never_meets_
     }
     assert_eq!(world.of("complete"), [""; 0], "the new child never sees the request");
     assert_eq!(ask(&client, "m", true).await, ["AGAIN"], "another request has the new child");
+    world.finish(&client).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_a_request_without_a_state_goes_on_in_the_new_child() {
+    let world = World::new(Kind::Isolated);
+    let reads = json!([{"do": "tell", "what": "header:x-tenant"}, {"do": "tell", "what": "body:/stop"}]);
+    let mut scripts = json!({"pre_stream": reads, "complete": [{"do": "tell", "what": "header:x-tenant"}]});
+    scripts["chunk"] = json!([{"do": "tell", "what": "header:x-tenant"}, {"do": "shout"}]);
+    let plugin = world.probe("reads", 1, scripts).with_on_error(OnError::Fail);
+    let client = world.client(&scripted([Turn::stall(vec![json!("one")])]), [plugin]).await;
+    // A body that the child reads in the memory of the host, and headers that it keeps.
+    let body =
+        json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(20_000)}], "stop": 1});
+    let mut headers = http::HeaderMap::new();
+    headers.insert("x-tenant", http::HeaderValue::from_static("acme"));
+    let request = Request::of(Endpoint::ChatCompletions, &body).expect("a request").with_headers(headers);
+    let mut stream = client.stream(request).await.result.expect("a stream");
+    let first = stream.next().await.expect("a chunk").expect("a chunk");
+    assert_eq!(llmux_tests::world::text(&first), "ONE");
+    let before = process(&client, "reads").pid;
+    kill(before.expect("a child"));
+    wait_for(&client, "reads", "active", before).await;
+    drop(stream);
+    world.wait_for("reads.complete header:x-tenant = acme", 1).await;
+    for hook in ["pre_stream", "chunk"] {
+        assert_eq!(world.count(&format!("reads.{hook} header:x-tenant = acme")), 1, "{hook}");
+    }
+    assert_eq!(crashes(&client, "reads", "on_complete"), 0);
     world.finish(&client).await;
 }
 

@@ -35,6 +35,7 @@ mod passed_headers;
 mod pipeline;
 mod post_hooks;
 mod pre_hooks;
+mod programs;
 mod sandboxes;
 mod seen;
 mod segments;

@@ -4,11 +4,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use llmux_core::{Client, provider::OpenAi};
+use llmux_core::{Client, plugins::PluginsConfig, provider::OpenAi};
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
     Capture, Kind, World, both, isolated, scripted,
-    world::{built, chat, said},
+    world::{built, chat, child_program, said},
 };
 use serde_json::json;
 
@@ -90,7 +90,8 @@ async fn headers_to_and_from_the_provider(kind: Kind) {
     let late = world.probe("late", 3, json!({"post": [set("x-late", "x")]}));
     let undone = json!({"pre": [set("x-undone", "x"), {"do": "fail", "message": "no"}]});
     let provider = OpenAi::builder("up", upstream.base_url()).api_key("sk-1").build().expect("a provider");
-    let builder = Client::builder().provider("up", Arc::new(provider), ["m"]);
+    let plugins = PluginsConfig::default().with_child(Some(child_program()));
+    let builder = Client::builder().provider("up", Arc::new(provider), ["m"]).plugins(plugins);
     let others = [world.probe("a", 1, scripts), late, world.probe("undone", 4, undone)];
     let client = built(builder, others.into_iter().chain(refused)).await;
     for _ in 0..2 {
@@ -123,6 +124,11 @@ async fn a_plugin_sets_headers_to_the_provider_and_reads_those_of_its_answer_com
 #[tokio::test]
 async fn a_plugin_sets_headers_to_the_provider_and_reads_those_of_its_answer_loaded() {
     headers_to_and_from_the_provider(Kind::Loaded).await;
+}
+
+#[tokio::test]
+async fn a_plugin_sets_headers_to_the_provider_and_reads_those_of_its_answer_isolated() {
+    headers_to_and_from_the_provider(Kind::Isolated).await;
 }
 
 /// Runs in real time, because the socket is real.

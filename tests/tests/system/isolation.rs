@@ -1,4 +1,4 @@
-//! Isolated plugins in a running server: their child processes end with it, and with each reload.
+//! Isolated plugins in a running server: their child processes, with their programs, end with it and with each reload.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -6,7 +6,7 @@ use llmux_testing::{Server, http::LONG, program::until};
 use llmux_tests::Fixtures;
 use serde_json::json;
 
-use crate::configuration;
+use crate::{answer, client, configuration};
 
 /// Puts a library with an initializer into the folder of a server. While `hold` exists, the initializer waits.
 fn library(server: &Server, name: &str) -> (PathBuf, PathBuf) {
@@ -78,6 +78,37 @@ async fn i2_a_server_that_is_killed_leaves_no_child_in_any_state() {
     })
     .await;
     starting.abort();
+}
+
+#[tokio::test]
+async fn i2_a_server_that_is_killed_leaves_no_program_of_a_plugin() {
+    let mut server = Server::with(&configuration(""), &[]).await;
+    let started = server.folder.path().join("program");
+    let body = json!({
+        "path": Fixtures::get().probe(),
+        "name": "starts",
+        "isolation": "process",
+        "processes": true,
+        "read": ["/usr/bin", "/bin", "/dev/null"],
+        "write": [server.folder.path()],
+        "config": {"pre": [{"do": "start_program", "path": started}]},
+    });
+    let (status, said) = server.call("POST", "/admin/plugins", Some(&body)).await;
+    assert_eq!(status, 201, "{said}");
+    assert_eq!(answer(&client(&server), "echo", "Hello there").await, "Hello there");
+    let program: u32 = fs::read_to_string(&started).expect("it runs").trim().parse().expect("its number");
+    // One that nobody has waited for is over.
+    let runs = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with('Z'))
+    };
+    let mut there = children(server.child.id().expect("it runs"));
+    assert_eq!(there.len(), 2, "the child and its watcher");
+    there.insert(program);
+    assert!(there.iter().all(|pid| runs(*pid)));
+    server.signal("-KILL").await;
+    tokio::time::timeout(LONG, server.child.wait()).await.expect("in time").expect("it ends");
+    until("no process is left", async || !there.iter().any(|pid| runs(*pid))).await;
 }
 
 #[tokio::test]

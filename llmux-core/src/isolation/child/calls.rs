@@ -25,10 +25,11 @@ use crate::{
         collect::{self, Ended},
         frame::Frame,
         protocol::{self as message, decode},
-        rebuild::{self, Subject, text},
+        rebuild::{self, KeptHeaders, Subject, text},
     },
     pipeline::{
         Clock, Limit,
+        context::RequestContext,
         hook::{
             Answer, CallContext, ChunkError, ChunkStream, Decision, FirstPoll, HookCall, HookReply, Hooks,
             StateSlot,
@@ -38,8 +39,22 @@ use crate::{
     },
 };
 
-/// The state that the instance keeps for one request.
-type State = Arc<AsyncMutex<StateSlot>>;
+/// The parts of a request that the child keeps between its calls.
+#[derive(Default)]
+struct Kept {
+    /// The calls of the request wait for each other here.
+    lent: AsyncMutex<Lent>,
+    headers: Mutex<KeptHeaders>,
+}
+
+/// The parts of a request that one call after the other is lent.
+#[derive(Default)]
+struct Lent {
+    /// The state of the instance.
+    state: StateSlot,
+    memory: HookMemory,
+}
+
 type Stream = Arc<AsyncMutex<Box<dyn ChunkStream>>>;
 
 /// Longest poll of a hook that runs on the reading thread the next time, too. Longer ones run beside each other.
@@ -51,7 +66,7 @@ pub(super) struct Calls {
     to_host: Arc<ToHost>,
     runtime: Handle,
     running: Mutex<Running>,
-    states: Mutex<HashMap<u64, State>>,
+    requests: Mutex<HashMap<u64, Arc<Kept>>>,
     streams: Mutex<HashMap<u64, Stream>>,
     /// The kinds of work whose last first poll was long, one bit for each.
     long: AtomicU32,
@@ -83,10 +98,10 @@ const CLEAN_UP: u8 = 31;
 
 impl Calls {
     pub(super) fn new(instance: NativeHooks, to_host: Arc<ToHost>, runtime: Handle) -> Self {
-        let (running, states, streams) = <_>::default();
+        let (running, requests, streams) = <_>::default();
         let long = AtomicU32::new(1 << CLEAN_UP);
         let polling = AtomicU64::new(0);
-        Self { instance, to_host, runtime, running, states, streams, long, polling }
+        Self { instance, to_host, runtime, running, requests, streams, long, polling }
     }
 
     /// Returns a call of a hook. `None` if its message is malformed; the call has then failed.
@@ -140,9 +155,9 @@ impl Calls {
 
     /// Returns the release of a state, after the calls that use it.
     pub(super) fn release(self: &Arc<Self>, number: u64) -> Option<Work> {
-        let state = lock(&self.states).remove(&number)?;
+        let kept = lock(&self.requests).remove(&number)?;
         let calls = self.clone();
-        let future = Box::pin(async move { calls.instance.release_state(&mut *state.lock().await) });
+        let future = Box::pin(async move { calls.instance.release_state(&mut kept.lent.lock().await.state) });
         Some(Work { number: None, kind: RELEASE, future })
     }
 
@@ -220,33 +235,28 @@ impl Calls {
 
     async fn run(self: &Arc<Self>, frame: Frame) {
         let number = frame.number;
-        let Some((message, mut context, mut subject)) = read(&frame) else {
+        let Some((message, kept, mut context, mut subject)) = self.read(&frame) else {
             // Both ends are one program. An empty reply is a failure of the call.
             return self.to_host.confirm(number);
         };
         let kind = HookKind::ALL.get(usize::from(message.hook)).copied().unwrap_or(HookKind::Cleanup);
         let limit = Limit { started: Clock::start(), timeout: Duration::from_micros(message.remaining) };
-        let state = lock(&self.states).entry(message.state).or_default().clone();
-        let mut slot = state.lock().await;
-        let (mut reply, mut memory) = (HookReply::default(), HookMemory::default());
-        let decision = {
-            let mut lent = CallContext { request: &mut context, state: &mut slot, limit, kind };
-            let call = HookCall {
-                context: &mut lent,
-                input: subject.lend(kind),
-                reply: &mut reply,
-                memory: &mut memory,
-            };
+        let mut lent = kept.lent.lock().await;
+        let mut reply = HookReply::default();
+        let (decision, longest_poll) = {
+            let Lent { state, memory } = &mut *lent;
+            let context = &mut CallContext { request: &mut context, state, limit, kind };
+            let call = HookCall { context, input: subject.lend(kind), reply: &mut reply, memory };
             decision(&self.instance, call).await
         };
-        let keeps_state = !slot.get_mut().is_null();
-        drop(slot);
-        if !keeps_state {
-            lock(&self.states).remove(&message.state);
+        let keeps_state = !lent.state.get_mut().is_null();
+        drop(lent);
+        if !keeps_state && lock(&kept.headers).is_empty() {
+            lock(&self.requests).remove(&message.state);
         }
         let mut frames = Vec::new();
         let subject = &mut subject;
-        let ended = Ended { decision, reply: &reply, context: &context, subject, keeps_state };
+        let ended = Ended { decision, reply: &reply, context: &context, subject, keeps_state, longest_poll };
         if collect::write(&mut frames, number, ended).is_err() {
             return self.to_host.confirm(number);
         }
@@ -254,6 +264,15 @@ impl Calls {
             lock(&self.streams).insert(number, Arc::new(AsyncMutex::new(stream)));
         }
         self.to_host.send(&frames);
+    }
+
+    /// Reads a call, and makes the parts of the request.
+    fn read<'m>(&self, frame: &'m Frame) -> Option<(message::Call<'m>, Arc<Kept>, RequestContext, Subject)> {
+        let message: message::Call<'_> = decode(&frame.message).ok()?;
+        let subject = Subject::of(&message.subject, frame)?;
+        let kept = lock(&self.requests).entry(message.state).or_default().clone();
+        let context = rebuild::context(&message.context, &mut lock(&kept.headers))?;
+        Some((message, kept, context, subject))
     }
 
     fn reply_next(&self, number: u64, next: Result<Option<crate::provider::Event>, ChunkError>) {
@@ -277,31 +296,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a call, and makes the parts of the request.
-fn read(frame: &Frame) -> Option<(message::Call<'_>, crate::pipeline::context::RequestContext, Subject)> {
-    let message: message::Call<'_> = decode(&frame.message).ok()?;
-    let context = rebuild::context(&message.context)?;
-    let subject = Subject::of(&message.subject, frame)?;
-    Some((message, context, subject))
-}
-
-/// Runs a hook to its end.
-async fn decision<'f>(instance: &'f NativeHooks, call: HookCall<'f>) -> Decision {
-    let (mut call, mut rest) = (Some(call), None);
-    poll_fn(|cx| {
-        if let Some(call) = call.take() {
-            match instance.call(call, cx) {
-                FirstPoll::Ready(decision) => return Poll::Ready(decision),
-                FirstPoll::Pending(future) => rest = Some(future),
-            }
-            return Poll::Pending;
-        }
-        match &mut rest {
-            Some(future) => future.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
-    })
-    .await
+/// Runs a hook to its end. Returns its decision, and the nanoseconds of its longest poll (rule E4).
+async fn decision<'f>(instance: &'f NativeHooks, call: HookCall<'f>) -> (Decision, u64) {
+    let (mut call, mut rest, mut longest_poll) = (Some(call), None::<BoxFuture<'f, Decision>>, 0);
+    let decision = poll_fn(|cx| {
+        let mut clock = Clock::start();
+        let polled = match (call.take(), &mut rest) {
+            (Some(call), _) => match instance.call(call, cx) {
+                FirstPoll::Ready(decision) => Poll::Ready(decision),
+                FirstPoll::Pending(future) => {
+                    rest = Some(future);
+                    Poll::Pending
+                }
+            },
+            (None, Some(future)) => future.as_mut().poll(cx),
+            (None, None) => Poll::Pending,
+        };
+        longest_poll = clock.lap().max(longest_poll);
+        polled
+    });
+    let decision = decision.await;
+    (decision, longest_poll)
 }
 
 /// Removes a call when its task ends. If it was cancelled, the host receives the confirmation, after the plugin's future

@@ -10,8 +10,10 @@ mod forward;
 mod frames;
 mod reading;
 mod to_host;
+mod watch;
 
 use std::{
+    env,
     ffi::OsStr,
     fs::{self, File},
     io,
@@ -26,6 +28,7 @@ use std::{
 
 use tokio::{runtime::Runtime, time::Instant};
 
+pub(super) use self::watch::WATCHES;
 use self::{calls::Calls, fetches::Fetches, forward::Forward, frames::Frames, to_host::ToHost};
 use super::{
     frame::{Frame, Kind},
@@ -54,6 +57,9 @@ const WORKERS: usize = 3;
 ///
 /// If the standard input is not a socket, or the process lacks what it needs (a thread, a file descriptor).
 pub fn run_child() -> io::Result<()> {
+    if env::var_os(WATCHES).is_some() {
+        return watch::run();
+    }
     // A host that is killed leaves no child behind. If it died before this call, the socket is at its end.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // If the system lacks memory, it ends this process before the host. Without `/proc`, it chooses by size.

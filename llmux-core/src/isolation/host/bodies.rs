@@ -1,7 +1,8 @@
-//! The memory of a child for large bodies, which the host writes and the child reads: who uses which part of it.
+//! The parts of requests that a child has from earlier calls: large bodies in memory that the host writes and the child reads,
+//! and headers.
 //!
 //! A body is written once for each request, and later hooks of the request name the same part. `hooks` places the bodies of
-//! calls; `connection` keeps their parts until the child has replied. Deliberately absent: small bodies, and bodies for
+//! calls; `connection` keeps their parts until the child has replied. The child keeps the headers of a request itself. Deliberately absent: small bodies, and bodies for
 //! which there is no room, which are parts of the call's message.
 
 use std::{
@@ -12,8 +13,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 
-use crate::boundary::host_memory::HostMemory;
+use crate::{
+    boundary::host_memory::HostMemory, isolation::lend::KnownHeaders, pipeline::context::RequestContext,
+};
 
 /// Size of a part, and of the largest body in one, in bytes.
 const PART: usize = 512 * 1024;
@@ -44,11 +48,30 @@ impl Memory {
     }
 }
 
-#[derive(Default)]
 struct Request {
     bodies: Vec<Arc<Placed>>,
-    /// True if the child keeps a state of the request, too.
+    /// The headers that the child keeps.
+    headers: Option<Headers>,
+    /// True if the child keeps a state of the request, too. It may, until it has replied.
     has_state: bool,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self { bodies: Vec::new(), headers: None, has_state: true }
+    }
+}
+
+/// The headers of a request, and of the provider's answer to it.
+pub(super) struct Headers {
+    request: Arc<HeaderMap>,
+    provider: Option<Arc<HeaderMap>>,
+}
+
+impl Headers {
+    pub(super) fn of(context: &RequestContext) -> Self {
+        Self { request: context.headers.clone(), provider: context.provider_headers.clone() }
+    }
 }
 
 /// A body in the memory. The part is free once this is dropped.
@@ -113,9 +136,29 @@ impl Bodies {
         Some(placed)
     }
 
-    /// Keeps whether the child keeps a state of a request. Returns true if the request must be released.
-    pub(super) fn replied(&self, state: u64, has_state: bool) -> bool {
-        match lock(&self.requests).get_mut(&state) {
+    /// Returns the headers of a request that the child has, and has it keep the others if `keeps` is true.
+    pub(super) fn known(&self, state: u64, context: &RequestContext, keeps: bool) -> KnownHeaders {
+        let known = KnownHeaders { keeps, ..KnownHeaders::default() };
+        let requests = lock(&self.requests);
+        let Some(there) = requests.get(&state).and_then(|request| request.headers.as_ref()) else {
+            return known;
+        };
+        let provider = there.provider.as_ref().zip(context.provider_headers.as_ref());
+        KnownHeaders {
+            request: Arc::ptr_eq(&there.request, &context.headers),
+            provider: provider.is_some_and(|(there, now)| Arc::ptr_eq(there, now)),
+            keeps,
+        }
+    }
+
+    /// Keeps whether the child keeps a state of a request, and the headers that it keeps. Returns true if the request must be
+    /// released.
+    pub(super) fn replied(&self, state: u64, has_state: bool, headers: Option<Headers>) -> bool {
+        let mut requests = lock(&self.requests);
+        if headers.is_some() {
+            requests.entry(state).or_default().headers = headers;
+        }
+        match requests.get_mut(&state) {
             Some(request) => {
                 request.has_state = has_state;
                 true
@@ -124,10 +167,10 @@ impl Bodies {
         }
     }
 
-    /// Releases the bodies of a request. Returns false if the child keeps no state of it.
+    /// Releases the bodies of a request. Returns false if the child keeps nothing of it.
     pub(super) fn release(&self, state: u64) -> bool {
         let request = lock(&self.requests).remove(&state);
-        request.is_none_or(|request| request.has_state)
+        request.is_none_or(|request| request.has_state || request.headers.is_some())
     }
 }
 
@@ -156,13 +199,45 @@ mod tests {
         assert_eq!(free(), PARTS - 1);
         assert!(bodies.place(2, &body).is_some_and(|other| other.start() != placed.start()));
         assert_eq!(free(), PARTS - 2, "the request holds it");
-        assert!(!bodies.replied(3, false) && bodies.replied(2, false));
+        assert!(!bodies.replied(3, false, None) && bodies.replied(2, false, None));
         assert!(!bodies.release(2), "the child has no state of it");
-        assert!(!bodies.release(1));
+        assert!(bodies.release(1), "the child may have a state: it has not replied");
         assert_eq!(free(), PARTS - 1, "a call holds it");
         drop((placed, same));
         assert_eq!(free(), PARTS);
-        assert!(bodies.replied(3, true) && bodies.release(3));
+        assert!(bodies.replied(3, true, None) && bodies.release(3));
+    }
+
+    #[test]
+    fn i2_headers_are_known_once_the_child_has_replied_and_only_while_they_are_the_same() {
+        let bodies = Bodies::new();
+        let headers =
+            || Arc::new(HeaderMap::from_iter([(http::header::HOST, "a".parse().expect("a value"))]));
+        let mut context = RequestContext::new(
+            crate::Endpoint::ChatCompletions,
+            true,
+            "m".into(),
+            "id".into(),
+            None,
+            headers(),
+            None,
+        );
+        let known = |context: &RequestContext| {
+            let KnownHeaders { request, provider, keeps } = bodies.known(1, context, true);
+            assert!(keeps);
+            (request, provider)
+        };
+        assert_eq!(known(&context), (false, false));
+        assert!(bodies.replied(1, false, Some(Headers::of(&context))));
+        assert_eq!(known(&context), (true, false));
+        context.provider_headers = Some(headers());
+        assert_eq!(known(&context), (true, false), "the answer has come");
+        bodies.replied(1, false, Some(Headers::of(&context)));
+        assert_eq!(known(&context), (true, true));
+        context.provider_headers = Some(headers());
+        assert_eq!(known(&context), (true, false), "another answer");
+        assert!(bodies.release(1), "the child keeps headers");
+        assert_eq!(known(&context), (false, false));
     }
 
     #[test]

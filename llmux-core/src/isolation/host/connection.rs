@@ -68,6 +68,8 @@ struct Waiting {
 
 /// Bits of a call's number below the generation of the child.
 const BITS: u32 = 40;
+/// The highest of these bits, which no number has.
+pub(super) const FREE_BIT: u64 = 1 << (BITS - 1);
 
 impl Connection {
     pub(super) fn new(generation: u32, services: Services, shared: Arc<HostShared>) -> Self {
@@ -94,7 +96,7 @@ impl Connection {
 
     /// Returns the number of a new call.
     pub(super) fn number(&self) -> u64 {
-        u64::from(self.generation) << BITS | self.next.fetch_add(1, Relaxed)
+        (u64::from(self.generation) << BITS) | (self.next.fetch_add(1, Relaxed) % FREE_BIT)
     }
 
     /// Sends a call, and returns the receiver of its reply. The receiver fails when the child has died.

@@ -197,6 +197,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         hold: message::Hold::From(2),
         tool_call: Some(("other", "{}")),
         failure: None,
+        longest_poll: 1,
         written: 1,
         traffic: (2, 3),
         collected: message::Collected {

@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    connection::{Connection, KILLED, Unsent},
+    bodies::Headers,
+    connection::{Connection, FREE_BIT, KILLED, Unsent},
     supervisor::Supervisor,
 };
 use crate::{
@@ -36,13 +37,23 @@ const CONFIRMATION: Duration = Duration::from_secs(1);
 /// Hooks that run in a child process.
 pub(crate) struct IsolatedHooks {
     hooks: HookSet,
+    /// True if several hooks of a request are called.
+    repeats: bool,
     supervisor: Arc<Supervisor>,
 }
+
+/// Bit of a state slot that says that the plugin keeps a state of the request. The others are the number of the state.
+const HAS_STATE: u64 = FREE_BIT;
 
 impl IsolatedHooks {
     /// The hooks of a supervised instance. `bits` are the hooks that it has.
     pub(crate) fn new(supervisor: Arc<Supervisor>, bits: u16) -> Self {
-        Self { hooks: HookSet::from_bits(bits), supervisor }
+        let hooks = HookSet::from_bits(bits);
+        let many = [HookKind::Chunk, HookKind::Text, HookKind::ToolCall];
+        let of_requests =
+            HookKind::ALL.into_iter().filter(|kind| *kind != HookKind::Cleanup && hooks.has(*kind));
+        let repeats = of_requests.count() > 1 || many.into_iter().any(|kind| hooks.has(kind));
+        Self { hooks, repeats, supervisor }
     }
 
     /// Runs a call. The failure is not yet in the reply.
@@ -52,19 +63,30 @@ impl IsolatedHooks {
         mut input: HookInput<'_>,
         reply: &mut HookReply,
     ) -> Result<Decision, Failure> {
-        let kept = context.state.get_mut().addr() as u64;
-        let connection = match (kept, self.supervisor.active()) {
-            (0, Some(connection)) => connection,
-            (0, None) => self.supervisor.connection().await?,
-            (state, Some(connection)) if connection.made(state) => connection,
-            _ => {
+        let slot = context.state.get_mut().addr() as u64;
+        let (has_state, mut state) = (slot & HAS_STATE != 0, slot & !HAS_STATE);
+        let connection = match self.supervisor.active() {
+            Some(connection) if connection.made(state) => connection,
+            _ if has_state => {
                 return Err(Failure::crashed(
                     "the child process that kept the state of this request has died",
                 ));
             }
+            active => {
+                state = 0;
+                match active {
+                    Some(connection) => connection,
+                    None => self.supervisor.connection().await?,
+                }
+            }
         };
-        let number = connection.number();
-        let state = if kept == 0 { number } else { kept };
+        let (number, is_new) = (connection.number(), state == 0);
+        if is_new {
+            state = number;
+        }
+        let request = &*context.request;
+        let has_headers = !request.headers.is_empty() || request.provider_headers.is_some();
+        let keeps = self.repeats && has_headers;
         let receiver = {
             let mut bodies = Vec::new();
             let texts = Texts::of(&mut input, |text| {
@@ -73,17 +95,18 @@ impl IsolatedHooks {
                 bodies.push(placed);
                 Some(start)
             });
-            let call = lend::call(state, context, &input, &texts);
+            let known = connection.bodies.known(state, context.request, keeps);
+            let call = lend::call(state, context, &input, &texts, known);
             connection.call((number, Kind::Call), Some(context.kind), bodies, &call)
         };
         let receiver = receiver.map_err(|unsent| {
-            if kept == 0 {
+            if is_new {
                 connection.bodies.release(state);
             }
             unsent_failure(&connection, unsent)
         })?;
         // From here on, the child may keep a state under this number.
-        *context.state.get_mut() = ptr::without_provenance_mut(state as usize);
+        *context.state.get_mut() = ptr::without_provenance_mut((state | HAS_STATE) as usize);
         let deadline = context.limit.remaining();
         let guard = CancelOnDrop { connection: &connection, number, deadline };
         let received = receiver.await;
@@ -93,9 +116,14 @@ impl IsolatedHooks {
             connection.condemn(KILLED, "it sent a malformed reply");
             return Err(Failure::crashed("the child process sent a malformed reply"));
         };
-        if !connection.bodies.replied(state, message.keeps_state) {
-            *context.state.get_mut() = ptr::null_mut();
-        }
+        let headers = keeps.then(|| Headers::of(context.request));
+        let slot = match (connection.bodies.replied(state, message.keeps_state, headers), message.keeps_state)
+        {
+            (_, true) => state | HAS_STATE,
+            (true, false) => state,
+            (false, false) => 0,
+        };
+        *context.state.get_mut() = ptr::without_provenance_mut(slot as usize);
         let is_stream = matches!(message.answer, message::Answer::Stream);
         let stream =
             is_stream.then(|| IsolatedStream { connection: connection.clone(), number, is_over: false });
@@ -137,7 +165,7 @@ impl Hooks for IsolatedHooks {
     }
 
     fn release_state(&self, slot: &mut StateSlot) {
-        let state = std::mem::replace(slot.get_mut(), ptr::null_mut()).addr() as u64;
+        let state = std::mem::replace(slot.get_mut(), ptr::null_mut()).addr() as u64 & !HAS_STATE;
         // The states of a dead child are gone with it.
         if let Some(connection) = self.supervisor.active().filter(|connection| connection.made(state))
             && connection.bodies.release(state)

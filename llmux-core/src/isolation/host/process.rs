@@ -23,7 +23,7 @@ use super::{
     connection::{Connection, KILLED, Unsent},
     meter::Meter,
     services::Services,
-    spawner::{Spawned, measure, spawn},
+    spawner::{Spawned, Start, Watcher, measure, spawn},
 };
 use crate::{
     boundary::{host::HostServices, library::OpenError, log},
@@ -56,6 +56,7 @@ pub(super) struct Process {
     child: Child,
     reader: JoinHandle<()>,
     output: JoinHandle<Vec<u8>>,
+    watcher: Option<Watcher>,
     _meter: Arc<Meter>,
 }
 
@@ -63,9 +64,12 @@ impl Process {
     /// Starts a process.
     pub(super) async fn start(plan: &Plan, generation: u32) -> Result<Self, StartError> {
         let no_child = |error: io::Error| StartError::NoChild(format!("{}: {error}", plan.program.display()));
-        let variables = plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect();
-        let Spawned { process, socket, output } =
-            spawn(plan.program.clone(), variables).await.map_err(no_child)?;
+        let start = Start {
+            program: plan.program.clone(),
+            variables: plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect(),
+            has_programs: plan.policy.processes,
+        };
+        let Spawned { process, socket, output, watcher } = spawn(start).await.map_err(no_child)?;
         // The type of a pipe watches one direction: a child that reads does not wake a thread of this process.
         let read = socket.try_clone().map_err(no_child)?;
         let read = pipe::Receiver::from_owned_fd_unchecked(read.into()).map_err(no_child)?;
@@ -84,7 +88,7 @@ impl Process {
         let meter = Meter::new(pid, plan.limits, plan.used.clone(), connection.clone());
         let meter = Arc::new(meter);
         measure(&meter).map_err(no_child)?;
-        Ok(Self { connection, child: process, reader, output, _meter: meter })
+        Ok(Self { connection, child: process, reader, output, watcher, _meter: meter })
     }
 
     /// Restricts the process. Returns the parts of the sandbox that this system lacks.
@@ -169,9 +173,14 @@ impl Process {
     pub(super) async fn ended(&mut self) -> Death {
         let id = self.child.id();
         tokio::select! {
+            biased;
             _ = self.child.wait() => {}
             _ = &mut self.reader, if !self.reader.is_finished() => {}
             () = self.connection.kill.notified() => kill(id),
+            () = over(&mut self.watcher) => {
+                self.connection.condemn(KILLED, "the process that ends its programs has died");
+                kill(id);
+            }
         }
         let status = match timeout(END_TIMEOUT, self.child.wait()).await {
             Ok(status) => status,
@@ -182,8 +191,11 @@ impl Process {
                 self.child.wait().await
             }
         };
-        // Also the processes that it started.
+        // Also the processes that it started, and their watcher. None of them can leave the group.
         kill(id);
+        if self.watcher.is_some() {
+            over(&mut self.watcher).await;
+        }
         if !self.reader.is_finished() {
             // What it sent before its end counts.
             let _ = timeout(END_TIMEOUT, &mut self.reader).await;
@@ -200,6 +212,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.reader.abort();
         self.connection.end("the child process was not needed any more".into());
+    }
+}
+
+/// Waits until the watcher of a child is over; for ever if it has none.
+async fn over(watcher: &mut Option<Watcher>) {
+    match watcher {
+        Some(watcher) => drop(watcher.process.wait().await),
+        None => std::future::pending().await,
     }
 }
 

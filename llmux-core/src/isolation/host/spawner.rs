@@ -3,6 +3,9 @@
 //! A child is ended by the system when the thread that started it ends, so that a thread of a runtime cannot start one.
 //! The child has a process group of its own, a socket as its standard input, and only the environment that its caller
 //! passes. Its outputs are one pipe. All other descriptors of the host are closed in it (close-on-exec).
+//!
+//! The system ends only the child itself with the host. If the child may start programs, a watcher ends them: a second
+//! process of the same program in the group of the child. Its standard input ends with the host, and it then kills the group.
 
 use std::{
     ffi::OsString,
@@ -24,7 +27,7 @@ use tokio::{
 };
 
 use super::meter::Meter;
-use crate::isolation::program::ChildProgram;
+use crate::isolation::{child::WATCHES, program::ChildProgram};
 
 /// A process that was started.
 pub(super) struct Spawned {
@@ -32,11 +35,27 @@ pub(super) struct Spawned {
     pub(super) socket: UnixStream,
     /// The standard output and the standard error of the process.
     pub(super) output: io::PipeReader,
+    pub(super) watcher: Option<Watcher>,
+}
+
+/// The process that ends the programs of a child if the host dies.
+pub(super) struct Watcher {
+    pub(super) process: Child,
+    /// Open for as long as the host lives.
+    _host: io::PipeWriter,
+}
+
+/// The process to start.
+pub(super) struct Start {
+    pub(super) program: ChildProgram,
+    pub(super) variables: Vec<(String, OsString)>,
+    /// True if the child may start programs.
+    pub(super) has_programs: bool,
 }
 
 type Answer = oneshot::Sender<io::Result<Spawned>>;
 enum Job {
-    Start(ChildProgram, Vec<(String, OsString)>, Handle, Answer),
+    Start(Start, Handle, Answer),
     /// Measures a child once a second, for as long as its meter is held.
     Measure(Weak<Meter>),
 }
@@ -44,14 +63,14 @@ enum Job {
 /// Time between two measurements.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Starts a child with these environment variables.
+/// Starts a child.
 ///
 /// # Errors
 ///
 /// If the program cannot be started, or the thread of this module cannot.
-pub(super) async fn spawn(program: ChildProgram, variables: Vec<(String, OsString)>) -> io::Result<Spawned> {
+pub(super) async fn spawn(start: Start) -> io::Result<Spawned> {
     let (answer, started) = oneshot::channel();
-    send(Job::Start(program, variables, Handle::current(), answer))?;
+    send(Job::Start(start, Handle::current(), answer))?;
     started.await.map_err(|_| no_thread())?
 }
 
@@ -85,9 +104,7 @@ fn run(jobs: &Receiver<Job>) {
         };
         match job {
             // If nobody waits any more, the child is ended here.
-            Ok(Job::Start(program, variables, runtime, answer)) => {
-                drop(answer.send(start(&program, variables, &runtime)));
-            }
+            Ok(Job::Start(child, runtime, answer)) => drop(answer.send(start(&child, &runtime))),
             Ok(Job::Measure(meter)) => meters.push(meter),
             Err(RecvTimeoutError::Timeout) => {
                 meters.retain(|meter| meter.upgrade().inspect(|meter| meter.measure()).is_some());
@@ -98,22 +115,39 @@ fn run(jobs: &Receiver<Job>) {
     }
 }
 
-fn start(
-    ChildProgram { program, arguments, variables: of_program }: &ChildProgram,
-    variables: Vec<(String, OsString)>,
-    runtime: &Handle,
-) -> io::Result<Spawned> {
+fn start(child: &Start, runtime: &Handle) -> io::Result<Spawned> {
     // The runtime waits for the process.
     let _runtime = runtime.enter();
     let (socket, of_child) = UnixStream::pair()?;
     let (output, to_output) = io::pipe()?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(variables);
-    command.envs(of_program.iter().map(|(name, value)| (name, value)));
+    let mut command = child.command();
     command.stdin(Stdio::from(OwnedFd::from(of_child)));
     command.stdout(Stdio::from(to_output.try_clone()?)).stderr(Stdio::from(to_output));
-    command.process_group(0).kill_on_drop(true);
-    let process = command.spawn()?;
+    let process = command.process_group(0).spawn()?;
+    let watcher = match process.id().filter(|_| child.has_programs) {
+        Some(group) => Some(watch(child, group)?),
+        None => None,
+    };
     socket.set_nonblocking(true)?;
-    Ok(Spawned { process, socket, output })
+    Ok(Spawned { process, socket, output, watcher })
+}
+
+/// Starts the watcher of a process group.
+fn watch(child: &Start, group: u32) -> io::Result<Watcher> {
+    let (of_watcher, _host) = io::pipe()?;
+    let mut command = child.command();
+    command.stdin(Stdio::from(of_watcher)).stdout(Stdio::null()).stderr(Stdio::null());
+    let process = command.env(WATCHES, "1").process_group(group.cast_signed()).spawn()?;
+    Ok(Watcher { process, _host })
+}
+
+impl Start {
+    fn command(&self) -> Command {
+        let ChildProgram { program, arguments, variables } = &self.program;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear();
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(variables.iter().map(|(name, value)| (name, value))).kill_on_drop(true);
+        command
+    }
 }

@@ -5,6 +5,7 @@
 //! frame. Both ends are one program, so that the format has no versions. Deliberately absent: any trust in the content.
 //! `apply` checks all that a child sends.
 
+mod context;
 mod services;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Outline;
 
+pub(super) use self::context::{Collected, Context, Deployment, Headers, Identity, Value};
 pub(super) use self::services::{Fetch, Fetched, Log, Metric, MetricKind, Record};
 
 /// Reads a message.
@@ -94,66 +96,6 @@ pub(super) struct Call<'a> {
     pub(super) context: Context<'a>,
     #[serde(borrow)]
     pub(super) subject: Subject<'a>,
-}
-
-/// The context of a request.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Context<'a> {
-    pub(super) request_id: &'a str,
-    /// Path of the endpoint.
-    pub(super) endpoint: &'a str,
-    pub(super) model: &'a str,
-    pub(super) attempt: u32,
-    pub(super) is_streaming: bool,
-    pub(super) read_only: bool,
-    /// Time of arrival, in microseconds since the Unix epoch.
-    pub(super) started: i64,
-    #[serde(borrow)]
-    pub(super) deployment: Option<Deployment<'a>>,
-    #[serde(borrow)]
-    pub(super) identity: Option<Identity<'a>>,
-    pub(super) client: Option<&'a str>,
-    #[serde(borrow)]
-    pub(super) headers: Vec<(&'a str, &'a str)>,
-    /// Headers of the provider's answer, credentials redacted; `None` if there is no answer.
-    #[serde(borrow)]
-    pub(super) provider_headers: Option<Vec<(&'a str, &'a str)>>,
-    #[serde(borrow)]
-    pub(super) collected: Collected<'a>,
-}
-
-/// The values and headers that plugins have set. From the child: those that the call has set.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct Collected<'a> {
-    #[serde(borrow)]
-    pub(super) values: Vec<(&'a str, Value<'a>)>,
-    #[serde(borrow)]
-    pub(super) response_headers: Vec<(&'a str, &'a str)>,
-    #[serde(borrow)]
-    pub(super) provider_headers: Vec<(&'a str, &'a str)>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Deployment<'a> {
-    pub(super) id: &'a str,
-    pub(super) provider: &'a str,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Identity<'a> {
-    pub(super) key_id: &'a str,
-    pub(super) user: Option<&'a str>,
-    pub(super) team: Option<&'a str>,
-}
-
-/// A value that plugins share.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Value<'a> {
-    String(&'a str),
-    Integer(i64),
-    Float(f64),
-    Boolean(bool),
-    Json(&'a str),
 }
 
 /// The text of a document: a part of the message, or of the memory for large bodies.
@@ -308,6 +250,8 @@ pub(super) struct Reply<'a> {
     pub(super) tool_call: Option<(&'a str, &'a str)>,
     #[serde(borrow)]
     pub(super) failure: Option<Failure<'a>>,
+    /// Nanoseconds of the longest poll of the hook.
+    pub(super) longest_poll: u64,
     /// Bytes of JSON that the plugin has given in the reply.
     pub(super) written: u64,
     /// Bytes of JSON that the plugin has read from the documents, and written into them.
