@@ -4,7 +4,7 @@ use llmux_abi::{
     host::{Exported, PluginManifest},
     prelude::*,
 };
-use llmux_core::PluginSpec;
+use llmux_core::{Endpoint, PluginSpec};
 use llmux_testing::Harness;
 use serde_json::json;
 
@@ -83,23 +83,20 @@ async fn a_word_is_refused_in_requests_and_at_every_split_of_an_answer() {
     let harness = Harness::builder().spec(PluginSpec::of::<NoSecrets>("no-secrets")).build().await;
     harness.chat("Tell me about falcon.").await.assert_rejected(403);
     harness.assert_nothing_sent();
-    let answer = "The falcon flies.";
-    for at in 0..=answer.len() {
-        harness.stream_text(&[&answer[..at], &answer[at..]]);
-        let reply = harness.chat_stream("Hi").await;
+    let body = json!({"model": "test-model", "prompt": "Hi", "input": "Hi", "messages": [{"role": "user", "content": "Hi"}]});
+    for endpoint in [Endpoint::ChatCompletions, Endpoint::Completions, Endpoint::Responses] {
+        let request = llmux_core::Request::of(endpoint, &body).expect("a request");
+        let reply = harness.every_split(request, "The falcon flies.").await;
         reply.assert_rejected(403);
-        assert!(!reply.text().contains('f'), "split at {at}: {:?}", reply.text());
+        assert_eq!(reply.text(), "The ", "{endpoint}");
     }
 }
 
 #[tokio::test]
 async fn a_word_is_masked_at_every_split() {
     let harness = Harness::builder().spec(PluginSpec::of::<Polite>("polite")).build().await;
-    let answer = "Oh damn, the dam";
-    for at in 0..=answer.len() {
-        harness.stream_text(&[&answer[..at], &answer[at..]]);
-        harness.chat_stream("Hi").await.assert_text("Oh d**n, the dam");
-    }
+    let reply = harness.every_split(Harness::request("Hi"), "Oh damn, the dam").await;
+    reply.assert_text("Oh d**n, the dam");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub struct NewArgs {
   llmux plugin try ./libmine.so --config '{\"prompt\": \"Be brief.\"}' --stream
   llmux plugin try ./libmine.so --request question.json --response answer.json
   llmux plugin try ./libmine.so --sample chat --times 2 --json
+  llmux plugin try ./libmine.so --stream --split every
 
 The library passes every check of a load and runs in the real pipeline. The provider repeats the question; a model
 named `echo-request` answers with the body that reached the provider, and `echo-error-503` with that error. The file
@@ -44,7 +45,12 @@ and its folder may be writable by others: the command notes it, and a server wou
 FILE of --request is the body of a request. FILE of --response is the body of a response, an array of chunks, or
 {\"status\": 503, \"error\": {\"message\": \"down\"}}.
 
-Exit code 0: the library ran, whatever it answered. 1: it could not be loaded, or one of its hooks failed.")]
+--split every cuts each text of the streamed answer into two chunks, at every character, and once into its characters.
+Then the client must read the same each time: texts, tool calls, reasons of the end, and the error. Before an error, it may
+have read a beginning of the text.
+
+Exit code 0: the library ran, whatever it answered. 1: it could not be loaded, one of its hooks failed, or a client reads
+something else at one of the splits.")]
 pub struct TryArgs {
     #[command(flatten)]
     pub(crate) plugin: LibraryArgs,
@@ -56,6 +62,9 @@ pub struct TryArgs {
     /// Send each request N times, one after the other: for a cache or a limit
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) times: u32,
+    /// Send each request again for every split of the streamed answer, and compare what the client reads
+    #[arg(long, value_name = "HOW", value_enum, requires = "stream", conflicts_with = "times")]
+    pub(crate) split: Option<SplitMode>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -125,6 +134,13 @@ pub(crate) struct RequestArgs {
     /// Ask for a stream
     #[arg(long)]
     pub(crate) stream: bool,
+}
+
+/// The splits of a streamed answer to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SplitMode {
+    /// Each text in two chunks, at every character, and once in its characters
+    Every,
 }
 
 /// The built-in requests.

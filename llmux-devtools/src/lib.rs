@@ -5,7 +5,9 @@
 //! calls [`new_plugin`], [`try_plugin`] and [`bench_plugin`]. They print to standard output.
 //!
 //! ```text
-//! args ──► try_plugin ──► trial (the library between two observers, no server) ──► run ──► layout, or JSON
+//! args ──► try_plugin ──► every_split (the library at every split of an answer)
+//!   │          │
+//!   │          └────────► trial (the library between two observers, no server) ──► run ──► layout, or JSON
 //!   │                       ▲
 //!   ├────► bench ───────────┘  sample (the requests)
 //!   └────► new_plugin ──► template (the files of a crate)
@@ -17,6 +19,7 @@
 
 mod args;
 mod bench;
+mod every_split;
 mod layout;
 mod new_plugin;
 mod observer;

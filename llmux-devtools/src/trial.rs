@@ -29,10 +29,30 @@ use crate::{
 };
 
 /// Answer of the provider, instead of a repetition of the question.
-enum Recorded {
+pub(crate) enum Recorded {
     Response(Value),
     Chunks(Vec<Value>),
     Error(u16, String),
+}
+
+impl Recorded {
+    /// Reads the file of `--response`.
+    ///
+    /// # Errors
+    ///
+    /// If it is no answer of a provider.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        recorded(file)
+    }
+
+    /// Makes it the provider's next answer.
+    pub(crate) fn script(&self, harness: &Harness) {
+        match self {
+            Recorded::Response(response) => harness.respond(response.clone()),
+            Recorded::Chunks(chunks) => harness.stream(chunks.clone()),
+            Recorded::Error(status, message) => harness.fail(*status, message),
+        };
+    }
 }
 
 /// A plugin on trial.
@@ -60,33 +80,19 @@ impl Trial {
         response: Option<&Path>,
         child: ChildProgram,
     ) -> Result<Self> {
-        let recorded = response.map(recorded).transpose()?;
+        let recorded = response.map(Recorded::read).transpose()?;
         let observations = Observations::default();
         let [outer, inner] = observations.observers();
-        let mut harness: HarnessBuilder = Harness::builder()
-            .logs_of_every_thread()
-            .pipeline(pipeline(library))
-            .models(models(library, args)?)
-            .spec(outer)
-            .library(&library.file, &library.config)
-            .spec(inner);
-        if library.isolated {
-            harness = harness.isolated(child);
-        }
-        let harness = harness.try_build().await.map_err(|error| refused(&error))?;
-        let plugins = harness.client().plugins().list();
-        let plugin = plugins.into_iter().find(|plugin| plugin.library.is_some());
-        let plugin = plugin.ok_or_else(|| CliError::new("the plugin is gone"))?;
+        let harness = builder(library, args, child)?.spec(outer).spec(inner).try_build().await;
+        let harness = harness.map_err(|error| refused(&error))?;
+        let plugin = instance(&harness)?;
         Ok(Self { harness, observations, recorded, plugin, hooks: Vec::new(), logs: 0, failures: 0 })
     }
 
     /// Sends a request, and waits until its last hook has run.
     pub(crate) async fn run(&mut self, sample: &Sample, stream: bool) -> Run {
-        match &self.recorded {
-            Some(Recorded::Response(response)) => drop(self.harness.respond(response.clone())),
-            Some(Recorded::Chunks(chunks)) => drop(self.harness.stream(chunks.clone())),
-            Some(Recorded::Error(status, message)) => drop(self.harness.fail(*status, message)),
-            None => {}
+        if let Some(recorded) = &self.recorded {
+            recorded.script(&self.harness);
         }
         let request = sample.request.clone();
         let reply = match stream {
@@ -157,9 +163,35 @@ impl Trial {
 
     /// Unloads the plugin, and returns the failures of its cleanup.
     pub(crate) async fn end(self) -> Vec<String> {
-        let report = self.harness.client().shutdown(std::time::Duration::from_secs(60)).await;
-        report.errors.iter().map(|(name, why)| format!("`{name}` in cleanup: {why}")).collect()
+        unload(&self.harness).await
     }
+}
+
+/// Returns a harness with the library, and with the models of the requests.
+pub(crate) fn builder(
+    library: &LibraryArgs,
+    args: &RequestArgs,
+    child: ChildProgram,
+) -> Result<HarnessBuilder> {
+    let harness = Harness::builder()
+        .logs_of_every_thread()
+        .pipeline(pipeline(library))
+        .models(models(library, args)?)
+        .library(&library.file, &library.config);
+    Ok(if library.isolated { harness.isolated(child) } else { harness })
+}
+
+/// Returns the instance of the library.
+pub(crate) fn instance(harness: &Harness) -> Result<PluginInfo> {
+    let plugins = harness.client().plugins().list();
+    let plugin = plugins.into_iter().find(|plugin| plugin.library.is_some());
+    plugin.ok_or_else(|| CliError::new("the plugin is gone"))
+}
+
+/// Unloads every plugin, and returns the failures of their cleanup.
+pub(crate) async fn unload(harness: &Harness) -> Vec<String> {
+    let report = harness.client().shutdown(std::time::Duration::from_secs(60)).await;
+    report.errors.iter().map(|(name, why)| format!("`{name}` in cleanup: {why}")).collect()
 }
 
 /// Returns the reason why a server would refuse the library, though it ran here.

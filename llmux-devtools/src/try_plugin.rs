@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args::TryArgs,
+    every_split::try_every_split,
     layout,
     run::{Run, Verdict},
     sample::samples,
@@ -20,9 +21,12 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If an argument is wrong, the library is refused, or one of its hooks failed.
+/// If an argument is wrong, the library is refused, one of its hooks failed, or a client reads something else at a split.
 pub async fn try_plugin(options: TryArgs, child: ChildProgram) -> Result<()> {
     let samples = samples(&options.request)?;
+    if options.split.is_some() {
+        return try_every_split(&options, &samples, child).await;
+    }
     let mut trial =
         Trial::start(&options.plugin, &options.request, options.response.as_deref(), child).await?;
     let note = writable_by_others(&options.plugin.file);

@@ -10,6 +10,7 @@ mod argument;
 mod error;
 mod escape;
 mod output;
+mod progress;
 
 pub use argument::json_object;
 pub use error::{CliError, Result};
@@ -17,3 +18,4 @@ pub use escape::{Visible, visible};
 pub use output::{
     Tone, colors, duration, paint, print, print_error, print_json, print_table, short, utc_time,
 };
+pub use progress::Progress;

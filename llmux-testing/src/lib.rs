@@ -6,6 +6,7 @@
 //! | need | type |
 //! |---|---|
 //! | a plugin in a pipeline | [`Harness`], [`HarnessReply`], [`Log`] |
+//! | a streamed answer at every split | [`Harness::every_split`], [`Splits`], [`SplitDifference`] |
 //! | a provider in this process, with paused time | [`ScriptedProvider`], [`Turn`] |
 //! | an HTTP server on a real socket, misbehavior included | [`ScriptedServer`], [`ScriptedResponse`] |
 //! | a running `llmux`, and its command line | [`Server`], [`program`], [`http`] |
@@ -27,13 +28,15 @@ pub mod program;
 mod provider;
 mod response;
 mod server;
+mod splits;
 pub mod turn;
 
 pub use build::{Build, this_library};
-pub use harness::{Harness, HarnessBuilder, HarnessReply, Log};
+pub use harness::{Harness, HarnessBuilder, HarnessReply, Log, SplitDifference};
 pub use logs::Capture;
 pub use program::Server;
 pub use provider::ScriptedProvider;
 pub use response::ScriptedResponse;
 pub use server::{Received, ScriptedServer};
+pub use splits::Splits;
 pub use turn::Turn;

@@ -194,7 +194,17 @@ impl Capture {
 
     /// Returns all records so far.
     pub fn records(&self) -> Vec<Record> {
-        lock(&self.sink.records).clone()
+        self.records_after(0)
+    }
+
+    /// Returns the number of records so far.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.sink.records).len()
+    }
+
+    /// Returns the records behind this number of records.
+    pub(crate) fn records_after(&self, count: usize) -> Vec<Record> {
+        lock(&self.sink.records).get(count..).unwrap_or_default().to_vec()
     }
 
     /// Returns all records so far, as lines.

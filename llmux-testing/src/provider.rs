@@ -66,6 +66,11 @@ impl ScriptedProvider {
         lock(&self.state.turns).push_back(turn);
     }
 
+    /// Makes this turn the rest of the script.
+    pub fn replace(&self, turn: Turn) {
+        *lock(&self.state.turns) = [turn].into();
+    }
+
     /// Bodies of all calls so far, in order, as text.
     pub fn bodies(&self) -> Vec<String> {
         lock(&self.state.bodies).iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect()

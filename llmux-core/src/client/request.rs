@@ -175,6 +175,11 @@ impl Request {
         self.body.get("/stream") == Some("true")
     }
 
+    /// Returns the endpoint.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
     /// Returns the body.
     pub fn body(&self) -> &Document {
         &self.body

@@ -18,7 +18,7 @@ pub(crate) async fn plugin(command: &str, file: &str, arguments: &[&str]) -> (Op
     plugin_in(folder.path(), command, file, arguments).await
 }
 
-async fn plugin_in(
+pub(crate) async fn plugin_in(
     folder: &Path,
     command: &str,
     file: &str,

@@ -34,6 +34,7 @@ mod reloads;
 mod second_tries;
 mod secrets;
 mod shutdown;
+mod splits;
 mod stored_responses;
 mod storms;
 mod streams;

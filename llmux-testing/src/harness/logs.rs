@@ -71,8 +71,8 @@ pub(super) fn of_plugins(capture: &Capture) -> Vec<Log> {
     capture.records().into_iter().filter_map(log).collect()
 }
 
-/// Returns the hooks that failed, one sentence each.
-pub(super) fn failures(capture: &Capture) -> Vec<String> {
+/// Returns the hooks that failed after the first records, one sentence each.
+pub(super) fn failures(capture: &Capture, after: usize) -> Vec<String> {
     let failure = |mut record: Record| {
         if !is_of(&record.target, "llmux_core") {
             return None;
@@ -83,5 +83,5 @@ pub(super) fn failures(capture: &Capture) -> Vec<String> {
         let why = record.message.strip_prefix("a plugin failed: ").unwrap_or(&record.message);
         Some(format!("`{instance}` in {hook}: {panicked}{why}"))
     };
-    capture.records().into_iter().filter_map(failure).collect()
+    capture.records_after(after).into_iter().filter_map(failure).collect()
 }

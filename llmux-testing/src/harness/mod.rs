@@ -46,11 +46,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 mod builder;
+mod every_split;
 mod logs;
 mod reply;
 mod script;
 
 pub use builder::HarnessBuilder;
+pub use every_split::SplitDifference;
 pub use logs::Log;
 use reply::Answer;
 pub use reply::HarnessReply;
@@ -173,21 +175,21 @@ impl Harness {
 
     /// Sends any request and waits for the whole answer.
     pub async fn send(&self, request: Request) -> HarnessReply {
-        let before = self.failures().len();
+        let before = self.capture.count();
         let reply = self.capture.within(self.client.send(request)).await;
         let document = reply.result.as_ref().ok().and_then(|document| document.get(""));
         HarnessReply {
             body: document.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
             chunks: Vec::new(),
             error: reply.result.as_ref().err().cloned(),
-            failures: self.failures().split_off(before),
+            failures: logs::failures(&self.capture, before),
             answer: Answer::Whole(reply),
         }
     }
 
     /// Sends any request and reads the stream to its end.
     pub async fn stream_request(&self, request: Request) -> HarnessReply {
-        let before = self.failures().len();
+        let before = self.capture.count();
         let read = async {
             let mut reply = self.client.stream(request).await;
             let (mut chunks, mut error) = (Vec::new(), None);
@@ -211,7 +213,7 @@ impl Harness {
             body: assembler.finish().unwrap_or_default(),
             chunks,
             error,
-            failures: self.failures().split_off(before),
+            failures: logs::failures(&self.capture, before),
             answer: Answer::Stream(reply),
         }
     }
@@ -228,7 +230,7 @@ impl Harness {
 
     /// Returns the hooks that have failed since the harness was made, one sentence each.
     pub fn failures(&self) -> Vec<String> {
-        logs::failures(&self.capture)
+        logs::failures(&self.capture, 0)
     }
 
     /// Returns every metric, in Prometheus' text format.
