@@ -28,7 +28,7 @@ impl Plugin for Secrets {
     }
 
     async fn on_text(&self, ctx: &mut Context<'_>, text: &mut Text<'_>) -> Result<TextFlow> {
-        text.replace(&self.keys, ctx.state::<Matchings>(), |found| format!("[{}]", found.name()))
+        text.replace_matches(&self.keys, ctx.state::<Matchings>(), |found| format!("[{}]", found.name()))
     }
 }
 

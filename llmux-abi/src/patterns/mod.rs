@@ -33,7 +33,7 @@
 //! # Ok::<_, Error>(())
 //! ```
 //!
-//! A text hook calls [`Text::replace`](crate::Text::replace), which keeps a [`Matching`] for each text.
+//! A text hook calls [`Text::replace_matches`](crate::Text::replace_matches), which keeps a [`Matching`] for each text.
 //!
 //! The syntax and the choice of a match are those of the crate `regex`, for all patterns as one alternation: the match that
 //! begins first wins, then the pattern that stands first. `\b`, `^` and `$` see the whole text, also the released part.

@@ -28,7 +28,7 @@ impl Text<'_> {
     /// #         Ok(Self { keys: Patterns::new([("key", r"\bsk-[A-Za-z0-9]{20,}\b")])? })
     /// #     }
     /// async fn on_text(&self, ctx: &mut Context<'_>, text: &mut Text<'_>) -> Result<TextFlow> {
-    ///     text.replace(&self.keys, ctx.state::<Matchings>(), |_| "[key]")
+    ///     text.replace_matches(&self.keys, ctx.state::<Matchings>(), |_| "[key]")
     /// }
     /// # }
     /// # fn main() {}
@@ -39,7 +39,7 @@ impl Text<'_> {
     /// # Errors
     ///
     /// If more than [`Patterns::with_max_held`] bytes could still become a match.
-    pub fn replace<R: Into<Replacement>>(
+    pub fn replace_matches<R: Into<Replacement>>(
         &mut self,
         patterns: &Patterns,
         matchings: &mut Matchings,
