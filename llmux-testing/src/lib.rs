@@ -32,7 +32,7 @@ mod splits;
 pub mod turn;
 
 pub use build::{Build, this_library};
-pub use harness::{Harness, HarnessBuilder, HarnessReply, Log, SplitDifference};
+pub use harness::{Harness, HarnessBuilder, HarnessReply, Log, every_split::SplitDifference};
 pub use logs::Capture;
 pub use program::Server;
 pub use provider::ScriptedProvider;

@@ -46,13 +46,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 mod builder;
-mod every_split;
+pub(crate) mod every_split;
 mod logs;
 mod reply;
 mod script;
 
 pub use builder::HarnessBuilder;
-pub use every_split::SplitDifference;
 pub use logs::Log;
 use reply::Answer;
 pub use reply::HarnessReply;
