@@ -1,12 +1,12 @@
 //! The whole system, as its users have it: a plugin built outside of this workspace, a running `llmux`, a third-party
 //! OpenAI client, and the admin API.
 
+mod clients;
 mod ends;
 mod hangs;
 mod initializers;
 #[cfg(target_os = "linux")]
 mod isolation;
-mod masks;
 mod native;
 mod process_state;
 #[cfg(target_os = "linux")]
