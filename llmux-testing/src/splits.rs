@@ -57,7 +57,7 @@ pub(crate) enum Cut {
 
 impl Splits {
     /// Longest texts of an answer together, in bytes.
-    pub const MAX_BYTES: usize = 64 * 1024;
+    pub const MAX_BYTES: usize = 16 * 1024;
 
     /// Returns the splits of a stream that has these chunks. Beyond the texts, the chunks are those that a provider sends
     /// for the response that these chunks form.

@@ -81,7 +81,7 @@ fn an_answer_without_texts_or_with_too_many_is_refused() {
     let error = of(&"x".repeat(Splits::MAX_BYTES + 1)).expect_err("too long");
     assert_eq!(
         error,
-        "the answer has 65537 bytes of text, and at most 65536 can be split; give a shorter answer"
+        "the answer has 16385 bytes of text, and at most 16384 can be split; give a shorter answer"
     );
     assert!(of("").expect_err("empty").starts_with("the answer has no text, "));
     let error = Splits::of_chunks(&[json!({"choices": [{"index": 0, "delta": {"content": "x"}}]})]);
