@@ -61,7 +61,7 @@ async fn try_says_why_an_answer_cannot_be_split() {
     assert_eq!((code, &*out), (Some(0), expected));
 
     let (code, _, error) = split(stumble(), &"x".repeat(70_000), &[]).await;
-    let expected = "llmux: --split: chat: the answer has 70000 bytes of text, and at most 65536 can be split; give a shorter answer\n";
+    let expected = "llmux: --split: chat: the answer has 70000 bytes of text, and at most 16384 can be split; give a shorter answer\n";
     assert_eq!((code, &*error), (Some(1), expected));
 
     let folder = tempfile::tempdir().expect("a folder");
