@@ -42,7 +42,22 @@ impl Recorded {
     ///
     /// If it is no answer of a provider.
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        recorded(file)
+        let failed = |why: &str| CliError::new(format!("--response {}: {why}", file.display()));
+        let (text, _) = sample::read("--response", file)?;
+        let value: Value = serde_json::from_slice(&text).map_err(|error| failed(&error.to_string()))?;
+        match value {
+            Value::Array(chunks) => Ok(Self::Chunks(chunks)),
+            Value::Object(error) if error.contains_key("error") => {
+                let status = error.get("status").and_then(Value::as_u64).unwrap_or(500);
+                let status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
+                let status = status.ok_or_else(|| failed("the `status` of an error is 400 to 599"))?;
+                let message = error["error"]["message"].as_str();
+                let message = message.ok_or_else(|| failed("an error has a string at `error.message`"))?;
+                Ok(Self::Error(status, message.to_owned()))
+            }
+            Value::Object(_) => Ok(Self::Response(value)),
+            _ => Err(failed("a response is a JSON object, and a stream is an array of chunks")),
+        }
     }
 
     /// Makes it the provider's next answer.
@@ -235,24 +250,5 @@ pub(crate) fn refused(error: &BuildError) -> CliError {
             CliError::new(format!("configuration of `{plugin}`: {message}; give it with --config JSON"))
         }
         _ => CliError::new(error),
-    }
-}
-
-fn recorded(file: &Path) -> Result<Recorded> {
-    let failed = |why: &str| CliError::new(format!("--response {}: {why}", file.display()));
-    let (text, _) = sample::read("--response", file)?;
-    let value: Value = serde_json::from_slice(&text).map_err(|error| failed(&error.to_string()))?;
-    match value {
-        Value::Array(chunks) => Ok(Recorded::Chunks(chunks)),
-        Value::Object(error) if error.contains_key("error") => {
-            let status = error.get("status").and_then(Value::as_u64).unwrap_or(500);
-            let status = u16::try_from(status).ok().filter(|status| (400..600).contains(status));
-            let status = status.ok_or_else(|| failed("the `status` of an error is 400 to 599"))?;
-            let message = error["error"]["message"].as_str();
-            let message = message.ok_or_else(|| failed("an error has a string at `error.message`"))?;
-            Ok(Recorded::Error(status, message.to_owned()))
-        }
-        Value::Object(_) => Ok(Recorded::Response(value)),
-        _ => Err(failed("a response is a JSON object, and a stream is an array of chunks")),
     }
 }

@@ -104,7 +104,7 @@ impl<'a> Cursor<'a> {
     /// Follows a pointer downwards, and opens the values on the way.
     pub(super) fn find(mut self, mut pointer: Pointer<'_>) -> Option<Self> {
         while let Some((token, rest)) = pointer.split() {
-            // A string has no places in it.
+            // Only objects and arrays have places in them.
             if !matches!(self.raw().first(), Some(b'{' | b'[')) {
                 return None;
             }

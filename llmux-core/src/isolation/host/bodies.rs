@@ -2,8 +2,8 @@
 //! and headers.
 //!
 //! A body is written once for each request, and later hooks of the request name the same part. `hooks` places the bodies of
-//! calls; `connection` keeps their parts until the child has replied. The child keeps the headers of a request itself. Deliberately absent: small bodies, and bodies for
-//! which there is no room, which are parts of the call's message.
+//! calls; `connection` keeps their parts until the child has replied. The child keeps the headers of a request itself.
+//! Deliberately absent: small bodies, and bodies for which there is no room, which are parts of the call's message.
 
 use std::{
     collections::HashMap,
