@@ -78,13 +78,15 @@ impl Lent {
     }
 }
 
-/// The headers that the child has kept from an earlier call of the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct KnownHeaders {
-    pub(super) request: bool,
-    pub(super) provider: bool,
-    /// True if the child keeps those that it gets now.
-    pub(super) keeps: bool,
+/// The parts of a request's context that a call sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// All, and the child does not keep them.
+    Once,
+    /// All, except for the headers that the child has kept. It keeps this context in the place of the one before.
+    Kept { has_headers: bool, has_provider_headers: bool },
+    /// None: the child has kept them.
+    Nothing,
 }
 
 /// Returns the message of a call. `state` is the number of the state that the instance keeps for the request.
@@ -93,19 +95,30 @@ pub(super) fn call<'m>(
     context: &'m CallContext<'_>,
     input: &'m HookInput<'_>,
     texts: &'m Texts,
-    known: KnownHeaders,
+    given: Given,
 ) -> message::Call<'m> {
+    let collected = &context.request.collected;
     message::Call {
         state,
         hook: HookKind::ALL.iter().position(|kind| *kind == context.kind).unwrap_or_default() as u8,
         remaining: context.limit.remaining().as_micros().try_into().unwrap_or(u64::MAX),
-        context: request_context(context.request, known),
+        context: request_context(context.request, given),
+        collected: message::Collected {
+            values: collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
+            response_headers: pairs(collected.response_headers()),
+            provider_headers: pairs(collected.provider_headers()),
+        },
         subject: subject(input, texts),
     }
 }
 
-fn request_context(context: &RequestContext, known: KnownHeaders) -> message::Context<'_> {
-    message::Context {
+fn request_context(context: &RequestContext, given: Given) -> Option<message::Context<'_>> {
+    let (is_kept, has_headers, has_provider_headers) = match given {
+        Given::Nothing => return None,
+        Given::Once => (false, false, false),
+        Given::Kept { has_headers, has_provider_headers } => (true, has_headers, has_provider_headers),
+    };
+    Some(message::Context {
         request_id: &context.request_id,
         endpoint: context.endpoint.path(),
         model: &context.model,
@@ -123,15 +136,10 @@ fn request_context(context: &RequestContext, known: KnownHeaders) -> message::Co
             team: identity.team.as_deref(),
         }),
         client: context.client(),
-        headers: headers(&context.headers, known.request),
-        provider_headers: context.provider_headers.as_deref().map(|it| headers(it, known.provider)),
-        keeps_headers: known.keeps,
-        collected: message::Collected {
-            values: context.collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
-            response_headers: pairs(context.collected.response_headers()),
-            provider_headers: pairs(context.collected.provider_headers()),
-        },
-    }
+        headers: headers(&context.headers, has_headers),
+        provider_headers: context.provider_headers.as_deref().map(|it| headers(it, has_provider_headers)),
+        is_kept,
+    })
 }
 
 /// Returns the headers that a plugin can read, credentials redacted.

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, ErrorKind},
     pipeline::{
         body::{Body, Chunk},
+        collected::Collected,
         context::{Identity, RequestContext},
         hook::HookInput,
         kind::HookKind,
@@ -176,25 +177,13 @@ fn usage(message: message::Usage) -> llmux_abi::Usage {
     usage
 }
 
-/// The headers that the child keeps for later calls of a request.
-#[derive(Default)]
-pub(super) struct KeptHeaders {
-    request: Option<Arc<HeaderMap>>,
-    provider: Option<Arc<HeaderMap>>,
-}
-
-impl KeptHeaders {
-    /// Returns true if there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.request.is_none() && self.provider.is_none()
-    }
-}
-
-/// Makes the context of a request. `kept` are the headers from earlier calls.
-pub(super) fn context(message: &message::Context<'_>, kept: &mut KeptHeaders) -> Option<RequestContext> {
-    let keeps = message.keeps_headers;
+/// Makes the context of a request. `kept` is the one from an earlier call.
+pub(super) fn context(
+    message: &message::Context<'_>,
+    kept: Option<&RequestContext>,
+) -> Option<RequestContext> {
     let of_provider = match &message.provider_headers {
-        Some(provider) => Some(headers(provider, &mut kept.provider, keeps)?),
+        Some(provider) => Some(headers(provider, || kept?.provider_headers.clone())?),
         None => None,
     };
     let identity = message.identity.as_ref().map(|identity| {
@@ -212,35 +201,35 @@ pub(super) fn context(message: &message::Context<'_>, kept: &mut KeptHeaders) ->
         message.model.into(),
         message.request_id.into(),
         identity,
-        headers(&message.headers, &mut kept.request, keeps)?,
+        headers(&message.headers, || kept.map(|kept| kept.headers.clone()))?,
         client,
     );
     context.set_started_micros(message.started);
     context.attempt = message.attempt;
     context.deployment = message.deployment.as_ref().map(deployment);
     context.provider_headers = of_provider;
-    // The host has accepted all of them.
-    set_collected(&mut context.collected, &message.collected).ok()?;
-    context.collected.commit();
     context.read_only = message.read_only;
     Some(context)
 }
 
-/// Returns the headers of a message, or those that were kept. `None` if there are none.
+/// Returns the headers of a message, or those of the kept context. `None` if there is none.
 fn headers(
     message: &message::Headers<'_>,
-    kept: &mut Option<Arc<HeaderMap>>,
-    keeps: bool,
+    kept: impl FnOnce() -> Option<Arc<HeaderMap>>,
 ) -> Option<Arc<HeaderMap>> {
-    let message::Headers::Given(pairs) = message else { return kept.clone() };
+    let message::Headers::Given(pairs) = message else { return kept() };
     let read = |(name, value): &(&str, &str)| {
         Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
     };
-    let given = Arc::new(pairs.iter().filter_map(read).collect());
-    if keeps {
-        *kept = Some(Arc::clone(&given));
-    }
-    Some(given)
+    Some(Arc::new(pairs.iter().filter_map(read).collect()))
+}
+
+/// Makes the values and headers that plugins have set. The host has accepted all of them.
+pub(super) fn collected(message: &message::Collected<'_>) -> Option<Collected> {
+    let mut collected = Collected::default();
+    set_collected(&mut collected, message).ok()?;
+    collected.commit();
+    Some(collected)
 }
 
 /// Returns bytes as text. What a plugin gave is text; anything else becomes empty.

@@ -25,7 +25,7 @@ use crate::{
         collect::{self, Ended},
         frame::Frame,
         protocol::{self as message, decode},
-        rebuild::{self, KeptHeaders, Subject, text},
+        rebuild::{self, Subject, text},
     },
     pipeline::{
         Clock, Limit,
@@ -39,20 +39,14 @@ use crate::{
     },
 };
 
-/// The parts of a request that the child keeps between its calls.
-#[derive(Default)]
-struct Kept {
-    /// The calls of the request wait for each other here.
-    lent: AsyncMutex<Lent>,
-    headers: Mutex<KeptHeaders>,
-}
-
 /// The parts of a request that one call after the other is lent.
 #[derive(Default)]
 struct Lent {
     /// The state of the instance.
     state: StateSlot,
     memory: HookMemory,
+    /// The context that the host does not send again.
+    context: Option<RequestContext>,
 }
 
 type Stream = Arc<AsyncMutex<Box<dyn ChunkStream>>>;
@@ -66,7 +60,8 @@ pub(super) struct Calls {
     to_host: Arc<ToHost>,
     runtime: Handle,
     running: Mutex<Running>,
-    requests: Mutex<HashMap<u64, Arc<Kept>>>,
+    /// What is kept between the calls of a request. They wait for each other there.
+    requests: Mutex<HashMap<u64, Arc<AsyncMutex<Lent>>>>,
     streams: Mutex<HashMap<u64, Stream>>,
     /// The kinds of work whose last first poll was long, one bit for each.
     long: AtomicU32,
@@ -155,9 +150,9 @@ impl Calls {
 
     /// Returns the release of a state, after the calls that use it.
     pub(super) fn release(self: &Arc<Self>, number: u64) -> Option<Work> {
-        let kept = lock(&self.requests).remove(&number)?;
+        let lent = lock(&self.requests).remove(&number)?;
         let calls = self.clone();
-        let future = Box::pin(async move { calls.instance.release_state(&mut kept.lent.lock().await.state) });
+        let future = Box::pin(async move { calls.instance.release_state(&mut lent.lock().await.state) });
         Some(Work { number: None, kind: RELEASE, future })
     }
 
@@ -234,45 +229,48 @@ impl Calls {
     }
 
     async fn run(self: &Arc<Self>, frame: Frame) {
-        let number = frame.number;
-        let Some((message, kept, mut context, mut subject)) = self.read(&frame) else {
+        if self.reply_to(&frame).await.is_none() {
             // Both ends are one program. An empty reply is a failure of the call.
-            return self.to_host.confirm(number);
-        };
+            self.to_host.confirm(frame.number);
+        }
+    }
+
+    /// Runs a call and replies to it. `None` if its message is malformed, or its reply is too large.
+    async fn reply_to(&self, frame: &Frame) -> Option<()> {
+        let message: message::Call<'_> = decode(&frame.message).ok()?;
+        let mut subject = Subject::of(&message.subject, frame)?;
         let kind = HookKind::ALL.get(usize::from(message.hook)).copied().unwrap_or(HookKind::Cleanup);
         let limit = Limit { started: Clock::start(), timeout: Duration::from_micros(message.remaining) };
-        let mut lent = kept.lent.lock().await;
+        let lent = lock(&self.requests).entry(message.state).or_default().clone();
+        let mut lent = lent.lock().await;
+        let Lent { state, memory, context: kept } = &mut *lent;
+        let mut once = None;
+        if let Some(given) = &message.context {
+            let made = rebuild::context(given, kept.as_ref())?;
+            *(if given.is_kept { &mut *kept } else { &mut once }) = Some(made);
+        }
+        let keeps_context = kept.is_some();
+        let context = once.as_mut().or(kept.as_mut())?;
+        context.collected = rebuild::collected(&message.collected)?;
         let mut reply = HookReply::default();
         let (decision, longest_poll) = {
-            let Lent { state, memory } = &mut *lent;
-            let context = &mut CallContext { request: &mut context, state, limit, kind };
+            let context = &mut CallContext { request: context, state, limit, kind };
             let call = HookCall { context, input: subject.lend(kind), reply: &mut reply, memory };
             decision(&self.instance, call).await
         };
-        let keeps_state = !lent.state.get_mut().is_null();
-        drop(lent);
-        if !keeps_state && lock(&kept.headers).is_empty() {
+        let keeps_state = !state.get_mut().is_null();
+        if !keeps_state && !keeps_context {
             lock(&self.requests).remove(&message.state);
         }
         let mut frames = Vec::new();
         let subject = &mut subject;
-        let ended = Ended { decision, reply: &reply, context: &context, subject, keeps_state, longest_poll };
-        if collect::write(&mut frames, number, ended).is_err() {
-            return self.to_host.confirm(number);
-        }
+        let ended = Ended { decision, reply: &reply, context, subject, keeps_state, longest_poll };
+        collect::write(&mut frames, frame.number, ended).ok()?;
         if let Answer::Stream(stream) = mem::take(&mut reply.answer) {
-            lock(&self.streams).insert(number, Arc::new(AsyncMutex::new(stream)));
+            lock(&self.streams).insert(frame.number, Arc::new(AsyncMutex::new(stream)));
         }
         self.to_host.send(&frames);
-    }
-
-    /// Reads a call, and makes the parts of the request.
-    fn read<'m>(&self, frame: &'m Frame) -> Option<(message::Call<'m>, Arc<Kept>, RequestContext, Subject)> {
-        let message: message::Call<'_> = decode(&frame.message).ok()?;
-        let subject = Subject::of(&message.subject, frame)?;
-        let kept = lock(&self.requests).entry(message.state).or_default().clone();
-        let context = rebuild::context(&message.context, &mut lock(&kept.headers))?;
-        Some((message, kept, context, subject))
+        Some(())
     }
 
     fn reply_next(&self, number: u64, next: Result<Option<crate::provider::Event>, ChunkError>) {

@@ -1,12 +1,13 @@
 //! The parts of requests that a child has from earlier calls: large bodies in memory that the host writes and the child reads,
-//! and headers.
+//! and the context.
 //!
 //! A body is written once for each request, and later hooks of the request name the same part. `hooks` places the bodies of
-//! calls; `connection` keeps their parts until the child has replied. The child keeps the headers of a request itself.
+//! calls; `connection` keeps their parts until the child has replied. The child keeps the context of a request itself.
 //! Deliberately absent: small bodies, and bodies for which there is no room, which are parts of the call's message.
 
 use std::{
     collections::HashMap,
+    mem,
     os::fd::AsRawFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +17,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::{
-    boundary::host_memory::HostMemory, isolation::lend::KnownHeaders, pipeline::context::RequestContext,
+    boundary::host_memory::HostMemory, isolation::lend::Given, pipeline::context::RequestContext,
+    upstream::Deployment,
 };
 
 /// Size of a part, and of the largest body in one, in bytes.
@@ -50,27 +52,59 @@ impl Memory {
 
 struct Request {
     bodies: Vec<Arc<Placed>>,
-    /// The headers that the child keeps.
-    headers: Option<Headers>,
+    /// The context that the child keeps.
+    context: Option<KeptContext>,
+    /// True while the child may be about to keep another context.
+    is_asked: bool,
     /// True if the child keeps a state of the request, too. It may, until it has replied.
     has_state: bool,
 }
 
 impl Default for Request {
     fn default() -> Self {
-        Self { bodies: Vec::new(), headers: None, has_state: true }
+        Self { bodies: Vec::new(), context: None, is_asked: false, has_state: true }
     }
 }
 
-/// The headers of a request, and of the provider's answer to it.
-pub(super) struct Headers {
-    request: Arc<HeaderMap>,
-    provider: Option<Arc<HeaderMap>>,
+/// The parts of a context that change while a request is served.
+struct KeptContext {
+    headers: Arc<HeaderMap>,
+    provider_headers: Option<Arc<HeaderMap>>,
+    deployment: Option<Arc<Deployment>>,
+    model: Arc<str>,
+    attempt: u32,
+    read_only: bool,
 }
 
-impl Headers {
-    pub(super) fn of(context: &RequestContext) -> Self {
-        Self { request: context.headers.clone(), provider: context.provider_headers.clone() }
+impl KeptContext {
+    fn of(context: &RequestContext) -> Self {
+        Self {
+            headers: context.headers.clone(),
+            provider_headers: context.provider_headers.clone(),
+            deployment: context.deployment.clone(),
+            model: context.model.clone(),
+            attempt: context.attempt,
+            read_only: context.read_only,
+        }
+    }
+
+    /// Returns the parts of a context that a call must send.
+    fn given(&self, context: &RequestContext) -> Given {
+        let has_headers = Arc::ptr_eq(&self.headers, &context.headers);
+        let has_provider_headers = is_same(self.provider_headers.as_ref(), context.provider_headers.as_ref());
+        let is_known = has_headers
+            && has_provider_headers
+            && is_same(self.deployment.as_ref(), context.deployment.as_ref())
+            && self.model == context.model
+            && (self.attempt, self.read_only) == (context.attempt, context.read_only);
+        if is_known { Given::Nothing } else { Given::Kept { has_headers, has_provider_headers } }
+    }
+}
+
+fn is_same<T: ?Sized>(kept: Option<&Arc<T>>, now: Option<&Arc<T>>) -> bool {
+    match (kept, now) {
+        (Some(kept), Some(now)) => Arc::ptr_eq(kept, now),
+        (kept, now) => kept.is_none() && now.is_none(),
     }
 }
 
@@ -136,41 +170,42 @@ impl Bodies {
         Some(placed)
     }
 
-    /// Returns the headers of a request that the child has, and has it keep the others if `keeps` is true.
-    pub(super) fn known(&self, state: u64, context: &RequestContext, keeps: bool) -> KnownHeaders {
-        let known = KnownHeaders { keeps, ..KnownHeaders::default() };
-        let requests = lock(&self.requests);
-        let Some(there) = requests.get(&state).and_then(|request| request.headers.as_ref()) else {
-            return known;
-        };
-        let provider = there.provider.as_ref().zip(context.provider_headers.as_ref());
-        KnownHeaders {
-            request: Arc::ptr_eq(&there.request, &context.headers),
-            provider: provider.is_some_and(|(there, now)| Arc::ptr_eq(there, now)),
-            keeps,
+    /// Returns the parts of a request's context that a call sends. The child keeps them.
+    pub(super) fn given(&self, state: u64, context: &RequestContext) -> Given {
+        let mut requests = lock(&self.requests);
+        let request = requests.entry(state).or_default();
+        match (mem::replace(&mut request.is_asked, true), &request.context) {
+            // Another call of the request is under way, or was cancelled.
+            (true, _) => Given::Once,
+            (false, None) => Given::Kept { has_headers: false, has_provider_headers: false },
+            (false, Some(kept)) => kept.given(context),
         }
     }
 
-    /// Keeps whether the child keeps a state of a request, and the headers that it keeps. Returns true if the request must be
-    /// released.
-    pub(super) fn replied(&self, state: u64, has_state: bool, headers: Option<Headers>) -> bool {
+    /// Keeps whether the child keeps a state of a request, and the context that it was given. Returns true if the request
+    /// must be released.
+    pub(super) fn replied(
+        &self,
+        state: u64,
+        has_state: bool,
+        (given, context): (Given, &RequestContext),
+    ) -> bool {
         let mut requests = lock(&self.requests);
-        if headers.is_some() {
-            requests.entry(state).or_default().headers = headers;
+        let Some(request) = requests.get_mut(&state) else { return has_state };
+        request.has_state = has_state;
+        if given != Given::Once {
+            request.is_asked = false;
         }
-        match requests.get_mut(&state) {
-            Some(request) => {
-                request.has_state = has_state;
-                true
-            }
-            None => has_state,
+        if matches!(given, Given::Kept { .. }) {
+            request.context = Some(KeptContext::of(context));
         }
+        true
     }
 
     /// Releases the bodies of a request. Returns false if the child keeps nothing of it.
     pub(super) fn release(&self, state: u64) -> bool {
         let request = lock(&self.requests).remove(&state);
-        request.is_none_or(|request| request.has_state || request.headers.is_some())
+        request.is_none_or(|request| request.has_state || request.context.is_some())
     }
 }
 
@@ -199,45 +234,69 @@ mod tests {
         assert_eq!(free(), PARTS - 1);
         assert!(bodies.place(2, &body).is_some_and(|other| other.start() != placed.start()));
         assert_eq!(free(), PARTS - 2, "the request holds it");
-        assert!(!bodies.replied(3, false, None) && bodies.replied(2, false, None));
+        let once = (Given::Once, &context());
+        assert!(!bodies.replied(3, false, once) && bodies.replied(2, false, once));
         assert!(!bodies.release(2), "the child has no state of it");
         assert!(bodies.release(1), "the child may have a state: it has not replied");
         assert_eq!(free(), PARTS - 1, "a call holds it");
         drop((placed, same));
         assert_eq!(free(), PARTS);
-        assert!(bodies.replied(3, true, None) && bodies.release(3));
+        assert!(bodies.replied(3, true, once) && bodies.release(3));
+    }
+
+    fn headers() -> Arc<HeaderMap> {
+        Arc::new(HeaderMap::from_iter([(http::header::HOST, "a".parse().expect("a value"))]))
+    }
+
+    fn context() -> RequestContext {
+        let endpoint = crate::Endpoint::ChatCompletions;
+        RequestContext::new(endpoint, true, "m".into(), "id".into(), None, headers(), None)
     }
 
     #[test]
-    fn i2_headers_are_known_once_the_child_has_replied_and_only_while_they_are_the_same() {
+    fn i2_a_context_is_given_once_and_again_after_each_change_of_it() {
         let bodies = Bodies::new();
-        let headers =
-            || Arc::new(HeaderMap::from_iter([(http::header::HOST, "a".parse().expect("a value"))]));
-        let mut context = RequestContext::new(
-            crate::Endpoint::ChatCompletions,
-            true,
-            "m".into(),
-            "id".into(),
-            None,
-            headers(),
-            None,
-        );
-        let known = |context: &RequestContext| {
-            let KnownHeaders { request, provider, keeps } = bodies.known(1, context, true);
-            assert!(keeps);
-            (request, provider)
+        let mut context = context();
+        // Returns what a call gives, and has it replied to.
+        let call = |context: &RequestContext| {
+            let given = bodies.given(1, context);
+            bodies.replied(1, false, (given, context));
+            given
         };
-        assert_eq!(known(&context), (false, false));
-        assert!(bodies.replied(1, false, Some(Headers::of(&context))));
-        assert_eq!(known(&context), (true, false));
+        let given = |has_headers, has_provider_headers| Given::Kept { has_headers, has_provider_headers };
+        assert_eq!(call(&context), given(false, false));
+        assert_eq!(call(&context), Given::Nothing);
         context.provider_headers = Some(headers());
-        assert_eq!(known(&context), (true, false), "the answer has come");
-        bodies.replied(1, false, Some(Headers::of(&context)));
-        assert_eq!(known(&context), (true, true));
+        assert_eq!(call(&context), given(true, false), "the answer has come");
         context.provider_headers = Some(headers());
-        assert_eq!(known(&context), (true, false), "another answer");
-        assert!(bodies.release(1), "the child keeps headers");
-        assert_eq!(known(&context), (false, false));
+        assert_eq!(call(&context), given(true, false), "another answer");
+        assert_eq!(call(&context), Given::Nothing);
+        for change in [
+            (|context| context.read_only = true) as fn(&mut RequestContext),
+            |context| context.attempt += 1,
+            |context| context.model = "n".into(),
+            |context| context.deployment = Some(Arc::new(Deployment::named("d", "p"))),
+        ] {
+            change(&mut context);
+            assert_eq!(call(&context), given(true, true));
+            assert_eq!(call(&context), Given::Nothing);
+        }
+        assert!(bodies.release(1), "the child keeps the context");
+        assert_eq!(call(&context), given(false, false));
+    }
+
+    #[test]
+    fn i2_a_context_is_not_kept_beside_a_call_that_is_under_way() {
+        let bodies = Bodies::new();
+        let context = context();
+        let first = bodies.given(1, &context);
+        assert_ne!(first, Given::Once);
+        let second = bodies.given(1, &context);
+        assert_eq!(second, Given::Once);
+        bodies.replied(1, false, (second, &context));
+        assert_eq!(bodies.given(1, &context), Given::Once, "the first call has not ended");
+        bodies.replied(1, false, (first, &context));
+        assert_eq!(bodies.given(1, &context), Given::Nothing);
     }
 
     #[test]

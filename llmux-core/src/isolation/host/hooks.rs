@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    bodies::Headers,
     connection::{Connection, FREE_BIT, KILLED, Unsent},
     supervisor::Supervisor,
 };
@@ -18,7 +17,7 @@ use crate::{
     isolation::{
         apply::{self, apply},
         frame::Kind,
-        lend::{self, Texts},
+        lend::{self, Given, Texts},
         protocol::{self as message, decode},
     },
     pipeline::{
@@ -85,8 +84,10 @@ impl IsolatedHooks {
             state = number;
         }
         let request = &*context.request;
-        let has_headers = !request.headers.is_empty() || request.provider_headers.is_some();
-        let keeps = self.repeats && has_headers;
+        let given = match self.repeats {
+            true => connection.bodies.given(state, request),
+            false => Given::Once,
+        };
         let receiver = {
             let mut bodies = Vec::new();
             let texts = Texts::of(&mut input, |text| {
@@ -95,8 +96,7 @@ impl IsolatedHooks {
                 bodies.push(placed);
                 Some(start)
             });
-            let known = connection.bodies.known(state, context.request, keeps);
-            let call = lend::call(state, context, &input, &texts, known);
+            let call = lend::call(state, context, &input, &texts, given);
             connection.call((number, Kind::Call), Some(context.kind), bodies, &call)
         };
         let receiver = receiver.map_err(|unsent| {
@@ -116,9 +116,8 @@ impl IsolatedHooks {
             connection.condemn(KILLED, "it sent a malformed reply");
             return Err(Failure::crashed("the child process sent a malformed reply"));
         };
-        let headers = keeps.then(|| Headers::of(context.request));
-        let slot = match (connection.bodies.replied(state, message.keeps_state, headers), message.keeps_state)
-        {
+        let is_kept = connection.bodies.replied(state, message.keeps_state, (given, context.request));
+        let slot = match (is_kept, message.keeps_state) {
             (_, true) => state | HAS_STATE,
             (true, false) => state,
             (false, false) => 0,

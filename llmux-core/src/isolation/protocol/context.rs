@@ -24,10 +24,8 @@ pub(in crate::isolation) struct Context<'a> {
     /// Headers of the provider's answer, credentials redacted; `None` if there is no answer.
     #[serde(borrow)]
     pub(in crate::isolation) provider_headers: Option<Headers<'a>>,
-    /// True if the child keeps the headers of this call for later calls of the request.
-    pub(in crate::isolation) keeps_headers: bool,
-    #[serde(borrow)]
-    pub(in crate::isolation) collected: Collected<'a>,
+    /// True if the child keeps this context for later calls of the request.
+    pub(in crate::isolation) is_kept: bool,
 }
 
 /// The headers of a request, or of the provider's answer to it.
@@ -35,7 +33,7 @@ pub(in crate::isolation) struct Context<'a> {
 pub(in crate::isolation) enum Headers<'a> {
     #[serde(borrow)]
     Given(Vec<(&'a str, &'a str)>),
-    /// The ones that the child has kept.
+    /// Those of the context that the child has kept.
     Kept,
 }
 

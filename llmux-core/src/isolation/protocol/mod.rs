@@ -92,8 +92,12 @@ pub(super) struct Call<'a> {
     pub(super) hook: u8,
     /// Time that the call may take, in microseconds.
     pub(super) remaining: u64,
+    /// The context; `None` if it is the one that the child has kept from an earlier call of the request.
     #[serde(borrow)]
-    pub(super) context: Context<'a>,
+    pub(super) context: Option<Context<'a>>,
+    /// The values and headers that plugins have set.
+    #[serde(borrow)]
+    pub(super) collected: Collected<'a>,
     #[serde(borrow)]
     pub(super) subject: Subject<'a>,
 }
