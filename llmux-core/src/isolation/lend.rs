@@ -16,6 +16,7 @@ use crate::pipeline::{
     report::{AnsweredBy, AttemptReport, Ending, Report},
     text::{Channel, Side},
 };
+use crate::provider::Event;
 
 /// The texts of a call's subject, from which the message borrows.
 #[derive(Default)]
@@ -97,28 +98,51 @@ pub(super) fn call<'m>(
     texts: &'m Texts,
     given: Given,
 ) -> message::Call<'m> {
+    message((state, 0), context, request_context(context.request, given), subject(input, texts))
+}
+
+/// Returns the message of a call for a chunk before its turn: after the call of this number, or first if it is 0. `limit` is the
+/// largest size that an edit may produce, in bytes.
+pub(super) fn announced<'m>(
+    (state, after): (u64, u64),
+    context: &'m CallContext<'_>,
+    event: &'m Event,
+    limit: usize,
+) -> message::Call<'m> {
+    let body = message::Body { text: message::Part::Here(&event.data), limit: Some(limit as u64) };
+    let subject = message::Subject::Chunk { event: event.name.as_deref(), body };
+    message((state, after), context, None, subject)
+}
+
+fn message<'m>(
+    (state, after): (u64, u64),
+    context: &'m CallContext<'_>,
+    given: Option<Box<message::Context<'m>>>,
+    subject: message::Subject<'m>,
+) -> message::Call<'m> {
     let collected = &context.request.collected;
     message::Call {
         state,
         hook: HookKind::ALL.iter().position(|kind| *kind == context.kind).unwrap_or_default() as u8,
+        after,
         remaining: context.limit.remaining().as_micros().try_into().unwrap_or(u64::MAX),
-        context: request_context(context.request, given),
+        context: given,
         collected: message::Collected {
             values: collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
             response_headers: pairs(collected.response_headers()),
             provider_headers: pairs(collected.provider_headers()),
         },
-        subject: subject(input, texts),
+        subject,
     }
 }
 
-fn request_context(context: &RequestContext, given: Given) -> Option<message::Context<'_>> {
+fn request_context(context: &RequestContext, given: Given) -> Option<Box<message::Context<'_>>> {
     let (is_kept, has_headers, has_provider_headers) = match given {
         Given::Nothing => return None,
         Given::Once => (false, false, false),
         Given::Kept { has_headers, has_provider_headers } => (true, has_headers, has_provider_headers),
     };
-    Some(message::Context {
+    Some(Box::new(message::Context {
         request_id: &context.request_id,
         endpoint: context.endpoint.path(),
         model: &context.model,
@@ -139,7 +163,7 @@ fn request_context(context: &RequestContext, given: Given) -> Option<message::Co
         headers: headers(&context.headers, has_headers),
         provider_headers: context.provider_headers.as_deref().map(|it| headers(it, has_provider_headers)),
         is_kept,
-    })
+    }))
 }
 
 /// Returns the headers that a plugin can read, credentials redacted.
@@ -213,7 +237,9 @@ fn subject<'m>(input: &'m HookInput<'_>, texts: &'m Texts) -> message::Subject<'
             choice: call.choice,
             is_json: call.is_json,
         }),
-        HookInput::PostStream(it) | HookInput::Complete(it) => message::Subject::Report(report(it, texts)),
+        HookInput::PostStream(it) | HookInput::Complete(it) => {
+            message::Subject::Report(Box::new(report(it, texts)))
+        }
     }
 }
 

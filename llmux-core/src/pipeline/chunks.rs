@@ -2,20 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use super::hook::{ChunkError, ChunkStream};
+use super::{
+    hook::{ChunkError, ChunkStream},
+    upcoming::Upcoming,
+};
 use crate::{
     Endpoint,
     document::Document,
     error::{Error, ErrorKind},
-    provider::{Event, Events},
+    provider::Event,
 };
 
 /// The origin of a stream's chunks.
 pub(super) enum Chunks {
-    Provider(Events),
+    Provider(Upcoming),
     Response(std::vec::IntoIter<Event>),
     Plugin {
         stream: Box<dyn ChunkStream>,

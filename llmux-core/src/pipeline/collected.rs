@@ -205,6 +205,11 @@ impl Collected {
 
     /// Keeps the changes of the current call.
     #[inline]
+    /// Returns true if the current call may have changed something.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.is_touched
+    }
+
     pub(crate) fn commit(&mut self) {
         if mem::take(&mut self.is_touched) && !self.is_draft {
             self.commit_entries();

@@ -36,6 +36,24 @@ pub(crate) trait Hooks: Send + Sync {
     /// dropped.
     fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f>;
 
+    /// Returns true if [`announce`](Self::announce) does something.
+    fn takes_announcements(&self) -> bool {
+        false
+    }
+
+    /// Tells the instance of chunks of a request that are ready, before their turn. The chunk hook is called for each of them in
+    /// its turn, unless the stream ends before. `limit` is the largest size that an edit may produce, in bytes. Returns false if
+    /// the instance takes none of them now.
+    fn announce(
+        &self,
+        context: &mut CallContext<'_>,
+        chunks: &mut dyn Iterator<Item = &Event>,
+        limit: usize,
+    ) -> bool {
+        let _ = (context, chunks, limit);
+        false
+    }
+
     /// Returns the hooks that the instance has. The others do nothing and are not called.
     fn hooks(&self) -> HookSet;
 

@@ -47,6 +47,7 @@ pub(crate) mod text;
 pub(crate) mod tool_call;
 mod traffic;
 mod turn;
+mod upcoming;
 mod usage;
 mod waiting;
 mod whole;

@@ -115,6 +115,11 @@ impl Entry {
         self.lease.hooks.has(hook)
     }
 
+    /// Returns true if the instance sees chunks in its chunk hook, and in nothing else.
+    pub(crate) fn sees_only_chunks(&self) -> bool {
+        self.has(HookKind::Chunk) && !self.has_parts() && !self.is_whole
+    }
+
     /// Returns true if the instance has a hook for parts of an answer: texts or tool calls.
     fn has_parts(&self) -> bool {
         self.has(HookKind::Text) || self.has(HookKind::ToolCall)

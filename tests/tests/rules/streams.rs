@@ -1,6 +1,6 @@
 //! Rules S1 to S8: streams.
 
-use llmux_core::{Endpoint, Request};
+use llmux_core::{Endpoint, Request, plugins::OnError};
 use llmux_tests::{
     Turn, both, isolated, scripted, turn,
     world::{all, builder, built, chat, header, read, told},
@@ -104,6 +104,44 @@ both! {
                 world.of("chunk").iter().filter_map(|line| line.strip_prefix(&format!("a-{name} delta = ")).map(str::to_owned)).collect();
             let chunks: Vec<&str> = expected.into_iter().filter(|text| !text.starts_with('!')).collect();
             assert_eq!(seen, chunks, "what the instance after {name} sees");
+        }
+    }
+
+    async fn s3_a_hook_sees_chunks_that_are_ready_together_one_after_the_other(world: World) {
+        let texts: Vec<String> = (0..100).map(|number| format!("t{number}")).collect();
+        let cases = [
+            ("forward", json!([])),
+            ("waits", json!([{"do": "sleep", "ms": 1}])),
+            ("edit", json!([{"do": "shout"}])),
+            ("drop", json!([{"do": "only", "what": "delta", "is": "t40"}, {"do": "drop"}])),
+            ("replace", json!([{"do": "only", "what": "delta", "is": "t40"}, {"do": "replace", "chunks": [chunk("a"), chunk("b")]}])),
+            ("value", json!([{"do": "only", "what": "delta", "is": "t40"}, {"do": "value", "key": "seen", "value": "it"}])),
+            ("fail", json!([{"do": "only", "what": "delta", "is": "t40"}, {"do": "fail", "message": "no"}])),
+            ("end", json!([{"do": "only", "what": "delta", "is": "t40"}, {"do": "end", "status": 451, "message": "enough"}])),
+        ];
+        for (name, does) in cases {
+            let provider = scripted([Turn::say(texts.iter().map(|text| json!(text)).collect())]);
+            let mut script = vec![json!({"do": "tell", "what": "delta"}), json!({"do": "tell", "what": "value:seen"})];
+            script.extend(does.as_array().expect("steps").iter().cloned());
+            let client = world.client(&provider, [world.probe(name, 1, json!({"chunk": script})).with_on_error(OnError::Continue)]).await;
+            let read = all(client.stream(chat("m")).await).await;
+            let mut expected = texts.clone();
+            let last = if name == "end" { 40 } else { 99 };
+            match name {
+                "edit" => expected.iter_mut().for_each(|text| *text = text.to_uppercase()),
+                "drop" => drop(expected.remove(40)),
+                "replace" => drop(expected.splice(40..=40, ["a".to_owned(), "b".to_owned()])),
+                "end" => drop(expected.splice(40.., ["!451 scripted: enough".to_owned()])),
+                _ => {}
+            }
+            assert_eq!(read, expected, "{name}");
+            let told = |what: &str| -> Vec<String> {
+                let start = format!("{name} {what} = ");
+                world.of("chunk").iter().filter_map(|line| line.strip_prefix(&start).map(str::to_owned)).collect()
+            };
+            assert_eq!(told("delta"), texts[..=last], "{name}");
+            let value = |at| if name == "value" && at > 40 { "String(\"it\")" } else { "-" };
+            assert_eq!(told("value:seen"), (0..=last).map(value).collect::<Vec<_>>(), "{name}");
         }
     }
 
@@ -293,6 +331,7 @@ isolated! {
     s2_a_plugin_answers_with_a_stream_of_its_own,
     s2_a_stream_of_a_plugins_own_ends_with_its_error_or_when_the_client_leaves,
     s3_a_chunk_hook_forwards_edits_drops_replaces_and_ends,
+    s3_a_hook_sees_chunks_that_are_ready_together_one_after_the_other,
     s3_an_untouched_event_passes_byte_for_byte,
     s3_instances_whose_turn_did_not_come_see_no_chunks,
     s4_the_end_is_told_once_completed,

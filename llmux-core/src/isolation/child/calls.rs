@@ -47,6 +47,8 @@ struct Lent {
     memory: HookMemory,
     /// The context that the host does not send again.
     context: Option<RequestContext>,
+    /// Number of the last call, if it let a chunk go on and set nothing; otherwise 0.
+    passed: u64,
 }
 
 type Stream = Arc<AsyncMutex<Box<dyn ChunkStream>>>;
@@ -230,20 +232,27 @@ impl Calls {
 
     async fn run(self: &Arc<Self>, frame: Frame) {
         if self.reply_to(&frame).await.is_none() {
-            // Both ends are one program. An empty reply is a failure of the call.
+            // Both ends are one program. An empty reply says that there is none.
             self.to_host.confirm(frame.number);
         }
     }
 
-    /// Runs a call and replies to it. `None` if its message is malformed, or its reply is too large.
+    /// Runs a call and replies to it. `None` if its message is malformed, if it does not run after the call
+    /// before, or if its reply is too large.
     async fn reply_to(&self, frame: &Frame) -> Option<()> {
         let message: message::Call<'_> = decode(&frame.message).ok()?;
         let mut subject = Subject::of(&message.subject, frame)?;
         let kind = HookKind::ALL.get(usize::from(message.hook)).copied().unwrap_or(HookKind::Cleanup);
         let limit = Limit { started: Clock::start(), timeout: Duration::from_micros(message.remaining) };
-        let lent = lock(&self.requests).entry(message.state).or_default().clone();
+        let lent = match message.after {
+            0 => lock(&self.requests).entry(message.state).or_default().clone(),
+            _ => lock(&self.requests).get(&message.state)?.clone(),
+        };
         let mut lent = lent.lock().await;
-        let Lent { state, memory, context: kept } = &mut *lent;
+        let Lent { state, memory, context: kept, passed } = &mut *lent;
+        if mem::take(passed) != message.after && message.after != 0 {
+            return None;
+        }
         let mut once = None;
         if let Some(given) = &message.context {
             let made = rebuild::context(given, kept.as_ref())?;
@@ -262,15 +271,20 @@ impl Calls {
         if !keeps_state && !keeps_context {
             lock(&self.requests).remove(&message.state);
         }
-        let mut frames = Vec::new();
-        let subject = &mut subject;
-        let ended = Ended { decision, reply: &reply, context, subject, keeps_state, longest_poll };
-        collect::write(&mut frames, frame.number, ended).ok()?;
-        if let Answer::Stream(stream) = mem::take(&mut reply.answer) {
-            lock(&self.streams).insert(frame.number, Arc::new(AsyncMutex::new(stream)));
+        if kind == HookKind::Chunk && goes_on(decision, &reply) && !context.collected.is_touched() {
+            *passed = frame.number;
         }
-        self.to_host.send(&frames);
-        Some(())
+        // The request is no longer lent when the reply is under way: the next call may come at once.
+        self.to_host.send(move |frames| {
+            let context = once.as_ref().or(lent.context.as_ref())?;
+            let (reply, subject) = (&mut reply, &mut subject);
+            let ended = Ended { decision, reply, context, subject, keeps_state, longest_poll };
+            collect::write(frames, frame.number, ended).ok()?;
+            if let Answer::Stream(stream) = mem::take(&mut reply.answer) {
+                lock(&self.streams).insert(frame.number, Arc::new(AsyncMutex::new(stream)));
+            }
+            Some(())
+        })
     }
 
     fn reply_next(&self, number: u64, next: Result<Option<crate::provider::Event>, ChunkError>) {
@@ -292,6 +306,12 @@ impl Calls {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns true if the next chunk goes on to the hook.
+fn goes_on(decision: Decision, reply: &HookReply) -> bool {
+    let goes_on = matches!(decision, Decision::Continue | Decision::Drop | Decision::Replace);
+    goes_on && reply.failure.is_none()
 }
 
 /// Runs a hook to its end. Returns its decision, and the nanoseconds of its longest poll (rule E4).

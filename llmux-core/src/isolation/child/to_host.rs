@@ -65,11 +65,12 @@ impl ToHost {
         is_written
     }
 
-    /// Sends frames that are written already.
-    pub(super) fn send(&self, frames: &[u8]) {
+    /// Sends a frame that `write` appends. `None` if it appends none.
+    pub(super) fn send(&self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<()> {
         let mut waiting = self.waiting();
-        waiting.bytes.extend_from_slice(frames);
+        let written = write(&mut waiting.bytes);
         self.flush(waiting);
+        written
     }
 
     /// Sends a message, unless the host reads too slowly. Returns false if it was dropped.

@@ -182,6 +182,14 @@ impl Bodies {
         }
     }
 
+    /// Returns true if the child keeps this context, and no call is about to change it.
+    pub(super) fn has(&self, state: u64, context: &RequestContext) -> bool {
+        let requests = lock(&self.requests);
+        let request = requests.get(&state).filter(|request| !request.is_asked);
+        let kept = request.and_then(|request| request.context.as_ref());
+        kept.is_some_and(|kept| kept.given(context) == Given::Nothing)
+    }
+
     /// Keeps whether the child keeps a state of a request, and the context that it was given. Returns true if the request
     /// must be released.
     pub(super) fn replied(

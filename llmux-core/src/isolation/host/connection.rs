@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::{
+    announced::Announced,
     bodies::{Bodies, Placed},
     fetches::Fetches,
     outgoing::Outgoing,
@@ -29,7 +30,10 @@ use super::{
 };
 use crate::{
     boundary::host::HostShared,
-    isolation::frame::{self, Frame, Kind},
+    isolation::{
+        frame::{self, Frame, Kind},
+        protocol as message,
+    },
     pipeline::kind::{Failure, HookKind},
 };
 
@@ -50,6 +54,7 @@ pub(super) struct Connection {
     death: OnceLock<Arc<str>>,
     pub(super) services: Services,
     pub(super) bodies: Bodies,
+    pub(super) announced: Announced,
     fetches: Arc<Fetches>,
 }
 
@@ -86,6 +91,7 @@ impl Connection {
             death: OnceLock::new(),
             services,
             bodies: Bodies::new(),
+            announced: Announced::default(),
         }
     }
 
@@ -106,10 +112,34 @@ impl Connection {
     /// [`Unsent::Dead`] if the child has died, [`Unsent::Refused`] if the message cannot be sent.
     pub(super) fn call(
         &self,
+        call: (u64, Kind),
+        hook: Option<HookKind>,
+        bodies: Vec<Arc<Placed>>,
+        message: &(impl Serialize + ?Sized),
+    ) -> Result<oneshot::Receiver<Bytes>, Unsent> {
+        self.send(call, hook, bodies, message, Others::NotNow)
+    }
+
+    /// Sends a call for a chunk before its turn. It is written together with those that follow.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub(super) fn announce(
+        &self,
+        number: u64,
+        message: &message::Call<'_>,
+    ) -> Result<oneshot::Receiver<Bytes>, Unsent> {
+        self.send((number, Kind::Call), Some(HookKind::Chunk), Vec::new(), message, Others::Follow)
+    }
+
+    fn send(
+        &self,
         (number, kind): (u64, Kind),
         hook: Option<HookKind>,
         bodies: Vec<Arc<Placed>>,
         message: &(impl Serialize + ?Sized),
+        others: Others,
     ) -> Result<oneshot::Receiver<Bytes>, Unsent> {
         let (reply, receiver) = oneshot::channel();
         let is_alone = {
@@ -118,7 +148,7 @@ impl Connection {
                 return Err(Unsent::Dead);
             }
             calls.waiting.insert(number, Waiting { reply: Some(reply), hook, _bodies: bodies });
-            calls.waiting.len() == 1
+            calls.waiting.len() == 1 && others == Others::NotNow
         };
         if let Err(why) = self.outgoing.send(kind, number, message, is_alone) {
             self.calls().waiting.remove(&number);
@@ -245,6 +275,13 @@ impl Connection {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the caller sends other calls next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    NotNow,
+    Follow,
 }
 
 /// The reason for which a call was not sent.

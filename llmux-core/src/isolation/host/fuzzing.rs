@@ -149,7 +149,7 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
         }),
         HookKind::Beside => message::Subject::Request(message::Body { limit: None, ..body() }),
         HookKind::Chunk => message::Subject::Chunk { event: None, body: body() },
-        HookKind::PostStream | HookKind::Complete => message::Subject::Report(message::Report {
+        HookKind::PostStream | HookKind::Complete => message::Subject::Report(Box::new(message::Report {
             ending: 0,
             status: 200,
             latency: 1,
@@ -162,7 +162,7 @@ fn subject(kind: HookKind, text: &[u8]) -> message::Subject<'_> {
             request: message::Part::Here(text),
             response: None,
             error: None,
-        }),
+        })),
         HookKind::Text => message::Subject::Text(message::Text {
             text: TEXT,
             role: "user",

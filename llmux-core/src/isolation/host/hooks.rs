@@ -3,14 +3,17 @@
 //! `plugins::registry` makes it, and the chains do not know about it. What a call lends stays borrowed until the reply is
 //! there. If the call is dropped before, the child is told, and is killed if it does not confirm (rule I4).
 
-use std::{any::Any, ptr, sync::Arc, task, time::Duration};
+use std::{any::Any, collections::VecDeque, ptr, sync::Arc, task, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
-    connection::{Connection, FREE_BIT, KILLED, Unsent},
+    announced::Sent,
+    call::{CONFIRMATION, cancel, received, unsent_failure},
+    connection::{Connection, FREE_BIT, KILLED},
+    stream::IsolatedStream,
     supervisor::Supervisor,
 };
 use crate::{
@@ -21,17 +24,11 @@ use crate::{
         protocol::{self as message, decode},
     },
     pipeline::{
-        hook::{
-            Answer, CallContext, ChunkError, ChunkStream, Decision, FirstPoll, HookCall, HookInput,
-            HookReply, Hooks, StateSlot,
-        },
+        hook::{Answer, CallContext, Decision, FirstPoll, HookCall, HookInput, HookReply, Hooks, StateSlot},
         kind::{Failure, FailureKind, HookKind, HookSet},
     },
     provider::Event,
 };
-
-/// Time that a child has to confirm the end of a call.
-const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// Hooks that run in a child process.
 pub(crate) struct IsolatedHooks {
@@ -43,6 +40,12 @@ pub(crate) struct IsolatedHooks {
 
 /// Bit of a state slot that says that the plugin keeps a state of the request. The others are the number of the state.
 const HAS_STATE: u64 = FREE_BIT;
+
+/// A call that was replied to: its number, the parts of the context that it gave, and the reply.
+type Replied = (u64, Given, Bytes);
+
+/// A call that was sent before the turn of its chunk: its connection, and the state of its request.
+type Announced = (Arc<Connection>, u64, Sent);
 
 impl IsolatedHooks {
     /// The hooks of a supervised instance. `bits` are the hooks that it has.
@@ -61,7 +64,16 @@ impl IsolatedHooks {
         context: &mut CallContext<'_>,
         mut input: HookInput<'_>,
         reply: &mut HookReply,
+        announced: Option<Announced>,
     ) -> Result<Decision, Failure> {
+        if let Some((connection, state, Sent { number, reply: receiver, limit, .. })) = announced {
+            let bytes = received(&connection, number, receiver, limit).await?;
+            if !bytes.is_empty() {
+                let replied = (number, Given::Nothing, bytes);
+                return self.applied((&connection, state), replied, context, &mut input, reply);
+            }
+            // It did not run.
+        }
         let slot = context.state.get_mut().addr() as u64;
         let (has_state, mut state) = (slot & HAS_STATE != 0, slot & !HAS_STATE);
         let connection = match self.supervisor.active() {
@@ -79,39 +91,19 @@ impl IsolatedHooks {
                 }
             }
         };
-        let (number, is_new) = (connection.number(), state == 0);
-        if is_new {
-            state = number;
-        }
-        let request = &*context.request;
-        let given = match self.repeats {
-            true => connection.bodies.given(state, request),
-            false => Given::Once,
-        };
-        let receiver = {
-            let mut bodies = Vec::new();
-            let texts = Texts::of(&mut input, |text| {
-                let placed = connection.bodies.place(state, text)?;
-                let start = placed.start();
-                bodies.push(placed);
-                Some(start)
-            });
-            let call = lend::call(state, context, &input, &texts, given);
-            connection.call((number, Kind::Call), Some(context.kind), bodies, &call)
-        };
-        let receiver = receiver.map_err(|unsent| {
-            if is_new {
-                connection.bodies.release(state);
-            }
-            unsent_failure(&connection, unsent)
-        })?;
-        // From here on, the child may keep a state under this number.
-        *context.state.get_mut() = ptr::without_provenance_mut((state | HAS_STATE) as usize);
-        let deadline = context.limit.remaining();
-        let guard = CancelOnDrop { connection: &connection, number, deadline };
-        let received = receiver.await;
-        std::mem::forget(guard);
-        let bytes = received.map_err(|_| connection.crashed())?;
+        let replied = self.ask(&connection, &mut state, context, &mut input).await?;
+        self.applied((&connection, state), replied, context, &mut input, reply)
+    }
+
+    /// Applies a reply.
+    fn applied(
+        &self,
+        (connection, state): (&Arc<Connection>, u64),
+        (number, given, bytes): Replied,
+        context: &mut CallContext<'_>,
+        input: &mut HookInput<'_>,
+        reply: &mut HookReply,
+    ) -> Result<Decision, Failure> {
         let Ok(message) = decode::<message::Reply<'_>>(&bytes) else {
             connection.condemn(KILLED, "it sent a malformed reply");
             return Err(Failure::crashed("the child process sent a malformed reply"));
@@ -124,39 +116,132 @@ impl IsolatedHooks {
         };
         *context.state.get_mut() = ptr::without_provenance_mut(slot as usize);
         let is_stream = matches!(message.answer, message::Answer::Stream);
-        let stream =
-            is_stream.then(|| IsolatedStream { connection: connection.clone(), number, is_over: false });
-        let decision = apply(message, context, &mut input, reply)?;
+        let stream = is_stream.then(|| IsolatedStream::new(connection.clone(), number));
+        let decision = apply(message, context, input, reply)?;
         if let Some(stream) = stream {
             reply.answer = Answer::Stream(Box::new(stream));
         }
         Ok(decision)
     }
-}
 
-fn unsent_failure(connection: &Connection, unsent: Unsent) -> Failure {
-    match unsent {
-        Unsent::Dead => connection.crashed(),
-        Unsent::Refused(why) => Failure::error(why),
+    /// Sends a call, and waits for its reply. `state` is 0 for a new request.
+    async fn ask(
+        &self,
+        connection: &Arc<Connection>,
+        state: &mut u64,
+        context: &mut CallContext<'_>,
+        input: &mut HookInput<'_>,
+    ) -> Result<Replied, Failure> {
+        let (number, is_new) = (connection.number(), *state == 0);
+        if is_new {
+            *state = number;
+        }
+        let state = *state;
+        let given = match self.repeats {
+            true => connection.bodies.given(state, context.request),
+            false => Given::Once,
+        };
+        let receiver = {
+            let mut bodies = Vec::new();
+            let texts = Texts::of(input, |text| {
+                let placed = connection.bodies.place(state, text)?;
+                let start = placed.start();
+                bodies.push(placed);
+                Some(start)
+            });
+            let call = lend::call(state, context, input, &texts, given);
+            connection.call((number, Kind::Call), Some(context.kind), bodies, &call)
+        };
+        let receiver = receiver.map_err(|unsent| {
+            if is_new {
+                connection.bodies.release(state);
+            }
+            unsent_failure(connection, unsent)
+        })?;
+        // From here on, the child may keep a state under this number.
+        *context.state.get_mut() = ptr::without_provenance_mut((state | HAS_STATE) as usize);
+        let deadline = context.limit.remaining();
+        Ok((number, given, received(connection, number, receiver, deadline).await?))
+    }
+
+    /// Takes the call that was sent for a chunk before its turn, and cancels the calls whose turn does not come.
+    fn announced(&self, context: &mut CallContext<'_>, input: &HookInput<'_>) -> Option<Announced> {
+        if !self.hooks.has(HookKind::Chunk) {
+            return None;
+        }
+        let state = context.state.get_mut().addr() as u64 & !HAS_STATE;
+        let connection = self.supervisor.active().filter(|connection| connection.made(state))?;
+        let chunk = match input {
+            HookInput::Chunk(chunk) => Some(&**chunk),
+            _ => None,
+        };
+        match connection.announced.take(state, chunk) {
+            Ok(sent) => Some((connection, state, sent?)),
+            Err(others) => {
+                cancel(&connection, others);
+                None
+            }
+        }
     }
 }
 
 impl Hooks for IsolatedHooks {
     fn call<'f>(&'f self, call: HookCall<'f>, cx: &mut task::Context<'_>) -> FirstPoll<'f> {
-        let HookCall { context, input, reply, memory: _ } = call;
+        let HookCall { context, mut input, reply, memory: _ } = call;
+        let failed = |failure, reply: &mut HookReply| {
+            reply.failure = Some(failure);
+            Decision::Fail(0)
+        };
+        let mut announced = self.announced(context, &input);
+        if let Some((connection, state, sent)) = &mut announced
+            && let Some(bytes) = sent.arrived()
+        {
+            if !bytes.is_empty() {
+                let replied = (sent.number, Given::Nothing, bytes);
+                let applied = self.applied((connection, *state), replied, context, &mut input, reply);
+                return FirstPoll::Ready(applied.unwrap_or_else(|failure| failed(failure, reply)));
+            }
+            // It did not run.
+            announced = None;
+        }
         let mut future: BoxFuture<'f, Decision> = Box::pin(async move {
-            match self.run(context, input, reply).await {
+            match self.run(context, input, reply, announced).await {
                 Ok(decision) => decision,
-                Err(failure) => {
-                    reply.failure = Some(failure);
-                    Decision::Fail(0)
-                }
+                Err(failure) => failed(failure, reply),
             }
         });
         match future.as_mut().poll(cx) {
             task::Poll::Ready(decision) => FirstPoll::Ready(decision),
             task::Poll::Pending => FirstPoll::Pending(future),
         }
+    }
+
+    fn takes_announcements(&self) -> bool {
+        true
+    }
+
+    fn announce(
+        &self,
+        context: &mut CallContext<'_>,
+        chunks: &mut dyn Iterator<Item = &Event>,
+        limit: usize,
+    ) -> bool {
+        let state = context.state.get_mut().addr() as u64 & !HAS_STATE;
+        let active = self.supervisor.active().filter(|connection| connection.made(state));
+        let active = active.filter(|connection| connection.bodies.has(state, context.request));
+        let Some(connection) = active else { return false };
+        let (mut after, mut sent) = (0, VecDeque::new());
+        for event in chunks {
+            let number = connection.number();
+            let call = lend::announced((state, after), context, event, limit);
+            let Ok(reply) = connection.announce(number, &call) else { break };
+            let limit = context.limit.remaining();
+            sent.push_back(Sent { event: event.clone(), number, reply, limit });
+            after = number;
+        }
+        let is_taken = !sent.is_empty();
+        connection.announced.put(state, sent);
+        is_taken
     }
 
     fn hooks(&self) -> HookSet {
@@ -166,9 +251,12 @@ impl Hooks for IsolatedHooks {
     fn release_state(&self, slot: &mut StateSlot) {
         let state = std::mem::replace(slot.get_mut(), ptr::null_mut()).addr() as u64 & !HAS_STATE;
         // The states of a dead child are gone with it.
-        if let Some(connection) = self.supervisor.active().filter(|connection| connection.made(state))
-            && connection.bodies.release(state)
-        {
+        let active = self.supervisor.active().filter(|connection| connection.made(state));
+        let Some(connection) = active else { return };
+        if let Err(others) = connection.announced.take(state, None) {
+            cancel(&connection, others);
+        }
+        if connection.bodies.release(state) {
             connection.tell(Kind::Release, state);
         }
     }
@@ -214,82 +302,5 @@ impl IsolatedHooks {
 impl Drop for IsolatedHooks {
     fn drop(&mut self) {
         self.supervisor.end();
-    }
-}
-
-/// Cancels a call that is dropped. The child is killed if it does not confirm within a second after the time limit of the
-/// hook: it may be in an endless loop.
-struct CancelOnDrop<'c> {
-    connection: &'c Arc<Connection>,
-    number: u64,
-    /// The rest of the hook's time when the call was sent.
-    deadline: Duration,
-}
-
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        let (connection, number) = (self.connection, self.number);
-        if !connection.cancel(number) {
-            return;
-        }
-        let (connection, limit) = (connection.clone(), self.deadline + CONFIRMATION);
-        connection.clone().services.spawn(async move {
-            sleep(limit).await;
-            if connection.is_under_way(number) {
-                connection.condemn(KILLED, "a hook did not end within a second after it was cancelled");
-            }
-        });
-    }
-}
-
-/// A stream of chunks that a plugin produces in the child.
-struct IsolatedStream {
-    connection: Arc<Connection>,
-    number: u64,
-    is_over: bool,
-}
-
-impl IsolatedStream {
-    async fn ask(&mut self) -> Result<Option<Event>, ChunkError> {
-        let failed = ChunkError::Failed;
-        let number = self.connection.number();
-        let hook = Some(HookKind::PreStream);
-        let receiver = self.connection.call((number, Kind::Next), hook, Vec::new(), &self.number);
-        let receiver = receiver.map_err(|unsent| failed(unsent_failure(&self.connection, unsent)))?;
-        let guard = CancelOnDrop { connection: &self.connection, number, deadline: Duration::from_secs(10) };
-        let received = receiver.await;
-        std::mem::forget(guard);
-        let bytes = received.map_err(|_| failed(self.connection.crashed()))?;
-        match decode::<message::Next<'_>>(&bytes) {
-            Ok(message::Next::Chunk(event)) => Ok(Some(apply::event(&event))),
-            Ok(message::Next::End) => Ok(None),
-            Ok(message::Next::Ended(json)) => {
-                Err(apply::error(json).map_or_else(ChunkError::Failed, ChunkError::Ended))
-            }
-            Ok(message::Next::Failed(reported)) => Err(failed(apply::failure(&reported))),
-            Err(_) => {
-                self.connection.condemn(KILLED, "it sent a malformed reply");
-                Err(failed(Failure::crashed("the child process sent a malformed reply")))
-            }
-        }
-    }
-}
-
-impl ChunkStream for IsolatedStream {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<Event>, ChunkError>> {
-        Box::pin(async move {
-            if self.is_over {
-                return Ok(None);
-            }
-            let next = self.ask().await;
-            self.is_over = !matches!(next, Ok(Some(_)));
-            next
-        })
-    }
-}
-
-impl Drop for IsolatedStream {
-    fn drop(&mut self) {
-        self.connection.tell(Kind::DropStream, self.number);
     }
 }

@@ -5,7 +5,9 @@
 //! measures; `fetches` sends its HTTP requests; `outgoing` holds the frames to a child; `bodies`
 //! its memory for large bodies.
 
+mod announced;
 mod bodies;
+mod call;
 mod connection;
 mod fetches;
 #[cfg(any(test, fuzzing))]
@@ -16,4 +18,5 @@ mod outgoing;
 pub(crate) mod process;
 mod services;
 mod spawner;
+mod stream;
 pub(crate) mod supervisor;

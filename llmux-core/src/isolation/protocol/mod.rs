@@ -90,11 +90,14 @@ pub(super) struct Call<'a> {
     pub(super) state: u64,
     /// The hook, as its place in `HookKind::ALL`.
     pub(super) hook: u8,
+    /// Number of the call before this one, if it must have let its chunk go on and have set nothing; otherwise 0. If it did
+    /// more, this call does not run, and its reply is empty.
+    pub(super) after: u64,
     /// Time that the call may take, in microseconds.
     pub(super) remaining: u64,
     /// The context; `None` if it is the one that the child has kept from an earlier call of the request.
     #[serde(borrow)]
-    pub(super) context: Option<Context<'a>>,
+    pub(super) context: Option<Box<Context<'a>>>,
     /// The values and headers that plugins have set.
     #[serde(borrow)]
     pub(super) collected: Collected<'a>,
@@ -135,7 +138,7 @@ pub(super) enum Subject<'a> {
         body: Body<'a>,
     },
     #[serde(borrow)]
-    Report(Report<'a>),
+    Report(Box<Report<'a>>),
     #[serde(borrow)]
     Text(Text<'a>),
     #[serde(borrow)]

@@ -32,6 +32,11 @@ impl Incoming {
         Self { limit, has_chunks, has_texts, frames, frame: None }
     }
 
+    /// Returns the largest size that an edit of a chunk may produce, in bytes.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Compares an event with the one before. Returns `None` if it begins another frame, or if nothing reads chunks.
     pub(super) fn repeat(&mut self, data: &[u8]) -> Option<Repeat> {
         self.frames.as_mut()?.read(data)

@@ -1,8 +1,9 @@
 //! One attempt to stream: from the origin of the chunks, through the chunk hooks, to the reader.
 //!
-//! `incoming` makes chunks of events, `steps` has the steps of one instance, and `delivery` gives chunks to the reader. The
+//! `incoming` makes chunks of events, `ahead` announces them, `steps` has the steps of one instance, and `delivery` gives chunks to the reader. The
 //! reader has a channel of a few places: a slow reader slows the upstream (rule S6). Deliberately absent: where the reader is.
 
+mod ahead;
 mod delivery;
 mod incoming;
 mod steps;
@@ -28,6 +29,7 @@ use super::{
     stream_item::StreamItem,
     text::{self, Pieces},
     tool_call::ToolCalls,
+    upcoming::Upcoming,
     usage::Meter,
     whole::Whole,
 };
@@ -49,6 +51,8 @@ struct Streaming<'r> {
     /// The calls of the chunk hooks.
     calls: Calls,
     incoming: Incoming,
+    /// True if the next event was announced to an instance.
+    is_told: bool,
     /// Chunks that have not passed all hooks, each with the number of steps before it; the next chunk is the last.
     pending: Vec<(Chunk, usize)>,
     /// The chunks that instances receive as one answer; empty if there are no such instances.
@@ -125,6 +129,7 @@ impl<'r> Streaming<'r> {
             early,
             calls,
             incoming,
+            is_told: false,
             pending,
             wholes: Vec::new(),
             texts,
@@ -146,7 +151,7 @@ impl<'r> Streaming<'r> {
                 let accepted = self.stream_upstream().await;
                 self.status = accepted.as_ref().map_or_else(Error::first_status, |_| 200);
                 self.count_kept_back();
-                accepted.map(Chunks::Provider)
+                accepted.map(|events| Chunks::Provider(Upcoming::new(events)))
             }
             PreChain::ShortCircuit(ShortCircuit::Response(response)) => Ok(Chunks::of(&response)),
             PreChain::ShortCircuit(ShortCircuit::Stream(stream, instance)) => {
@@ -189,16 +194,19 @@ impl<'r> Streaming<'r> {
     async fn forward(&mut self, chunks: &mut Chunks) -> Result<(), Error> {
         let cancel = self.request.cancel.clone();
         let is_provider = matches!(chunks, Chunks::Provider(_));
+        let told = self.told();
         let mut idle = Idle::new(self.request.shared.config.stream_idle_timeout);
         loop {
             // A source may be ready for ever while hooks drop its chunks: the task must be left now and then, so that
             // others run, and so that a caller that goes away is noticed.
             consume_budget().await;
             let left = idle.left(chunks, self.attempt.chunks)?;
-            let next = pin!(chunks.next(self.request.context.endpoint, left));
-            let next = match self.attempt.begun || !self.early.waits() {
-                true => cancel.guard(next).await?,
-                false => self.early.wait(self.reader, self.request.head(), cancel.guard(next)).await?,
+            let next = {
+                let next = pin!(chunks.next(self.request.context.endpoint, left));
+                match self.attempt.begun || !self.early.waits() {
+                    true => cancel.guard(next).await?,
+                    false => self.early.wait(self.reader, self.request.head(), cancel.guard(next)).await?,
+                }
             };
             let event = match next {
                 None => {
@@ -213,6 +221,9 @@ impl<'r> Streaming<'r> {
                     return Err(error);
                 }
             };
+            if let (Some(told), Chunks::Provider(events)) = (told, &mut *chunks) {
+                self.announce(told, &event, events).await;
+            }
             let repeat = self.incoming.repeat(&event.data);
             if is_provider && let Some(meter) = &mut self.meter {
                 meter.read(self.request.context.endpoint, &event.data, repeat);
@@ -235,7 +246,7 @@ impl<'r> Streaming<'r> {
             && self.status == 200
             && self.meter.as_ref().is_some_and(Meter::awaits_usage)
         {
-            self.unread = Some(events);
+            self.unread = Some(events.into_events());
         }
     }
 
