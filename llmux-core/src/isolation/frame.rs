@@ -82,9 +82,8 @@ pub(super) fn write<T: Serialize + ?Sized>(
 ) -> Result<(), TooLarge> {
     let start = buffer.len();
     begin(buffer, kind, number);
-    let written = postcard::to_extend(message, std::mem::take(buffer));
     // A message of this crate can always be serialized into a vector.
-    *buffer = written.unwrap_or_default();
+    let _ = postcard::serialize_with_flavor(message, Appended(buffer));
     let length = buffer.len().saturating_sub(start + HEAD);
     match u32::try_from(length) {
         Ok(short) if length <= MAX_MESSAGE => {
@@ -95,6 +94,27 @@ pub(super) fn write<T: Serialize + ?Sized>(
             buffer.truncate(start);
             Err(TooLarge)
         }
+    }
+}
+
+/// A buffer to which postcard appends. Its own flavor for vectors adds byte after byte.
+struct Appended<'b>(&'b mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appended<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

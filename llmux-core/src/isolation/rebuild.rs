@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{apply::set_collected, frame::Frame, protocol as message};
@@ -88,51 +88,44 @@ impl Subject {
     }
 }
 
-fn document(part: &message::Part<'_>, frame: &Frame) -> Option<Document> {
-    match part {
-        message::Part::Here(text) => Document::parse_lenient(frame.message.slice_ref(text)).ok(),
+/// Makes a body of a part. The host has checked the text, which is parsed only if the plugin reads it.
+fn part(part: &message::Part<'_>, limit: Option<u64>, frame: &Frame) -> Option<Body> {
+    let limit = limit.map(|limit| limit as usize);
+    let (text, outline) = match part {
+        message::Part::Here(text) => (frame.message.slice_ref(text), None),
         message::Part::Placed { start, length, outline } => {
-            let text = host_memory::part(*start, *length)?;
-            match outline {
-                Some(outline) => Some(Document::of_outline(text, outline)),
-                None => Document::parse_lenient(text).ok(),
-            }
+            (host_memory::part(*start, *length)?, outline.as_deref())
         }
-    }
+    };
+    let Some(outline) = outline else { return Some(Body::of_text(text, limit)) };
+    let document = Document::of_outline(text, outline);
+    Some(match limit {
+        Some(limit) => Body::new(document, limit),
+        None => Body::read_only(document),
+    })
 }
 
+/// Makes a body whose edits are kept, so that the host makes them, too.
 fn body(message: &message::Body<'_>, frame: &Frame) -> Option<Body> {
-    let document = document(&message.text, frame)?;
-    let Some(limit) = message.limit else { return Some(Body::read_only(document)) };
-    let mut body = Body::new(document, limit as usize);
+    let mut body = part(&message.text, message.limit, frame)?;
     body.keep_journal();
     Some(body)
 }
 
 fn outcome(message: &message::Outcome<'_>, frame: &Frame) -> Option<Outcome> {
-    let subject = document(&message.body.text, frame)?;
-    let result = match message.is_error {
-        false => Ok(subject),
-        true => {
-            let kind = match message.is_plugin_failure {
-                true => ErrorKind::PluginFailure,
-                false => ErrorKind::Rejected,
-            };
-            let (origin, _) = Error::new(kind, "").split();
-            Err(Error::join(origin, subject))
-        }
+    let kind = match message.is_plugin_failure {
+        true => ErrorKind::PluginFailure,
+        false => ErrorKind::Rejected,
     };
-    let mut outcome = Outcome::new(result, document(&message.request, frame)?, message.limit as usize);
-    if message.is_binary {
-        outcome = outcome.of_binary();
-    }
-    outcome.body().keep_journal();
-    Some(outcome)
+    let error = message.is_error.then(|| Error::new(kind, "").split().0);
+    let (body, request) = (body(&message.body, frame)?, part(&message.request, None, frame)?);
+    let outcome = Outcome::of_parts(error, body, request, message.limit as usize);
+    Some(if message.is_binary { outcome.of_binary() } else { outcome })
 }
 
 fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
-    let optional = |part: &Option<message::Part<'_>>| match part {
-        Some(part) => document(part, frame).map(|document| Some(Body::read_only(document))),
+    let optional = |text: &Option<message::Part<'_>>| match text {
+        Some(text) => part(text, None, frame).map(Some),
         None => Some(None),
     };
     let attempt = |attempt: &message::Attempt<'_>| {
@@ -160,7 +153,7 @@ fn report(message: &message::Report<'_>, frame: &Frame) -> Option<Report> {
             }
         },
         attempts: message.attempts.iter().map(attempt).collect(),
-        request: Body::read_only(document(&message.request, frame)?),
+        request: part(&message.request, None, frame)?,
         response: optional(&message.response)?,
         error: optional(&message.error)?,
     })
@@ -218,10 +211,15 @@ fn headers(
     kept: impl FnOnce() -> Option<Arc<HeaderMap>>,
 ) -> Option<Arc<HeaderMap>> {
     let message::Headers::Given(pairs) = message else { return kept() };
-    let read = |(name, value): &(&str, &str)| {
-        Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
-    };
-    Some(Arc::new(pairs.iter().filter_map(read).collect()))
+    // One allocation holds all values.
+    let mut values = BytesMut::with_capacity(pairs.iter().map(|(_, value)| value.len()).sum());
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        values.extend_from_slice(value.as_bytes());
+        let value = HeaderValue::from_maybe_shared(values.split().freeze()).ok()?;
+        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+    }
+    Some(Arc::new(headers))
 }
 
 /// Makes the values and headers that plugins have set. The host has accepted all of them.

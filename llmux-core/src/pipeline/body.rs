@@ -78,6 +78,12 @@ impl Body {
         Self::of(Content::Parsed(document), None)
     }
 
+    /// A body of a text that is parsed on first access. `limit` is the largest size that an edit may produce, in bytes; `None` for a
+    /// body that hooks may read.
+    pub(crate) fn of_text(text: Bytes, limit: Option<usize>) -> Self {
+        Self::of(Content::Text { text, frame: None, parsed: OnceCell::new() }, limit)
+    }
+
     /// A body that has not been parsed.
     fn unparsed(text: Bytes, frame: Option<Arc<Frame>>, limit: usize) -> Self {
         Self::of(Content::Text { text, frame, parsed: OnceCell::new() }, Some(limit))

@@ -55,6 +55,13 @@ impl Outcome {
         Self { state, saved: None, request, limit, is_binary: false, replaced: false, traffic }
     }
 
+    /// Makes the outcome of parts: a response, or the document of an error. `limit` is the size up to which the document of a
+    /// replacement may be edited.
+    pub(crate) fn of_parts(error: Option<Origin>, body: Body, request: Body, limit: usize) -> Self {
+        let (state, traffic) = (State { error, body }, Traffic::default());
+        Self { state, saved: None, request, limit, is_binary: false, replaced: false, traffic }
+    }
+
     /// Makes the response one that only describes bytes.
     pub(crate) fn of_binary(mut self) -> Self {
         if self.state.error.is_none()
