@@ -62,7 +62,7 @@ pub(super) struct Calls {
     to_host: Arc<ToHost>,
     runtime: Handle,
     running: Mutex<Running>,
-    /// What is kept between the calls of a request. They wait for each other there.
+    /// The parts that are kept between the calls of a request, which wait for each other there.
     requests: Mutex<HashMap<u64, Arc<AsyncMutex<Lent>>>>,
     streams: Mutex<HashMap<u64, Stream>>,
     /// The kinds of work whose last first poll was long, one bit for each.

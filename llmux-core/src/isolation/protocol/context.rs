@@ -33,7 +33,7 @@ pub(in crate::isolation) struct Context<'a> {
 pub(in crate::isolation) enum Headers<'a> {
     #[serde(borrow)]
     Given(Vec<(&'a str, &'a str)>),
-    /// Those of the context that the child has kept.
+    /// The headers of the context that the child has kept.
     Kept,
 }
 
