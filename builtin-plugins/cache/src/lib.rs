@@ -42,7 +42,7 @@ pub use llmux_redis_link::RedisConfig;
 pub use self::{
     backend::CacheBackend,
     config::Config,
-    entry::{Entry, Event},
+    entry::{Entry, Event, Events},
     key::Key,
 };
 use self::{
