@@ -6,19 +6,17 @@
 //! only cause a miss. The text comes from the host, which has checked that it is JSON without duplicate members. For any
 //! other text the result is `None`, never a wrong text.
 
-use wide::u8x16;
-
-/// The deepest nesting of a body that is cached.
-const MAX_DEPTH: usize = 128;
+use crate::json::{Json, MAX_DEPTH, Quoted};
 
 /// Returns the canonical text of a JSON object in pieces, without the top-level members that `leave_out` names.
 pub(crate) fn canonical<'t>(json: &'t str, leave_out: &[&str]) -> Option<impl Iterator<Item = &'t [u8]>> {
     let text = json.as_bytes();
     let mut pieces = Vec::with_capacity(64);
     pieces.push(Piece { start: usize::MAX, end: usize::MAX, next: 0 });
-    let mut scan = Scan { text, pieces, last: 0, members: Vec::with_capacity(16), leave_out };
-    let end = scan.value(scan.space(0), 0)?;
-    let pieces = (scan.space(end) == text.len()).then_some(scan.pieces)?;
+    let json = Json(text);
+    let mut scan = Scan { json, pieces, last: 0, members: Vec::with_capacity(16), leave_out };
+    let end = scan.value(json.space(0), 0)?;
+    let pieces = (json.space(end) == text.len()).then_some(scan.pieces)?;
     let mut at = 0;
     Some(std::iter::from_fn(move || {
         at = pieces[at].next;
@@ -28,7 +26,7 @@ pub(crate) fn canonical<'t>(json: &'t str, leave_out: &[&str]) -> Option<impl It
 
 /// A scan of a text. Its functions take a position, and return the position after what they have passed.
 struct Scan<'a> {
-    text: &'a [u8],
+    json: Json<'a>,
     /// The pieces in the order of the text, after one that no text follows, from which the canonical text begins.
     pieces: Vec<Piece>,
     /// The last piece of the canonical text so far.
@@ -58,20 +56,6 @@ struct Member {
 }
 
 impl Scan<'_> {
-    #[inline]
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.text.get(at).copied()
-    }
-
-    /// Returns the position of the first byte at or after `at` that is not white space.
-    #[inline]
-    fn space(&self, mut at: usize) -> usize {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.byte(at) {
-            at += 1;
-        }
-        at
-    }
-
     /// Adds a range. It becomes a part of the last piece if it follows that in the body.
     #[inline]
     fn add(&mut self, start: usize, end: usize) {
@@ -94,69 +78,30 @@ impl Scan<'_> {
 
     #[inline]
     fn value(&mut self, at: usize, depth: usize) -> Option<usize> {
-        let end = match self.byte(at)? {
-            b'"' => self.string(at)?,
+        let end = match self.json.byte(at)? {
+            b'"' => self.json.string(at)?.end,
             b'{' | b'[' if depth == MAX_DEPTH => return None,
             b'{' => return self.object(at, depth + 1),
             b'[' => return self.array(at, depth + 1),
-            _ => self.scalar(at)?,
+            _ => self.json.scalar(at)?,
         };
         self.add(at, end);
         Some(end)
     }
 
-    #[inline]
-    fn string(&self, start: usize) -> Option<usize> {
-        let mut at = start + 1;
-        while let Some(&block) = self.text.get(at..)?.first_chunk() {
-            let block = u8x16::new(block);
-            let marks = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
-            let mut marks = marks.to_bitmask();
-            if marks == 0 {
-                at += 16 + memchr::memchr2(b'"', b'\\', &self.text[at + 16..])?;
-                marks = 1;
-            }
-            while marks != 0 {
-                let distance = marks.trailing_zeros();
-                at += distance as usize;
-                if self.text[at] == b'"' {
-                    return Some(at + 1);
-                }
-                // The byte after a backslash never ends the string.
-                at += 2;
-                marks = marks >> distance >> 2;
-            }
-        }
-        loop {
-            match self.byte(at)? {
-                b'"' => return Some(at + 1),
-                b'\\' => at += 2,
-                _ => at += 1,
-            }
-        }
-    }
-
-    fn scalar(&self, at: usize) -> Option<usize> {
-        let rest = &self.text[at..];
-        let is_end =
-            |byte: &u8| matches!(byte, b',' | b']' | b'}' | b':' | b'"' | b' ' | b'\t' | b'\n' | b'\r');
-        let length = rest.iter().position(is_end).unwrap_or(rest.len());
-        (length > 0).then_some(at + length)
-    }
-
     fn array(&mut self, start: usize, depth: usize) -> Option<usize> {
         self.add(start, start + 1);
-        let mut at = self.space(start + 1);
-        if self.byte(at)? == b']' {
+        let mut at = self.json.space(start + 1);
+        if self.json.byte(at)? == b']' {
             self.add(at, at + 1);
             return Some(at + 1);
         }
         loop {
             at = self.value(at, depth)?;
-            at = self.space(at);
+            at = self.json.space(at);
             self.add(at, at + 1);
-            match self.byte(at)? {
-                b',' => at = self.space(at + 1),
+            match self.json.byte(at)? {
+                b',' => at = self.json.space(at + 1),
                 b']' => return Some(at + 1),
                 _ => return None,
             }
@@ -166,35 +111,29 @@ impl Scan<'_> {
     fn object(&mut self, start: usize, depth: usize) -> Option<usize> {
         self.add(start, start + 1);
         let (open, brace) = (self.members.len(), self.last);
-        let mut at = self.space(start + 1);
-        if self.byte(at)? == b'}' {
+        let mut at = self.json.space(start + 1);
+        if self.json.byte(at)? == b'}' {
             self.add(at, at + 1);
             return Some(at + 1);
         }
         loop {
-            if self.byte(at)? != b'"' {
-                return None;
-            }
-            let name = (at, self.string(at)?);
-            at = self.space(name.1);
-            if self.byte(at)? != b':' {
-                return None;
-            }
+            let (Quoted { end, .. }, colon) = self.json.name(at)?;
+            let name = (at, end);
             self.begin(name.0, name.1);
             let first = self.last;
-            self.add(at, at + 1);
-            at = self.value(self.space(at + 1), depth)?;
+            self.add(colon, colon + 1);
+            at = self.value(self.json.space(colon + 1), depth)?;
             if depth > 1 || !self.is_left_out(name) {
                 self.members.push(Member {
-                    order: order(&self.text[name.0 + 1..name.1 - 1]),
+                    order: order(&self.json.0[name.0 + 1..name.1 - 1]),
                     name,
                     first,
                     last: self.last,
                 });
             }
-            at = self.space(at);
-            match self.byte(at)? {
-                b',' => at = self.space(at + 1),
+            at = self.json.space(at);
+            match self.json.byte(at)? {
+                b',' => at = self.json.space(at + 1),
                 b'}' => break,
                 _ => return None,
             }
@@ -206,13 +145,13 @@ impl Scan<'_> {
     }
 
     fn is_left_out(&self, name: (usize, usize)) -> bool {
-        let name = &self.text[name.0 + 1..name.1 - 1];
+        let name = &self.json.0[name.0 + 1..name.1 - 1];
         self.leave_out.iter().any(|left_out| left_out.as_bytes() == name)
     }
 
     /// Appends the members from `open` on to the canonical text, sorted by name.
     fn append_sorted(&mut self, open: usize) {
-        let text = self.text;
+        let text = self.json.0;
         let members = &mut self.members[open..];
         let name = |member: &Member| &text[member.name.0..member.name.1];
         members.sort_unstable_by(|one, other| {

@@ -74,7 +74,7 @@ impl Stream {
         }
         let Some(event) = Shape::of(data).filter(|event| !has_error(event)) else { return false };
         self.has_text = matches!(event["choices"].elements(), [choice] if says_something(choice));
-        match event["type"].as_str() {
+        match event["type"].as_str().as_deref() {
             Some("response.output_item.done") => {
                 self.items = Some(self.items.unwrap_or(true) & is_complete_item(&event["item"]));
             }
@@ -92,7 +92,7 @@ impl Stream {
             let choice = self.choices.entry(index).or_default();
             choice.says_something |= says_something(part);
             if let Some(reason) = part["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
-                choice.ends_well = is_known(reason);
+                choice.ends_well = is_known(&reason);
             }
         }
         true
@@ -130,7 +130,7 @@ pub(crate) fn has_error(value: &Shape<'_>) -> bool {
 }
 
 fn is(value: &Shape<'_>, text: &str) -> bool {
-    value.as_str() == Some(text)
+    value.as_str().as_deref() == Some(text)
 }
 
 /// Returns true for a list that has an element, and only such elements.
@@ -139,7 +139,7 @@ fn every(list: &Shape<'_>, is_complete: impl Fn(&Shape<'_>) -> bool) -> bool {
 }
 
 fn is_complete_choice(choice: &Shape<'_>) -> bool {
-    says_something(choice) && choice["finish_reason"].as_str().is_some_and(is_known)
+    says_something(choice) && choice["finish_reason"].as_str().is_some_and(|reason| is_known(&reason))
 }
 
 fn is_known(reason: &str) -> bool {
@@ -156,7 +156,7 @@ fn says_something(choice: &Shape<'_>) -> bool {
 /// Returns true for an item of a response that is finished. Not every kind of item has a status.
 fn is_complete_item(item: &Shape<'_>) -> bool {
     matches!(item, Shape::Object(_))
-        && matches!(item["status"].as_str(), None | Some("" | "completed"))
+        && matches!(item["status"].as_str().as_deref(), None | Some("" | "completed"))
         && item["error"] == Shape::Null
 }
 

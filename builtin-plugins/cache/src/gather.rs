@@ -2,7 +2,7 @@
 
 use crate::{
     complete,
-    entry::{Entry, Event},
+    entry::{Entry, Events},
     shape::Shape,
 };
 
@@ -13,25 +13,21 @@ pub(crate) enum Gathered {
     Nothing,
     /// A whole response, as JSON text.
     Response(String),
-    Stream {
-        events: Vec<Event>,
-        bytes: usize,
-    },
+    Stream(Events),
 }
 
 impl Gathered {
     /// Adds an event of a stream. If the events exceed `most` bytes, drops all of them and returns false.
     pub(crate) fn push(&mut self, name: &str, data: &str, most: usize) -> bool {
-        if !matches!(self, Gathered::Stream { .. }) {
-            *self = Gathered::Stream { events: Vec::new(), bytes: 0 };
+        if !matches!(self, Gathered::Stream(_)) {
+            *self = Gathered::Stream(Events::default());
         }
-        let Gathered::Stream { events, bytes } = self else { return false };
-        *bytes += name.len() + data.len();
-        if *bytes > most {
+        let Gathered::Stream(events) = self else { return false };
+        if events.size() + name.len() + data.len() > most {
             *self = Gathered::Nothing;
             return false;
         }
-        events.push(Event { name: name.to_owned(), data: data.to_owned() });
+        events.push(name, data);
         true
     }
 
@@ -43,14 +39,15 @@ impl Gathered {
                 let is_complete = complete::is_complete(endpoint, &Shape::of(&response)?);
                 is_complete.then_some(Entry::Response(response))
             }
-            Gathered::Stream { events, .. } => {
+            Gathered::Stream(mut events) => {
                 let mut stream = complete::Stream::default();
-                for event in &events {
+                for event in events.iter() {
                     // Some providers send an error in the middle of a stream and then end the stream normally.
                     if event.name == "error" || !stream.add(&event.data) {
                         return None;
                     }
                 }
+                events.shrink();
                 stream.is_complete(endpoint).then_some(Entry::Stream(events))
             }
         }
@@ -82,7 +79,7 @@ mod tests {
         let entry = gathered(&[FIRST, MORE, LAST], 1_000).expect("an entry");
         let response: Value = serde_json::from_str(&entry.response().expect("whole")).expect("JSON");
         assert_eq!(response["choices"][0]["message"]["content"], "hi");
-        assert_eq!(entry.events().expect("events")[1].data, MORE);
+        assert_eq!(entry.events().and_then(|events| events.get(1)).expect("an event").data, MORE);
     }
 
     #[test]
@@ -91,6 +88,7 @@ mod tests {
         assert_eq!(gathered(&[FIRST, r#"{"error":{"message":"no"}}"#, LAST], 1_000), None);
         assert_eq!(gathered(&[FIRST, r#"{"\u0065rror":{"message":"no"}}"#, LAST], 1_000), None);
         assert_eq!(gathered(&[FIRST, r#"{"object":"error","message":"no"}"#, LAST], 1_000), None);
+        assert_eq!(gathered(&[FIRST, r#"{"object":"\u0065rror","message":"no"}"#, LAST], 1_000), None);
         assert_eq!(
             gathered(&[FIRST, r#"{"choices":[{"index":0,"delta":{},"error":{}}]}"#, LAST], 1_000),
             None
@@ -127,9 +125,9 @@ mod tests {
 
     /// Returns whether the rule of responses takes the response that these events form.
     fn joined_is_complete(endpoint: &str, events: &[Value]) -> bool {
-        let events = events.iter().map(|event| Event { name: String::new(), data: event.to_string() });
-        let entry = Entry::Stream(events.collect());
-        entry.response().is_some_and(|joined| {
+        let mut all = Events::default();
+        events.iter().for_each(|event| all.push("", &event.to_string()));
+        Entry::Stream(all).response().is_some_and(|joined| {
             complete::is_complete(endpoint, &Shape::of(&joined).expect("JSON of the assembler"))
         })
     }

@@ -16,6 +16,7 @@
 //! * `key`: the key of a request, made from `canonical`, one text for all spellings of a JSON body, in `parts`.
 //! * `entry`: a stored answer. `backend`: the storage; `memory` and `remote` are the two built-in ones.
 //! * `gather`: the copy of an answer. `complete`: the rule that decides whether it is stored, over the `shape` of the answer.
+//! * `json`: the tokens of a JSON text.
 //! * `flight`: identical misses under way at the same time.
 
 mod backend;
@@ -26,6 +27,7 @@ mod control;
 mod entry;
 mod flight;
 mod gather;
+mod json;
 mod key;
 mod memory;
 mod parts;
@@ -40,7 +42,7 @@ pub use llmux_redis_link::RedisConfig;
 pub use self::{
     backend::CacheBackend,
     config::Config,
-    entry::{Entry, Event},
+    entry::{Entry, Event, Events},
     key::Key,
 };
 use self::{

@@ -12,12 +12,16 @@ use std::{
 
 use llmux_abi::Host;
 
-use crate::{config::Config, entry::Entry, key::Key};
+use crate::{
+    config::Config,
+    entry::{Entry, Events},
+    key::Key,
+};
 
 /// Approximate bytes of an entry beside its texts: the key, moka's maps and lists, two reference counts.
 const OVERHEAD: usize = 256;
-/// Approximate bytes of an event beside its texts.
-const EVENT_OVERHEAD: usize = 64;
+/// Bytes of an event beside its texts.
+const EVENT_OVERHEAD: usize = size_of::<(usize, usize)>();
 
 type Now = Box<dyn Fn() -> Duration + Send + Sync>;
 
@@ -55,7 +59,7 @@ impl Memory {
     fn with_clock(config: &Config, now: Now) -> Self {
         let least = config.max_bytes.div_ceil(config.max_entries);
         let weigh = move |_: &Key, stored: &Stored| -> u32 {
-            let events = stored.entry.events().map_or(0, <[_]>::len);
+            let events = stored.entry.events().map_or(0, Events::len);
             let bytes = (OVERHEAD + stored.entry.size() + events * EVENT_OVERHEAD) as u64;
             bytes.max(least).try_into().unwrap_or(u32::MAX)
         };

@@ -9,16 +9,16 @@ const PART: usize = 16 << 10;
 pub(crate) fn for_each_part<'t>(pieces: impl Iterator<Item = &'t [u8]>, mut update: impl FnMut(&[u8])) {
     let mut part = Vec::with_capacity(PART);
     for mut piece in pieces {
-        if part.is_empty() && piece.len() >= PART {
-            let (parts, rest) = piece.split_at(piece.len() / PART * PART);
-            update(parts);
-            piece = rest;
-        }
-        while part.len() + piece.len() >= PART {
+        if !part.is_empty() && part.len() + piece.len() >= PART {
             let (end, rest) = piece.split_at(PART - part.len());
             part.extend_from_slice(end);
             update(&part);
             part.clear();
+            piece = rest;
+        }
+        if piece.len() >= PART {
+            let (parts, rest) = piece.split_at(piece.len() / PART * PART);
+            update(parts);
             piece = rest;
         }
         part.extend_from_slice(piece);
@@ -45,5 +45,15 @@ mod tests {
             parts.pop();
             prop_assert!(parts.iter().all(|length| length % PART == 0), "{:?}", parts);
         }
+    }
+
+    #[test]
+    fn a_long_piece_after_a_short_one_is_not_copied() {
+        let (short, long) = (vec![0; 1], vec![1; 10 * PART]);
+        let mut parts = Vec::new();
+        for_each_part([&*short, &long].into_iter(), |part| {
+            parts.push((part.len(), long.as_ptr_range().contains(&part.as_ptr())))
+        });
+        assert_eq!(parts, [(PART, false), (9 * PART, true), (1, false)]);
     }
 }

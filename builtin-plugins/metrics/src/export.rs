@@ -60,7 +60,7 @@ impl Export {
         }
     }
 
-    pub(crate) fn record(&self, request: &RequestMetrics, labels: &Bounded) {
+    pub(crate) fn record(&self, request: &RequestMetrics<'_>, labels: &Bounded) {
         let Bounded { endpoint, model, provider, outcome } = labels;
         let who = [&**endpoint, &**model, &**provider];
         if let Some(requests) = &self.requests {

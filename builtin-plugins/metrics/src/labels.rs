@@ -50,15 +50,15 @@ impl Labels {
         Self { names: Mutex::default(), most }
     }
 
-    pub(crate) fn bound(&self, request: &RequestMetrics) -> Bounded {
+    pub(crate) fn bound(&self, request: &RequestMetrics<'_>) -> Bounded {
         let names = &mut *self.names.lock().unwrap_or_else(PoisonError::into_inner);
         Bounded {
-            endpoint: self.name(&mut names.endpoints, &request.endpoint),
+            endpoint: self.name(&mut names.endpoints, request.endpoint),
             model: match request.provider {
-                Some(_) => self.name(&mut names.models, &request.model),
-                None => names.models.get(&*request.model).cloned().unwrap_or_else(|| UNKNOWN.into()),
+                Some(_) => self.name(&mut names.models, request.model),
+                None => names.models.get(request.model).cloned().unwrap_or_else(|| UNKNOWN.into()),
             },
-            provider: self.name(&mut names.providers, request.provider.as_deref().unwrap_or_default()),
+            provider: self.name(&mut names.providers, request.provider.unwrap_or_default()),
             outcome: self.name(&mut names.outcomes, request.outcome.as_str()),
         }
     }

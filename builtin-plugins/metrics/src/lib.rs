@@ -48,12 +48,13 @@ impl Default for Config {
     }
 }
 
-type Callback = Arc<dyn Fn(&RequestMetrics) + Send + Sync>;
+type Callback = Arc<dyn Fn(&RequestMetrics<'_>) + Send + Sync>;
 
 /// The plugin.
 pub struct Metrics {
     labels: Labels,
-    stats: Stats,
+    /// `None` if the host reads no figures.
+    stats: Option<Stats>,
     export: Option<Export>,
     callback: Option<Callback>,
 }
@@ -78,16 +79,6 @@ impl Metrics {
     pub fn builder() -> Builder {
         Builder::default()
     }
-
-    /// Returns the figures so far.
-    pub fn snapshot(&self) -> Snapshot {
-        self.stats.snapshot()
-    }
-
-    /// Sets all figures to zero. The metrics of the host, which only grow, are not affected.
-    pub fn reset(&self) {
-        self.stats.reset();
-    }
 }
 
 impl Plugin for Metrics {
@@ -100,7 +91,9 @@ impl Plugin for Metrics {
     async fn on_complete(&self, ctx: &mut Context<'_>, completion: &Completion<'_>) {
         let request = RequestMetrics::of(ctx, completion);
         let bounded = self.labels.bound(&request);
-        self.stats.record(&request, &bounded);
+        if let Some(stats) = &self.stats {
+            stats.record(&request, &bounded);
+        }
         if let Some(export) = &self.export {
             export.record(&request, &bounded);
         }
@@ -116,7 +109,7 @@ export_plugin!(Metrics, name: "metrics", priority: 999);
 #[derive(Default)]
 pub struct Builder {
     config: Config,
-    stats: Stats,
+    stats: Option<Stats>,
     callback: Option<Callback>,
 }
 
@@ -129,13 +122,13 @@ impl Builder {
 
     /// Sets the [`Stats`] that collect the figures. The host keeps a clone to read them.
     pub fn stats(mut self, stats: Stats) -> Self {
-        self.stats = stats;
+        self.stats = Some(stats);
         self
     }
 
     /// Sets a closure that is called for each request, after the caller has the answer. The closure does not delay
     /// the request, but it delays `on_complete` of the next plugin.
-    pub fn on_request(mut self, callback: impl Fn(&RequestMetrics) + Send + Sync + 'static) -> Self {
+    pub fn on_request(mut self, callback: impl Fn(&RequestMetrics<'_>) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self
     }

@@ -34,21 +34,21 @@ impl RequestOutcome {
 /// The figures of one request of a client, fallback attempts included.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct RequestMetrics {
+pub struct RequestMetrics<'a> {
     /// The id of the request.
-    pub request_id: String,
+    pub request_id: &'a str,
     /// The endpoint, as `chat/completions`.
-    pub endpoint: String,
+    pub endpoint: &'a str,
     /// The model that the request named at the last attempt.
-    pub model: String,
+    pub model: &'a str,
     /// The provider of the last attempt. `None` if that attempt called no provider.
-    pub provider: Option<String>,
+    pub provider: Option<&'a str>,
     /// The id of the API key.
-    pub key_id: Option<String>,
+    pub key_id: Option<&'a str>,
     /// The user that the key belongs to.
-    pub user: Option<String>,
+    pub user: Option<&'a str>,
     /// The team that the key belongs to.
-    pub team: Option<String>,
+    pub team: Option<&'a str>,
     /// The number of the last attempt, from 1.
     pub attempt: u32,
     /// True if the request was a streaming request.
@@ -70,9 +70,8 @@ pub struct RequestMetrics {
     pub rate_limited: bool,
 }
 
-impl RequestMetrics {
-    pub(crate) fn of(ctx: &Context<'_>, completion: &Completion<'_>) -> Self {
-        let owned = |text: Option<&str>| text.map(str::to_owned);
+impl<'a> RequestMetrics<'a> {
+    pub(crate) fn of(ctx: &'a Context<'_>, completion: &Completion<'_>) -> Self {
         let outcome = match completion.ending() {
             Ending::Completed => RequestOutcome::Success,
             Ending::Cancelled => RequestOutcome::Cancelled,
@@ -82,17 +81,17 @@ impl RequestMetrics {
             Ending::Failed(error) => RequestOutcome::Failure(error.error_type().to_owned()),
         };
         Self {
-            request_id: ctx.request_id().to_owned(),
-            endpoint: ctx.endpoint().to_owned(),
+            request_id: ctx.request_id(),
+            endpoint: ctx.endpoint(),
             // Clients choose the names that a provider of every model serves.
             model: match ctx.deployment() {
-                Some(deployment) if deployment.ends_with("/*") => OTHER.to_owned(),
-                _ => ctx.model().to_owned(),
+                Some(deployment) if deployment.ends_with("/*") => OTHER,
+                _ => ctx.model(),
             },
-            provider: owned(ctx.provider()),
-            key_id: owned(ctx.key_id()),
-            user: owned(ctx.user()),
-            team: owned(ctx.team()),
+            provider: ctx.provider(),
+            key_id: ctx.key_id(),
+            user: ctx.user(),
+            team: ctx.team(),
             attempt: ctx.attempt(),
             is_streaming: ctx.is_streaming(),
             outcome,
@@ -120,12 +119,12 @@ pub(crate) mod testing {
 
     use super::*;
 
-    pub(crate) fn request(model: &str, outcome: RequestOutcome, millis: u64) -> RequestMetrics {
+    pub(crate) fn request(model: &str, outcome: RequestOutcome, millis: u64) -> RequestMetrics<'_> {
         RequestMetrics {
-            request_id: "r".to_owned(),
-            endpoint: "chat/completions".to_owned(),
-            model: model.to_owned(),
-            provider: Some("p".to_owned()),
+            request_id: "r",
+            endpoint: "chat/completions",
+            model,
+            provider: Some("p"),
             key_id: None,
             user: None,
             team: None,

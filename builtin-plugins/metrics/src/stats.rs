@@ -54,7 +54,7 @@ impl Stats {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Tables::default();
     }
 
-    pub(crate) fn record(&self, request: &RequestMetrics, labels: &Bounded) {
+    pub(crate) fn record(&self, request: &RequestMetrics<'_>, labels: &Bounded) {
         let tables = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tables.all.get_or_insert_with(|| Table::new(3)).record(request, labels);
         for (tables, name) in [(&mut tables.models, &labels.model), (&mut tables.providers, &labels.provider)]
@@ -93,7 +93,7 @@ impl Table {
         }
     }
 
-    fn record(&mut self, request: &RequestMetrics, labels: &Bounded) {
+    fn record(&mut self, request: &RequestMetrics<'_>, labels: &Bounded) {
         let counts = &mut self.counts;
         counts.requests += 1;
         match request.outcome {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{labels::Labels, request::testing::request};
 
-    fn stats(requests: impl IntoIterator<Item = RequestMetrics>) -> Stats {
+    fn stats<'a>(requests: impl IntoIterator<Item = RequestMetrics<'a>>) -> Stats {
         let (labels, stats) = (Labels::new(1_000), Stats::default());
         for request in requests {
             stats.record(&request, &labels.bound(&request));

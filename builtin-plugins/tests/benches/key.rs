@@ -15,6 +15,9 @@ use llmux_core::Document;
 #[path = "../../cache/src/canonical.rs"]
 #[allow(unused_imports, dead_code, reason = "the tests of the module")]
 mod canonical;
+#[path = "../../cache/src/json.rs"]
+#[allow(dead_code, reason = "parts that only the plugin uses")]
+mod json;
 #[path = "../../cache/src/parts.rs"]
 #[allow(unused_imports, dead_code, reason = "the tests of the module")]
 mod parts;

@@ -38,18 +38,18 @@ impl<'a> Chunk<'a> {
         (!self.event.is_empty()).then_some(self.event)
     }
 
-    /// Returns the pointer of this chunk's text, by the chunk's kind.
-    fn delta_pointer(&self) -> Option<&'static str> {
-        if self.get_str("/type") == Some("response.output_text.delta") {
-            return Some("/delta");
-        }
-        let places = ["/choices/0/delta/content", "/choices/0/text"];
-        places.into_iter().find(|place| self.get_str(place).is_some())
+    /// Returns the text that this chunk adds and its pointer, by the chunk's kind.
+    fn text_and_pointer(&self) -> Option<(&str, &'static str)> {
+        let places: &[_] = match self.get_str("/type") {
+            Some("response.output_text.delta") => &["/delta"],
+            _ => &["/choices/0/delta/content", "/choices/0/text"],
+        };
+        places.iter().find_map(|place| Some((self.get_str(place)?, *place)))
     }
 
     /// Returns the text that this chunk adds to the first choice.
     pub fn delta(&self) -> Option<&str> {
-        self.get_str(self.delta_pointer()?)
+        self.text_and_pointer().map(|(text, _)| text)
     }
 
     /// Replaces the text that this chunk adds.
@@ -58,7 +58,7 @@ impl<'a> Chunk<'a> {
     ///
     /// When the chunk adds no text.
     pub fn set_delta(&mut self, text: &str) -> Result<()> {
-        let place = self.delta_pointer().ok_or_else(|| Error::new("this chunk adds no text"))?;
+        let (_, place) = self.text_and_pointer().ok_or_else(|| Error::new("this chunk adds no text"))?;
         self.set(place, text)
     }
 

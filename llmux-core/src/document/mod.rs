@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The design decision: **a value is sent as it was read, and a value that was not read is sent as it was received.** A
-//! value that was not read stays a range of the received bytes. Reading opens the path to a place and nothing else; an
-//! edit marks that path; sending copies ranges and writes only the changed values.
+//! value that was not read stays a range of the received bytes. Reading opens the path to a place and nothing else, or finds
+//! the place in the text (`walk`); an edit marks that path; sending copies ranges and writes only the changed values.
 //!
 //! Duplicate keys are the difficult case. If a guard read one of them and the provider the other, the guard would be
 //! bypassed. Therefore a value that was read is sent without duplicates, the last one kept, and a value that was not
@@ -47,6 +47,7 @@ mod repeats;
 mod scan;
 mod text;
 mod token;
+mod walk;
 mod write;
 
 use std::fmt;
@@ -56,12 +57,13 @@ use serde::Serialize;
 
 use self::{
     edit::Edit,
-    node::{Cursor, Node, Parts, Subtree},
+    node::{Cursor, Node, Parts, Place, Subtree},
     pointer::Pointer,
     repeats::Repeats,
     scan::MAX_DEPTH,
     text::Text,
     token::Visitor,
+    walk::Budget,
 };
 
 pub use error::{EditError, InvalidJson};
@@ -81,6 +83,7 @@ pub struct Document {
     replaced: bool,
     /// True if the text may have irregular places.
     lenient: bool,
+    passes: Budget,
 }
 
 /// The source of the root's range, which is never used: the root has a text of its own.
@@ -97,7 +100,7 @@ impl Document {
     /// The position and the reason, if the text is not JSON.
     pub fn parse(text: impl Into<Bytes>) -> Result<Document, InvalidJson> {
         let text = checked(text.into())?;
-        Ok(Self { root: Node::own(Subtree::parse(text, false)?), replaced: false, lenient: false })
+        Ok(Self::of(Subtree::parse(text, false)?))
     }
 
     /// Parses a body that a provider answered with. Accepts the texts of [`parse`](Self::parse), and also the numbers and
@@ -114,7 +117,7 @@ impl Document {
             let mut root = Subtree::parse(checked(text)?, true).map_err(|_| error)?;
             // `NaN` becomes `null`.
             root.size += root.size / 3;
-            Ok(Self { root: Node::own(root), replaced: false, lenient: true })
+            Ok(Self { lenient: true, ..Self::of(root) })
         })
     }
 
@@ -171,21 +174,14 @@ impl Document {
         let found =
             find::find(text, places).map_err(|error| InvalidJson::of_text(text.as_bytes(), Some(&error)))?;
         let raw = Bytes::copy_from_slice(text.as_bytes());
-        Ok((
-            Self { root: Node::own(Subtree::new(Text::new(raw, false))), replaced: false, lenient: false },
-            found,
-        ))
+        Ok((Self::of(Subtree::new(Text::new(raw, false))), found))
     }
 
     /// Serializes a value. The document is `null` if the value does not serialize to JSON, or nests deeper than
     /// [`parse`](Self::parse) accepts.
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Document {
         let parsed = serde_json::to_vec(value).ok().and_then(|text| Self::parse(text).ok());
-        parsed.unwrap_or_else(|| Self {
-            root: Node::own(Subtree::new(Text::new(Bytes::from_static(b"null"), true))),
-            replaced: false,
-            lenient: false,
-        })
+        parsed.unwrap_or_else(|| Self::of(Subtree::new(Text::new(Bytes::from_static(b"null"), true))))
     }
 
     /// Returns true if every reader receives the text as it came: no object has a key twice, and there is no irregular place.
@@ -204,12 +200,13 @@ impl Document {
     /// If parsing has found no duplicates in the whole document, a read of an array or object costs no more than one of a
     /// string. Otherwise the first read costs one scan of it. Each read costs a check that the text is UTF-8.
     pub fn get(&self, pointer: &str) -> Option<&str> {
-        let place = self.find(pointer)?;
-        let raw = place.raw();
-        let text = match raw.first() {
-            _ if self.lenient => place.node.settled(place.source).text(),
-            Some(b'{' | b'[') if !place.is_clean() => place.open()?.text(),
-            _ => raw,
+        let text = match self.find(pointer)? {
+            Place::Passed(text) => text,
+            Place::Node(place) if self.lenient => place.node.settled(place.source).text(),
+            Place::Node(place) => match place.raw().first() {
+                Some(b'{' | b'[') if !place.is_clean() => place.open()?.text(),
+                _ => place.raw(),
+            },
         };
         simdutf8::basic::from_utf8(text).ok()
     }
@@ -217,11 +214,11 @@ impl Document {
     /// The content of a string, unescaped; `None` if there is no such place, or its value is not a string. Allocates only
     /// for a string with escapes, once.
     pub fn get_str(&self, pointer: &str) -> Option<&str> {
-        let place = self.find(pointer)?;
-        let content = place.raw().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let content = self.find(pointer)?.raw().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         if !content.contains(&b'\\') {
             return simdutf8::basic::from_utf8(content).ok();
         }
+        let place = self.node(pointer)?;
         if self.lenient {
             place.node.settled(place.source);
         }
@@ -241,7 +238,7 @@ impl Document {
 
     /// The number of an object's members or an array's elements; `None` for other values, and if there is no such place.
     pub fn len(&self, pointer: &str) -> Option<usize> {
-        let place = self.find(pointer)?;
+        let place = self.node(pointer)?;
         if place.raw().first() == Some(&b'"') {
             return None;
         }
@@ -314,8 +311,24 @@ impl Document {
         self.replaced || self.root.peek().is_some_and(Subtree::is_changed)
     }
 
-    fn find(&self, pointer: &str) -> Option<Cursor<'_>> {
-        Cursor { node: &self.root, source: &NO_SOURCE }.find(Pointer::parse(pointer)?)
+    fn of(root: Subtree) -> Self {
+        Self { root: Node::own(root), replaced: false, lenient: false, passes: Budget::default() }
+    }
+
+    fn find(&self, pointer: &str) -> Option<Place<'_>> {
+        self.root().find(Pointer::parse(pointer)?, |bytes| self.passes.take(bytes, self.size()))
+    }
+
+    /// Finds a place, and opens all values on the way.
+    fn node(&self, pointer: &str) -> Option<Cursor<'_>> {
+        match self.root().find(Pointer::parse(pointer)?, |_| false)? {
+            Place::Node(place) => Some(place),
+            Place::Passed(_) => None,
+        }
+    }
+
+    fn root(&self) -> Cursor<'_> {
+        Cursor { node: &self.root, source: &NO_SOURCE }
     }
 
     fn put(&mut self, pointer: &str, json: &str, edit: fn(Node) -> Edit) -> Result<(), EditError> {

@@ -23,7 +23,7 @@ use super::{
     repeats::Repeats,
     text::Text,
     token::{Lenient, Visitor},
-    write,
+    walk, write,
 };
 
 /// A value in a container: a range of the container's raw text, and its subtree once it has been read.
@@ -100,13 +100,38 @@ pub(super) struct Cursor<'a> {
     pub(super) source: &'a Text,
 }
 
+/// A place of a document.
+pub(super) enum Place<'a> {
+    Node(Cursor<'a>),
+    /// The text of a value inside of one that was passed and not opened.
+    Passed(&'a [u8]),
+}
+
+impl<'a> Place<'a> {
+    /// The value's raw text.
+    pub(super) fn raw(&self) -> &'a [u8] {
+        match self {
+            Self::Node(place) => place.raw(),
+            Self::Passed(raw) => raw,
+        }
+    }
+}
+
 impl<'a> Cursor<'a> {
-    /// Follows a pointer downwards, and opens the values on the way.
-    pub(super) fn find(mut self, mut pointer: Pointer<'_>) -> Option<Self> {
+    /// Follows a pointer downwards, and opens the values on the way, except those that `may_pass` accepts by their length.
+    pub(super) fn find(
+        mut self,
+        mut pointer: Pointer<'_>,
+        may_pass: impl Fn(usize) -> bool,
+    ) -> Option<Place<'a>> {
         while let Some((token, rest)) = pointer.split() {
+            let raw = self.raw();
             // Only objects and arrays have places in them.
-            if !matches!(self.raw().first(), Some(b'{' | b'[')) {
+            if !matches!(raw.first(), Some(b'{' | b'[')) {
                 return None;
+            }
+            if self.is_clean() && may_pass(raw.len()) {
+                return walk::find(raw, pointer).map(Place::Passed);
             }
             let subtree = self.node.subtree(self.source);
             let node = match &subtree.opened()?.parts {
@@ -117,7 +142,7 @@ impl<'a> Cursor<'a> {
             self = Cursor { node, source: &subtree.raw };
             pointer = rest;
         }
-        Some(self)
+        Some(Place::Node(self))
     }
 
     /// The value's raw text.
@@ -310,7 +335,7 @@ impl Opened {
         self.changed || self.any_child(|child| child.peek().is_some_and(Subtree::is_changed))
     }
 
-    fn has_subtree_below(&self) -> bool {
+    pub(super) fn has_subtree_below(&self) -> bool {
         self.any_child(|child| child.peek().is_some())
     }
 

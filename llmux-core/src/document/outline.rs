@@ -73,8 +73,8 @@ impl Document {
         };
         let members = Members::new(outline.members.iter().map(member).collect(), &[]);
         let opened = Opened { parts: Parts::Members(members), changed: false };
-        let root = Node::own(Subtree::with_parts(Text::new(text.clone(), is_clean), opened));
-        Document { root, replaced: false, lenient: false }
+        let root = Subtree::with_parts(Text::new(text.clone(), is_clean), opened);
+        Document::of(root)
     }
 }
 

@@ -143,17 +143,15 @@ impl Body {
             && pointer.is_empty()
             && parsed.get().is_none()
         {
-            return str::from_utf8(text.trim_ascii()).ok();
+            return simdutf8::basic::from_utf8(text.trim_ascii()).ok();
         }
         self.document()?.get(pointer)
     }
 
     /// Returns the frame and the text of a body that was not edited.
-    pub(super) fn frame(&self) -> Option<(Arc<Frame>, Bytes)> {
+    pub(super) fn frame(&self) -> Option<(&Arc<Frame>, &Bytes)> {
         match &self.content {
-            Content::Text { text, frame: Some(frame), .. } if self.edits == 0 => {
-                Some((frame.clone(), text.clone()))
-            }
+            Content::Text { text, frame: Some(frame), .. } if self.edits == 0 => Some((frame, text)),
             _ => None,
         }
     }

@@ -28,7 +28,8 @@ pub(super) fn complete(mut request: Box<InFlight>, snapshot: Arc<Snapshot>, mut 
     let Some(place) = shared.completions.enter(bytes, &shared.config) else {
         return shared.completions.drop_calls(calls);
     };
-    tokio::spawn(async move {
+    // Boxed, because a task copies its future several times.
+    tokio::spawn(Box::pin(async move {
         let max = shared.config.max_waiting_completions.div_ceil(4);
         request.context.read_only = true;
         for attempt in &mut report.attempts {
@@ -58,5 +59,5 @@ pub(super) fn complete(mut request: Box<InFlight>, snapshot: Arc<Snapshot>, mut 
         // The states are released before the place is free.
         drop(request);
         drop(place);
-    });
+    }));
 }

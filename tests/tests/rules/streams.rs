@@ -283,19 +283,20 @@ both! {
     }
 
     async fn s8_usage_is_asked_for_and_withheld_from_who_did_not_ask(world: World) {
-        let turn = || Turn::say(vec![json!("one"), turn::usage_chunk()]);
+        // The second statement repeats the frame of the first.
+        let turn = || Turn::say(vec![json!("one"), turn::usage_chunk(), turn::usage_chunk()]);
         let provider = scripted([turn(), turn()]);
         let tells = json!({"chunk": [{"do": "tell", "what": "body:/usage/total_tokens"}], "complete": [{"do": "tell", "what": "usage"}]});
         let client = world.client(&provider, [world.probe("a", 1, tells)]).await;
         assert_eq!(all(client.stream(chat("m")).await).await, ["one"], "withheld");
         let body = json!({"model": "m", "messages": [], "stream_options": {"include_usage": true, "x": 1}});
         let asked = Request::of(Endpoint::ChatCompletions, &body).expect("a request");
-        assert_eq!(all(client.stream(asked).await).await.len(), 2, "asked for");
+        assert_eq!(all(client.stream(asked).await).await.len(), 3, "asked for");
         world.finish(&client).await;
         let calls = provider.calls();
         assert_eq!(calls[0]["stream_options"], json!({"include_usage": true}), "what the upstream is asked");
         assert_eq!(calls[1]["stream_options"], json!({"include_usage": true, "x": 1}), "what the caller said stays");
-        assert_eq!(world.count("a.chunk body:/usage/total_tokens = 7"), 2, "plugins see it");
+        assert_eq!(world.count("a.chunk body:/usage/total_tokens = 7"), 4, "plugins see it");
         assert_eq!(world.count("a.complete usage = 7"), 2, "and are told at the end");
     }
 

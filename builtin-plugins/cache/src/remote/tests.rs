@@ -5,7 +5,7 @@ use std::time::Instant;
 use llmux_redis_link::testing::RedisServer;
 
 use super::*;
-use crate::{entry::Event, key::testing::key};
+use crate::{entry::Events, key::testing::key};
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -15,8 +15,9 @@ fn remote(server: &RedisServer) -> Remote {
 }
 
 fn entry() -> Entry {
-    let event = Event { name: "e".to_owned(), data: "{\"b\": 1, \"a\": 2}".to_owned() };
-    Entry::Stream(vec![event])
+    let mut events = Events::default();
+    events.push("e", "{\"b\": 1, \"a\": 2}");
+    Entry::Stream(events)
 }
 
 /// Waits for an entry: a store is not awaited, so the entry appears a little later.

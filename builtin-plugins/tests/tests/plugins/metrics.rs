@@ -135,14 +135,33 @@ in_every_kind! {
     the_figures_go_with_the_instance
 }
 
+/// Some figures of a request, kept after it.
+struct Heard {
+    key_id: Option<String>,
+    user: Option<String>,
+    is_streaming: bool,
+    outcome: RequestOutcome,
+    status: u16,
+    rate_limited: bool,
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_host_reads_snapshots_and_hears_of_each_request() {
     for stream in [false, true] {
         let stats = Stats::default();
-        let heard = Arc::<Mutex<Vec<RequestMetrics>>>::default();
+        let heard = Arc::<Mutex<Vec<Heard>>>::default();
         let (counted, hears) = (stats.clone(), Arc::clone(&heard));
         let make = move |host| {
-            let hear = move |request: &RequestMetrics| hears.lock().expect("heard").push(request.clone());
+            let hear = move |request: &RequestMetrics<'_>| {
+                hears.lock().expect("heard").push(Heard {
+                    key_id: request.key_id.map(str::to_owned),
+                    user: request.user.map(str::to_owned),
+                    is_streaming: request.is_streaming,
+                    outcome: request.outcome.clone(),
+                    status: request.status,
+                    rate_limited: request.rate_limited,
+                });
+            };
             Metrics::builder().stats(counted).on_request(hear).build(host)
         };
         let metrics = PluginSpec::by_hand("metrics", make).with_priority(999);

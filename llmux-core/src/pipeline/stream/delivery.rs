@@ -59,6 +59,9 @@ impl Streaming<'_> {
 
 /// Returns true if the chunk only states the usage (rule S8).
 fn is_usage_only(chunk: &Chunk) -> bool {
-    states_usage(&chunk.data())
-        && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))
+    let may_state = match chunk.body.frame() {
+        Some((frame, _)) => frame.states_usage,
+        None => states_usage(&chunk.data()),
+    };
+    may_state && chunk.document().is_some_and(|document| document.len("/choices").is_none_or(|len| len == 0))
 }

@@ -7,11 +7,16 @@ use super::{
     places::{self, Key},
     subject::Channel,
 };
-use crate::{document::Document, pipeline::choices::finished};
+use crate::{
+    document::Document,
+    pipeline::{choices::finished, usage::states_usage},
+};
 
 /// Chunks that differ in texts alone, and are JSON that every reader receives as it came.
 #[derive(Debug)]
 pub(crate) struct Frame {
+    /// True if the chunks may state the usage.
+    pub(crate) states_usage: bool,
     pub(super) text: Option<OnlyText>,
 }
 
@@ -29,9 +34,10 @@ impl Frame {
     /// Returns the frame of a chunk; `None` if it is not JSON, or not all of it is received as it came. Its text is found if the
     /// place from which the chunk differs from the first chunk of its frame is given.
     pub(crate) fn of(chunk: Bytes, differs_from: Option<usize>) -> Option<Self> {
+        let states_usage = states_usage(&chunk);
         let chunk = Document::parse(chunk).ok().filter(Document::is_clean)?;
         let text = differs_from.and_then(|start| OnlyText::of(&chunk).filter(|text| text.start < start));
-        Some(Self { text })
+        Some(Self { states_usage, text })
     }
 
     /// Returns true if no text before the known one differs in another chunk, so that it has the same place.

@@ -33,7 +33,7 @@ pub(crate) struct Pieces {
 impl Pieces {
     /// Passes the texts of a chunk to the instance whose turn it is.
     pub(crate) async fn pass(&mut self, turn: &mut Turn<'_>, chunk: &mut Chunk) -> Result<Released, Stop> {
-        if let Some((frame, data)) = chunk.body.frame()
+        if let Some((frame, data)) = chunk.body.frame().map(|(frame, data)| (frame.clone(), data.clone()))
             && let Some(only) = &frame.text
             && let Some(text) = only.read(&data)
         {

@@ -4,7 +4,11 @@
 //! receives; `form` and `decode` accept answers in an unexpected form. Deliberately absent: retries, redirects and
 //! rewriting of fields.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
@@ -12,6 +16,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, USER_AGENT},
 };
+use memchr::memmem::Finder;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -211,7 +216,8 @@ impl OpenAi {
             }
         };
         // Quotes inside a JSON string are escaped, so a model's text does not match.
-        if memchr::memmem::find(&body, b"\"error\"").is_some()
+        static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+        if ERROR.find(&body).is_some()
             && let Some(value) = failure::json(form::visible(&body))
             && let Some(error) = failure::from_body(value, &self.secrets)
         {
