@@ -69,7 +69,7 @@ pub fn receive(bytes: &[u8], size: usize) {
     });
     let _runtime = RUNTIME.enter();
     let services = Services::new(HostServices::new("fuzzed", None, shared.clone()), shared.runtime.clone());
-    let connection = Connection::new(1, services, shared);
+    let connection = Connection::new(1, services, shared, None);
     let call = |kind| {
         let call = (connection.number(), Kind::Call);
         (kind, connection.call(call, Some(kind), Vec::new(), &()).expect("it is sent"))
