@@ -15,7 +15,7 @@ use llmux_core::{
     provider::OpenAi,
 };
 use llmux_tests::{
-    Capture, Kind, Turn, World, both, isolated, scripted,
+    Capture, Kind, Turn, World, kinds, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -28,7 +28,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-both! {
+kinds! {
     async fn b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state(world: World) {
         let provider = scripted([]);
         let edit = json!({"pre": [{"do": "set", "pointer": "/messages/0/content", "value": "edited"}]});
@@ -214,21 +214,6 @@ both! {
         assert_eq!(world.of("state"), ["a 1"]);
         assert_eq!(logs.with(&["a plugin failed"]), Vec::<String>::new(), "it has not run into its timeout");
     }
-}
-
-isolated! {
-    b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state,
-    b1_values_and_headers_are_merged_by_priority_after_all_verdicts,
-    b1_a_retry_and_another_deployment_do_not_start_it_again_and_a_fallback_does,
-    b1_a_short_circuit_does_not_start_it,
-    b1_a_caller_that_leaves_cancels_the_hooks,
-    b2_all_hooks_must_allow_the_answer,
-    b2_no_hook_of_the_way_back_runs_before_all_verdicts,
-    b3_a_refusal_drops_the_call_and_cancels_the_other_hooks,
-    b4_post_hooks_see_the_refusal_and_may_recover_it,
-    b4_a_fallback_follows_only_if_the_refusal_allows_it,
-    b4_the_report_names_the_instance_and_has_the_usage_that_was_reported,
-    b5_a_failure_allows_by_default_and_refuses_with_fail,
 }
 
 /// The time of an answer that takes `answer`, beside a hook that takes `hook` milliseconds.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llmux_core::plugins::OnError;
 use llmux_tests::{
-    Kind, Turn, World, both, isolated, scripted, turn,
+    Kind, Turn, World, kinds, scripted, turn,
     world::{all, chat, header, read},
 };
 use serde_json::{Value as Json, json};
@@ -21,7 +21,7 @@ fn refuse(wait: u64) -> Json {
     json!({"wait": wait, "refuse": 451})
 }
 
-both! {
+kinds! {
     async fn b2_no_chunk_is_sent_or_passes_a_hook_before_all_verdicts(world: World) {
         let provider = scripted([Turn::say(vec![json!("one"), json!("two"), finish()])]);
         let tell = json!({"chunk": [{"do": "tell", "what": "value:k"}]});
@@ -117,13 +117,6 @@ both! {
         assert!((1_000..4_000).contains(&produced), "{produced}");
         assert!(all(reply).await == expected, "all chunks in order");
     }
-}
-
-isolated! {
-    b2_no_chunk_is_sent_or_passes_a_hook_before_all_verdicts,
-    b4_a_refused_stream_is_an_error_that_its_end_sees_as_failed,
-    b4_a_fallback_follows_a_refused_stream_only_if_the_refusal_allows_it,
-    b5_a_failure_beside_a_stream_allows_or_refuses,
 }
 
 #[tokio::test(start_paused = true)]

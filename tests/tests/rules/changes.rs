@@ -10,8 +10,8 @@ use llmux_core::{
     },
 };
 use llmux_tests::{
-    Capture, Fixtures, Kind, Turn, World, both, scripted,
-    world::{builder, built, chat, read, said},
+    Capture, Fixtures, Kind, Turn, World, kinds, scripted,
+    world::{builder, built, chat, plugins, read, said},
 };
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn from_copy(world: &World, name: &str, scripts: serde_json::Value) -> (PathBuf,
     (path.clone(), PluginSpec::path(path).with_name(name).with_config(world.scripts(scripts)))
 }
 
-both! {
+kinds! {
     async fn d3_a_failed_load_leaves_the_pipeline_as_it_was(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, [world.probe("a", 1, json!({}))]).await;
@@ -164,7 +164,7 @@ both! {
 
     async fn d5_an_unload_answers_draining_at_its_timeout_and_goes_on(world: World) {
         let provider = scripted([Turn::paced(vec![json!("one"), json!("two")])]);
-        let config = PluginsConfig::default().with_drain_timeout(Duration::from_secs(7));
+        let config = plugins().with_drain_timeout(Duration::from_secs(7));
         let client = built(builder(&provider).plugins(config), [world.probe("a", 1, json!({}))]).await;
         let mut stream = client.stream(chat("m")).await.result.expect("a stream");
         let begun = tokio::time::Instant::now();

@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{HookInfo, OnError, PluginError},
 };
 use llmux_tests::{
-    Capture, Turn, both, scripted, turn,
+    Capture, Turn, kinds, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -40,7 +40,7 @@ fn counts(client: &llmux_core::Client, instance: &str, hook: &str) -> HookInfo {
 
 const FAILURE: &str = "!500 plugin_failure: a plugin failed while it handled this request";
 
-both! {
+kinds! {
     async fn e1_a_failed_pre_hook_is_rolled_back(world: World) {
         for (kind, failure) in failures() {
             let provider = scripted([]);

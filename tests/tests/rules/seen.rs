@@ -6,7 +6,7 @@ use llmux_core::{
     plugins::{Change, PluginInfo, PluginState, Setting, acting_as},
 };
 use llmux_tests::{
-    Capture, Kind, Turn, both, scripted,
+    Capture, Kind, Turn, kinds, scripted,
     world::{chat, read},
 };
 use serde_json::json;
@@ -29,7 +29,7 @@ fn every_series_is_there_once(client: &Client) {
     }
 }
 
-both! {
+kinds! {
     async fn d4_counts_go_on_over_changes_of_an_instance_and_are_those_of_now_while_it_drains(world: World) {
         let paced = || Turn::paced(vec![json!("one"), json!("two")]);
         let provider = scripted([paced(), paced()]);

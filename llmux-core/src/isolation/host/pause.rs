@@ -69,8 +69,11 @@ impl Pause {
         }
     }
 
-    /// Adds a frame with the time.
+    /// Adds a frame with the time, except before the first frame, which restricts the child.
     pub(super) fn add_time(&self, frames: &mut Vec<u8>) {
+        if self.state().sent == 0 {
+            return;
+        }
         // Another thread than those of the runtime has another clock.
         let _runtime = self.runtime.enter();
         let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
