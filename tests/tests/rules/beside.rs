@@ -15,7 +15,7 @@ use llmux_core::{
     provider::OpenAi,
 };
 use llmux_tests::{
-    Capture, Kind, Turn, World, kinds, scripted,
+    Capture, Kind, Turn, World, in_process, kinds, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -125,22 +125,6 @@ kinds! {
         assert_eq!(headers, [Some("1"), None], "those of the hook that refused");
     }
 
-    async fn b3_the_refusal_of_the_lowest_number_is_used(world: World) {
-        for (a, b, expected) in [(50, 50, "a"), (0, 0, "a"), (80, 20, "b")] {
-            let provider = scripted([Turn::hang()]);
-            let hook = |wait: u64| json!({"wait": wait, "refuse": 451});
-            let plugins = [world.beside("b", 2, hook(b)), world.beside("a", 1, hook(a))];
-            let client = world.client(&provider, plugins).await;
-            assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {expected}"));
-        }
-    }
-
-    async fn b3_a_hook_that_refuses_without_waiting_spares_the_call(world: World) {
-        let provider = scripted([]);
-        let client = world.client(&provider, [world.beside("a", 1, json!({"refuse": 451}))]).await;
-        assert_eq!((said(&client.send(chat("m")).await).as_str(), provider.calls().len()), (REFUSED, 0));
-    }
-
     async fn b4_post_hooks_see_the_refusal_and_may_recover_it(world: World) {
         let provider = scripted([Turn::hang()]);
         let recover = json!({"post": [{"do": "tell", "what": "kind"}, {"do": "recover", "body": {"id": "spare"}}]});
@@ -213,6 +197,27 @@ kinds! {
         assert_eq!(world.of("post"), ["p", "p kind = error 499 cancelled"]);
         assert_eq!(world.of("state"), ["a 1"]);
         assert_eq!(logs.with(&["a plugin failed"]), Vec::<String>::new(), "it has not run into its timeout");
+    }
+}
+
+in_process! {
+    "A call of an isolated hook always waits (rule I1)." {
+        async fn b3_a_hook_that_refuses_without_waiting_spares_the_call(world: World) {
+            let provider = scripted([]);
+            let client = world.client(&provider, [world.beside("a", 1, json!({"refuse": 451}))]).await;
+            assert_eq!((said(&client.send(chat("m")).await).as_str(), provider.calls().len()), (REFUSED, 0));
+        }
+    }
+    "Two child processes never answer in one poll (rule I1)." {
+        async fn b3_the_refusal_of_the_lowest_number_is_used(world: World) {
+            for (a, b, expected) in [(50, 50, "a"), (0, 0, "a"), (80, 20, "b")] {
+                let provider = scripted([Turn::hang()]);
+                let hook = |wait: u64| json!({"wait": wait, "refuse": 451});
+                let plugins = [world.beside("b", 2, hook(b)), world.beside("a", 1, hook(a))];
+                let client = world.client(&provider, plugins).await;
+                assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {expected}"));
+            }
+        }
     }
 }
 
