@@ -246,7 +246,10 @@ pub fn scripted(turns: impl IntoIterator<Item = Turn>) -> ScriptedProvider {
 /// retries.
 pub fn builder(provider: &ScriptedProvider) -> ClientBuilder {
     let retry = RetryConfig::default().with_max_retries(0);
-    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry).plugins(plugins())
+    Client::builder()
+        .provider("p", Arc::new(provider.clone()), ["m", "n", "o"])
+        .retry(retry)
+        .plugins(plugins())
 }
 
 /// Returns the default settings of plugins, with the program of the child processes.

@@ -198,6 +198,35 @@ kinds! {
         assert_eq!(world.of("state"), ["a 1"]);
         assert_eq!(logs.with(&["a plugin failed"]), Vec::<String>::new(), "it has not run into its timeout");
     }
+
+    async fn b6_a_hook_delays_an_answer_by_the_time_by_which_it_is_slower(world: World) {
+        assert_eq!(time(&world, 3000, 5000).await.as_secs(), 5);
+        assert_eq!(time(&world, 5000, 3000).await.as_secs(), 5);
+        assert_eq!(time(&world, 5000, 5000).await.as_secs(), 5);
+    }
+
+    async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled(world: World) {
+        for (on_error, expected) in [(OnError::Continue, "again"), (OnError::Fail, FAILED)] {
+            let provider = scripted([]);
+            let guard = world.beside("a", 1, json!({"hang": true})).with_on_error(on_error);
+            let client = world.client(&provider, [guard]).await;
+            let begin = Instant::now();
+            assert_eq!(said(&client.send(chat("m")).await), expected);
+            // The first poll counts with the processor's clock, which does not pause.
+            assert!((9..=10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+            assert_eq!(world.of("cancelled").pop().as_deref(), Some("a"));
+        }
+    }
+
+    async fn b4_the_log_names_the_instance_that_cancelled_the_call(world: World) {
+        let logs = Capture::llmux();
+        let provider = scripted([Turn::hang()]);
+        let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 10, "refuse": 451}))]).await;
+        client.send(chat("m")).await;
+        let lines =
+            logs.with(&["the call of the provider is cancelled", "instance=a", "deployment=p/m", "status=451"]);
+        assert_eq!(lines.len(), 1, "{:?}", logs.lines());
+    }
 }
 
 in_process! {
@@ -222,49 +251,12 @@ in_process! {
 }
 
 /// The time of an answer that takes `answer`, beside a hook that takes `hook` milliseconds.
-async fn time(kind: Kind, answer: u64, hook: u64) -> Duration {
-    let world = World::new(kind);
+async fn time(world: &World, answer: u64, hook: u64) -> Duration {
     let provider = scripted([Turn::text("it").after(millis(answer))]);
     let client = world.client(&provider, [world.beside("a", 1, json!({"wait": hook}))]).await;
     let begin = Instant::now();
     assert_eq!(said(&client.send(chat("m")).await), "it");
     begin.elapsed()
-}
-
-#[tokio::test(start_paused = true)]
-async fn b6_a_hook_delays_an_answer_by_the_time_by_which_it_is_slower() {
-    for kind in [Kind::Compiled, Kind::Loaded] {
-        assert_eq!(time(kind, 3000, 5000).await.as_secs(), 5);
-        assert_eq!(time(kind, 5000, 3000).await.as_secs(), 5);
-        assert_eq!(time(kind, 5000, 5000).await.as_secs(), 5);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled() {
-    let world = World::new(Kind::Compiled);
-    for (on_error, expected) in [(OnError::Continue, "again"), (OnError::Fail, FAILED)] {
-        let provider = scripted([]);
-        let guard = world.beside("a", 1, json!({"hang": true})).with_on_error(on_error);
-        let client = world.client(&provider, [guard]).await;
-        let begin = Instant::now();
-        assert_eq!(said(&client.send(chat("m")).await), expected);
-        // The first poll counts with the processor's clock, which does not pause.
-        assert!((9..=10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
-        assert_eq!(world.of("cancelled").pop().as_deref(), Some("a"));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn b4_the_log_names_the_instance_that_cancelled_the_call() {
-    let logs = Capture::llmux();
-    let world = World::new(Kind::Compiled);
-    let provider = scripted([Turn::hang()]);
-    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 10, "refuse": 451}))]).await;
-    client.send(chat("m")).await;
-    let lines =
-        logs.with(&["the call of the provider is cancelled", "instance=a", "deployment=p/m", "status=451"]);
-    assert_eq!(lines.len(), 1, "{:?}", logs.lines());
 }
 
 /// Accepts one connection, reads a request, and gives the connection away.

@@ -117,14 +117,10 @@ kinds! {
         assert!((1_000..4_000).contains(&produced), "{produced}");
         assert!(all(reply).await == expected, "all chunks in order");
     }
-}
 
-#[tokio::test(start_paused = true)]
-async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower() {
-    for kind in [Kind::Compiled, Kind::Loaded] {
+    async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower(world: World) {
         // The first chunk, the hook, the first chunk for the client, the last one.
         for (first, hook, at, end) in [(3, 5, 5, 5), (5, 3, 5, 7), (1, 2, 2, 3)] {
-            let world = World::new(kind);
             let paced = Turn::paced(vec![json!("one"), json!("two"), json!("three")]).after(first * SECOND);
             let provider = scripted([paced]);
             let client = world.client(&provider, [world.beside("a", 1, json!({"wait": hook * 1000}))]).await;
@@ -136,35 +132,31 @@ async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower() {
             assert_eq!(begin.elapsed().as_secs(), end, "{first} {hook}");
         }
     }
-}
 
-#[tokio::test(start_paused = true)]
-async fn b2_after_an_early_head_a_refusal_is_an_error_event() {
-    let world = World::new(Kind::Compiled);
-    let slow = || Turn::text("late").after(20 * SECOND);
-    // The provider has not answered; it has accepted and is held back.
-    for (turn, after, silence) in
-        [(slow(), Some(1), None), (Turn::text("soon"), Some(1), None), (Turn::text("soon"), None, Some(1))]
-    {
-        let provider = scripted([turn]);
-        let client = world.client(&provider, [world.beside("a", 1, refuse(3000))]).await;
-        let request = chat("m").with_early_head(after.map(|it| it * SECOND), silence.map(|it| it * SECOND));
-        let begin = Instant::now();
-        let reply = client.stream(request).await;
-        assert_eq!(begin.elapsed().as_secs(), 1);
-        assert_eq!(all(reply).await, [REFUSED]);
-        assert_eq!((begin.elapsed().as_secs(), provider.open()), (3, 0));
+    async fn b2_after_an_early_head_a_refusal_is_an_error_event(world: World) {
+        let slow = || Turn::text("late").after(20 * SECOND);
+        // The provider has not answered; it has accepted and is held back.
+        for (turn, after, silence) in
+            [(slow(), Some(1), None), (Turn::text("soon"), Some(1), None), (Turn::text("soon"), None, Some(1))]
+        {
+            let provider = scripted([turn]);
+            let client = world.client(&provider, [world.beside("a", 1, refuse(3000))]).await;
+            let request = chat("m").with_early_head(after.map(|it| it * SECOND), silence.map(|it| it * SECOND));
+            let begin = Instant::now();
+            let reply = client.stream(request).await;
+            assert_eq!(begin.elapsed().as_secs(), 1);
+            assert_eq!(all(reply).await, [REFUSED]);
+            assert_eq!((begin.elapsed().as_secs(), provider.open()), (3, 0));
+        }
     }
-}
 
-#[tokio::test(start_paused = true)]
-async fn b2_after_an_early_head_the_chunks_still_wait_for_the_verdicts() {
-    let world = World::new(Kind::Compiled);
-    let provider = scripted([Turn::text("soon")]);
-    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 3000}))]).await;
-    let begin = Instant::now();
-    let reply = client.stream(chat("m").with_early_head(Some(SECOND), None)).await;
-    assert_eq!(begin.elapsed().as_secs(), 1);
-    assert_eq!(all(reply).await, ["soon"]);
-    assert_eq!(begin.elapsed().as_secs(), 3);
+    async fn b2_after_an_early_head_the_chunks_still_wait_for_the_verdicts(world: World) {
+        let provider = scripted([Turn::text("soon")]);
+        let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 3000}))]).await;
+        let begin = Instant::now();
+        let reply = client.stream(chat("m").with_early_head(Some(SECOND), None)).await;
+        assert_eq!(begin.elapsed().as_secs(), 1);
+        assert_eq!(all(reply).await, ["soon"]);
+        assert_eq!(begin.elapsed().as_secs(), 3);
+    }
 }

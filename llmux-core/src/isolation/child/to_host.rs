@@ -124,7 +124,9 @@ impl ToHost {
     ///
     /// If its time is not paused.
     pub(super) fn set_time(&self, now: u64) -> io::Result<()> {
-        let paused = self.paused().ok_or_else(|| io::Error::other("the host sent its time to a child with its own"))?;
+        let paused = self
+            .paused()
+            .ok_or_else(|| io::Error::other("the host sent its time to a child with its own"))?;
         paused.set(now);
         Ok(())
     }

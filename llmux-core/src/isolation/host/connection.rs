@@ -248,7 +248,7 @@ impl Connection {
             Kind::Fetch => self.fetches.start(number, &message),
             Kind::Idle => match &self.outgoing.pause {
                 Some(pause) => pause.idle(number, &message),
-                None => Err("sent a frame of paused time"),
+                None => Err("sent a frame of paused time, and time is not paused"),
             },
             Kind::More => {
                 self.fetches.more(number);

@@ -254,6 +254,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         frame::write_empty(buffer, Kind::More, 1);
         frame::write_empty(buffer, Kind::DropFetch, 1);
     });
+    add(&|buffer| frame::write(buffer, Kind::Idle, 1, &Some(7_u64)).expect("small"));
     seeds
 }
 

@@ -151,3 +151,74 @@ fn stop(runtime: &Handle) -> Sender<()> {
     runtime.spawn_blocking(move || receiver.recv().is_ok());
     sender
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
+
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::{
+        boundary::host::HostServices,
+        isolation::host::{connection::Connection, services::Services},
+    };
+
+    fn shared() -> Arc<HostShared> {
+        let (runtime, epoch) = (Handle::current(), Instant::now());
+        Arc::new(HostShared { runtime, http: None, metrics: Arc::default(), epoch, mirror: None })
+    }
+
+    /// Returns the message of a child whose first sleep ends after this time.
+    fn message(seconds: Option<u64>) -> Vec<u8> {
+        postcard::to_stdvec(&seconds.map(|seconds| seconds * 1_000_000_000)).expect("small")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i1_the_clock_stands_until_the_child_has_handled_all_frames_and_is_idle() {
+        let pause = Arc::new(Pause::new(&shared()));
+        for read in [1, 2] {
+            pause.sent();
+            assert_eq!(pause.idle(read - 1, &message(None)), Ok(()), "one frame is under way");
+            let (is_idle, begun) = (Arc::new(AtomicBool::new(false)), Instant::now());
+            let (child, told) = (pause.clone(), is_idle.clone());
+            std::thread::spawn(move || {
+                (0..1000).for_each(|_| std::thread::yield_now());
+                told.store(true, SeqCst);
+                child.idle(read, &message(None)).expect("a message of a child");
+            });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(is_idle.load(SeqCst), "the clock moved while the child worked");
+            assert_eq!(begun.elapsed().as_secs(), 5);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i1_the_host_wakes_a_child_when_its_first_sleep_is_over() {
+        let (pause, begun) = (Pause::new(&shared()), Instant::now());
+        pause.sent();
+        for (read, seconds) in [(1, 7), (2, 9)] {
+            pause.idle(read, &message(Some(seconds))).expect("a message of a child");
+            assert_eq!(pause.next().await, Some(()));
+            assert_eq!(begun.elapsed().as_secs(), seconds);
+            let mut frames = Vec::new();
+            pause.add_time(&mut frames);
+            let frame = frame::take(&mut BytesMut::from(&frames[..])).expect("a frame").expect("as a whole");
+            assert_eq!((frame.kind, frame.number / 1_000_000_000), (Kind::Now, seconds));
+        }
+        pause.over();
+        assert_eq!(pause.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn i1_a_frame_of_paused_time_condemns_a_child_with_its_own_time() {
+        let shared = shared();
+        let services = Services::new(HostServices::new("a", None, shared.clone()), shared.runtime.clone());
+        let connection = Connection::new(1, services, shared, None);
+        let frame = frame::Frame { kind: Kind::Idle, number: 0, message: message(None).into() };
+        assert_eq!(connection.received(frame), Err("sent a frame of paused time, and time is not paused"));
+    }
+}
