@@ -62,6 +62,7 @@ kinds! {
         assert_eq!(provider.calls().len(), 0, "calls of the provider");
         assert_eq!(world.of("chunk"), ["b", "a", "b", "a"], "its chunks pass the chunk hooks, c's turn never came");
         assert!(world.of("post_stream").contains(&"a value:cache = String(\"hit\")".to_owned()), "{:?}", world.lines());
+        world.wait_for("b.source dropped", 1).await;
         assert_eq!(world.count("b.source dropped"), 1);
     }
 
