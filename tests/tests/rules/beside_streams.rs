@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llmux_core::plugins::OnError;
 use llmux_tests::{
-    Kind, Turn, World, kinds, scripted, turn,
+    Turn, kinds, scripted, turn,
     world::{all, chat, header, read},
 };
 use serde_json::{Value as Json, json};
