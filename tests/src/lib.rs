@@ -13,16 +13,16 @@ pub use fixtures::Fixtures;
 pub use llmux_testing::{Capture, ScriptedProvider, Turn, turn};
 pub use world::{Kind, World, scripted};
 
-/// Runs each test twice, with paused time: over plugins compiled in (`compiled::…`) and over the same plugins
-/// loaded as libraries (`loaded::…`). [`isolated`] runs some of them a third time.
+/// Runs each test three times, with paused time: over plugins compiled in (`compiled::…`), over the same plugins loaded as
+/// libraries (`loaded::…`), and over the same libraries in child processes (`isolated::…`).
 ///
 /// ```text
-/// both! {
+/// kinds! {
 ///     async fn o1_lowest_first(world: World) { … }
 /// }
 /// ```
 #[macro_export]
-macro_rules! both {
+macro_rules! kinds {
     ($($(#[$meta:meta])* async fn $name:ident($world:ident: World) $body:block)*) => {
         $(async fn $name($world: $crate::World) $body)*
 
@@ -39,23 +39,44 @@ macro_rules! both {
                 super::$name($crate::World::new($crate::Kind::Loaded)).await;
             })*
         }
-    };
-}
 
-/// Runs tests of the same file over isolated plugins (`isolated::…`). Time does not pause there, because the child processes have
-/// clocks of their own; tests that wait for long, or that depend on the moment at which a hook answers, are left out.
-///
-/// ```text
-/// isolated! { o1_lowest_first, o1_equal_priorities_in_order }
-/// ```
-#[macro_export]
-macro_rules! isolated {
-    ($($name:ident),* $(,)?) => {
         mod isolated {
-            $(#[tokio::test]
+            $($(#[$meta])* #[tokio::test(start_paused = true)]
             async fn $name() {
                 super::$name($crate::World::new($crate::Kind::Isolated)).await;
             })*
+        }
+    };
+}
+
+/// Runs tests as [`kinds`] does, except over isolated plugins, for a reason that a rule names.
+///
+/// ```text
+/// in_process! {
+///     "an isolated instance takes nothing over (rule I1)" {
+///         async fn d4_a_new_instance_takes_over(world: World) { … }
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! in_process {
+    ($($reason:literal { $(async fn $name:ident($world:ident: World) $body:block)* })*) => {
+        $($(#[doc = $reason] async fn $name($world: $crate::World) $body)*)*
+
+        mod in_process {
+            mod compiled {
+                $($(#[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::super::$name($crate::World::new($crate::Kind::Compiled)).await;
+                })*)*
+            }
+
+            mod loaded {
+                $($(#[tokio::test(start_paused = true)]
+                async fn $name() {
+                    super::super::$name($crate::World::new($crate::Kind::Loaded)).await;
+                })*)*
+            }
         }
     };
 }

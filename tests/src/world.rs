@@ -42,9 +42,18 @@ impl Kind {
     }
 }
 
-/// Returns the program of the child processes: the one of this crate, beside the tests.
+/// Returns the program of the child processes: the one of this crate, beside the tests. If time is paused here, it is paused in
+/// the children.
 pub fn child_program() -> ChildProgram {
-    child_program_with([""; 0])
+    let program = child_program_with([""; 0]);
+    if is_paused() { program.with_paused_time() } else { program }
+}
+
+/// Returns true if the clock of this runtime stands.
+fn is_paused() -> bool {
+    let (system, clock) = (std::time::Instant::now(), tokio::time::Instant::now());
+    while system.elapsed().is_zero() {}
+    clock.elapsed().is_zero()
 }
 
 /// Returns the program of the child processes with these arguments.
@@ -88,7 +97,7 @@ impl World {
     }
 
     /// Lets an isolated instance write into the world's folder.
-    fn writable(&self, spec: PluginSpec) -> PluginSpec {
+    pub fn writable(&self, spec: PluginSpec) -> PluginSpec {
         match self.kind {
             Kind::Isolated => spec.with_sandbox(self.sandbox()),
             Kind::Compiled | Kind::Loaded => spec,
@@ -185,6 +194,10 @@ impl World {
     ///
     /// If the line is not written in time.
     pub async fn wait_for(&self, line: &str, times: usize) {
+        if self.kind == Kind::Isolated {
+            // A child writes while its host runs on. When paused time has passed, the child waits.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         for _ in 0..5_000 {
             if self.count(line) >= times {
                 return;
@@ -237,8 +250,15 @@ pub fn scripted(turns: impl IntoIterator<Item = Turn>) -> ScriptedProvider {
 /// retries.
 pub fn builder(provider: &ScriptedProvider) -> ClientBuilder {
     let retry = RetryConfig::default().with_max_retries(0);
-    let plugins = PluginsConfig::default().with_child(Some(child_program()));
-    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).retry(retry).plugins(plugins)
+    Client::builder()
+        .provider("p", Arc::new(provider.clone()), ["m", "n", "o"])
+        .retry(retry)
+        .plugins(plugins())
+}
+
+/// Returns the default settings of plugins, with the program of the child processes.
+pub fn plugins() -> PluginsConfig {
+    PluginsConfig::default().with_child(Some(child_program()))
 }
 
 /// Returns the client of a builder and these plugins.

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     path::Path,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -15,7 +16,10 @@ use abi_stable::{
     std_types::{RSlice, RStr},
 };
 use async_ffi::{FfiFuture, FutureExt};
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::{
+    FutureExt as _,
+    future::{Either, join_all, select},
+};
 use llmux_abi::{
     host::{guarded, guarded_or},
     raw::{
@@ -35,6 +39,7 @@ use super::{
     http::{Request, raw, start},
     log,
     mirror::Mirror,
+    paused::{self, Paused},
 };
 use crate::metrics::{MetricKind, Metrics, PluginMetric};
 
@@ -48,6 +53,21 @@ pub(crate) struct HostShared {
     pub(crate) epoch: Instant,
     /// In a child process: the way of records, metrics and HTTP requests to the host.
     pub(crate) mirror: Option<Arc<dyn Mirror>>,
+}
+
+impl HostShared {
+    /// Returns the clock of this process, if it is a child whose time is paused.
+    fn paused(&self) -> Option<&Arc<Paused>> {
+        self.mirror.as_deref()?.paused()
+    }
+
+    /// Returns a future that ends after this time. It is made inside the runtime.
+    fn sleep(&self, time: Duration) -> Either<tokio::time::Sleep, paused::Sleep> {
+        match self.paused() {
+            None => Either::Left(tokio::time::sleep(time)),
+            Some(paused) => Either::Right(paused.sleep(time)),
+        }
+    }
 }
 
 /// Largest number of metrics of one instance.
@@ -108,8 +128,18 @@ impl HostServices {
     /// Closes the services and waits until the tasks have ended. A task that holds its thread has no end, so the caller
     /// bounds the wait.
     pub(crate) async fn stop_tasks(&self) {
+        // An aborted task is not woken, so that its end is counted here.
+        let _busy = self.shared.paused().map(Paused::busy);
         if let Some(tasks) = self.close() {
             join_all(tasks).await;
+        }
+    }
+
+    /// Runs a future for at most this time. Returns `None` if it did not end.
+    pub(crate) async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        match select(pin!(future), pin!(self.shared.sleep(limit))).await {
+            Either::Left((value, _)) => Some(value),
+            Either::Right(_) => None,
         }
     }
 
@@ -128,10 +158,11 @@ impl HostServices {
             return false;
         }
         let name = self.name.clone();
-        self.keep(self.shared.runtime.spawn(poll_fn(move |cx| {
+        let task = poll_fn(move |cx| {
             let _running = Running::mark(&name);
             future.poll_unpin(cx)
-        })))
+        });
+        self.keep(paused::spawn(&self.shared.runtime, self.shared.paused(), task))
     }
 
     /// Runs work on a thread that may block.
@@ -140,7 +171,9 @@ impl HostServices {
             return false;
         }
         let name = self.name.clone();
+        let busy = self.shared.paused().map(Paused::busy);
         self.keep(self.shared.runtime.spawn_blocking(move || {
+            let _busy = busy;
             let _running = Running::mark(&name);
             work.run();
         }))
@@ -287,7 +320,10 @@ unsafe extern "C" fn log_record(
 }
 
 unsafe extern "C" fn now(object: *const HostObject) -> u64 {
-    guarded(0, || host(object).shared.epoch.elapsed().as_nanos() as u64)
+    guarded(0, || {
+        let shared = &host(object).shared;
+        shared.paused().map_or_else(|| shared.epoch.elapsed().as_nanos() as u64, |paused| paused.now())
+    })
 }
 
 unsafe extern "C" fn spawn(object: *const HostObject, future: FfiFuture<()>) -> bool {
@@ -300,7 +336,7 @@ unsafe extern "C" fn sleep(object: *const HostObject, millis: u64) -> FfiFuture<
         || {
             // The plugin may poll the future on a thread of its own, so the timer is made inside the runtime.
             let _runtime = host(object).shared.runtime.enter();
-            tokio::time::sleep(Duration::from_millis(millis)).into_ffi()
+            host(object).shared.sleep(Duration::from_millis(millis)).into_ffi()
         },
     )
 }

@@ -3,9 +3,14 @@
 //! `host` calls it beside its own services, and `isolation` implements it in the child. Deliberately absent: the services
 //! that run in the child (`spawn`, `sleep`).
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
-use super::http::{HttpResponse, Request};
+use super::{
+    http::{HttpResponse, Request},
+    paused::Paused,
+};
 use crate::metrics::MetricKind;
 
 /// The parts of the host's services that leave the child process.
@@ -24,4 +29,7 @@ pub(crate) trait Mirror: Send + Sync {
 
     /// Sends an HTTP request through the host. Dropping the future, or the response, ends it.
     fn http(&self, request: Request) -> BoxFuture<'static, HttpResponse>;
+
+    /// Returns the clock of this process, if its time is paused.
+    fn paused(&self) -> Option<&Arc<Paused>>;
 }

@@ -3,7 +3,7 @@
 //! One half is the host's tables, which plugins call: `document`, `context`, `outcome`, `reply`, `host`, `http`. The other half
 //! is the plugins' tables, which the host calls: `library` opens a file and finds the module, `native_hooks` calls the
 //! hooks, `stream` reads chunks that a plugin produces, `parameters` passes what a call is lent, `decision` decodes the
-//! codes. `log` makes events of what plugins log. `mirror` sends records out of a child process. `crash` names the instance that a fatal signal interrupts. `process_state` reads what a plugin can change for the
+//! codes. `log` makes events of what plugins log. `mirror` sends records out of a child process. `paused` is the clock of a child in tests. `crash` names the instance that a fatal signal interrupts. `process_state` reads what a plugin can change for the
 //! whole process. `host_memory` has the bodies that a host lends to a child process.
 //!
 //! # Soundness
@@ -38,6 +38,7 @@ pub(crate) mod log;
 pub(crate) mod mirror;
 pub(crate) mod native_hooks;
 mod outcome;
+pub(crate) mod paused;
 pub(crate) mod process_state;
 mod reply;
 mod stream;

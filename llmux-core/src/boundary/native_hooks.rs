@@ -253,10 +253,10 @@ impl NativeHooks {
             let _running = Running::mark(self.host.name());
             call.poll_unpin(cx)
         });
-        match tokio::time::timeout(timeout, call).await.map(|code| code.unwrap_or(HOOK_FAILED)) {
-            Ok(HOOK_CONTINUE) if reply.failure.is_none() => Ok(()),
-            Ok(_) => Err(reply.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
-            Err(_) => Err(Failure {
+        match self.host.timeout(timeout, call).await.map(|code| code.unwrap_or(HOOK_FAILED)) {
+            Some(HOOK_CONTINUE) if reply.failure.is_none() => Ok(()),
+            Some(_) => Err(reply.failure.unwrap_or_else(|| Failure::error("gave no reason"))),
+            None => Err(Failure {
                 kind: FailureKind::Timeout,
                 message: format!("ran past its timeout of {timeout:?}"),
             }),

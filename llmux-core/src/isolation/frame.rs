@@ -35,6 +35,8 @@ pub(super) enum Kind {
     DropStream = 8,
     /// A part of the response to an HTTP request of the plugin.
     Fetched = 9,
+    /// The time in nanoseconds, in the place of the number. Only if time is paused.
+    Now = 10,
 
     // To the host.
     Reply = 16,
@@ -47,16 +49,20 @@ pub(super) enum Kind {
     More = 21,
     /// Ends the request of this number.
     DropFetch = 22,
+    /// Nothing in the child can run. The number is that of the frames that the child has read; the message is the time at which
+    /// its first sleep ends. Only if time is paused.
+    Idle = 23,
 }
 
 impl Kind {
     fn read(byte: u8) -> Option<Self> {
         use Kind::{
-            Call, Cancel, CleanUp, Create, DropFetch, DropStream, Fetch, Fetched, Load, Log, Metric, More,
-            Next, Record, Release, Reply, Restrict,
+            Call, Cancel, CleanUp, Create, DropFetch, DropStream, Fetch, Fetched, Idle, Load, Log, Metric,
+            More, Next, Now, Record, Release, Reply, Restrict,
         };
-        let to_child = [Restrict, Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Fetched];
-        let to_host = [Reply, Log, Metric, Record, Fetch, More, DropFetch];
+        let to_child =
+            [Restrict, Load, Create, Call, Next, CleanUp, Cancel, Release, DropStream, Fetched, Now];
+        let to_host = [Reply, Log, Metric, Record, Fetch, More, DropFetch, Idle];
         to_child.into_iter().chain(to_host).find(|kind| *kind as u8 == byte)
     }
 }

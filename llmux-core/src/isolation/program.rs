@@ -11,6 +11,8 @@ pub struct ChildProgram {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) variables: Vec<(OsString, OsString)>,
+    /// True if the time of a child is that of the host's runtime, which is paused.
+    pub(super) is_paused: bool,
 }
 
 impl ChildProgram {
@@ -20,7 +22,7 @@ impl ChildProgram {
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, variables: Vec::new() }
+        Self { program: program.into(), arguments, variables: Vec::new(), is_paused: false }
     }
 
     /// Adds an environment variable of the program, such as a setting of its allocator. An allocator must not start a thread
@@ -28,6 +30,14 @@ impl ChildProgram {
     pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// Gives the children the time of the host's runtime, for tests that pause it (`tokio::time::pause`). The clock then stands
+    /// while a child works, and advances when all children wait. The runtime needs a single thread. Default: each child has
+    /// its own time.
+    #[doc(hidden)]
+    pub fn with_paused_time(self) -> Self {
+        Self { is_paused: true, ..self }
     }
 
     /// Displays the program, for errors.

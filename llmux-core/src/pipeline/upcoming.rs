@@ -11,8 +11,8 @@ use crate::{
     provider::{Event, Events},
 };
 
-/// The most events that are read before their turn, and the most bytes of them.
-const MAX_EVENTS: usize = 32;
+/// The most events that are read before their turn, and the most bytes of them. A slow client slows the upstream (rule S6).
+const MAX_EVENTS: usize = 7;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The events of a provider's stream.

@@ -15,7 +15,7 @@ use llmux_core::{
     provider::OpenAi,
 };
 use llmux_tests::{
-    Capture, Kind, Turn, World, both, isolated, scripted,
+    Capture, Kind, Turn, World, in_process, kinds, scripted,
     world::{builder, built, chat, header, said},
 };
 use serde_json::json;
@@ -28,7 +28,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-both! {
+kinds! {
     async fn b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state(world: World) {
         let provider = scripted([]);
         let edit = json!({"pre": [{"do": "set", "pointer": "/messages/0/content", "value": "edited"}]});
@@ -125,22 +125,6 @@ both! {
         assert_eq!(headers, [Some("1"), None], "those of the hook that refused");
     }
 
-    async fn b3_the_refusal_of_the_lowest_number_is_used(world: World) {
-        for (a, b, expected) in [(50, 50, "a"), (0, 0, "a"), (80, 20, "b")] {
-            let provider = scripted([Turn::hang()]);
-            let hook = |wait: u64| json!({"wait": wait, "refuse": 451});
-            let plugins = [world.beside("b", 2, hook(b)), world.beside("a", 1, hook(a))];
-            let client = world.client(&provider, plugins).await;
-            assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {expected}"));
-        }
-    }
-
-    async fn b3_a_hook_that_refuses_without_waiting_spares_the_call(world: World) {
-        let provider = scripted([]);
-        let client = world.client(&provider, [world.beside("a", 1, json!({"refuse": 451}))]).await;
-        assert_eq!((said(&client.send(chat("m")).await).as_str(), provider.calls().len()), (REFUSED, 0));
-    }
-
     async fn b4_post_hooks_see_the_refusal_and_may_recover_it(world: World) {
         let provider = scripted([Turn::hang()]);
         let recover = json!({"post": [{"do": "tell", "what": "kind"}, {"do": "recover", "body": {"id": "spare"}}]});
@@ -214,67 +198,65 @@ both! {
         assert_eq!(world.of("state"), ["a 1"]);
         assert_eq!(logs.with(&["a plugin failed"]), Vec::<String>::new(), "it has not run into its timeout");
     }
+
+    async fn b6_a_hook_delays_an_answer_by_the_time_by_which_it_is_slower(world: World) {
+        assert_eq!(time(&world, 3000, 5000).await.as_secs(), 5);
+        assert_eq!(time(&world, 5000, 3000).await.as_secs(), 5);
+        assert_eq!(time(&world, 5000, 5000).await.as_secs(), 5);
+    }
+
+    async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled(world: World) {
+        for (times, on_error, expected) in [(1, OnError::Continue, "again"), (2, OnError::Fail, FAILED)] {
+            let provider = scripted([]);
+            let guard = world.beside("a", 1, json!({"hang": true})).with_on_error(on_error);
+            let client = world.client(&provider, [guard]).await;
+            let begin = Instant::now();
+            assert_eq!(said(&client.send(chat("m")).await), expected);
+            // The first poll counts with the processor's clock, which does not pause.
+            assert!((9..=10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+            world.wait_for("a.cancelled", times).await;
+        }
+    }
+
+    async fn b4_the_log_names_the_instance_that_cancelled_the_call(world: World) {
+        let logs = Capture::llmux();
+        let provider = scripted([Turn::hang()]);
+        let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 10, "refuse": 451}))]).await;
+        client.send(chat("m")).await;
+        let lines =
+            logs.with(&["the call of the provider is cancelled", "instance=a", "deployment=p/m", "status=451"]);
+        assert_eq!(lines.len(), 1, "{:?}", logs.lines());
+    }
 }
 
-isolated! {
-    b1_a_hook_sees_the_request_as_the_pre_chain_left_it_and_keeps_its_state,
-    b1_values_and_headers_are_merged_by_priority_after_all_verdicts,
-    b1_a_retry_and_another_deployment_do_not_start_it_again_and_a_fallback_does,
-    b1_a_short_circuit_does_not_start_it,
-    b1_a_caller_that_leaves_cancels_the_hooks,
-    b2_all_hooks_must_allow_the_answer,
-    b2_no_hook_of_the_way_back_runs_before_all_verdicts,
-    b3_a_refusal_drops_the_call_and_cancels_the_other_hooks,
-    b4_post_hooks_see_the_refusal_and_may_recover_it,
-    b4_a_fallback_follows_only_if_the_refusal_allows_it,
-    b4_the_report_names_the_instance_and_has_the_usage_that_was_reported,
-    b5_a_failure_allows_by_default_and_refuses_with_fail,
+in_process! {
+    "A call of an isolated hook always waits (rule I1)." {
+        async fn b3_a_hook_that_refuses_without_waiting_spares_the_call(world: World) {
+            let provider = scripted([]);
+            let client = world.client(&provider, [world.beside("a", 1, json!({"refuse": 451}))]).await;
+            assert_eq!((said(&client.send(chat("m")).await).as_str(), provider.calls().len()), (REFUSED, 0));
+        }
+    }
+    "Two child processes never answer in one poll (rule I1)." {
+        async fn b3_the_refusal_of_the_lowest_number_is_used(world: World) {
+            for (a, b, expected) in [(50, 50, "a"), (0, 0, "a"), (80, 20, "b")] {
+                let provider = scripted([Turn::hang()]);
+                let hook = |wait: u64| json!({"wait": wait, "refuse": 451});
+                let plugins = [world.beside("b", 2, hook(b)), world.beside("a", 1, hook(a))];
+                let client = world.client(&provider, plugins).await;
+                assert_eq!(said(&client.send(chat("m")).await), format!("!451 refused: refused by {expected}"));
+            }
+        }
+    }
 }
 
 /// The time of an answer that takes `answer`, beside a hook that takes `hook` milliseconds.
-async fn time(kind: Kind, answer: u64, hook: u64) -> Duration {
-    let world = World::new(kind);
+async fn time(world: &World, answer: u64, hook: u64) -> Duration {
     let provider = scripted([Turn::text("it").after(millis(answer))]);
     let client = world.client(&provider, [world.beside("a", 1, json!({"wait": hook}))]).await;
     let begin = Instant::now();
     assert_eq!(said(&client.send(chat("m")).await), "it");
     begin.elapsed()
-}
-
-#[tokio::test(start_paused = true)]
-async fn b6_a_hook_delays_an_answer_by_the_time_by_which_it_is_slower() {
-    for kind in [Kind::Compiled, Kind::Loaded] {
-        assert_eq!(time(kind, 3000, 5000).await.as_secs(), 5);
-        assert_eq!(time(kind, 5000, 3000).await.as_secs(), 5);
-        assert_eq!(time(kind, 5000, 5000).await.as_secs(), 5);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn b5_a_hook_past_the_timeout_of_a_pre_hook_is_cancelled() {
-    let world = World::new(Kind::Compiled);
-    for (on_error, expected) in [(OnError::Continue, "again"), (OnError::Fail, FAILED)] {
-        let provider = scripted([]);
-        let guard = world.beside("a", 1, json!({"hang": true})).with_on_error(on_error);
-        let client = world.client(&provider, [guard]).await;
-        let begin = Instant::now();
-        assert_eq!(said(&client.send(chat("m")).await), expected);
-        // The first poll counts with the processor's clock, which does not pause.
-        assert!((9..=10).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
-        assert_eq!(world.of("cancelled").pop().as_deref(), Some("a"));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn b4_the_log_names_the_instance_that_cancelled_the_call() {
-    let logs = Capture::llmux();
-    let world = World::new(Kind::Compiled);
-    let provider = scripted([Turn::hang()]);
-    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 10, "refuse": 451}))]).await;
-    client.send(chat("m")).await;
-    let lines =
-        logs.with(&["the call of the provider is cancelled", "instance=a", "deployment=p/m", "status=451"]);
-    assert_eq!(lines.len(), 1, "{:?}", logs.lines());
 }
 
 /// Accepts one connection, reads a request, and gives the connection away.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llmux_core::plugins::OnError;
 use llmux_tests::{
-    Kind, Turn, World, both, isolated, scripted, turn,
+    Turn, kinds, scripted, turn,
     world::{all, chat, header, read},
 };
 use serde_json::{Value as Json, json};
@@ -21,7 +21,7 @@ fn refuse(wait: u64) -> Json {
     json!({"wait": wait, "refuse": 451})
 }
 
-both! {
+kinds! {
     async fn b2_no_chunk_is_sent_or_passes_a_hook_before_all_verdicts(world: World) {
         let provider = scripted([Turn::say(vec![json!("one"), json!("two"), finish()])]);
         let tell = json!({"chunk": [{"do": "tell", "what": "value:k"}]});
@@ -117,21 +117,10 @@ both! {
         assert!((1_000..4_000).contains(&produced), "{produced}");
         assert!(all(reply).await == expected, "all chunks in order");
     }
-}
 
-isolated! {
-    b2_no_chunk_is_sent_or_passes_a_hook_before_all_verdicts,
-    b4_a_refused_stream_is_an_error_that_its_end_sees_as_failed,
-    b4_a_fallback_follows_a_refused_stream_only_if_the_refusal_allows_it,
-    b5_a_failure_beside_a_stream_allows_or_refuses,
-}
-
-#[tokio::test(start_paused = true)]
-async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower() {
-    for kind in [Kind::Compiled, Kind::Loaded] {
+    async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower(world: World) {
         // The first chunk, the hook, the first chunk for the client, the last one.
         for (first, hook, at, end) in [(3, 5, 5, 5), (5, 3, 5, 7), (1, 2, 2, 3)] {
-            let world = World::new(kind);
             let paced = Turn::paced(vec![json!("one"), json!("two"), json!("three")]).after(first * SECOND);
             let provider = scripted([paced]);
             let client = world.client(&provider, [world.beside("a", 1, json!({"wait": hook * 1000}))]).await;
@@ -143,35 +132,31 @@ async fn b6_a_hook_delays_the_first_chunk_by_the_time_by_which_it_is_slower() {
             assert_eq!(begin.elapsed().as_secs(), end, "{first} {hook}");
         }
     }
-}
 
-#[tokio::test(start_paused = true)]
-async fn b2_after_an_early_head_a_refusal_is_an_error_event() {
-    let world = World::new(Kind::Compiled);
-    let slow = || Turn::text("late").after(20 * SECOND);
-    // The provider has not answered; it has accepted and is held back.
-    for (turn, after, silence) in
-        [(slow(), Some(1), None), (Turn::text("soon"), Some(1), None), (Turn::text("soon"), None, Some(1))]
-    {
-        let provider = scripted([turn]);
-        let client = world.client(&provider, [world.beside("a", 1, refuse(3000))]).await;
-        let request = chat("m").with_early_head(after.map(|it| it * SECOND), silence.map(|it| it * SECOND));
-        let begin = Instant::now();
-        let reply = client.stream(request).await;
-        assert_eq!(begin.elapsed().as_secs(), 1);
-        assert_eq!(all(reply).await, [REFUSED]);
-        assert_eq!((begin.elapsed().as_secs(), provider.open()), (3, 0));
+    async fn b2_after_an_early_head_a_refusal_is_an_error_event(world: World) {
+        let slow = || Turn::text("late").after(20 * SECOND);
+        // The provider has not answered; it has accepted and is held back.
+        for (turn, after, silence) in
+            [(slow(), Some(1), None), (Turn::text("soon"), Some(1), None), (Turn::text("soon"), None, Some(1))]
+        {
+            let provider = scripted([turn]);
+            let client = world.client(&provider, [world.beside("a", 1, refuse(3000))]).await;
+            let request = chat("m").with_early_head(after.map(|it| it * SECOND), silence.map(|it| it * SECOND));
+            let begin = Instant::now();
+            let reply = client.stream(request).await;
+            assert_eq!(begin.elapsed().as_secs(), 1);
+            assert_eq!(all(reply).await, [REFUSED]);
+            assert_eq!((begin.elapsed().as_secs(), provider.open()), (3, 0));
+        }
     }
-}
 
-#[tokio::test(start_paused = true)]
-async fn b2_after_an_early_head_the_chunks_still_wait_for_the_verdicts() {
-    let world = World::new(Kind::Compiled);
-    let provider = scripted([Turn::text("soon")]);
-    let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 3000}))]).await;
-    let begin = Instant::now();
-    let reply = client.stream(chat("m").with_early_head(Some(SECOND), None)).await;
-    assert_eq!(begin.elapsed().as_secs(), 1);
-    assert_eq!(all(reply).await, ["soon"]);
-    assert_eq!(begin.elapsed().as_secs(), 3);
+    async fn b2_after_an_early_head_the_chunks_still_wait_for_the_verdicts(world: World) {
+        let provider = scripted([Turn::text("soon")]);
+        let client = world.client(&provider, [world.beside("a", 1, json!({"wait": 3000}))]).await;
+        let begin = Instant::now();
+        let reply = client.stream(chat("m").with_early_head(Some(SECOND), None)).await;
+        assert_eq!(begin.elapsed().as_secs(), 1);
+        assert_eq!(all(reply).await, ["soon"]);
+        assert_eq!(begin.elapsed().as_secs(), 3);
+    }
 }

@@ -9,17 +9,17 @@ use llmux_core::{
 };
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    ScriptedProvider, Turn, both, isolated, scripted, turn,
-    world::{all, builder, built, chat, header, said},
+    ScriptedProvider, Turn, kinds, scripted, turn,
+    world::{all, builder, built, chat, header, plugins, said},
 };
 use serde_json::json;
 
 /// Returns a client's builder with this provider and the default retries and timeouts.
 fn patient(provider: &ScriptedProvider) -> llmux_core::ClientBuilder {
-    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"])
+    Client::builder().provider("p", Arc::new(provider.clone()), ["m", "n", "o"]).plugins(plugins())
 }
 
-both! {
+kinds! {
     async fn f1_a_retryable_failure_is_tried_again_without_rerunning_hooks(world: World) {
         for status in [408, 429, 500, 503] {
             let provider = scripted([Turn::error(status, "later"), Turn::text("fine")]);
@@ -142,15 +142,6 @@ both! {
         assert_eq!(provider.bodies(), [body], "to the provider");
         assert_eq!(reply.result.expect("a response").to_bytes(), ANSWER, "to the caller");
     }
-}
-
-isolated! {
-    f2_a_fallback_is_a_new_attempt_through_the_whole_pipeline,
-    f2_a_request_names_its_own_fallbacks,
-    f2_a_fallback_keeps_the_snapshot,
-    f2_when_all_fail_the_last_error_is_the_callers,
-    f3_an_error_keeps_what_the_provider_said,
-    f4_unknown_fields_pass_untouched_in_both_directions,
 }
 
 /// Returns a provider that is shipped, connected over sockets in real time.

@@ -1,7 +1,7 @@
 //! Rules C1 and C2: `on_complete` of every instance at the end of a request, and `cleanup` at the end of an instance.
 
 use llmux_tests::{
-    Turn, both, isolated, scripted, turn,
+    Turn, kinds, scripted, turn,
     world::{all, builder, built, chat, said},
 };
 use serde_json::json;
@@ -11,7 +11,7 @@ fn tells() -> serde_json::Value {
     json!([tell("ending"), tell("status")])
 }
 
-both! {
+kinds! {
     async fn c1_on_complete_runs_once_for_every_instance_whatever_came_of_the_request(world: World) {
         let answer = turn::response(&json!("mine"));
         let cases = [
@@ -140,13 +140,4 @@ both! {
         assert_eq!(world.of("cleanup"), ["b", "a"], "the disabled one too");
         assert_eq!(world.of("drop"), ["b", "a"]);
     }
-}
-
-isolated! {
-    c1_on_complete_runs_once_for_every_instance_whatever_came_of_the_request,
-    c1_on_complete_runs_once_for_a_request_and_not_for_each_attempt,
-    c1_on_complete_runs_after_the_caller_has_the_answer,
-    c1_on_complete_can_change_nothing,
-    c2_cleanup_runs_once_at_unload_after_the_last_hook,
-    c2_cleanup_runs_once_at_shutdown,
 }

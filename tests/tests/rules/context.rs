@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use llmux_core::pipeline::{Identity, Value, is_reserved_header};
 use llmux_tests::{
-    Capture, Turn, both, isolated, scripted, turn,
+    Capture, Turn, kinds, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -14,7 +14,7 @@ fn tell(what: &[&str]) -> Json {
     what.iter().map(|what| json!({"do": "tell", "what": what})).collect()
 }
 
-both! {
+kinds! {
     async fn x1_the_context_is_whole_before_the_first_hook_for_streams_too(world: World) {
         let what = [
             "request_id", "endpoint", "model", "attempt", "streaming", "started",
@@ -198,16 +198,4 @@ both! {
             assert_eq!(of("complete"), [empty], "the last one did not");
         }
     }
-}
-
-isolated! {
-    x1_the_context_is_whole_before_the_first_hook_for_streams_too,
-    x1_a_context_is_its_requests_own_for_as_long_as_anything_holds_it,
-    x2_values_keep_their_type_and_give_nothing_as_another,
-    x3_plugins_add_response_headers,
-    x3_the_servers_own_headers_are_refused,
-    x4_each_instance_has_a_state_of_its_own_for_each_request,
-    x4_a_state_is_dropped_before_its_instance,
-    x5_provider_and_deployment_are_the_current_choice,
-    x5_provider_and_deployment_are_empty_after_a_short_circuit_and_anew_in_each_attempt,
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use llmux_core::{
     Client,
     pipeline::PipelineConfig,
-    plugins::{Guards, PluginState, PluginsConfig, ShutdownReport, Unloaded},
+    plugins::{Guards, PluginState, ShutdownReport, Unloaded},
 };
 use llmux_tests::{
-    Kind, World, both, scripted,
-    world::{builder, built, chat, said},
+    Kind, World, kinds, scripted,
+    world::{builder, built, chat, plugins, said},
 };
 use serde_json::{Value, json};
 
@@ -25,13 +25,13 @@ async fn client(world: &World, scripts: Value) -> Client {
     let pipeline = PipelineConfig::default()
         .with_pre_hook_timeout(Duration::from_secs(3))
         .with_post_hook_timeout(Duration::from_millis(500));
-    let plugins = PluginsConfig::default().with_drain_timeout(Duration::from_millis(20));
+    let plugins = plugins().with_drain_timeout(Duration::from_millis(20));
     let provider = scripted([]);
     let instances = [world.probe("a", 1, scripts), world.probe("b", 2, json!({}))];
     built(builder(&provider).pipeline(pipeline).plugins(plugins), instances).await
 }
 
-both! {
+kinds! {
     async fn d5_an_unload_while_a_hook_never_ends_answers_draining_and_ends_with_the_hooks_timeout(world: World) {
         let hangs = json!({"pre": [{"do": "hold_mark"}, {"do": "sleep", "ms": 3_600_000}]});
         let client = client(&world, hangs).await;

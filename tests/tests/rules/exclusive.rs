@@ -9,7 +9,7 @@ use llmux_core::{
     },
 };
 use llmux_tests::{
-    Fixtures, Turn, World, both, scripted,
+    Fixtures, Turn, World, kinds, scripted,
     world::{builder, built, chat, header, read, said},
 };
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn x(world: &World, more: Value) -> PluginSpec {
 
 pub(crate) fn named(world: &World, name: &str, tag: &str, more: Value) -> PluginSpec {
     let spec = world.kind.spec::<llmux_exclusive::Exclusive>(Fixtures::exclusive);
-    spec.with_name(name).with_config(config(world, name, tag, more))
+    world.writable(spec).with_name(name).with_config(config(world, name, tag, more))
 }
 
 fn set(name: &str, config: Value) -> Change {
@@ -76,7 +76,7 @@ pub(crate) fn lives(world: &World) -> Vec<String> {
     world.lines().into_iter().filter(|line| !line.contains(".pre")).collect()
 }
 
-both! {
+kinds! {
     async fn d4_an_exclusive_instance_is_gone_before_the_new_one_is_made(world: World) {
         let client = world.client(&scripted([]), [x(&world, json!({}))]).await;
         assert_eq!(tag(&client.send(chat("m")).await), "1");

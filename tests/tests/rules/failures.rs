@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{HookInfo, OnError, PluginError},
 };
 use llmux_tests::{
-    Capture, Turn, both, scripted, turn,
+    Capture, Kind, Turn, kinds, scripted, turn,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -40,7 +40,7 @@ fn counts(client: &llmux_core::Client, instance: &str, hook: &str) -> HookInfo {
 
 const FAILURE: &str = "!500 plugin_failure: a plugin failed while it handled this request";
 
-both! {
+kinds! {
     async fn e1_a_failed_pre_hook_is_rolled_back(world: World) {
         for (kind, failure) in failures() {
             let provider = scripted([]);
@@ -260,8 +260,9 @@ both! {
     }
 
     async fn e4_a_hook_that_waits_is_cancelled_at_its_timeout(world: World) {
-        let config = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(2)).with_post_hook_timeout(Duration::from_secs(5));
-        let hooks = [("pre", 2), ("post", 5), ("pre_stream", 2), ("chunk", 5), ("post_stream", 5), ("complete", 5), ("cleanup", 5)];
+        let config = PipelineConfig::default().with_pre_hook_timeout(Duration::from_secs(200)).with_post_hook_timeout(Duration::from_secs(50));
+        let hooks =
+            [("pre", 200), ("post", 50), ("pre_stream", 200), ("chunk", 50), ("post_stream", 50), ("complete", 50), ("cleanup", 50)];
         for (hook, seconds) in hooks {
             let provider = scripted([Turn::text("fine")]);
             let name = format!("it-{}", hook.replace('_', "-"));
@@ -274,7 +275,9 @@ both! {
                 _ => assert_eq!(all(client.stream(chat("m")).await).await, ["fine"], "{hook}"),
             }
             world.finish(&client).await;
-            assert_eq!(begun.elapsed().as_secs(), seconds, "the timeout of {hook}, in seconds of a clock that is held");
+            // The first poll is measured in real time, also by a host that is stopped for a while.
+            let elapsed = begun.elapsed().as_secs();
+            assert!((seconds - 10..=seconds).contains(&elapsed), "{hook}: {elapsed} seconds of a clock that is held");
             assert_eq!(world.count(&format!("{name}.{hook} future dropped")), 1, "the future of {hook}");
             let told = world.of(hook).iter().filter(|line| line.contains("model =")).count();
             assert_eq!(told, 0, "{hook} went on after its timeout: {:?}", world.of(hook));
@@ -357,11 +360,17 @@ both! {
         std::fs::write(&gate, "").expect("the gate opens");
         match refused {
             Err(PluginError::Construction { name, message, .. }) => {
-                assert_eq!((name.as_str(), message.as_str()), ("slow", "ran past its timeout of 10s"));
+                let expected = match world.kind {
+                    Kind::Isolated => "the child process was killed: the constructor ran past the timeout of 10s",
+                    _ => "ran past its timeout of 10s",
+                };
+                assert_eq!((name.as_str(), message.as_str()), ("slow", expected));
             }
             other => panic!("{other:?}"),
         }
         assert!(client.plugins().list().is_empty(), "nothing is published");
-        world.wait_for("slow.drop", 1).await;
+        if world.kind != Kind::Isolated {
+            world.wait_for("slow.drop", 1).await;
+        }
     }
 }

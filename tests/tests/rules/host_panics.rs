@@ -7,12 +7,11 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 use llmux_core::{
     Client, Document, Error, ErrorKind, PluginSpec,
     pipeline::PipelineConfig,
-    plugins::PluginsConfig,
     provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_tests::{
-    both, scripted,
-    world::{builder, built, chat},
+    kinds, scripted,
+    world::{builder, built, chat, plugins},
 };
 use serde_json::json;
 
@@ -46,12 +45,12 @@ fn model(call: &Call) -> String {
     body["model"].as_str().expect("a model").to_owned()
 }
 
-async fn client(plugins: impl IntoIterator<Item = PluginSpec>) -> Client {
+async fn client(instances: impl IntoIterator<Item = PluginSpec>) -> Client {
     let builder = Client::builder().provider("p", Arc::new(Panicking), ["at-once", "soon", "later"]);
-    built(builder.plugins(PluginsConfig::default().with_allow_insecure_permissions(true)), plugins).await
+    built(builder.plugins(plugins().with_allow_insecure_permissions(true)), instances).await
 }
 
-both! {
+kinds! {
     async fn e5_a_panic_of_a_provider_ends_one_request_and_no_hook_is_forgotten(world: World) {
         let tell = json!([{"do": "tell", "what": "ending"}, {"do": "tell", "what": "status"}]);
         let client = client([world.probe("a", 1, json!({"complete": tell}))]).await;

@@ -1,7 +1,7 @@
 //! The rules of LLMux, one by one: a test's name begins with the number of the rule that it checks.
 //!
-//! Most run twice, over plugins compiled in and over the same plugins loaded. Many of these run a third time, over the same
-//! plugins in child processes.
+//! Most run three times, with paused time: over plugins compiled in, over the same plugins loaded, and over the same plugins in
+//! child processes. `kinds!` and `in_process!` of this crate have the details.
 
 mod any_model;
 mod beside;

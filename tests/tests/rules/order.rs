@@ -7,8 +7,8 @@ use llmux_core::{
     plugins::{Change, PluginsConfig, Unloaded},
 };
 use llmux_tests::{
-    Turn, World, both, isolated, scripted,
-    world::{all, builder, built, chat, read, said, text},
+    Turn, World, kinds, scripted,
+    world::{all, builder, built, chat, plugins, read, said, text},
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -21,14 +21,14 @@ const ENDED: &str =
 /// Returns a client with the plugins `a` and `b`, and the fallback `o` of the model `m`.
 async fn drained(world: &World, turns: Vec<Turn>) -> (llmux_testing::ScriptedProvider, Client) {
     let provider = scripted(turns);
-    let config = PluginsConfig::default().with_max_drain(Duration::from_secs(MAX_DRAIN));
+    let config = plugins().with_max_drain(Duration::from_secs(MAX_DRAIN));
     let builder = builder(&provider).plugins(config).fallbacks("m", ["o"]);
     let plugins = [world.probe("a", 1, json!({})), world.probe("b", 2, json!({}))];
     let client = built(builder, plugins).await;
     (provider, client)
 }
 
-both! {
+kinds! {
     async fn o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse(world: World) {
         let provider = scripted([]);
         let plugins =
@@ -171,14 +171,4 @@ both! {
         client.send(chat("m")).await;
         assert_eq!(world.of("pre"), ["first", "middle", "last"]);
     }
-}
-
-isolated! {
-    o1_pre_hooks_run_lowest_first_and_post_hooks_in_reverse,
-    o1_equal_priorities_keep_the_order_of_registration,
-    o2_a_request_that_waits_in_a_hook_is_not_changed_by_a_load,
-    o3_post_hooks_run_up_to_the_one_that_short_circuited,
-    o3_one_whose_pre_hook_failed_counts,
-    o4_the_way_back_is_always_descending,
-    o5_any_priority_is_valid,
 }

@@ -8,7 +8,7 @@ use llmux_core::{
     plugins::{Change, PluginError, PluginState, Setting},
 };
 use llmux_tests::{
-    Turn, both, isolated, scripted,
+    Turn, kinds, scripted,
     world::{all, builder, built, chat, read, said},
 };
 use serde_json::json;
@@ -17,7 +17,7 @@ fn names(client: &llmux_core::Client) -> Vec<String> {
     client.plugins().list().into_iter().map(|info| info.name).collect()
 }
 
-both! {
+kinds! {
     async fn l1_the_number_of_instances_is_bounded(world: World) {
         let provider = scripted([]);
         let config = PipelineConfig::default().with_max_plugins(2);
@@ -157,15 +157,4 @@ both! {
         assert!(matches!(refused, Err(PluginError::InvalidName { .. })), "{refused:?}");
         assert_eq!(said(&client.send(chat("m")).await), "again");
     }
-}
-
-isolated! {
-    l1_the_number_of_instances_is_bounded,
-    l1_names_are_unique,
-    l1_an_unknown_instance_is_not_found,
-    l1_a_place_or_a_name_that_an_earlier_change_of_several_frees_is_free,
-    l2_several_changes_are_one_snapshot,
-    l3_shutdown_refuses_drains_and_cleans_up_in_descending_order,
-    l3_shutdown_waits_for_a_bounded_time,
-    l1_an_instances_name_is_checked,
 }

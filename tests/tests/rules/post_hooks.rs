@@ -1,7 +1,7 @@
 //! Rules Q1 to Q4: the data and the rights of a post hook, and that it runs exactly once.
 
 use llmux_tests::{
-    Turn, both, isolated, scripted, turn,
+    Turn, kinds, scripted, turn,
     world::{builder, built, chat, said},
 };
 use serde_json::{Value as Json, json};
@@ -12,7 +12,7 @@ fn response(text: &str) -> Json {
 
 const TEXT: &str = "/choices/0/message/content";
 
-both! {
+kinds! {
     async fn q1_a_post_hook_edits_the_response(world: World) {
         let provider = scripted([]);
         let edits = json!({"post": [{"do": "set", "pointer": TEXT, "value": "edited"}]});
@@ -123,17 +123,4 @@ both! {
         client.send(chat("alias")).await;
         assert_eq!(world.of("post"), ["a", "a request:/seed = 7", "a request:/model = \"real-name\""]);
     }
-}
-
-isolated! {
-    q1_a_post_hook_edits_the_response,
-    q1_a_post_hook_replaces_the_response,
-    q1_a_post_hook_recovers_from_a_providers_error,
-    q1_a_post_hook_converts_a_response_into_an_error,
-    q1_a_post_hook_edits_an_error,
-    q2_post_hooks_run_for_an_answer_an_error_and_a_short_circuit_alike,
-    q3_post_hooks_are_told_cancelled_when_the_caller_left_during_the_provider,
-    q3_post_hooks_are_told_cancelled_when_the_caller_left_during_a_pre_hook,
-    q3_every_attempt_runs_its_post_hooks_once,
-    q4_a_post_hook_reads_the_request_as_it_was_sent,
 }

@@ -2,7 +2,7 @@
 
 use llmux_core::pipeline::Value;
 use llmux_tests::{
-    Turn, both, isolated, scripted,
+    Turn, kinds, scripted,
     world::{all, builder, built, chat, said},
 };
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ fn reject(status: u16) -> Json {
     json!({"do": "reject", "status": status, "message": "no"})
 }
 
-both! {
+kinds! {
     async fn p1_an_edit_reaches_the_later_hooks_and_the_provider(world: World) {
         let provider = scripted([]);
         let edits = json!({"pre": [
@@ -153,18 +153,4 @@ both! {
         let client = world.client(&provider, [world.probe("a", 1, answers)]).await;
         assert_eq!(said(&client.send(chat("nobody-serves-it")).await), "mine");
     }
-}
-
-isolated! {
-    p1_an_edit_reaches_the_later_hooks_and_the_provider,
-    p1_a_hook_that_does_nothing_leaves_the_body_byte_for_byte,
-    p2_a_response_short_circuit_calls_neither_provider_nor_later_pre_hooks,
-    p2_the_metadata_of_an_error_short_circuit_is_merged_too,
-    p3_an_error_short_circuit_passes_the_post_hooks_which_may_recover,
-    p4_a_rejected_request_goes_on_to_its_fallback,
-    p4_a_short_circuit_may_forbid_the_fallback,
-    p5_the_callers_request_is_never_changed,
-    p6_another_model_is_routed_anew,
-    p6_an_unknown_model_is_refused_only_after_the_pre_chain,
-    p6_an_unknown_model_may_be_answered_by_a_pre_hook,
 }

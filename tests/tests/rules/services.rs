@@ -4,15 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use llmux_core::{Client, plugins::PluginsConfig, provider::OpenAi};
+use llmux_core::{Client, provider::OpenAi};
 use llmux_testing::{ScriptedResponse, ScriptedServer};
 use llmux_tests::{
-    Capture, Kind, World, both, isolated, scripted,
-    world::{built, chat, child_program, said},
+    Capture, Kind, World, kinds, scripted,
+    world::{built, chat, plugins, said},
 };
 use serde_json::json;
 
-both! {
+kinds! {
     async fn an_event_of_a_plugin_is_in_the_hosts_log_once_with_its_fields(world: World) {
         let logs = Capture::llmux();
         let speaks = json!({"pre": [{"do": "event", "message": "look here"}]});
@@ -37,11 +37,6 @@ both! {
         ];
         assert_eq!(world.of("pre")[1..], expected);
     }
-}
-
-isolated! {
-    an_event_of_a_plugin_is_in_the_hosts_log_once_with_its_fields,
-    a_plugin_awaits_and_aborts_its_tasks_and_a_panic_is_an_error,
 }
 
 #[tokio::test]
@@ -90,8 +85,7 @@ async fn headers_to_and_from_the_provider(kind: Kind) {
     let late = world.probe("late", 3, json!({"post": [set("x-late", "x")]}));
     let undone = json!({"pre": [set("x-undone", "x"), {"do": "fail", "message": "no"}]});
     let provider = OpenAi::builder("up", upstream.base_url()).api_key("sk-1").build().expect("a provider");
-    let plugins = PluginsConfig::default().with_child(Some(child_program()));
-    let builder = Client::builder().provider("up", Arc::new(provider), ["m"]).plugins(plugins);
+    let builder = Client::builder().provider("up", Arc::new(provider), ["m"]).plugins(plugins());
     let others = [world.probe("a", 1, scripts), late, world.probe("undone", 4, undone)];
     let client = built(builder, others.into_iter().chain(refused)).await;
     for _ in 0..2 {

@@ -2,12 +2,12 @@
 
 use llmux_core::{Client, Endpoint, Request, client::RetryConfig};
 use llmux_tests::{
-    Turn, both, isolated, scripted,
-    world::{built, chat, said, told},
+    Turn, kinds, scripted,
+    world::{built, chat, plugins, said, told},
 };
 use serde_json::json;
 
-both! {
+kinds! {
     async fn f11_a_pinned_request_goes_to_its_deployment_without_failover_or_fallback(world: World) {
         let (east, west) = (scripted([]), scripted([Turn::error(503, "down")]));
         let retry = RetryConfig::default().with_max_retries(0);
@@ -15,7 +15,8 @@ both! {
             .provider("east", std::sync::Arc::new(east.clone()), ["m", "o"])
             .provider("west", std::sync::Arc::new(west.clone()), [("m", "w"), ("n", "n")])
             .fallbacks("m", ["o"])
-            .retry(retry);
+            .retry(retry)
+            .plugins(plugins());
         let sees = json!({"pre": [{"do": "tell", "what": "model"}]});
         let client = built(builder, [world.probe("a", 1, sees)]).await;
         let pinned = |model: &str| chat(model).with_deployment("west/w");
@@ -44,8 +45,4 @@ both! {
         let expected = ["a endpoint = responses/get", "a model = m", r#"a body:/response_id = "resp_1""#];
         assert_eq!(world.of("pre")[1..], expected);
     }
-}
-
-isolated! {
-    f11_hooks_see_the_id_and_the_model_of_a_stored_response,
 }

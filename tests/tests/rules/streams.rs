@@ -2,7 +2,7 @@
 
 use llmux_core::{Endpoint, Request, plugins::OnError};
 use llmux_tests::{
-    Turn, both, isolated, scripted, turn,
+    Turn, kinds, scripted, turn,
     world::{all, builder, built, chat, header, read, told},
 };
 use serde_json::{Value as Json, json};
@@ -30,7 +30,7 @@ fn one_two() -> Turn {
     Turn::say(vec![json!("one"), json!("two")])
 }
 
-both! {
+kinds! {
     async fn s1_the_default_pre_stream_hook_is_the_pre_hook(world: World) {
         let provider = scripted([one_two()]);
         let client = world.client(&provider, [world.guard(json!({"deny": "n", "answer": "o"}))]).await;
@@ -62,6 +62,7 @@ both! {
         assert_eq!(provider.calls().len(), 0, "calls of the provider");
         assert_eq!(world.of("chunk"), ["b", "a", "b", "a"], "its chunks pass the chunk hooks, c's turn never came");
         assert!(world.of("post_stream").contains(&"a value:cache = String(\"hit\")".to_owned()), "{:?}", world.lines());
+        world.wait_for("b.source dropped", 1).await;
         assert_eq!(world.count("b.source dropped"), 1);
     }
 
@@ -324,26 +325,4 @@ both! {
         assert_eq!(all(client.stream(chat("m")).await).await, ["one", "two"]);
         assert_eq!(provider.calls()[0].get("stream_options"), None);
     }
-}
-
-isolated! {
-    s1_the_default_pre_stream_hook_is_the_pre_hook,
-    s1_pre_stream_hook_takes_the_pre_hooks_place,
-    s2_a_plugin_answers_with_a_stream_of_its_own,
-    s2_a_stream_of_a_plugins_own_ends_with_its_error_or_when_the_client_leaves,
-    s3_a_chunk_hook_forwards_edits_drops_replaces_and_ends,
-    s3_a_hook_sees_chunks_that_are_ready_together_one_after_the_other,
-    s3_an_untouched_event_passes_byte_for_byte,
-    s3_instances_whose_turn_did_not_come_see_no_chunks,
-    s4_the_end_is_told_once_completed,
-    s4_the_end_is_told_once_failed,
-    s4_the_end_is_told_once_cancelled,
-    s4_last_chunks_pass_the_instances_after_before_those_see_the_end,
-    s4_a_failed_stream_emits_nothing,
-    s5_post_hook_is_not_called_for_streams,
-    s7_a_failure_before_the_first_chunk_is_an_error_and_may_fall_back,
-    s7_a_failure_after_the_first_chunk_is_an_error_event,
-    s8_usage_is_asked_for_and_withheld_from_who_did_not_ask,
-    s8_a_provider_that_refuses_it_is_asked_once_more_without_it,
-    s8_a_provider_that_does_not_know_it_is_not_asked,
 }

@@ -2,7 +2,7 @@
 
 use llmux_core::{Client, Endpoint, Error, ErrorKind, Request, StreamReply};
 use llmux_tests::{
-    Turn, both, isolated, scripted,
+    Turn, kinds, scripted,
     world::{all, builder, built, chat, header, said, told},
 };
 use serde_json::{Value as Json, json};
@@ -54,7 +54,7 @@ async fn streamed(client: &Client, request: Request) -> String {
     joined(&chunks, 0, "content")
 }
 
-both! {
+kinds! {
     async fn t1_the_texts_of_a_request_pass_on_each_endpoint(world: World) {
         let provider = scripted([]);
         let client = world.client(&provider, [world.texts("a", 1, json!({"shout": true, "side": "Request"}))]).await;
@@ -357,17 +357,4 @@ both! {
         let (sent, end) = chunks(client.stream(chat("m")).await).await;
         assert_eq!((joined(&sent, 0, "content").as_str(), end), ("a word more", None), "no piece has the whole word");
     }
-}
-
-isolated! {
-    t1_the_texts_of_a_request_pass_on_each_endpoint,
-    t1_the_texts_of_an_answer_pass_on_each_endpoint,
-    t1_a_text_hook_ends_the_request,
-    t2_an_instance_holds_the_end_of_a_text,
-    t2_an_instance_holds_a_whole_text,
-    t2_the_texts_of_choices_and_members_are_apart,
-    t2_a_place_that_is_no_place_is_a_failure,
-    t2_the_events_of_a_response_repeat_the_text_that_was_sent,
-    t3_a_stream_that_breaks_sends_no_held_text,
-    t8_a_failed_text_hook_is_rolled_back,
 }

@@ -3,7 +3,7 @@
 use llmux_abi::convert::{Assembler, to_chunks};
 use llmux_core::{Client, Endpoint, Error, ErrorKind, plugins::OnError};
 use llmux_tests::{
-    Turn, both, isolated, scripted,
+    Turn, kinds, scripted,
     world::{all, builder, built, chat, header, said},
 };
 use serde_json::{Value as Json, json};
@@ -58,7 +58,7 @@ fn told(answer: &Json) -> (Vec<(&str, &str)>, &str) {
     (calls.collect(), choice["finish_reason"].as_str().expect("a reason"))
 }
 
-both! {
+kinds! {
     async fn t5_the_hook_receives_each_call_as_a_whole(world: World) {
         let stream = [
             delta(0, json!({"role": "assistant", "content": "I look"}), None),
@@ -311,15 +311,4 @@ both! {
         assert_eq!(seen("q"), parts, "the deltas, before the hook");
         assert_eq!(seen("p"), ["name = \"open\"", "arguments = \"{}\""], "the whole call, after it");
     }
-}
-
-isolated! {
-    t5_the_hook_receives_each_call_as_a_whole,
-    t5_a_removed_call_leaves_no_gap,
-    t5_arguments_that_are_not_json_are_marked,
-    t5_an_edit_that_leaves_no_call_is_a_failure,
-    t5_a_hook_ends_the_request,
-    t5_a_failed_hook_is_rolled_back,
-    t5_a_stream_that_breaks_sends_no_call,
-    t5_the_calls_of_a_response_object_pass,
 }

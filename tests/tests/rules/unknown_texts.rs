@@ -2,14 +2,14 @@
 
 use llmux_core::{Endpoint, Request, pipeline::PipelineConfig};
 use llmux_tests::{
-    Turn, both, scripted,
+    Turn, kinds, scripted,
     world::{builder, built, told},
 };
 use serde_json::{Value as Json, json};
 
 use super::texts::{chunks, request};
 
-both! {
+kinds! {
     async fn t1_an_answer_with_a_long_string_that_is_no_text_is_refused(world: World) {
         let (long, short) = ("x".repeat(65), "x".repeat(64));
         let message = |member: &str, value: &Json| {

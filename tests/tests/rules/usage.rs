@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llmux_core::Client;
 use llmux_tests::{
-    Turn, World, both, isolated, scripted, turn,
+    Turn, World, kinds, scripted, turn,
     world::{all, builder, built, chat},
 };
 use serde_json::{Value as Json, json};
@@ -49,7 +49,7 @@ async fn leave_after(client: &Client, chunks: usize) {
     }
 }
 
-both! {
+kinds! {
     async fn c1_a_report_names_the_party_that_answered(world: World) {
         let (mine, none) = (turn::response(&json!("mine")), json!([]));
         let reject = json!([{"do": "reject", "status": 429, "message": "no"}]);
@@ -209,15 +209,4 @@ both! {
         world.finish(&client).await;
         assert_told(&world, "a", ["Provider(\"p\")", "p/m 499 -", "-"]);
     }
-}
-
-isolated! {
-    c1_a_report_names_the_party_that_answered,
-    c1_a_report_names_the_party_that_answered_a_stream,
-    s9_a_stream_that_ends_before_its_choices_is_reported_as_unfinished,
-    c1_usage_is_what_the_provider_reported_whatever_plugins_make_of_the_answer,
-    c1_every_attempt_that_called_a_provider_is_reported_with_its_usage,
-    c1_the_usage_of_a_stream_that_was_left_at_its_end_is_still_read,
-    c1_a_stream_that_was_left_in_the_middle_is_cancelled_at_once_and_its_usage_estimated,
-    c1_the_usage_is_estimated_if_the_provider_reports_none,
 }

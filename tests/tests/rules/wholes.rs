@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use llmux_core::{Error, ErrorKind, PluginSpec, pipeline::PipelineConfig, plugins::OnError};
 use llmux_tests::{
-    Capture, Fixtures, Turn, both, isolated, scripted,
+    Capture, Fixtures, Turn, kinds, scripted,
     world::{all, builder, built, chat, said},
 };
 use serde_json::json;
@@ -25,7 +25,7 @@ fn text(read: &[String]) -> String {
     read.iter().filter(|text| !text.starts_with('{')).map(String::as_str).collect()
 }
 
-both! {
+kinds! {
     async fn t6_the_post_hook_edits_the_whole_of_a_stream(world: World) {
         let provider = scripted([words(&["a se", "cret"]), Turn::text("a secret")]);
         let client = world.client(&provider, [world.reviewer(json!({"replace": ["secret", "word"]}))]).await;
@@ -85,12 +85,6 @@ both! {
         assert_eq!(text(&all(client.stream(chat("m")).await).await), format!("a {large} b"));
         assert_eq!(text(&all(client.stream(chat("m")).await).await), "one two three");
     }
-}
-
-isolated! {
-    t6_the_post_hook_edits_the_whole_of_a_stream,
-    t6_a_refusal_is_the_only_answer_and_chunks_before_it_are_not_sent,
-    t6_a_failure_fails_the_stream_unless_the_instance_says_otherwise,
 }
 
 #[tokio::test]

@@ -20,7 +20,10 @@ use tokio::{runtime::Handle, sync::Mutex as AsyncMutex, task::AbortHandle};
 
 use super::to_host::ToHost;
 use crate::{
-    boundary::NativeHooks,
+    boundary::{
+        NativeHooks,
+        paused::{self, Busy, Paused},
+    },
     isolation::{
         collect::{self, Ended},
         frame::Frame,
@@ -74,7 +77,7 @@ pub(super) struct Calls {
 /// The calls that are tasks.
 #[derive(Default)]
 struct Running {
-    tasks: HashMap<u64, AbortHandle>,
+    tasks: HashMap<u64, (AbortHandle, Option<Busy>)>,
     /// The call that was cancelled while a reader polled it.
     cancelled: u64,
 }
@@ -141,8 +144,12 @@ impl Calls {
     pub(super) fn cancel(&self, number: u64) -> Option<Work> {
         {
             let mut running = lock(&self.running);
-            match running.tasks.get(&number) {
-                Some(task) => task.abort(),
+            match running.tasks.get_mut(&number) {
+                // Its end is work, which no waker counts.
+                Some((task, busy)) => {
+                    *busy = self.to_host.paused().map(Paused::busy);
+                    task.abort();
+                }
                 None if self.polling.load(Relaxed) == number => running.cancelled = number,
                 None => {}
             }
@@ -167,7 +174,7 @@ impl Calls {
 
     /// Cancels all calls.
     pub(super) fn abort(&self) {
-        lock(&self.running).tasks.values().for_each(AbortHandle::abort);
+        lock(&self.running).tasks.values().for_each(|(task, _)| task.abort());
     }
 
     /// Returns true if work of this kind should not run on the reading thread.
@@ -217,7 +224,7 @@ impl Calls {
             }
         };
         let Some(number) = number else {
-            self.runtime.spawn(task);
+            paused::spawn(&self.runtime, self.to_host.paused(), task);
             return;
         };
         // Held until the task is in the map: the task removes itself.
@@ -226,8 +233,8 @@ impl Calls {
             drop(running);
             return drop(task);
         }
-        let task = self.runtime.spawn(task);
-        running.tasks.insert(number, task.abort_handle());
+        let task = paused::spawn(&self.runtime, self.to_host.paused(), task);
+        running.tasks.insert(number, (task.abort_handle(), None));
     }
 
     async fn run(self: &Arc<Self>, frame: Frame) {
@@ -347,7 +354,7 @@ struct Confirm {
 
 impl Drop for Confirm {
     fn drop(&mut self) {
-        lock(&self.calls.running).tasks.remove(&self.number);
+        let _ended = lock(&self.calls.running).tasks.remove(&self.number);
         if self.is_open {
             self.calls.to_host.confirm(self.number);
         }

@@ -20,7 +20,10 @@ use tokio::{
 
 use super::to_host::ToHost;
 use crate::{
-    boundary::http::{self as of_plugins, Failed, HttpResponse, Request},
+    boundary::{
+        http::{self as of_plugins, Failed, HttpResponse, Request},
+        paused,
+    },
     isolation::{
         frame::Kind,
         protocol::{self as message, decode},
@@ -84,7 +87,7 @@ impl Fetches {
             }
             Ok(message::Fetched::Head { status, headers, body: None }) => {
                 let (sender, pieces) = mpsc::channel(1);
-                let task = self.runtime.spawn(guard.pieces(parts, sender));
+                let task = paused::spawn(&self.runtime, self.to_host.paused(), guard.pieces(parts, sender));
                 HttpResponse::new(status, read(&headers), Bytes::new(), Some(pieces)).with_task(task)
             }
             Ok(message::Fetched::Failed { kind, reason }) => {

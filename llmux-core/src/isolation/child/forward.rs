@@ -14,6 +14,7 @@ use crate::{
     boundary::{
         http::{HttpResponse, Request},
         mirror::Mirror,
+        paused::Paused,
     },
     isolation::{frame::Kind, protocol as message},
     metrics::MetricKind,
@@ -76,5 +77,9 @@ impl Mirror for Forward {
     }
     fn http(&self, request: Request) -> BoxFuture<'static, HttpResponse> {
         self.fetches.clone().start(&request)
+    }
+
+    fn paused(&self) -> Option<&Arc<Paused>> {
+        self.to_host.paused()
     }
 }

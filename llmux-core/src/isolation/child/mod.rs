@@ -40,6 +40,7 @@ use crate::{
         host::{HostServices, HostShared},
         host_memory,
         library::{self, Image, OpenError},
+        paused::{Busy, Paused},
     },
     metrics::Metrics,
     pipeline::hook::Hooks,
@@ -66,11 +67,16 @@ pub fn run_child() -> io::Result<()> {
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let mut frames = Frames::new(take_socket()?);
     // Before the first thread, and before any code of a library.
-    let Some((number, copy, report)) = restrict(&mut frames)? else { return Ok(()) };
+    let Some(Restricted { number, copy, report, is_paused }) = restrict(&mut frames)? else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     crate::boundary::crash::report_crashes();
     let to_host = Arc::new(ToHost::new(frames.socket.try_clone()?));
+    if is_paused {
+        to_host.pause();
+    }
+    let busy = to_host.paused().map(Paused::read);
     to_host.reply(number, &report);
+    drop(busy);
     let fetches = Arc::new(Fetches::new(to_host.clone(), runtime.handle().clone()));
     let mut child = Child { to_host, fetches, runtime: &runtime, copy, module: None, calls: None };
     let read = child.read(frames);
@@ -87,9 +93,18 @@ fn take_socket() -> io::Result<File> {
     Ok(File::from(socket))
 }
 
-/// Restricts this process, as the first frame says. Returns the number of the frame, the copy to map, and the parts of the
-/// sandbox that hold; `None` if the host has closed the socket.
-fn restrict(frames: &mut Frames) -> io::Result<Option<(u64, LibraryCopy, Report)>> {
+/// The first frame, after it was obeyed.
+struct Restricted {
+    number: u64,
+    /// The copy to map.
+    copy: LibraryCopy,
+    /// The parts of the sandbox that hold.
+    report: Report,
+    is_paused: bool,
+}
+
+/// Restricts this process, as the first frame says. Returns `None` if the host has closed the socket.
+fn restrict(frames: &mut Frames) -> io::Result<Option<Restricted>> {
     let Some(frame) = frames.next()? else { return Ok(None) };
     let malformed = |_| io::Error::other("the host sent a malformed message");
     let restrict: message::Restrict<'_> = match frame.kind {
@@ -111,7 +126,8 @@ fn restrict(frames: &mut Frames) -> io::Result<Option<(u64, LibraryCopy, Report)
         memory: restrict.memory,
         files: restrict.files,
     };
-    Ok(Some((frame.number, copy, policy.apply())))
+    let report = policy.apply();
+    Ok(Some(Restricted { number: frame.number, copy, report, is_paused: restrict.is_paused }))
 }
 
 /// The copy of the library.
@@ -154,16 +170,18 @@ impl Child<'_> {
     fn read(&mut self, mut frames: Frames) -> io::Result<()> {
         let malformed = |_| io::Error::other("the host sent a malformed message");
         while let Some(Frame { kind, number, message }) = frames.next()? {
+            let busy = self.to_host.paused().map(Paused::read);
             match kind {
                 Kind::Load => {
                     let loaded = self.load(&decode(&message).map_err(malformed)?);
                     self.to_host.reply(number, &loaded.as_message());
                 }
                 Kind::Create => match self.create(decode(&message).map_err(malformed)?) {
-                    Ok((calls, hooks)) => return self.run(frames, calls, (number, hooks)),
+                    Ok((calls, hooks)) => return self.run(frames, calls, (number, hooks), busy),
                     Err(why) => self.to_host.reply(number, &message::Created::Err(&why)),
                 },
                 Kind::Fetched => self.fetches.received(number, message),
+                Kind::Now => self.to_host.set_time(number)?,
                 kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too early"))),
             }
         }
@@ -171,11 +189,19 @@ impl Child<'_> {
     }
 
     /// Runs calls until the host closes the socket. An instance for which no thread can be started has not been made.
-    fn run(&mut self, frames: Frames, calls: Arc<Calls>, (number, hooks): (u64, u16)) -> io::Result<()> {
+    /// `busy` is the work that ends with the reply.
+    fn run(
+        &mut self,
+        frames: Frames,
+        calls: Arc<Calls>,
+        (number, hooks): (u64, u16),
+        busy: Option<Busy>,
+    ) -> io::Result<()> {
         self.calls = Some(calls.clone());
         let runtime = self.runtime.handle().clone();
         let watch = reading::start(frames, calls, self.to_host.clone(), self.fetches.clone(), runtime)?;
         self.to_host.reply(number, &message::Created::Ok(hooks));
+        drop(busy);
         watch.run()
     }
 

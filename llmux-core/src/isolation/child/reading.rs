@@ -24,9 +24,12 @@ use super::{
     frames::Frames,
     to_host::ToHost,
 };
-use crate::isolation::{
-    frame::{Frame, Kind},
-    protocol::decode,
+use crate::{
+    boundary::paused::Paused,
+    isolation::{
+        frame::{Frame, Kind},
+        protocol::decode,
+    },
 };
 
 /// Time between two looks at the reader. A poll that is there at two looks is too long.
@@ -119,6 +122,7 @@ impl Reading {
             }
             let Some(frame) = frames.next()? else { return Ok(Some(())) };
             self.to_host.hold();
+            let _busy = self.to_host.paused().map(Paused::read);
             let Some(work) = self.work(frame)? else { continue };
             if self.is_stuck.load(Relaxed) || self.calls.is_long(&work) {
                 self.calls.start(work);
@@ -149,6 +153,10 @@ impl Reading {
             }
             Kind::Fetched => {
                 self.fetches.received(number, frame.message);
+                None
+            }
+            Kind::Now => {
+                self.to_host.set_time(number)?;
                 None
             }
             kind => return Err(io::Error::other(format!("the host sent a frame {kind:?} too late"))),

@@ -5,14 +5,17 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{self, Write},
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use serde::Serialize;
 
-use crate::isolation::frame::{self, Kind};
+use crate::{
+    boundary::paused::Paused,
+    isolation::frame::{self, Kind},
+};
 
 /// Bytes that may wait before log records and metrics are dropped.
 const MAX_WAITING: usize = 1024 * 1024;
@@ -21,6 +24,7 @@ const MAX_WAITING: usize = 1024 * 1024;
 pub(super) struct ToHost {
     socket: File,
     waiting: Mutex<Waiting>,
+    paused: OnceLock<Arc<Paused>>,
 }
 
 #[derive(Default)]
@@ -33,7 +37,22 @@ struct Waiting {
 
 impl ToHost {
     pub(super) fn new(socket: File) -> Self {
-        Self { socket, waiting: Mutex::default() }
+        Self { socket, waiting: Mutex::default(), paused: OnceLock::new() }
+    }
+
+    /// Pauses the time of this process: the host learns when nothing can run.
+    pub(super) fn pause(self: &Arc<Self>) {
+        let to_host = Arc::downgrade(self);
+        let _ = self.paused.set(Paused::new(move |read, next| {
+            if let Some(to_host) = to_host.upgrade() {
+                to_host.request(Kind::Idle, read, &next);
+            }
+        }));
+    }
+
+    /// Returns the clock of this process, if its time is paused.
+    pub(super) fn paused(&self) -> Option<&Arc<Paused>> {
+        self.paused.get()
     }
 
     /// Sends a reply. The messages of this function are small.
@@ -98,6 +117,19 @@ impl ToHost {
             waiting.is_writing = false;
             self.flush(waiting);
         }
+    }
+
+    /// Sets the clock of this process.
+    ///
+    /// # Errors
+    ///
+    /// If its time is not paused.
+    pub(super) fn set_time(&self, now: u64) -> io::Result<()> {
+        let paused = self
+            .paused()
+            .ok_or_else(|| io::Error::other("the host sent its time to a child with its own"))?;
+        paused.set(now);
+        Ok(())
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -26,6 +26,7 @@ use super::{
     bodies::{Bodies, Placed},
     fetches::Fetches,
     outgoing::Outgoing,
+    pause::Pause,
     services::Services,
 };
 use crate::{
@@ -77,8 +78,13 @@ const BITS: u32 = 40;
 pub(super) const FREE_BIT: u64 = 1 << (BITS - 1);
 
 impl Connection {
-    pub(super) fn new(generation: u32, services: Services, shared: Arc<HostShared>) -> Self {
-        let outgoing = Arc::<Outgoing>::default();
+    pub(super) fn new(
+        generation: u32,
+        services: Services,
+        shared: Arc<HostShared>,
+        pause: Option<Pause>,
+    ) -> Self {
+        let outgoing = Arc::new(Outgoing::new(pause));
         let fetches = Arc::new(Fetches::new(shared, outgoing.clone()));
         Self {
             fetches,
@@ -185,6 +191,7 @@ impl Connection {
     /// Has the child killed, for this reason: `killed`, or the limit that it is above.
     pub(super) fn condemn(&self, reason: &'static str, why: impl Into<String>) {
         let _ = self.condemned.set((reason, why.into()));
+        self.outgoing.pause.as_ref().inspect(|pause| pause.end());
         self.kill.notify_one();
     }
 
@@ -204,6 +211,7 @@ impl Connection {
         self.close();
         self.services.close();
         self.fetches.close();
+        self.outgoing.pause.as_ref().inspect(|pause| pause.over());
         waiting.values().filter_map(|waiting| waiting.hook).collect()
     }
 
@@ -216,6 +224,11 @@ impl Connection {
     /// Writes what waits until the connection is closed.
     pub(super) async fn write(&self, socket: Arc<UnixStream>) {
         self.outgoing.write(socket).await;
+    }
+
+    /// Wakes the sleeps of the child, if time is paused.
+    pub(super) async fn wake(&self) {
+        self.outgoing.wake().await;
     }
 
     /// Reads frames until the child closes the socket, or sends a frame that is not allowed.
@@ -236,7 +249,10 @@ impl Connection {
             buffer.reserve(16 * 1024);
             match socket.read_buf(&mut buffer).await {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return,
+                Ok(0) | Err(_) => {
+                    self.outgoing.pause.as_ref().inspect(|pause| pause.end());
+                    return;
+                }
             }
         }
     }
@@ -260,6 +276,10 @@ impl Connection {
             Kind::Metric => self.services.register(&message),
             Kind::Record => self.services.record(&message),
             Kind::Fetch => self.fetches.start(number, &message),
+            Kind::Idle => match &self.outgoing.pause {
+                Some(pause) => pause.idle(number, &message),
+                None => Err("sent a frame of paused time, and time is not paused"),
+            },
             Kind::More => {
                 self.fetches.more(number);
                 Ok(())

@@ -69,7 +69,7 @@ pub fn receive(bytes: &[u8], size: usize) {
     });
     let _runtime = RUNTIME.enter();
     let services = Services::new(HostServices::new("fuzzed", None, shared.clone()), shared.runtime.clone());
-    let connection = Connection::new(1, services, shared);
+    let connection = Connection::new(1, services, shared, None);
     let call = |kind| {
         let call = (connection.number(), Kind::Call);
         (kind, connection.call(call, Some(kind), Vec::new(), &()).expect("it is sent"))
@@ -254,6 +254,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         frame::write_empty(buffer, Kind::More, 1);
         frame::write_empty(buffer, Kind::DropFetch, 1);
     });
+    add(&|buffer| frame::write(buffer, Kind::Idle, 1, &Some(7_u64)).expect("small"));
     seeds
 }
 

@@ -150,7 +150,7 @@ mod tests {
         let measured = |memory, cpu_after_ten_seconds| {
             let services =
                 Services::new(HostServices::new("a", None, shared.clone()), shared.runtime.clone());
-            let connection = Arc::new(Connection::new(1, services, shared.clone()));
+            let connection = Arc::new(Connection::new(1, services, shared.clone(), None));
             let limits = ChildLimits { memory: Some(1000), cpu: Some(0.5) };
             let meter = Meter::new(0, limits, Arc::default(), connection.clone());
             meter.take(start, memory, Duration::from_secs(1));

@@ -14,6 +14,7 @@ use std::{
 use serde::Serialize;
 use tokio::{net::unix::pipe, sync::Notify, task::yield_now};
 
+use super::pause::Pause;
 use crate::isolation::frame::{self, Kind};
 
 /// Bytes that may wait to be written. A child that is behind by more than that reads nothing.
@@ -25,6 +26,8 @@ pub(super) struct Outgoing {
     waiting: Mutex<Waiting>,
     /// Notified when there is something to write.
     written: Notify,
+    /// Set in tests that pause time.
+    pub(super) pause: Option<Pause>,
 }
 
 #[derive(Default)]
@@ -36,6 +39,10 @@ struct Waiting {
 }
 
 impl Outgoing {
+    pub(super) fn new(pause: Option<Pause>) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
     /// Adds a frame. `is_alone` says that no other frame is expected soon.
     ///
     /// # Errors
@@ -53,8 +60,10 @@ impl Outgoing {
             return Err("the child process does not read");
         }
         let is_alone = is_alone && waiting.bytes.is_empty();
+        self.add_time(&mut waiting);
         let written = frame::write(&mut waiting.bytes, kind, number, message);
         written.map_err(|_| "the call is larger than a message may be")?;
+        self.pause.as_ref().inspect(|pause| pause.sent());
         if !(is_alone && waiting.write_now()) {
             drop(waiting);
             self.written.notify_one();
@@ -68,14 +77,32 @@ impl Outgoing {
         if waiting.is_closed {
             return;
         }
+        self.add_time(&mut waiting);
         frame::write_empty(&mut waiting.bytes, kind, number);
+        self.pause.as_ref().inspect(|pause| pause.sent());
         drop(waiting);
         self.written.notify_one();
+    }
+
+    /// Sends the time each time that a sleep of the child is over, until the process is over. Only if time is paused.
+    pub(super) async fn wake(&self) {
+        let Some(pause) = &self.pause else { return };
+        while pause.next().await.is_some() {
+            self.add_time(&mut self.waiting());
+            self.written.notify_one();
+        }
+    }
+
+    fn add_time(&self, waiting: &mut Waiting) {
+        if let Some(pause) = &self.pause {
+            pause.add_time(&mut waiting.bytes);
+        }
     }
 
     /// Closes the socket when all is written.
     pub(super) fn close(&self) {
         self.waiting().is_closed = true;
+        self.pause.as_ref().inspect(|pause| pause.end());
         self.written.notify_one();
     }
 

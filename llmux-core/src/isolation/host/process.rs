@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     connection::{Connection, KILLED, Unsent},
     meter::Meter,
+    pause::Pause,
     services::Services,
     spawner::{Spawned, Start, Watcher, measure, spawn},
 };
@@ -69,6 +70,8 @@ impl Process {
             variables: plan.policy.variables().map(|(name, value)| (name.to_owned(), value)).collect(),
             has_programs: plan.policy.processes,
         };
+        // The start of the process is work.
+        let pause = plan.program.is_paused.then(|| Pause::new(&plan.shared));
         let Spawned { process, socket, output, watcher } = spawn(start).await.map_err(no_child)?;
         // The type of a pipe watches one direction: a child that reads does not wake a thread of this process.
         let read = socket.try_clone().map_err(no_child)?;
@@ -78,8 +81,13 @@ impl Process {
             generation,
             Services::new(host, plan.shared.runtime.clone()),
             plan.shared.clone(),
+            pause,
         ));
         let (reads, writes) = (connection.clone(), connection.clone());
+        if plan.program.is_paused {
+            let wakes = connection.clone();
+            tokio::spawn(async move { wakes.wake().await });
+        }
         let reader = tokio::spawn(async move { reads.read(read).await });
         tokio::spawn(async move { writes.write(Arc::new(socket)).await });
         let output = pipe::Receiver::from_owned_fd(output.into()).map_err(no_child)?;
@@ -104,6 +112,7 @@ impl Process {
             processes: *processes,
             memory: *memory,
             files: *files,
+            is_paused: plan.program.is_paused,
         };
         let reply = self.ask(Kind::Restrict, &restrict, "its sandbox ran").await?;
         // It has run no code of the library yet.

@@ -143,7 +143,7 @@ fn watch(child: &Start, group: u32) -> io::Result<Watcher> {
 
 impl Start {
     fn command(&self) -> Command {
-        let ChildProgram { program, arguments, variables } = &self.program;
+        let ChildProgram { program, arguments, variables, is_paused: _ } = &self.program;
         let mut command = Command::new(program);
         command.args(arguments).env_clear();
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

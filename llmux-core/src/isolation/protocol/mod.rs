@@ -50,6 +50,8 @@ pub(super) struct Restrict<'a> {
     pub(super) processes: bool,
     pub(super) memory: Option<u64>,
     pub(super) files: Option<u64>,
+    /// True if the child takes its time from the host.
+    pub(super) is_paused: bool,
 }
 
 /// The library to load, and the levels of the log that the host takes.

@@ -221,7 +221,9 @@ impl<'r> Streaming<'r> {
                     return Err(error);
                 }
             };
-            if let (Some(told), Chunks::Provider(events)) = (told, &mut *chunks) {
+            if self.attempt.begun
+                && let (Some(told), Chunks::Provider(events)) = (told, &mut *chunks)
+            {
                 self.announce(told, &event, events).await;
             }
             let repeat = self.incoming.repeat(&event.data);
