@@ -130,8 +130,11 @@ impl<'a> Cursor<'a> {
             if !matches!(raw.first(), Some(b'{' | b'[')) {
                 return None;
             }
-            if self.is_clean() && may_pass(raw.len()) {
-                return walk::find(raw, pointer).map(Place::Passed);
+            if self.is_clean()
+                && may_pass(raw.len())
+                && let Ok(found) = walk::find(raw, pointer)
+            {
+                return found.map(Place::Passed);
             }
             let subtree = self.node.subtree(self.source);
             let node = match &subtree.opened()?.parts {

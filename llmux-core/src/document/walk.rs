@@ -1,8 +1,8 @@
 //! Finds places in the text of a value that was not opened, in one pass that builds nothing.
 //!
 //! To open a value costs several times as much as a pass, but is done once. Therefore a document has a [`Budget`] of bytes for
-//! passes, beyond which its values are opened. Only clean values are passed: every reader receives their text as it came, and
-//! no name in them has an escape.
+//! passes, beyond which its values are opened. Only clean values are passed: every reader receives their text as it came. A pass
+//! ends at a name with an escape, which it does not read; the value is then opened.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -38,24 +38,32 @@ impl Clone for Budget {
     }
 }
 
+/// A name with an escape, at which a pass ends.
+pub(super) struct Escaped;
+
 /// Returns the text of a place; `None` if there is none. The text begins with the value that the pointer leads into.
-pub(super) fn find<'t>(text: &'t [u8], mut pointer: Pointer<'_>) -> Option<&'t [u8]> {
+///
+/// # Errors
+///
+/// If a name with an escape comes before the place.
+pub(super) fn find<'t>(text: &'t [u8], mut pointer: Pointer<'_>) -> Result<Option<&'t [u8]>, Escaped> {
     let mut visitor = Lenient;
     let mut scanner = Scanner::new(text, &mut visitor);
     let mut at = 0;
     while let Some((token, rest)) = pointer.split() {
-        at = match scanner.byte(at)? {
-            b'{' => part(&mut scanner, at, |name| name == token.as_bytes())?,
-            b'[' => {
-                let mut places = 0..pointer::index(&token)?;
+        let found = match (scanner.byte(at), pointer::index(&token)) {
+            (Some(b'{'), _) => part(&mut scanner, at, |name| name == token.as_bytes())?,
+            (Some(b'['), Some(index)) => {
+                let mut places = 0..index;
                 part(&mut scanner, at, |_| places.next().is_none())?
             }
-            _ => return None,
+            _ => None,
         };
+        let Some(found) = found else { return Ok(None) };
+        at = found;
         pointer = rest;
     }
-    let end = scanner.value(at, MAX_DEPTH).ok()?;
-    text.get(at..end)
+    Ok(scanner.value(at, MAX_DEPTH).ok().and_then(|end| text.get(at..end)))
 }
 
 /// Returns the start of the first value of an object or array for which `is_it` returns true. It receives the name of a
@@ -65,25 +73,29 @@ fn part(
     scanner: &mut Scanner<'_, Lenient>,
     at: usize,
     mut is_it: impl FnMut(&[u8]) -> bool,
-) -> Option<usize> {
-    let is_object = scanner.byte(at)? == b'{';
+) -> Result<Option<usize>, Escaped> {
+    let is_object = scanner.byte(at) == Some(b'{');
     let close = if is_object { b'}' } else { b']' };
     let mut at = scanner.space(at + 1);
-    let mut more = scanner.byte(at)? != close;
+    let mut more = scanner.byte(at) != Some(close);
     while more {
         let mut name = &[][..];
         if is_object {
-            let (key, value) = scanner.member(at).ok()?;
+            let Ok((key, value)) = scanner.member(at) else { return Ok(None) };
             name = &scanner.text[key.start + 1..key.end - 1];
             at = value;
         }
-        if is_it(name) {
-            return Some(at);
+        if name.contains(&b'\\') {
+            return Err(Escaped);
         }
-        let end = scanner.value(at, MAX_DEPTH).ok()?;
-        (more, at) = scanner.next_part(end, close).ok()?;
+        if is_it(name) {
+            return Ok(Some(at));
+        }
+        let Ok(end) = scanner.value(at, MAX_DEPTH) else { return Ok(None) };
+        let Ok(next) = scanner.next_part(end, close) else { return Ok(None) };
+        (more, at) = next;
     }
-    None
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -114,6 +126,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_name_with_an_escape_is_found_also_after_the_whole_was_read() {
+        let document = Document::parse(r#"{"a":{"\u0062":1,"c":{"\"":2,"d":3}}}"#).expect("JSON");
+        for _ in 0..2 {
+            assert_eq!(document.get("/a/b"), Some("1"));
+            assert_eq!(document.get("/a/c/d"), Some("3"));
+            assert_eq!(document.get("/a/c/\""), Some("2"));
+            assert_eq!(document.get("/a/d"), None);
+            document.get("").expect("JSON");
+        }
+        // An object without names that are equal is clean, and was not opened.
+        let document = Document::parse(r#"{"a":{"\u0062":1},"c":1}"#).expect("JSON");
+        document.get("").expect("JSON");
+        assert_eq!(document.get("/a/b"), Some("1"));
     }
 
     #[test]
