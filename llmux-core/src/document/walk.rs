@@ -129,19 +129,26 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_an_escape_is_found_also_after_the_whole_was_read() {
-        let document = Document::parse(r#"{"a":{"\u0062":1,"c":{"\"":2,"d":3}}}"#).expect("JSON");
-        for _ in 0..2 {
-            assert_eq!(document.get("/a/b"), Some("1"));
-            assert_eq!(document.get("/a/c/d"), Some("3"));
-            assert_eq!(document.get("/a/c/\""), Some("2"));
-            assert_eq!(document.get("/a/d"), None);
-            document.get("").expect("JSON");
+    fn a_name_with_an_escape_is_found_also_in_a_value_that_is_clean() {
+        for reads in [&[""][..], &["/a"], &["", "/a"]] {
+            let mut document =
+                Document::parse(r#"{"a":{"\u0062":1,"c":{"\"":2,"d":3}},"e":4}"#).expect("JSON");
+            for edits in 0..3 {
+                for read in reads {
+                    document.get(read).expect("a place");
+                }
+                assert_eq!(document.get("/a/b"), Some("1"), "{reads:?}, {edits} edits");
+                assert_eq!(document.get("/a/c/d"), Some("3"), "{reads:?}, {edits} edits");
+                assert_eq!(document.get("/a/c/\""), Some("2"), "{reads:?}, {edits} edits");
+                assert_eq!(document.get("/a/d"), None, "{reads:?}, {edits} edits");
+                document.set("/new", "1").expect("an object");
+                document.to_bytes();
+            }
+            let mut document = Document::parse(r#"{"a":{"\u0062":1,"c":2},"e":4}"#).expect("JSON");
+            reads.iter().for_each(|read| drop(document.get(read).map(str::len)));
+            document.set("/new", "1").expect("an object");
+            assert_eq!(document.get("/a/b"), Some("1"), "{reads:?}");
         }
-        // An object without names that are equal is clean, and was not opened.
-        let document = Document::parse(r#"{"a":{"\u0062":1},"c":1}"#).expect("JSON");
-        document.get("").expect("JSON");
-        assert_eq!(document.get("/a/b"), Some("1"));
     }
 
     #[test]
