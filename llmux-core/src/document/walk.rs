@@ -145,7 +145,9 @@ mod tests {
                 document.to_bytes();
             }
             let mut document = Document::parse(r#"{"a":{"\u0062":1,"c":2},"e":4}"#).expect("JSON");
-            reads.iter().for_each(|read| drop(document.get(read).map(str::len)));
+            for read in reads {
+                document.get(read).expect("a place");
+            }
             document.set("/new", "1").expect("an object");
             assert_eq!(document.get("/a/b"), Some("1"), "{reads:?}");
         }
