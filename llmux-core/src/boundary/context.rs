@@ -98,10 +98,7 @@ unsafe extern "C" fn number(object: RRef<'_, ContextObject>, which: u32) -> ROpt
 }
 
 unsafe extern "C" fn header<'a>(object: RRef<'a, ContextObject>, name: RStr<'_>) -> ROption<RStr<'a>> {
-    guarded(RNone, || {
-        let value = context(object).headers.get(name.as_str());
-        value.and_then(|value| value.to_str().ok()).map(RStr::from_str).into()
-    })
+    guarded(RNone, || context(object).headers.get(name.as_str()).map(RStr::from_str).into())
 }
 
 unsafe extern "C" fn value<'a>(object: RRef<'a, ContextObject>, key: RStr<'_>) -> ROption<RawValue<'a>> {
@@ -170,7 +167,10 @@ unsafe extern "C" fn provider_header<'a>(
     object: RRef<'a, ContextObject>,
     name: RStr<'_>,
 ) -> ROption<RStr<'a>> {
-    guarded(RNone, || context(object).provider_header(name.as_str()).map(RStr::from_str).into())
+    guarded(RNone, || {
+        let headers = context(object).provider_headers.as_ref();
+        headers.and_then(|headers| headers.get(name.as_str())).map(RStr::from_str).into()
+    })
 }
 
 fn change(

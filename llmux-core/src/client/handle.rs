@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         self, Ended, Head, InFlight, States, StreamItem, body::Body, context::RequestContext,
-        detached::Detached, early_head::EarlyHead, report::AnsweredBy, snapshot::Snapshot,
+        detached::Detached, early_head::EarlyHead, headers::Headers, report::AnsweredBy, snapshot::Snapshot,
     },
     plugins::{Registry, ShutdownReport},
     upstream::DeploymentInfo,
@@ -139,7 +139,15 @@ impl Client {
         let model = model.into();
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string().into());
         let in_flight = Box::new(InFlight {
-            context: RequestContext::new(endpoint, streams, model, request_id, identity, headers, client),
+            context: RequestContext::new(
+                endpoint,
+                streams,
+                model,
+                request_id,
+                identity,
+                Headers::Map(headers),
+                client,
+            ),
             states: States::new(snapshot.clone()),
             body: Body::new(body.clone(), limit),
             original: body,

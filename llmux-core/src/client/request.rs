@@ -9,7 +9,7 @@ use crate::{
     Endpoint,
     document::{Document, InvalidJson},
     error::{Error, ErrorKind},
-    pipeline::{Identity, context::redacted},
+    pipeline::{Identity, headers::redacted},
 };
 
 /// Longest name of a model, in bytes.

@@ -36,10 +36,13 @@ pub(super) fn apply(
     input: &mut HookInput<'_>,
     reply: &mut HookReply,
 ) -> Result<Decision, Failure> {
-    (reply.written, reply.longest_poll) = (message.written, message.longest_poll);
+    reply.longest_poll = message.longest_poll;
     count(input, message.traffic);
-    if let Some(reported) = message.failure {
-        return Err(failure(&reported));
+    if let Some(effects) = &message.effects {
+        reply.written = effects.written;
+        if let Some(reported) = &effects.failure {
+            return Err(failure(reported));
+        }
     }
     let decision = match message.decision {
         message::Decision::Continue => Decision::Continue,
@@ -50,27 +53,39 @@ pub(super) fn apply(
         // The pipeline says what this code means, as for a plugin in the host.
         message::Decision::Fail(code) => return Ok(Decision::Fail(code)),
     };
-    collected(&message.collected, context)?;
-    change(&message.change, input)?;
-    reply.cached = message.cached;
-    for (key, value) in &message.metadata {
+    if let Some(effects) = &message.effects {
+        self::effects(effects, context, input, reply)?;
+    }
+    Ok(decision)
+}
+
+fn effects(
+    effects: &message::Effects<'_>,
+    context: &mut CallContext<'_>,
+    input: &mut HookInput<'_>,
+    reply: &mut HookReply,
+) -> Result<(), Failure> {
+    collected(&effects.collected, context)?;
+    change(&effects.change, input)?;
+    reply.cached = effects.cached;
+    for (key, value) in &effects.metadata {
         let value = stored(value);
         room(reply, key.len() + value.size())?;
         reply.metadata.push((Arc::from(*key), value));
     }
-    for event in &message.emitted {
+    for event in &effects.emitted {
         room(reply, event.data.len() + event.name.map_or(0, str::len))?;
         reply.emitted.push(self::event(event));
     }
-    if let Some(text) = message.text {
+    if let Some(text) = effects.text {
         room(reply, text.len())?;
         reply.text = Some(text.to_owned());
     }
-    if let Some((name, arguments)) = message.tool_call {
+    if let Some((name, arguments)) = effects.tool_call {
         room(reply, name.len() + arguments.len())?;
         reply.tool_call = Some((name.to_owned(), arguments.to_owned()));
     }
-    reply.hold = match message.hold {
+    reply.hold = match effects.hold {
         message::Hold::Nothing => Hold::Nothing,
         message::Hold::From(at) => Hold::From(at.try_into().unwrap_or(usize::MAX)),
         message::Hold::Whole => Hold::Whole,
@@ -78,7 +93,7 @@ pub(super) fn apply(
     if reply.hold != Hold::Nothing {
         room(reply, 0)?;
     }
-    match message.answer {
+    match effects.answer {
         message::Answer::None | message::Answer::Stream => {}
         message::Answer::Response(json) => {
             room(reply, json.len())?;
@@ -93,7 +108,7 @@ pub(super) fn apply(
             reply.answer = Answer::End(error(json)?);
         }
     }
-    Ok(decision)
+    Ok(())
 }
 
 /// Returns an event that a child sent.

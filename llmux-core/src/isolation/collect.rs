@@ -39,16 +39,11 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Resu
     let answer = answer_text(&reply.answer);
     let document = changed_document(subject);
     let has_failed = reply.failure.is_some() || matches!(decision, Decision::Fail(_));
-    let message = message::Reply {
-        decision: match decision {
-            Decision::Continue => message::Decision::Continue,
-            Decision::ShortCircuit => message::Decision::ShortCircuit,
-            Decision::Drop => message::Decision::Drop,
-            Decision::Replace => message::Decision::Replace,
-            Decision::End => message::Decision::End,
-            Decision::Fail(code) => message::Decision::Fail(code),
-        },
-        keeps_state,
+    let change = if has_failed { message::Change::None } else { change(subject, document.as_ref()) };
+    // The host undoes all that a failed hook did.
+    let sets = !has_failed && context.collected.is_touched();
+    let has_effects = !reply.is_empty() || sets || !matches!(change, message::Change::None);
+    let effects = || message::Effects {
         answer: match &reply.answer {
             Answer::None => message::Answer::None,
             Answer::Response(_) => message::Answer::Response(text(&answer)),
@@ -71,12 +66,23 @@ pub(super) fn write(buffer: &mut Vec<u8>, number: u64, ended: Ended<'_>) -> Resu
         },
         tool_call: reply.tool_call.as_ref().map(|(name, arguments)| (&**name, &**arguments)),
         failure: reply.failure.as_ref().map(failure),
-        longest_poll,
         written: reply.written,
+        collected: if sets { collected(context) } else { <_>::default() },
+        change,
+    };
+    let message = message::Reply {
+        decision: match decision {
+            Decision::Continue => message::Decision::Continue,
+            Decision::ShortCircuit => message::Decision::ShortCircuit,
+            Decision::Drop => message::Decision::Drop,
+            Decision::Replace => message::Decision::Replace,
+            Decision::End => message::Decision::End,
+            Decision::Fail(code) => message::Decision::Fail(code),
+        },
+        keeps_state,
+        longest_poll,
         traffic,
-        // The host undoes all that a failed hook did.
-        collected: if has_failed { <_>::default() } else { collected(context) },
-        change: if has_failed { message::Change::None } else { change(subject, document.as_ref()) },
+        effects: has_effects.then(effects).map(Box::new),
     };
     frame::write(buffer, Kind::Reply, number, &message)
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use llmux_abi::REDACTED_HEADERS;
 
 use super::protocol as message;
 use crate::document::{Document, Outline};
 use crate::pipeline::{
     body::Body,
-    collected::StoredValue,
+    collected::{Collected, StoredValue},
     context::RequestContext,
+    headers::Headers,
     hook::{CallContext, HookInput},
     kind::HookKind,
     report::{AnsweredBy, AttemptReport, Ending, Report},
@@ -120,20 +120,29 @@ fn message<'m>(
     given: Option<Box<message::Context<'m>>>,
     subject: message::Subject<'m>,
 ) -> message::Call<'m> {
-    let collected = &context.request.collected;
     message::Call {
         state,
         hook: HookKind::ALL.iter().position(|kind| *kind == context.kind).unwrap_or_default() as u8,
         after,
         remaining: context.limit.remaining().as_micros().try_into().unwrap_or(u64::MAX),
         context: given,
-        collected: message::Collected {
-            values: collected.values().iter().map(|(key, it)| (&**key, value(it))).collect(),
-            response_headers: pairs(collected.response_headers()),
-            provider_headers: pairs(collected.provider_headers()),
-        },
+        collected: collected(&context.request.collected).map(Box::new),
         subject,
     }
+}
+
+/// Returns what plugins have set; `None` if it is nothing.
+fn collected(collected: &Collected) -> Option<message::Collected<'_>> {
+    let (values, response_headers, provider_headers) =
+        (collected.values(), collected.response_headers(), collected.provider_headers());
+    if values.is_empty() && response_headers.is_empty() && provider_headers.is_empty() {
+        return None;
+    }
+    Some(message::Collected {
+        values: values.iter().map(|(key, it)| (&**key, value(it))).collect(),
+        response_headers: pairs(response_headers),
+        provider_headers: pairs(provider_headers),
+    })
 }
 
 fn request_context(context: &RequestContext, given: Given) -> Option<Box<message::Context<'_>>> {
@@ -161,21 +170,13 @@ fn request_context(context: &RequestContext, given: Given) -> Option<Box<message
         }),
         client: context.client(),
         headers: headers(&context.headers, has_headers),
-        provider_headers: context.provider_headers.as_deref().map(|it| headers(it, has_provider_headers)),
+        provider_headers: context.provider_headers.as_ref().map(|it| headers(it, has_provider_headers)),
         is_kept,
     }))
 }
 
-/// Returns the headers that a plugin can read, credentials redacted.
-fn headers(headers: &http::HeaderMap, is_known: bool) -> message::Headers<'_> {
-    if is_known {
-        return message::Headers::Kept;
-    }
-    let shown = headers.iter().filter_map(|(name, value)| {
-        let is_credential = REDACTED_HEADERS.contains(&name.as_str());
-        Some((name.as_str(), if is_credential { "[redacted]" } else { value.to_str().ok()? }))
-    });
-    message::Headers::Given(shown.collect())
+fn headers(headers: &Headers, is_known: bool) -> message::Headers<'_> {
+    if is_known { message::Headers::Kept } else { message::Headers::Given(headers.to_text().into()) }
 }
 
 pub(super) fn pairs<'h>(

@@ -2,8 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
 
 use super::{apply::set_collected, frame::Frame, protocol as message};
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
         body::{Body, Chunk},
         collected::Collected,
         context::{Identity, RequestContext},
+        headers::Headers,
         hook::HookInput,
         kind::HookKind,
         outcome::Outcome,
@@ -206,25 +206,18 @@ pub(super) fn context(
 }
 
 /// Returns the headers of a message, or those of the kept context. `None` if there is none.
-fn headers(
-    message: &message::Headers<'_>,
-    kept: impl FnOnce() -> Option<Arc<HeaderMap>>,
-) -> Option<Arc<HeaderMap>> {
-    let message::Headers::Given(pairs) = message else { return kept() };
-    // One allocation holds all values.
-    let mut values = BytesMut::with_capacity(pairs.iter().map(|(_, value)| value.len()).sum());
-    let mut headers = HeaderMap::with_capacity(pairs.len());
-    for (name, value) in pairs {
-        values.extend_from_slice(value.as_bytes());
-        let value = HeaderValue::from_maybe_shared(values.split().freeze()).ok()?;
-        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+fn headers(message: &message::Headers<'_>, kept: impl FnOnce() -> Option<Headers>) -> Option<Headers> {
+    match message {
+        // A copy: the frame holds a body, too.
+        message::Headers::Given(text) => Some(Headers::Text(Bytes::copy_from_slice(text))),
+        message::Headers::Kept => kept(),
     }
-    Some(Arc::new(headers))
 }
 
 /// Makes the values and headers that plugins have set. The host has accepted all of them.
-pub(super) fn collected(message: &message::Collected<'_>) -> Option<Collected> {
+pub(super) fn collected(message: Option<&message::Collected<'_>>) -> Option<Collected> {
     let mut collected = Collected::default();
+    let Some(message) = message else { return Some(collected) };
     set_collected(&mut collected, message).ok()?;
     collected.commit();
     Some(collected)

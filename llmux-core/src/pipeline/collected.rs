@@ -203,13 +203,13 @@ impl Collected {
         merged
     }
 
-    /// Keeps the changes of the current call.
-    #[inline]
     /// Returns true if the current call may have changed something.
     pub(crate) fn is_touched(&self) -> bool {
         self.is_touched
     }
 
+    /// Keeps the changes of the current call.
+    #[inline]
     pub(crate) fn commit(&mut self) {
         if mem::take(&mut self.is_touched) && !self.is_draft {
             self.commit_entries();

@@ -8,11 +8,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use llmux_abi::REDACTED_HEADERS;
 use tokio::time::Instant;
 
-use super::collected::Collected;
+use super::{collected::Collected, headers::Headers};
 use crate::{Endpoint, upstream::Deployment};
 
 /// The authenticated sender of a request.
@@ -33,9 +31,9 @@ pub(crate) struct RequestContext {
     pub(crate) is_streaming: bool,
     pub(crate) identity: Option<Arc<Identity>>,
     /// The request's headers, credentials redacted.
-    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) headers: Headers,
     /// The headers of the provider's answer to this attempt.
-    pub(crate) provider_headers: Option<Arc<HeaderMap>>,
+    pub(crate) provider_headers: Option<Headers>,
     client: Option<IpAddr>,
     /// The address of the client as text, once a plugin has asked for it.
     client_text: OnceLock<Box<str>>,
@@ -60,7 +58,7 @@ impl RequestContext {
         model: Arc<str>,
         request_id: Arc<str>,
         identity: Option<Arc<Identity>>,
-        headers: Arc<HeaderMap>,
+        headers: Headers,
         client: Option<IpAddr>,
     ) -> Self {
         let started = Instant::now();
@@ -104,13 +102,6 @@ impl RequestContext {
         }
     }
 
-    /// Returns a header of the provider's answer to this attempt, credentials redacted.
-    pub(crate) fn provider_header(&self, name: &str) -> Option<&str> {
-        let value = self.provider_headers.as_deref()?.get(name)?;
-        let is_credential = REDACTED_HEADERS.iter().any(|it| it.eq_ignore_ascii_case(name));
-        if is_credential { Some(REDACTED) } else { value.to_str().ok() }
-    }
-
     /// Returns the address of the client.
     pub(crate) fn client(&self) -> Option<&str> {
         let client = self.client?;
@@ -126,41 +117,5 @@ impl RequestContext {
     pub(crate) fn started_micros(&self) -> i64 {
         let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         since.as_micros().try_into().unwrap_or(i64::MAX)
-    }
-}
-
-const REDACTED: &str = "[redacted]";
-
-/// Replaces the values of credential headers by `[redacted]`, for plugins and logs.
-pub(crate) fn redacted(mut headers: HeaderMap) -> HeaderMap {
-    let is_credential = |name: &&HeaderName| REDACTED_HEADERS.contains(&name.as_str());
-    let credentials: Vec<_> = headers.keys().filter(is_credential).cloned().collect();
-    for name in credentials {
-        headers.insert(name, HeaderValue::from_static(REDACTED));
-    }
-    headers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn x1_credentials_are_redacted() {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", HeaderValue::from_static("Bearer sk-secret"));
-        headers.append("authorization", HeaderValue::from_static("Bearer sk-second"));
-        headers.insert("x-tenant", HeaderValue::from_static("a"));
-        let headers = redacted(headers);
-        let values: Vec<_> = headers.get_all("authorization").iter().collect();
-        assert_eq!(values, ["[redacted]"]);
-        assert_eq!(headers["x-tenant"], "a");
-        for name in REDACTED_HEADERS {
-            // A name in any other case could not be asked for.
-            let name = HeaderName::from_static(name);
-            let headers =
-                redacted([(name.clone(), HeaderValue::from_static("secret"))].into_iter().collect());
-            assert_eq!(headers[&name], "[redacted]", "{name}");
-        }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     context::RequestContext,
     early_head::EarlyHead,
     head::Head,
+    headers::Headers,
     report::{AnsweredBy, AttemptReport, Later},
     snapshot::Snapshot,
     states::States,
@@ -146,11 +147,11 @@ impl InFlight {
     pub(super) fn content_of<T>(&mut self, answer: Result<Answer<T>, Error>) -> Result<T, Error> {
         match answer {
             Ok(Answer { content, headers }) => {
-                self.context.provider_headers = headers.map(Arc::from);
+                self.context.provider_headers = headers.map(Arc::from).map(Headers::Map);
                 Ok(content)
             }
             Err(error) => {
-                self.context.provider_headers = error.headers().cloned().map(Arc::new);
+                self.context.provider_headers = error.headers().cloned().map(Arc::new).map(Headers::Map);
                 Err(error)
             }
         }
@@ -159,7 +160,8 @@ impl InFlight {
     /// Returns the headers of the provider's answer that go back to the client; none if a plugin answered (rule F9).
     fn returned_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let provider = self.context.deployment.as_ref().map(|deployment| &deployment.provider);
-        match (&self.answered_by, provider, &self.context.provider_headers) {
+        let headers = self.context.provider_headers.as_ref().and_then(Headers::map);
+        match (&self.answered_by, provider, headers) {
             (AnsweredBy::Host | AnsweredBy::Provider, Some(provider), Some(headers)) => {
                 provider.returned_headers().of(headers)
             }
@@ -204,7 +206,7 @@ impl InFlight {
             headers: context.collected.provider_headers(),
             client: context.identity.as_deref().map(|identity| &*identity.key_id),
             started: context.started,
-            client_headers: &context.headers,
+            client_headers: context.headers.map().cloned().unwrap_or_default(),
             pinned: pinned.as_deref(),
             accepted: None,
             cancel,

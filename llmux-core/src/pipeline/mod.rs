@@ -30,6 +30,7 @@ pub(crate) mod detached;
 pub(crate) mod early_head;
 pub(crate) mod failed;
 mod head;
+pub(crate) mod headers;
 pub(crate) mod hook;
 mod in_flight;
 pub(crate) mod kind;

@@ -45,7 +45,7 @@ pub(crate) struct UpstreamCall<'c> {
     /// Time of the request's arrival.
     pub(crate) started: Instant,
     /// The client's headers, credentials redacted.
-    pub(crate) client_headers: &'c Arc<HeaderMap>,
+    pub(crate) client_headers: Arc<HeaderMap>,
     /// The id of the deployment that has the stored response which the request is about.
     pub(crate) pinned: Option<&'c str>,
     /// The mark that a provider sets when it has accepted a request for a stream.

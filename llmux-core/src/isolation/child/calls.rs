@@ -267,7 +267,7 @@ impl Calls {
         }
         let keeps_context = kept.is_some();
         let context = once.as_mut().or(kept.as_mut())?;
-        context.collected = rebuild::collected(&message.collected)?;
+        context.collected = rebuild::collected(message.collected.as_deref())?;
         let mut reply = HookReply::default();
         let (decision, longest_poll) = {
             let context = &mut CallContext { request: context, state, limit, kind };

@@ -14,10 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 
 use crate::{
-    boundary::host_memory::HostMemory, isolation::lend::Given, pipeline::context::RequestContext,
+    boundary::host_memory::HostMemory,
+    isolation::lend::Given,
+    pipeline::{context::RequestContext, headers::Headers},
     upstream::Deployment,
 };
 
@@ -68,8 +69,8 @@ impl Default for Request {
 
 /// The parts of a context that change while a request is served.
 struct KeptContext {
-    headers: Arc<HeaderMap>,
-    provider_headers: Option<Arc<HeaderMap>>,
+    headers: Headers,
+    provider_headers: Option<Headers>,
     deployment: Option<Arc<Deployment>>,
     model: Arc<str>,
     attempt: u32,
@@ -90,8 +91,11 @@ impl KeptContext {
 
     /// Returns the parts of a context that a call must send.
     fn given(&self, context: &RequestContext) -> Given {
-        let has_headers = Arc::ptr_eq(&self.headers, &context.headers);
-        let has_provider_headers = is_same(self.provider_headers.as_ref(), context.provider_headers.as_ref());
+        let has_headers = self.headers.is(&context.headers);
+        let has_provider_headers = match (&self.provider_headers, &context.provider_headers) {
+            (Some(kept), Some(now)) => kept.is(now),
+            (kept, now) => kept.is_none() && now.is_none(),
+        };
         let is_known = has_headers
             && has_provider_headers
             && is_same(self.deployment.as_ref(), context.deployment.as_ref())
@@ -225,6 +229,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::os::unix::fs::FileExt;
 
+    use http::HeaderMap;
+
     use super::*;
 
     #[test]
@@ -252,8 +258,8 @@ mod tests {
         assert!(bodies.replied(3, true, once) && bodies.release(3));
     }
 
-    fn headers() -> Arc<HeaderMap> {
-        Arc::new(HeaderMap::from_iter([(http::header::HOST, "a".parse().expect("a value"))]))
+    fn headers() -> Headers {
+        Headers::Map(Arc::new(HeaderMap::from_iter([(http::header::HOST, "a".parse().expect("a value"))])))
     }
 
     fn context() -> RequestContext {

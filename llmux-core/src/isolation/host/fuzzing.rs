@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
@@ -27,6 +26,7 @@ use crate::{
     pipeline::{
         Clock, Limit,
         context::RequestContext,
+        headers::Headers,
         hook::{CallContext, HookInput, HookReply, StateSlot},
         kind::HookKind,
     },
@@ -108,7 +108,7 @@ fn applied(kind: HookKind, message: message::Reply<'_>) {
         "m".into(),
         "r".into(),
         None,
-        Arc::new(HeaderMap::new()),
+        Headers::Map(Arc::default()),
         None,
     );
     let mut state = StateSlot::default();
@@ -189,23 +189,25 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let reply = |change, answer| message::Reply {
         decision: message::Decision::Continue,
         keeps_state: true,
-        answer,
-        cached: false,
-        metadata: vec![("key", message::Value::Integer(1)), ("other", message::Value::Json("[1]"))],
-        emitted: vec![message::Event { name: Some("event"), data: "{}" }],
-        text: Some("a text"),
-        hold: message::Hold::From(2),
-        tool_call: Some(("other", "{}")),
-        failure: None,
         longest_poll: 1,
-        written: 1,
         traffic: (2, 3),
-        collected: message::Collected {
-            values: vec![("key", message::Value::String("text"))],
-            response_headers: vec![("x-name", "value")],
-            provider_headers: vec![("x-name", "value")],
-        },
-        change,
+        effects: Some(Box::new(message::Effects {
+            answer,
+            cached: false,
+            metadata: vec![("key", message::Value::Integer(1)), ("other", message::Value::Json("[1]"))],
+            emitted: vec![message::Event { name: Some("event"), data: "{}" }],
+            text: Some("a text"),
+            hold: message::Hold::From(2),
+            tool_call: Some(("other", "{}")),
+            failure: None,
+            written: 1,
+            collected: message::Collected {
+                values: vec![("key", message::Value::String("text"))],
+                response_headers: vec![("x-name", "value")],
+                provider_headers: vec![("x-name", "value")],
+            },
+            change,
+        })),
     };
     let edits = || {
         use message::Edit::{Insert, Remove, Set};
@@ -225,6 +227,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         let send = |buffer: &mut Vec<u8>, reply: &message::Reply<'_>| {
             frame::write(buffer, Kind::Reply, FIRST + at, reply).expect("small");
         };
+        let quiet = message::Reply { effects: None, ..reply(message::Change::None, message::Answer::None) };
+        add(&|buffer| send(buffer, &quiet));
         add(&|buffer| send(buffer, &reply(edits(), message::Answer::None)));
         add(&|buffer| send(buffer, &reply(message::Change::Whole("[{}]"), message::Answer::Stream)));
         let replaced =

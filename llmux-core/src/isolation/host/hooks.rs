@@ -115,7 +115,8 @@ impl IsolatedHooks {
             (false, false) => 0,
         };
         *context.state.get_mut() = ptr::without_provenance_mut(slot as usize);
-        let is_stream = matches!(message.answer, message::Answer::Stream);
+        let answer = message.effects.as_ref().map(|effects| &effects.answer);
+        let is_stream = matches!(answer, Some(message::Answer::Stream));
         let stream = is_stream.then(|| IsolatedStream::new(connection.clone(), number));
         let decision = apply(message, context, input, reply)?;
         if let Some(stream) = stream {

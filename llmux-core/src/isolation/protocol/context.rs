@@ -1,5 +1,7 @@
 //! The messages with the context of a request, and with what plugins have set in it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// The context of a request.
@@ -31,8 +33,9 @@ pub(in crate::isolation) struct Context<'a> {
 /// The headers of a request, or of the provider's answer to it.
 #[derive(Serialize, Deserialize)]
 pub(in crate::isolation) enum Headers<'a> {
-    #[serde(borrow)]
-    Given(Vec<(&'a str, &'a str)>),
+    /// The text of `pipeline::headers`.
+    #[serde(borrow, with = "serde_bytes")]
+    Given(Cow<'a, [u8]>),
     /// The headers of the context that the child has kept.
     Kept,
 }

@@ -100,9 +100,9 @@ pub(super) struct Call<'a> {
     /// The context; `None` if it is the one that the child has kept from an earlier call of the request.
     #[serde(borrow)]
     pub(super) context: Option<Box<Context<'a>>>,
-    /// The values and headers that plugins have set.
+    /// The values and headers that plugins have set, if there are any.
     #[serde(borrow)]
-    pub(super) collected: Collected<'a>,
+    pub(super) collected: Option<Box<Collected<'a>>>,
     #[serde(borrow)]
     pub(super) subject: Subject<'a>,
 }
@@ -245,6 +245,18 @@ pub(super) struct Reply<'a> {
     pub(super) decision: Decision,
     /// True if the instance keeps a state of the request now.
     pub(super) keeps_state: bool,
+    /// Nanoseconds of the longest poll of the hook.
+    pub(super) longest_poll: u64,
+    /// Bytes of JSON that the plugin has read from the documents, and written into them.
+    pub(super) traffic: (u64, u64),
+    /// `None` if the hook gave and changed nothing.
+    #[serde(borrow)]
+    pub(super) effects: Option<Box<Effects<'a>>>,
+}
+
+/// What a hook has given and changed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Effects<'a> {
     #[serde(borrow)]
     pub(super) answer: Answer<'a>,
     pub(super) cached: bool,
@@ -259,12 +271,8 @@ pub(super) struct Reply<'a> {
     pub(super) tool_call: Option<(&'a str, &'a str)>,
     #[serde(borrow)]
     pub(super) failure: Option<Failure<'a>>,
-    /// Nanoseconds of the longest poll of the hook.
-    pub(super) longest_poll: u64,
     /// Bytes of JSON that the plugin has given in the reply.
     pub(super) written: u64,
-    /// Bytes of JSON that the plugin has read from the documents, and written into them.
-    pub(super) traffic: (u64, u64),
     #[serde(borrow)]
     pub(super) collected: Collected<'a>,
     #[serde(borrow)]
