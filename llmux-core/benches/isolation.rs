@@ -1,11 +1,21 @@
 //! The cost of isolation: hooks that do nothing, in the host and in a child process, beside their targets.
 //! `cargo bench -p llmux-core --bench isolation` prints a table. This program is also the child.
 //!
-//! The time of the processor is that of both processes, less that of the same requests with the plugin in the host.
+//! The time of the processor is that of both processes, less that of the same requests with the plugin in the host. Most of
+//! it is the system's, and differs from machine to machine. The table therefore also has a bare round trip: a few bytes to
+//! another process and back, over a socket of the same kind, with a task that reads and a channel for each trip.
 
 use std::{
+    collections::VecDeque,
+    hint::black_box,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    process::{Child, Command},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,30 +33,54 @@ use llmux_core::{
     provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_testing::build::example;
-use tokio::runtime::Runtime;
+use tokio::{io::AsyncReadExt, net::unix::OwnedWriteHalf, runtime::Runtime, sync::oneshot, task::yield_now};
+
+/// As in the program `llmux`, which keeps the memory of large bodies.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Argument of the child.
 const CHILD: &str = "--child";
+/// Argument of a process that sends back all that it reads.
+const ECHO: &str = "--echo";
+/// Bytes of a bare round trip.
+const TRIP: [u8; 64] = [0; 64];
 /// Requests, and streams, in flight at once.
 const IN_FLIGHT: usize = 16;
+/// Requests that are made before the first of them is sent: a child that sleeps for longer wakes more slowly.
+const BATCH: usize = 50;
+/// Times that each figure is taken, in turn with those that it is compared with.
+const ROUNDS: usize = 5;
 /// Chunks of a stream.
 const CHUNKS: usize = 100;
 
 const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
 const CHUNK: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":null,"finish_reason":null}],"usage":null}"#;
 
-/// A provider whose answers are ready at once.
-struct Ready(Document);
+/// A provider that has to be waited for, as each real one, and for a short time.
+struct Quick {
+    response: Document,
+    /// Time at which it was called last, in nanoseconds since `epoch`.
+    called: Arc<AtomicU64>,
+    epoch: Instant,
+}
 
-impl Provider for Ready {
+impl Provider for Quick {
     fn send(&self, _: Call) -> BoxFuture<'_, Result<Answer<Document>, llmux_core::Error>> {
-        Box::pin(std::future::ready(Ok(self.0.clone().into())))
+        self.called.store(self.epoch.elapsed().as_nanos() as u64, Relaxed);
+        Box::pin(async {
+            yield_now().await;
+            Ok(self.response.clone().into())
+        })
     }
 
     fn stream(&self, _: Call) -> BoxFuture<'_, Result<Answer<Events>, llmux_core::Error>> {
         let event = || Ok(Event { name: None, data: Bytes::from_static(CHUNK.as_bytes()) });
         let events: Events = Box::pin(stream::repeat_with(event).take(CHUNKS));
-        Box::pin(std::future::ready(Ok(events.into())))
+        Box::pin(async {
+            yield_now().await;
+            Ok(events.into())
+        })
     }
 
     fn stream_usage(&self) -> bool {
@@ -58,6 +92,9 @@ impl Provider for Ready {
 struct Case {
     client: Client,
     pid: Option<u32>,
+    /// As in [`Quick`].
+    called: Arc<AtomicU64>,
+    epoch: Instant,
 }
 
 impl Case {
@@ -67,24 +104,32 @@ impl Case {
             .with_allow_insecure_permissions(true)
             .with_child(Some(ChildProgram::new(program, [CHILD])));
         let response = Document::parse(RESPONSE).expect("JSON");
+        let (called, epoch) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let provider = Quick { response, called: called.clone(), epoch };
         let client = Client::builder()
-            .provider("ready", Arc::new(Ready(response)), ["ready"])
+            .provider("quick", Arc::new(provider), ["quick"])
             .plugins(plugins)
             .plugin(PluginSpec::path(library()).with_isolation(isolation))
             .build()
             .await
             .expect("a client");
         let pid = client.plugins().list()[0].process.as_ref().and_then(|process| process.pid);
-        Self { client, pid }
+        Self { client, pid, called, epoch }
     }
 
-    /// Sends requests, one after the other. Returns the 50th percentile of a pre hook in microseconds.
+    /// Sends requests, one after the other. Returns the median of the times until the provider is called, in microseconds:
+    /// that of the pre hook, and what comes before it.
     async fn one_by_one(&self, size: usize, requests: usize) -> f64 {
-        for _ in 0..requests {
-            self.client.send(request(size)).await.result.expect("a response");
+        let mut times = Vec::new();
+        while times.len() < requests {
+            let some: Vec<_> = (0..BATCH).map(|_| request(size)).collect();
+            for request in some {
+                let start = self.epoch.elapsed().as_nanos() as u64;
+                self.client.send(request).await.result.expect("a response");
+                times.push((self.called.load(Relaxed) - start) as f64 / 1000.0);
+            }
         }
-        let hooks = self.client.plugins().list().remove(0).hooks;
-        hooks.iter().find(|hook| hook.hook == "pre_hook").expect("it was called").p50_us
+        median(times)
     }
 
     /// Sends requests, some at once. Returns the time of the processor of all processes for each.
@@ -115,21 +160,10 @@ impl Case {
         &self,
         work: impl Fn(Client) -> W,
     ) -> Duration {
-        let before = self.cpu();
+        let before = cpu(self.pid);
         let tasks = (0..IN_FLIGHT).map(|_| tokio::spawn(work(self.client.clone())));
         try_join_all(tasks).await.expect("tasks that end");
-        self.cpu() - before
-    }
-
-    /// Time of the processor of this process and of the child.
-    fn cpu(&self) -> Duration {
-        let of = |process: String| {
-            let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("its figures");
-            let fields: Vec<_> = stat.rsplit_once(") ").expect("fields").1.split(' ').collect();
-            let ticks = [11, 12].map(|at| fields[at].parse::<u64>().expect("ticks")).iter().sum::<u64>();
-            Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-        };
-        of("self".to_owned()) + self.pid.map_or(Duration::ZERO, |pid| of(pid.to_string()))
+        cpu(self.pid) - before
     }
 
     /// Anonymous memory of the child in MiB.
@@ -139,6 +173,104 @@ impl Case {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
+}
+
+/// Another process that sends back all that it reads.
+struct Echo {
+    process: Child,
+    socket: OwnedWriteHalf,
+    waiting: Mutex<VecDeque<oneshot::Sender<()>>>,
+}
+
+impl Echo {
+    async fn start() -> Arc<Self> {
+        let (socket, of_child) = UnixStream::pair().expect("a pair of sockets");
+        let program = std::env::current_exe().expect("the path of this program");
+        let process = Command::new(program).arg(ECHO).stdin(OwnedFd::from(of_child)).spawn();
+        let process = process.expect("a process");
+        socket.set_nonblocking(true).expect("a socket");
+        let socket = tokio::net::UnixStream::from_std(socket).expect("a socket");
+        socket.writable().await.expect("a socket");
+        let (mut read, socket) = socket.into_split();
+        let echo = Arc::new(Self { process, socket, waiting: Mutex::default() });
+        let trips = echo.clone();
+        tokio::spawn(async move {
+            let (mut buffer, mut length) = (vec![0; 64 * 1024], 0);
+            while let Ok(more @ 1..) = read.read(&mut buffer).await {
+                length += more;
+                while length >= TRIP.len() {
+                    length -= TRIP.len();
+                    let waiting = trips.waiting.lock().expect("no panic").pop_front();
+                    waiting.expect("a trip").send(()).expect("it waits");
+                }
+            }
+        });
+        echo
+    }
+
+    /// Sends some bytes, and waits until they are back.
+    async fn trip(&self) {
+        let (sender, back) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().expect("no panic");
+            waiting.push_back(sender);
+            self.socket.try_write(&TRIP).expect("room for some bytes");
+        }
+        back.await.expect("a process that answers");
+    }
+
+    /// Makes trips, one after the other. Returns the 50th percentile in microseconds.
+    async fn one_by_one(&self, trips: usize) -> f64 {
+        let mut times = Vec::new();
+        for _ in 0..trips {
+            let start = Instant::now();
+            self.trip().await;
+            times.push(start.elapsed().as_nanos() as f64 / 1000.0);
+        }
+        median(times)
+    }
+
+    /// Makes trips, some at once. Returns the time of the processor of both processes for each.
+    async fn at_once(self: &Arc<Self>, trips: usize) -> Duration {
+        let before = cpu(Some(self.process.id()));
+        let tasks = (0..IN_FLIGHT).map(|_| {
+            let echo = self.clone();
+            tokio::spawn(async move {
+                for _ in 0..trips / IN_FLIGHT {
+                    echo.trip().await;
+                }
+            })
+        });
+        try_join_all(tasks).await.expect("tasks that end");
+        (cpu(Some(self.process.id())) - before) / trips as u32
+    }
+
+    /// Runs the other process.
+    fn run() {
+        let (mut input, mut buffer) = (std::io::stdin().lock(), vec![0; 64 * 1024]);
+        // The standard input is a socket: it takes what is written.
+        let output = rustix::io::dup(rustix::stdio::stdin()).map(UnixStream::from);
+        let mut output = output.expect("a socket");
+        while let Ok(length @ 1..) = input.read(&mut buffer) {
+            output.write_all(&buffer[..length]).expect("a process that reads");
+        }
+    }
+}
+
+/// Time of the processor of this process and of another one.
+fn cpu(other: Option<u32>) -> Duration {
+    let of = |process: String| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("its figures");
+        let fields: Vec<_> = stat.rsplit_once(") ").expect("fields").1.split(' ').collect();
+        let ticks = [11, 12].map(|at| fields[at].parse::<u64>().expect("ticks")).iter().sum::<u64>();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    };
+    of("self".to_owned()) + other.map_or(Duration::ZERO, |pid| of(pid.to_string()))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Returns the plugin with empty hooks. Cargo builds it at the first call.
@@ -173,7 +305,7 @@ fn headers() -> &'static HeaderMap {
 
 fn request(size: usize) -> Request {
     let content = "x".repeat(size.saturating_sub(64));
-    let body = format!(r#"{{"model":"ready","messages":[{{"role":"user","content":"{content}"}}]}}"#);
+    let body = format!(r#"{{"model":"quick","messages":[{{"role":"user","content":"{content}"}}]}}"#);
     Request::new(Endpoint::ChatCompletions, body).expect("a request").with_headers(headers().clone())
 }
 
@@ -187,13 +319,30 @@ async fn loads(client: &Client) -> f64 {
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         client.plugins().unload("another").await.expect("unloaded");
     }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    median(times)
+}
+
+/// Copies the bodies of requests into memory that is used again and again. Returns the median in microseconds.
+fn copies(size: usize, bodies: usize) -> f64 {
+    let (mut memory, mut times) = (vec![0; size], Vec::new());
+    while times.len() < bodies {
+        let some: Vec<_> = (0..BATCH).map(|_| "x".repeat(size).into_bytes()).collect();
+        for body in some {
+            let start = Instant::now();
+            memory.copy_from_slice(black_box(&body));
+            black_box(&mut memory);
+            times.push(start.elapsed().as_nanos() as f64 / 1000.0);
+        }
+    }
+    median(times)
 }
 
 fn main() {
     if std::env::args().any(|argument| argument == CHILD) {
         return llmux_core::isolation::run_child().expect("it is the child of this program");
+    }
+    if std::env::args().any(|argument| argument == ECHO) {
+        return Echo::run();
     }
     // `cargo test --benches` only checks that it runs.
     let scale = if std::env::args().any(|argument| argument == "--bench") { 1 } else { 1000 };
@@ -204,28 +353,46 @@ fn main() {
 
 async fn print(scale: usize) {
     let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
-    let row = |what: &str, here: f64, child: f64, target: &str| {
-        println!("{what:<56} {here:>9.2} {child:>9.2}  {target}");
+    let row = |what: &str, here: f64, child: f64, bare: f64, target: &str| {
+        let trips = if bare > 0.0 { format!("{:.2}", child / bare) } else { String::new() };
+        println!("{what:<50} {here:>9.2} {child:>9.2} {trips:>9}  {target}");
     };
-    println!("{:<56} {:>9} {:>9}  target", "", "host", "child");
-    let sequential = 20_000 / scale;
-    let small = [here.one_by_one(1024, sequential).await, child.one_by_one(1024, sequential).await];
-    row("a pre hook, 1 KiB, p50, µs", small[0], small[1], "<= 25");
-    let requests = IN_FLIGHT * 4000 / scale;
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
-    let cpu = [here.at_once(requests).await, child.at_once(requests).await].map(micros);
-    // A request calls two hooks.
-    let calls = (cpu[1] - cpu[0]) / 2.0;
-    row("a request with two hooks, 16 at once, CPU, µs", cpu[0], cpu[1], "");
-    row("    one hook call of it", 0.0, calls, "<= 6");
-    let streams = IN_FLIGHT * 40 / scale.min(40);
-    let cpu = [here.streams(streams).await, child.streams(streams).await].map(micros);
-    row("a chunk, 16 streams at once, CPU, µs", cpu[0], cpu[1], "");
-    row("    the hook call of it", 0.0, cpu[1] - cpu[0], "<= 2");
-    row("load of an isolated instance, ms", 0.0, loads(&child.client).await, "<= 15");
-    row("anonymous memory of the child, MiB", 0.0, child.memory(), "<= 4");
+    println!("{:<50} {:>9} {:>9} {:>9}  target", "", "host", "child", "in trips");
+    let echo = Echo::start().await;
+    let (sequential, requests, streams) =
+        (4000 / scale, IN_FLIGHT * 800 / scale, IN_FLIGHT * 8 / scale.min(8));
+    // For each of them: a bare round trip, the plugin in the host, the plugin in the child.
+    let (mut waits, mut calls, mut chunks) = <([Vec<_>; 3], [Vec<_>; 3], [Vec<_>; 2])>::default();
+    for _ in 0..ROUNDS {
+        waits[0].push(echo.one_by_one(sequential).await);
+        calls[0].push(micros(echo.at_once(requests).await));
+        for (at, case) in [&here, &child].into_iter().enumerate() {
+            waits[at + 1].push(case.one_by_one(1024, sequential).await);
+            calls[at + 1].push(micros(case.at_once(requests).await));
+            chunks[at].push(micros(case.streams(streams).await));
+        }
+    }
+    let [trip, host, hook] = waits.map(median);
+    row("a bare round trip, p50, µs", 0.0, trip, trip, "");
+    row("a request of 1 KiB until its provider, p50, µs", host, hook, 0.0, "");
+    let hook = hook - host;
+    row("    the pre hook of it", 0.0, hook, trip, "<= 2.4 trips: 25 if a trip takes 10.5");
+    let [cpu_trip, host, child_cpu] = calls.map(median);
+    row("a bare round trip, 16 at once, CPU, µs", 0.0, cpu_trip, cpu_trip, "");
+    row("a request with two hooks, 16 at once, CPU, µs", host, child_cpu, 0.0, "");
+    let call = (child_cpu - host) / 2.0;
+    row("    one hook call of it", 0.0, call, cpu_trip, "<= 1.9 trips: 6 if a trip takes 3.2");
+    let [host, child_cpu] = chunks.map(median);
+    row("a chunk, 16 streams at once, CPU, µs", host, child_cpu, 0.0, "");
+    row("    the hook call of it", 0.0, child_cpu - host, cpu_trip, "<= 0.63 trips: 2 if a trip takes 3.2");
+    row("load of an isolated instance, ms", 0.0, loads(&child.client).await, 0.0, "<= 15");
+    row("anonymous memory of the child, MiB", 0.0, child.memory(), 0.0, "<= 4");
     let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
-    let large =
-        [here.one_by_one(256 * 1024, 2000 / scale).await, child.one_by_one(256 * 1024, 2000 / scale).await];
-    row("a pre hook, 256 KiB, p50, µs", large[0], large[1], "<= 1.5 of 1 KiB, and one copy");
+    let (size, requests) = (256 * 1024, 2000 / scale);
+    let large = [here.one_by_one(size, requests).await, child.one_by_one(size, requests).await];
+    row("a request of 256 KiB until its provider, p50, µs", large[0], large[1], 0.0, "");
+    let copy = copies(size, requests);
+    let target = format!("<= {:.1}: 1.5 of 1 KiB, and one copy", 1.5 * hook + copy);
+    row("    the pre hook of it", 0.0, large[1] - large[0], trip, &target);
 }

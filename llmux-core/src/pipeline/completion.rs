@@ -17,8 +17,8 @@ use super::{
 pub(super) fn complete(mut request: Box<InFlight>, snapshot: Arc<Snapshot>, mut report: Report) {
     let all = snapshot.entries.len();
     let calls = snapshot.turns(HookKind::Complete, all).count();
-    // Dropping a state runs the plugin's code, which the caller must not wait for.
-    if calls == 0 && request.states.is_empty() {
+    // The caller must not wait for the plugins.
+    if calls == 0 && !request.states.take_time() {
         return;
     }
     report.answered_by = mem::take(&mut request.answered_by);

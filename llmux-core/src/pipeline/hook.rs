@@ -61,6 +61,11 @@ pub(crate) trait Hooks: Send + Sync {
     /// request.
     fn release_state(&self, slot: &mut StateSlot);
 
+    /// Returns true if the release of a state runs code of the plugin in this process, for which no caller waits.
+    fn release_takes_time(&self) -> bool {
+        true
+    }
+
     /// Returns the instance itself, for one of the same kind that takes its place.
     fn as_any(&self) -> &dyn Any;
 

@@ -36,9 +36,10 @@ impl States {
         }
     }
 
-    /// Returns true if no instance keeps a state.
-    pub(crate) fn is_empty(&mut self) -> bool {
-        self.slots.iter_mut().all(|slot| slot.get_mut().is_null())
+    /// Returns true if the release of the states may take time.
+    pub(crate) fn take_time(&mut self) -> bool {
+        let mut entries = self.snapshot.entries.iter().zip(&mut self.slots);
+        entries.any(|(entry, slot)| !slot.get_mut().is_null() && entry.instance().release_takes_time())
     }
 }
 

@@ -262,6 +262,10 @@ impl Hooks for IsolatedHooks {
         }
     }
 
+    fn release_takes_time(&self) -> bool {
+        false
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
