@@ -361,7 +361,7 @@ async fn print(scale: usize) {
     println!("{:<50} {:>9} {:>9} {:>9}  target", "", "host", "child", "in trips");
     let echo = Echo::start().await;
     let (sequential, requests, streams) =
-        (4000 / scale, IN_FLIGHT * 800 / scale, IN_FLIGHT * 8 / scale.min(8));
+        (4000 / scale, IN_FLIGHT * 4000 / scale, IN_FLIGHT * 40 / scale.min(40));
     // For each of them: a bare round trip, the plugin in the host, the plugin in the child.
     let (mut waits, mut calls, mut chunks) = <([Vec<_>; 3], [Vec<_>; 3], [Vec<_>; 2])>::default();
     for _ in 0..ROUNDS {

@@ -51,6 +51,16 @@ impl Memory {
     }
 }
 
+/// The parts of a request that a child keeps.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Nothing,
+    /// Some memory.
+    Context,
+    /// A state of the plugin, whose release is the plugin's code.
+    State,
+}
+
 struct Request {
     bodies: Vec<Arc<Placed>>,
     /// The context that the child keeps.
@@ -214,10 +224,13 @@ impl Bodies {
         true
     }
 
-    /// Releases the bodies of a request. Returns false if the child keeps nothing of it.
-    pub(super) fn release(&self, state: u64) -> bool {
-        let request = lock(&self.requests).remove(&state);
-        request.is_none_or(|request| request.has_state || request.context.is_some())
+    /// Releases the bodies of a request. Returns the rest that the child has to release.
+    pub(super) fn release(&self, state: u64) -> Kept {
+        match lock(&self.requests).remove(&state) {
+            Some(Request { has_state: false, context: None, .. }) => Kept::Nothing,
+            Some(Request { has_state: false, .. }) => Kept::Context,
+            _ => Kept::State,
+        }
     }
 }
 
@@ -250,12 +263,13 @@ mod tests {
         assert_eq!(free(), PARTS - 2, "the request holds it");
         let once = (Given::Once, &context());
         assert!(!bodies.replied(3, false, once) && bodies.replied(2, false, once));
-        assert!(!bodies.release(2), "the child has no state of it");
-        assert!(bodies.release(1), "the child may have a state: it has not replied");
+        assert_eq!(bodies.release(2), Kept::Nothing, "the child has no state of it");
+        assert_eq!(bodies.release(1), Kept::State, "the child may have a state: it has not replied");
         assert_eq!(free(), PARTS - 1, "a call holds it");
         drop((placed, same));
         assert_eq!(free(), PARTS);
-        assert!(bodies.replied(3, true, once) && bodies.release(3));
+        assert!(bodies.replied(3, true, once));
+        assert_eq!(bodies.release(3), Kept::State);
     }
 
     fn headers() -> Headers {
@@ -295,7 +309,7 @@ mod tests {
             assert_eq!(call(&context), given(true, true));
             assert_eq!(call(&context), Given::Nothing);
         }
-        assert!(bodies.release(1), "the child keeps the context");
+        assert_eq!(bodies.release(1), Kept::Context);
         assert_eq!(call(&context), given(false, false));
     }
 

@@ -168,6 +168,11 @@ impl Connection {
         self.outgoing.tell(kind, number);
     }
 
+    /// As [`tell`](Self::tell). The frame may wait until another one is sent.
+    pub(super) fn tell_later(&self, kind: Kind, number: u64) {
+        self.outgoing.tell_later(kind, number);
+    }
+
     /// Cancels a call. Returns false if it is over.
     pub(super) fn cancel(&self, number: u64) -> bool {
         match self.calls().waiting.get_mut(&number) {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     announced::Sent,
+    bodies::Kept,
     call::{CONFIRMATION, cancel, received, unsent_failure},
     connection::{Connection, FREE_BIT, KILLED},
     stream::IsolatedStream,
@@ -257,8 +258,10 @@ impl Hooks for IsolatedHooks {
         if let Err(others) = connection.announced.take(state, None) {
             cancel(&connection, others);
         }
-        if connection.bodies.release(state) {
-            connection.tell(Kind::Release, state);
+        match connection.bodies.release(state) {
+            Kept::Nothing => {}
+            Kept::Context => connection.tell_later(Kind::Release, state),
+            Kept::State => connection.tell(Kind::Release, state),
         }
     }
 
