@@ -254,7 +254,7 @@ pub(super) struct Reply<'a> {
     pub(super) effects: Option<Box<Effects<'a>>>,
 }
 
-/// What a hook has given and changed.
+/// The answers of a hook, and its changes.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Effects<'a> {
     #[serde(borrow)]

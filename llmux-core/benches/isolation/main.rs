@@ -5,15 +5,14 @@
 //! it is the system's, and differs from machine to machine. The table therefore also has a bare round trip: a few bytes to
 //! another process and back, over a socket of the same kind, with a task that reads and a channel for each trip.
 
+mod echo;
+mod figures;
+
 use std::{
-    collections::VecDeque,
     hint::black_box,
-    io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
-    process::{Child, Command},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -33,7 +32,12 @@ use llmux_core::{
     provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_testing::build::example;
-use tokio::{io::AsyncReadExt, net::unix::OwnedWriteHalf, runtime::Runtime, sync::oneshot, task::yield_now};
+use tokio::{runtime::Runtime, task::yield_now};
+
+use self::{
+    echo::Echo,
+    figures::{cpu, median},
+};
 
 /// As in the program `llmux`, which keeps the memory of large bodies.
 #[global_allocator]
@@ -41,10 +45,6 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Argument of the child.
 const CHILD: &str = "--child";
-/// Argument of a process that sends back all that it reads.
-const ECHO: &str = "--echo";
-/// Bytes of a bare round trip.
-const TRIP: [u8; 64] = [0; 64];
 /// Requests, and streams, in flight at once.
 const IN_FLIGHT: usize = 16;
 /// Requests that are made before the first of them is sent: a child that sleeps for longer wakes more slowly.
@@ -122,7 +122,7 @@ impl Case {
     async fn one_by_one(&self, size: usize, requests: usize) -> f64 {
         let mut times = Vec::new();
         while times.len() < requests {
-            let some: Vec<_> = (0..BATCH).map(|_| request(size)).collect();
+            let some: Vec<_> = (0..BATCH).map(|_| request(&body(size))).collect();
             for request in some {
                 let start = self.epoch.elapsed().as_nanos() as u64;
                 self.client.send(request).await.result.expect("a response");
@@ -132,11 +132,28 @@ impl Case {
         median(times)
     }
 
+    /// Copies bodies before their requests are sent, into memory that is used again and again. Returns the median of the times
+    /// of a copy in microseconds.
+    async fn copies(&self, size: usize, requests: usize) -> f64 {
+        let (mut memory, mut times) = (vec![0; size], Vec::new());
+        while times.len() < requests {
+            let some: Vec<_> = (0..BATCH).map(|_| body(size)).map(|body| (request(&body), body)).collect();
+            for (request, body) in some {
+                let start = Instant::now();
+                memory[..body.len()].copy_from_slice(black_box(&body));
+                black_box(&mut memory);
+                times.push(start.elapsed().as_nanos() as f64 / 1000.0);
+                self.client.send(request).await.result.expect("a response");
+            }
+        }
+        median(times)
+    }
+
     /// Sends requests, some at once. Returns the time of the processor of all processes for each.
     async fn at_once(&self, requests: usize) -> Duration {
         let send = move |client: Client| async move {
             for _ in 0..requests / IN_FLIGHT {
-                client.send(request(1024)).await.result.expect("a response");
+                client.send(request(&body(1024))).await.result.expect("a response");
             }
         };
         self.measured(send).await / requests as u32
@@ -146,7 +163,7 @@ impl Case {
     async fn streams(&self, streams: usize) -> Duration {
         let read = move |client: Client| async move {
             for _ in 0..streams / IN_FLIGHT {
-                let mut chunks = client.stream(request(1024)).await.result.expect("a stream");
+                let mut chunks = client.stream(request(&body(1024))).await.result.expect("a stream");
                 while let Some(chunk) = chunks.next().await {
                     chunk.expect("a chunk");
                 }
@@ -173,104 +190,6 @@ impl Case {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
     }
-}
-
-/// Another process that sends back all that it reads.
-struct Echo {
-    process: Child,
-    socket: OwnedWriteHalf,
-    waiting: Mutex<VecDeque<oneshot::Sender<()>>>,
-}
-
-impl Echo {
-    async fn start() -> Arc<Self> {
-        let (socket, of_child) = UnixStream::pair().expect("a pair of sockets");
-        let program = std::env::current_exe().expect("the path of this program");
-        let process = Command::new(program).arg(ECHO).stdin(OwnedFd::from(of_child)).spawn();
-        let process = process.expect("a process");
-        socket.set_nonblocking(true).expect("a socket");
-        let socket = tokio::net::UnixStream::from_std(socket).expect("a socket");
-        socket.writable().await.expect("a socket");
-        let (mut read, socket) = socket.into_split();
-        let echo = Arc::new(Self { process, socket, waiting: Mutex::default() });
-        let trips = echo.clone();
-        tokio::spawn(async move {
-            let (mut buffer, mut length) = (vec![0; 64 * 1024], 0);
-            while let Ok(more @ 1..) = read.read(&mut buffer).await {
-                length += more;
-                while length >= TRIP.len() {
-                    length -= TRIP.len();
-                    let waiting = trips.waiting.lock().expect("no panic").pop_front();
-                    waiting.expect("a trip").send(()).expect("it waits");
-                }
-            }
-        });
-        echo
-    }
-
-    /// Sends some bytes, and waits until they are back.
-    async fn trip(&self) {
-        let (sender, back) = oneshot::channel();
-        {
-            let mut waiting = self.waiting.lock().expect("no panic");
-            waiting.push_back(sender);
-            self.socket.try_write(&TRIP).expect("room for some bytes");
-        }
-        back.await.expect("a process that answers");
-    }
-
-    /// Makes trips, one after the other. Returns the 50th percentile in microseconds.
-    async fn one_by_one(&self, trips: usize) -> f64 {
-        let mut times = Vec::new();
-        for _ in 0..trips {
-            let start = Instant::now();
-            self.trip().await;
-            times.push(start.elapsed().as_nanos() as f64 / 1000.0);
-        }
-        median(times)
-    }
-
-    /// Makes trips, some at once. Returns the time of the processor of both processes for each.
-    async fn at_once(self: &Arc<Self>, trips: usize) -> Duration {
-        let before = cpu(Some(self.process.id()));
-        let tasks = (0..IN_FLIGHT).map(|_| {
-            let echo = self.clone();
-            tokio::spawn(async move {
-                for _ in 0..trips / IN_FLIGHT {
-                    echo.trip().await;
-                }
-            })
-        });
-        try_join_all(tasks).await.expect("tasks that end");
-        (cpu(Some(self.process.id())) - before) / trips as u32
-    }
-
-    /// Runs the other process.
-    fn run() {
-        let (mut input, mut buffer) = (std::io::stdin().lock(), vec![0; 64 * 1024]);
-        // The standard input is a socket: it takes what is written.
-        let output = rustix::io::dup(rustix::stdio::stdin()).map(UnixStream::from);
-        let mut output = output.expect("a socket");
-        while let Ok(length @ 1..) = input.read(&mut buffer) {
-            output.write_all(&buffer[..length]).expect("a process that reads");
-        }
-    }
-}
-
-/// Time of the processor of this process and of another one.
-fn cpu(other: Option<u32>) -> Duration {
-    let of = |process: String| {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("its figures");
-        let fields: Vec<_> = stat.rsplit_once(") ").expect("fields").1.split(' ').collect();
-        let ticks = [11, 12].map(|at| fields[at].parse::<u64>().expect("ticks")).iter().sum::<u64>();
-        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
-    };
-    of("self".to_owned()) + other.map_or(Duration::ZERO, |pid| of(pid.to_string()))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// Returns the plugin with empty hooks. Cargo builds it at the first call.
@@ -303,10 +222,14 @@ fn headers() -> &'static HeaderMap {
     })
 }
 
-fn request(size: usize) -> Request {
+/// Returns the body of a request, of about this size.
+fn body(size: usize) -> Bytes {
     let content = "x".repeat(size.saturating_sub(64));
-    let body = format!(r#"{{"model":"quick","messages":[{{"role":"user","content":"{content}"}}]}}"#);
-    Request::new(Endpoint::ChatCompletions, body).expect("a request").with_headers(headers().clone())
+    format!(r#"{{"model":"quick","messages":[{{"role":"user","content":"{content}"}}]}}"#).into()
+}
+
+fn request(body: &Bytes) -> Request {
+    Request::new(Endpoint::ChatCompletions, body.clone()).expect("a request").with_headers(headers().clone())
 }
 
 /// Loads and unloads an isolated instance. Returns the median of the times of the loads in milliseconds.
@@ -322,26 +245,11 @@ async fn loads(client: &Client) -> f64 {
     median(times)
 }
 
-/// Copies the bodies of requests into memory that is used again and again. Returns the median in microseconds.
-fn copies(size: usize, bodies: usize) -> f64 {
-    let (mut memory, mut times) = (vec![0; size], Vec::new());
-    while times.len() < bodies {
-        let some: Vec<_> = (0..BATCH).map(|_| "x".repeat(size).into_bytes()).collect();
-        for body in some {
-            let start = Instant::now();
-            memory.copy_from_slice(black_box(&body));
-            black_box(&mut memory);
-            times.push(start.elapsed().as_nanos() as f64 / 1000.0);
-        }
-    }
-    median(times)
-}
-
 fn main() {
     if std::env::args().any(|argument| argument == CHILD) {
         return llmux_core::isolation::run_child().expect("it is the child of this program");
     }
-    if std::env::args().any(|argument| argument == ECHO) {
+    if std::env::args().any(|argument| argument == Echo::ARGUMENT) {
         return Echo::run();
     }
     // `cargo test --benches` only checks that it runs.
@@ -366,7 +274,7 @@ async fn print(scale: usize) {
     let (mut waits, mut calls, mut chunks) = <([Vec<_>; 3], [Vec<_>; 3], [Vec<_>; 2])>::default();
     for _ in 0..ROUNDS {
         waits[0].push(echo.one_by_one(sequential).await);
-        calls[0].push(micros(echo.at_once(requests).await));
+        calls[0].push(micros(echo.at_once(requests, IN_FLIGHT).await));
         for (at, case) in [&here, &child].into_iter().enumerate() {
             waits[at + 1].push(case.one_by_one(1024, sequential).await);
             calls[at + 1].push(micros(case.at_once(requests).await));
@@ -392,7 +300,7 @@ async fn print(scale: usize) {
     let (size, requests) = (256 * 1024, 2000 / scale);
     let large = [here.one_by_one(size, requests).await, child.one_by_one(size, requests).await];
     row("a request of 256 KiB until its provider, p50, µs", large[0], large[1], 0.0, "");
-    let copy = copies(size, requests);
+    let copy = here.copies(size, requests).await;
     let target = format!("<= {:.1}: 1.5 of 1 KiB, and one copy", 1.5 * hook + copy);
     row("    the pre hook of it", 0.0, large[1] - large[0], trip, &target);
 }
