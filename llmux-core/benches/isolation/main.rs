@@ -1,4 +1,4 @@
-//! The cost of isolation: hooks that do nothing, in the host and in a child process, beside their targets.
+//! The cost of isolation: hooks that read the model, in the host and in a child process, beside their targets.
 //! `cargo bench -p llmux-core --bench isolation` prints a table. This program is also the child.
 //!
 //! The time of the processor is that of both processes, less that of the same requests with the plugin in the host. Most of
@@ -54,7 +54,7 @@ const ROUNDS: usize = 5;
 /// Chunks of a stream.
 const CHUNKS: usize = 100;
 
-const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
+const RESPONSE: &str = r#"{"id":"x","object":"chat.completion","model":"quick","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#;
 const CHUNK: &str = r#"{"id":"chatcmpl-9","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-2024-08-06","service_tier":"default","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":null,"finish_reason":null}],"usage":null}"#;
 
 /// A provider that has to be waited for, as each real one, and for a short time.
@@ -192,10 +192,10 @@ impl Case {
     }
 }
 
-/// Returns the plugin with empty hooks. Cargo builds it at the first call.
+/// Returns the plugin. Cargo builds it at the first call.
 fn library() -> PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| example("llmux-abi", "noop")).clone()
+    LIBRARY.get_or_init(|| example("llmux-core", "model_reader")).clone()
 }
 
 /// Returns as many headers as a client of a language model sends.
