@@ -37,7 +37,6 @@ use llmux_core::{
     provider::{Answer, Call, Event, Events, Provider},
 };
 use llmux_testing::build::example;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::{runtime::Runtime, task::yield_now};
 
 use self::{
@@ -279,14 +278,20 @@ fn main() {
     runtime.block_on(async { tokio::spawn(print(scale)).await.expect("it ends") });
 }
 
-/// Lets this process, and those that it starts, run on one processor.
+/// Lets this process, and those that it starts, run on one processor. Children exist on Linux only.
+#[cfg(target_os = "linux")]
 fn use_one_processor() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
     let allowed = sched_getaffinity(None).expect("the processors of this process");
     let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).expect("a processor");
     let mut one = CpuSet::new();
     one.set(last);
     sched_setaffinity(None, &one).expect("a processor of this process");
 }
+
+#[cfg(not(target_os = "linux"))]
+fn use_one_processor() {}
 
 async fn print(scale: usize) {
     let (here, child) = (Case::new(Isolation::None).await, Case::new(Isolation::Process).await);
